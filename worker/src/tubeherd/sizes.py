@@ -1,0 +1,31 @@
+"""Sizes of memory as Kubernetes writes quantities: `268435456`, `256Mi`, `1.5Gi`, `500M`."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator
+
+SIZE_PATTERN: Final = r"^[0-9]{1,18}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+"""The regular expression of a size, in the syntax that Python and a CRD's schema share."""
+
+_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_WHOLE: Final = re.compile(SIZE_PATTERN)
+
+
+def parse_size(text: str | int) -> int:
+    """Return the bytes of a size: a number of bytes, or text such as `256Mi` (2**20) or `500M` (10**6).
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
+        return text
+    if not isinstance(text, str) or not _WHOLE.match(text) or text.endswith("\n"):
+        raise ValueError(f"{str(text)[:60]!r} is no size of memory: write it like 256Mi or 1Gi")
+    number = text.rstrip("kKMGTi")
+    unit = text[len(number) :].lower()
+    base = 1024 if unit.endswith("i") else 1000
+    return int(float(number) * base ** _POWERS[unit.rstrip("i")])
+
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""A pydantic field of bytes that takes every form of `parse_size`."""
