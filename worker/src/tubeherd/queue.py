@@ -145,12 +145,11 @@ class Connection(greenstalk.Client[bytes]):
         self._write(command)
         return self._take_settled(expected)
 
-    def settle_and_reserve(self, job_id: int, verdict: Verdict, timeout: int) -> tuple[bool, Reserved | None]:
-        """Give a verdict and reserve the next job in one write; returns what `settle` and `take_reserved` do."""
+    def settle_and_ask_reserve(self, job_id: int, verdict: Verdict, timeout: int) -> bool:
+        """Give a verdict and ask for the next job in one write; returns what `settle` does, before the job is there."""
         command, expected = _verdict_command(job_id, verdict)
         self._write(b"%breserve-with-timeout %d\r\n" % (command, timeout))
-        settled = self._take_settled(expected)
-        return settled, self.take_reserved()
+        return self._take_settled(expected)
 
     def extend(self, job_id: int) -> bool:
         """Touch a lease; returns False where the lease was gone already."""

@@ -1,0 +1,77 @@
+"""Finds the executors: imports the modules that define them, and picks the tubes to watch."""
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tubeherd.executors import Executor, ExecutorError, registry
+
+EXECUTORS_FOLDER: Final = Path("/app/executors")
+ENTRY_POINT_GROUP: Final = "tubeherd.executors"
+
+
+def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict[str, Executor]:
+    """Import the modules (None: every module in `folder`) and the entry points; return executors by tube.
+
+    Raises ExecutorError where an import fails or there is no executor at all.
+    """
+    if modules is None:
+        for path in sorted(folder.glob("*.py")):
+            _import_file(path)
+    else:
+        for name in modules:
+            _import(name, partial(importlib.import_module, name))
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        _import(entry_point.value, entry_point.load)
+    if not registry:
+        where = f"in {folder}" if modules is None else f"in {', '.join(modules)}"
+        raise ExecutorError(f"no executor found {where}: decorate a function with @executor(TUBE)")
+    return dict(registry)
+
+
+def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """Return the tubes to watch: those included (all, where none is), less those excluded.
+
+    Raises ExecutorError where a tube has no executor, or none is left.
+    """
+    known = ", ".join(sorted(executors))
+    for tube in (*include, *exclude):
+        if tube not in executors:
+            raise ExecutorError(f"tube {tube!r} has no executor here; the tubes with one are: {known}")
+    tubes = [tube for tube in (include or sorted(executors)) if tube not in exclude]
+    if not tubes:
+        raise ExecutorError(f"no tube is left to watch: every one of {known} is excluded")
+    return list(dict.fromkeys(tubes))
+
+
+def _import_file(path: Path) -> None:
+    if path.stem in sys.stdlib_module_names:
+        raise ExecutorError(f"{path.name} has the name of a module of Python's own: rename the file")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    _import(str(path), partial(importlib.import_module, path.stem))
+    found = getattr(sys.modules[path.stem], "__file__", None)
+    if found is None or not Path(found).samefile(path):
+        raise ExecutorError(f"{path.name} has the name of an installed package, {path.stem}: rename the file")
+
+
+def _import(name: str, load_it: Callable[[], object]) -> None:
+    try:
+        load_it()
+    except ExecutorError as error:
+        raise ExecutorError(f"{name}: {error}") from error
+    except BaseException as error:
+        raise ExecutorError(f"{name} cannot be imported: {type(error).__name__}: {error}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) or trace is None:
+        return ""
+    return f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"

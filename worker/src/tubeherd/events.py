@@ -1,0 +1,63 @@
+"""The events of a worker, as blinker signals: `events.flush.connect(listener)`.
+
+A listener takes the signal's sender and its keyword arguments. It must be held by somebody (a function of a module is):
+blinker keeps weak references.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from blinker import Namespace
+
+from tubeherd.job import Job
+
+_events: Final = Namespace()
+
+
+@dataclass(slots=True)
+class Action:
+    """One call of an executor, for the listeners before and after it."""
+
+    job: Job
+    payload: Any
+    """Before: decoded JSON (or bytes for an executor of bytes), not yet validated. After: what the executor got."""
+    result: Any = None
+    """What the executor returned; set after the call."""
+
+
+flush: Final = _events.signal("worker.flush")
+"""Sent with the reason ("batch", "idle" or "end") and `count`, the jobs executed since the last one.
+
+A listener that raises stops the worker with exit code 1.
+"""
+execute_pre: Final = _events.signal("worker.action.execute.pre")
+"""Sent with an `Action` before its payload is validated; a listener may replace `payload`."""
+execute_post: Final = _events.signal("worker.action.execute.post")
+"""Sent with an `Action` after the executor returned; a listener may replace `result`."""
+job_execute: Final = _events.signal("worker.job.execute")
+"""Sent with a `Job` when its execution begins."""
+job_buried: Final = _events.signal("worker.job.buried")
+"""Sent with a `Job` after it was buried, with `error` (the exception, or None), `reason` and `attempts`."""
+
+
+class Batch:
+    """Counts executed jobs and sends `worker.flush` for them."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._count = 0
+
+    def add(self) -> None:
+        """Count one executed job."""
+        self._count += 1
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to flush, for somebody listens."""
+        return self._count >= self._size and bool(flush.receivers)
+
+    def flush(self, reason: str) -> None:
+        """Send `worker.flush` unless nothing was executed since the last one; raises what a listener raises."""
+        count, self._count = self._count, 0
+        if count and flush.receivers:
+            flush.send(reason, count=count)

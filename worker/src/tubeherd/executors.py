@@ -1,0 +1,116 @@
+"""Executors: the functions that do a tube's jobs, and what they may raise to steer their job."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter
+
+from tubeherd.durations import parse_duration
+from tubeherd.job import Job
+from tubeherd.policy import MAX_DELAY, round_up
+from tubeherd.tubes import check_tube
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class ExecutorError(Exception):
+    """The executors cannot be used as they are; the message says which, and what to change."""
+
+
+class Reschedule(Exception):
+    """Raised by an executor: the job comes back later, with the same id, and no retry is spent."""
+
+    def __init__(
+        self,
+        in_: str | float | timedelta | None = None,
+        at: datetime | None = None,
+        priority: int | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Take either `in_` ("10 seconds", seconds, timedelta) or `at`; priority None keeps the job's own.
+
+        Raises ValueError where neither or both are given, or where beanstalkd could not hold the value.
+        """
+        super().__init__(message or "rescheduled")
+        if (in_ is None) == (at is None):
+            raise ValueError("Reschedule takes either in_ or at")
+        if priority is not None and not 0 <= priority <= MAX_DELAY:
+            raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
+        self._in = in_.total_seconds() if isinstance(in_, timedelta) else None if in_ is None else parse_duration(in_)
+        self._at = at.timestamp() if at else 0.0
+        self.priority = priority
+        self.message = message
+
+    def delay(self, now: float) -> int:
+        """Return the whole seconds from `now` (Unix time) until the job is due, at least 0."""
+        seconds = self._at - now if self._in is None else self._in
+        return min(max(0, round_up(seconds)), MAX_DELAY - 60)
+
+
+class Abort(Exception):
+    """Raised by an executor: the job is put back for a minute, no retry is spent, and the whole worker stops."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """The function that does the jobs of the tube `name`, and how its arguments are made."""
+
+    name: str
+    function: Callable[..., Any]
+    adapter: TypeAdapter[Any] | None
+    """Validates the JSON body; None hands over the raw bytes."""
+    takes_job: bool
+    is_coroutine: bool
+
+    @property
+    def source(self) -> str:
+        """Where the function was defined, for messages."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+
+registry: Final[dict[str, Executor]] = {}
+"""Every executor whose module was imported, by the name of its tube."""
+
+
+def executor(name: str) -> Callable[[Function], Function]:
+    """Register a function or coroutine function as the executor of the tube `name`.
+
+    The annotation of its first parameter decides what it gets: `bytes` the raw body; none plain JSON; anything else
+    what pydantic's TypeAdapter validates from the JSON body. A second parameter annotated `Job` gets the job.
+    Raises ExecutorError where the function cannot be one, or the tube has an executor already.
+    """
+
+    def register(function: Function) -> Function:
+        made = _make(name, function)
+        if name in registry:
+            raise ExecutorError(f"two executors for tube {name!r}: {registry[name].source} and {made.source}")
+        registry[name] = made
+        return function
+
+    return register
+
+
+def _make(name: str, function: Callable[..., Any]) -> Executor:
+    try:
+        check_tube(name)
+        parameters = list(inspect.signature(function).parameters.values())
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (ValueError, TypeError, NameError) as error:
+        raise ExecutorError(f"the executor {name!r} cannot be used: {error}") from error
+    takes_job = len(parameters) > 1 and hints.get(parameters[1].name) is Job
+    needed = [parameter for parameter in parameters[1 + takes_job :] if parameter.default is inspect.Parameter.empty]
+    if not parameters or needed:
+        raise ExecutorError(
+            f"the executor {name!r} takes a payload and, where annotated Job, the job; "
+            f"not {inspect.signature(function)}"
+        )
+    wanted = hints.get(parameters[0].name, Any)
+    adapter = None if wanted is bytes else TypeAdapter(wanted)
+    return Executor(name, function, adapter, takes_job, inspect.iscoroutinefunction(function))

@@ -1,0 +1,94 @@
+"""Answers /healthz and /readyz from the supervisor's own loop, without ever waiting for a peer."""
+
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from tubeherd.queue import parse_server
+
+_REQUEST_MAX: Final = 4096
+_PEER_SECONDS: Final = 5.0
+_PEERS_MAX: Final = 64
+
+
+class CannotListen(OSError):
+    """The address for the health server cannot be listened on."""
+
+
+class HealthServer:
+    """A tiny HTTP server on the selector of somebody else's loop."""
+
+    def __init__(self, address: str, selector: selectors.BaseSelector, ready: Callable[[], bool]) -> None:
+        """Listen on `host:port`; raises CannotListen where that is not possible."""
+        self._selector = selector
+        self._ready = ready
+        self._peers: dict[socket.socket, tuple[bytes, float]] = {}
+        host, port = parse_server(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._listener = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
+        self._listener.setblocking(False)
+        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def forget(self) -> None:
+        """Close the sockets in a forked process; the parent's stay open."""
+        for peer in (*self._peers, self._listener):
+            peer.close()
+
+    def drop_slow_peers(self) -> None:
+        """Close the connections whose request did not come in time."""
+        now = time.monotonic()
+        for peer in [peer for peer, (_, deadline) in self._peers.items() if now > deadline]:
+            self._drop(peer)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            peer, _ = self._listener.accept()
+            if len(self._peers) >= _PEERS_MAX:
+                peer.close()
+                return
+            peer.setblocking(False)
+            self._peers[peer] = (b"", time.monotonic() + _PEER_SECONDS)
+            self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))
+
+    def _read(self, peer: socket.socket) -> None:
+        request, deadline = self._peers[peer]
+        try:
+            data = peer.recv(_REQUEST_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        request += data
+        if data and b"\r\n\r\n" not in request and len(request) < _REQUEST_MAX:
+            self._peers[peer] = (request, deadline)
+            return
+        with suppress(OSError):
+            peer.send(self._answer(request))
+        self._drop(peer)
+
+    def _answer(self, request: bytes) -> bytes:
+        match request.split(b" ", 2)[:2]:
+            case [b"GET", b"/healthz"]:
+                status, text = "200 OK", "ok\n"
+            case [b"GET", b"/readyz"] if self._ready():
+                status, text = "200 OK", "ok\n"
+            case [b"GET", b"/readyz"]:
+                status, text = "503 Service Unavailable", "no slot is connected to beanstalkd\n"
+            case _:
+                status, text = "404 Not Found", "this server has /healthz and /readyz\n"
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        )
+        return (head + text).encode()
+
+    def _drop(self, peer: socket.socket) -> None:
+        self._peers.pop(peer, None)
+        with suppress(KeyError):
+            self._selector.unregister(peer)
+        peer.close()

@@ -1,0 +1,141 @@
+"""The queue by hand: put jobs in, and process them in this process as a slot would."""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from pydantic_core import to_json
+
+from tubeherd.durations import parse_duration
+from tubeherd.events import Batch
+from tubeherd.executors import Executor, ExecutorError, registry
+from tubeherd.job import JobStats
+from tubeherd.policy import MAX_DELAY, Policy, round_up
+from tubeherd.processing import Processed, Processor, report
+from tubeherd.queue import Connection, NotFoundError, connect
+from tubeherd.tubes import check_tube
+
+DEFAULT_PRIORITY: Final = 65536
+DEFAULT_TTR: Final = 60
+
+
+class LeasedJob(NamedTuple):
+    """A job that the manager holds a lease on."""
+
+    stats: JobStats
+    body: bytes
+
+
+class QueueManager:
+    """One connection to beanstalkd, for a producer, a script or a shell.
+
+    Commands raise QueueUnavailable where beanstalkd cannot be reached, and RefusedError where it refuses (JOB_TOO_BIG,
+    DRAINING, …); after QueueUnavailable make a new manager.
+    """
+
+    def __init__(
+        self,
+        server: str = "127.0.0.1:11300",
+        tubes: Sequence[str] | None = None,
+        executors: Mapping[str, Executor] = registry,
+        policy: Policy | None = None,
+    ) -> None:
+        """Connect to `host:port`; `tubes` are those that `get` takes jobs from (None: all that have an executor)."""
+        self._connection: Connection = connect(server)
+        self._executors = executors
+        self._tubes = tubes
+        self._watching = False
+        self._processor = Processor(executors, policy or Policy())
+        self._batch = Batch(15)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Flush what was processed and close the connection, which gives back every lease."""
+        try:
+            self._batch.flush("end")
+        finally:
+            self._connection.abandon()
+
+    def put(
+        self,
+        tube: str,
+        payload: Any,
+        *,
+        delay: str | float | timedelta | datetime = 0,
+        priority: int = DEFAULT_PRIORITY,
+        ttr: str | float | timedelta = DEFAULT_TTR,
+    ) -> int:
+        """Put a job into a tube and return its id.
+
+        `payload` is put as JSON (a pydantic model, dataclass, dict, …), bytes as they are; `delay` is a duration
+        ("10 minutes", seconds, timedelta) or the time when the job is due; priority 0 is the most urgent; `ttr` is how
+        long a worker may hold the job without a sign of life. Raises ValueError for a value out of range.
+        """
+        if not 0 <= priority <= MAX_DELAY:
+            raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
+        body = payload if isinstance(payload, bytes) else to_json(payload)
+        seconds = max(1, _seconds(ttr))
+        return self._connection.put_in(check_tube(tube), body, priority=priority, delay=_seconds(delay), ttr=seconds)
+
+    def get(self, timeout: float = 0) -> LeasedJob | None:
+        """Reserve a job within `timeout` seconds; None where none came.
+
+        The lease lasts for the job's TTR: no supervisor prolongs it here.
+        """
+        if not self._watching:
+            self._connection.watch_only(self._watched())
+            self._watching = True
+        deadline = time.monotonic() + timeout
+        while True:
+            # Short waits, so that no answer is awaited for longer than the connection allows.
+            left = deadline - time.monotonic()
+            self._connection.ask_reserve(max(0, min(5, round_up(left))))
+            if reserved := self._connection.take_reserved():
+                try:
+                    return LeasedJob(self._connection.job_stats(reserved.id), reserved.body)
+                except NotFoundError:
+                    continue
+            if time.monotonic() >= deadline:
+                return None
+
+    def process(self, job: LeasedJob) -> Processed:
+        """Execute a leased job and give the verdict, with the events and the policy of a slot.
+
+        Raises ExecutorError where its tube has no executor (the lease is kept), and what a flush listener raises.
+        """
+        if job.stats.tube not in self._executors:
+            raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
+        processed = self._processor.process(job.stats, job.body)
+        report(processed, self._connection.settle(job.stats.id, processed.verdict))
+        self._batch.add()
+        if self._batch.full:
+            self._batch.flush("batch")
+        return processed
+
+    def _watched(self) -> Sequence[str]:
+        tubes = list(self._executors) if self._tubes is None else [check_tube(tube) for tube in self._tubes]
+        if not tubes:
+            raise ExecutorError("no tube to take jobs from: name tubes, or import the module of an executor first")
+        return tubes
+
+
+def _seconds(value: str | float | timedelta | datetime) -> int:
+    match value:
+        case datetime():
+            seconds = max(0.0, value.timestamp() - time.time())
+        case timedelta():
+            seconds = value.total_seconds()
+        case _:
+            seconds = parse_duration(value)
+    if not 0 <= seconds <= MAX_DELAY:
+        raise ValueError(f"a time is from 0 to {MAX_DELAY} seconds, not {seconds:g}")
+    return round_up(seconds)

@@ -1,0 +1,44 @@
+"""How much memory a slot uses, and how much it may."""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+MIB: Final = 1 << 20
+_SUPERVISOR_RESERVE: Final = 16 * MIB
+_MARGIN: Final = 0.95
+_SOFT: Final = 0.85
+_PAGE: Final = 4096
+SMALLEST_SHARE: Final = 24 * MIB
+
+
+class MemoryShare(NamedTuple):
+    """What one slot may use, in bytes: above `soft` it is recycled between jobs, above `hard` it is killed."""
+
+    soft: int
+    hard: int
+
+
+def slot_share(limit: int, concurrency: int) -> MemoryShare:
+    """Divide a worker's memory limit among its slots, below the limit at which the kernel would kill.
+
+    Raises ValueError where a slot could not even start.
+    """
+    hard = int((limit * _MARGIN - _SUPERVISOR_RESERVE) / concurrency)
+    if hard < SMALLEST_SHARE:
+        least = int((SMALLEST_SHARE * concurrency + _SUPERVISOR_RESERVE) / _MARGIN / MIB) + 1
+        raise ValueError(f"{concurrency} slots need a memory limit of at least {least}Mi, not {limit // MIB}Mi")
+    return MemoryShare(int(hard * _SOFT), hard)
+
+
+def used_above(pid: int, bound: int) -> int | None:
+    """Return the bytes that a process uses, its part of shared pages included, if that is more than `bound`."""
+    try:
+        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        # The proportional size is exact but dear, and never more than the resident size.
+        if resident <= bound:
+            return None
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (OSError, IndexError):
+        return None  # the process has just ended
+    proportional = next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0) * 1024
+    return proportional if proportional > bound else None

@@ -1,0 +1,199 @@
+"""Processes one leased job: guard, events, validation, executor, outcome, verdict. The same in a slot and by hand."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from tubeherd import events
+from tubeherd.executors import Abort, Executor, Reschedule
+from tubeherd.job import Job, JobStats
+from tubeherd.policy import (
+    Aborted,
+    Bury,
+    Delete,
+    Failed,
+    Invalid,
+    Outcome,
+    Policy,
+    Release,
+    Rescheduled,
+    Returned,
+    Verdict,
+)
+
+REASON_MAX: Final = 500
+_OWN_FOLDER: Final = Path(__file__).parent
+
+log: Final = structlog.get_logger()
+
+
+class DeadlinePassed(BaseException):
+    """Raised inside an executor whose job ran too long; no `except Exception` swallows it."""
+
+
+class InvalidPayload(Exception):
+    """The body is not what the executor takes; the message holds no part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """A job that has a verdict."""
+
+    job: Job
+    verdict: Verdict
+    seconds: float
+    """How long the executor and the listeners took."""
+    error: BaseException | None = None
+    result: Any = None
+
+
+class Processor:
+    """Runs the executors of one process and asks the policy for verdicts."""
+
+    def __init__(
+        self, executors: Mapping[str, Executor], policy: Policy, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._executors = executors
+        self._policy = policy
+        self._clock = clock
+        self._runner: asyncio.Runner | None = None
+
+    def process(self, stats: JobStats, body: bytes) -> Processed:
+        """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's."""
+        job = self._policy.job(stats)
+        if poison := self._policy.guard(stats):
+            return Processed(job, poison, 0.0)
+        started = time.perf_counter()
+        outcome, error, result = self._execute(job, body)
+        seconds = time.perf_counter() - started
+        return Processed(job, self._policy.decide(outcome, stats), seconds, error, result)
+
+    def too_late(self, stats: JobStats, error: DeadlinePassed) -> Processed:
+        """Return the verdict on a job whose deadline passed in the last moment of its processing."""
+        outcome = Failed(str(error))
+        return Processed(self._policy.job(stats), self._policy.decide(outcome, stats), 0.0, error)
+
+    def _execute(self, job: Job, body: bytes) -> tuple[Outcome, BaseException | None, Any]:
+        try:
+            return Returned(), None, self._run(job, body)
+        except Reschedule as error:
+            return Rescheduled(error.delay(self._clock()), error.priority, error.message), None, None
+        except Abort as error:
+            return Aborted(str(error)), error, None
+        except InvalidPayload as error:
+            return Invalid(str(error)), error, None
+        except DeadlinePassed as error:
+            return Failed(str(error)), error, None
+        except BaseException as error:  # also SystemExit: a job must not take the slot with it
+            return Failed(describe(error)), error, None
+
+    def _run(self, job: Job, body: bytes) -> Any:
+        executor = self._executors[job.tube]
+        events.job_execute.send(job)
+        payload = _payload(executor, job, body)
+        result = self._call(executor, payload, job)
+        if not events.execute_post.receivers:
+            return result
+        action = events.Action(job, payload, result)
+        events.execute_post.send(action)
+        return action.result
+
+    def _call(self, executor: Executor, payload: Any, job: Job) -> Any:
+        call = executor.function(payload, job) if executor.takes_job else executor.function(payload)
+        if not executor.is_coroutine:
+            return call
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(call)
+
+
+def report(processed: Processed, settled: bool) -> None:
+    """Log one line on a verdict and, where the job was buried, tell the listeners."""
+    job, verdict = processed.job, processed.verdict
+    fields = {"job": job.id, "tube": job.tube, "seconds": round(processed.seconds, 6)}
+    if not settled:
+        log.warning(
+            "lease was gone: beanstalkd gave the job to another worker; set jobTimeout or a longer TTR", **fields
+        )
+        return
+    match verdict:
+        case Delete():
+            log.info("deleted", **fields)
+        case Release(delay, _, reason, failure):
+            word = "failed, retry later" if failure else "released"
+            write = log.warning if failure else log.info
+            write(word, **fields, delay=delay, attempt=job.attempt, reason=reason, at=_place(processed.error))
+        case Bury(_, reason):
+            log.error("buried", **fields, attempt=job.attempt, reason=reason, at=_place(processed.error))
+            _announce(job, reason, processed.error)
+
+
+def _announce(job: Job, reason: str, error: BaseException | None) -> None:
+    try:
+        events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
+    except Exception as raised:
+        log.error("a listener of worker.job.buried raised", job=job.id, tube=job.tube, reason=describe(raised))
+
+
+def announce_burial(job: Job, reason: str) -> None:
+    """Tell the listeners of a burial that the supervisor did, where no user code runs."""
+    _announce(job, reason, None)
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's type and message on one line of at most REASON_MAX characters."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:
+        message = "(its message cannot be read)"
+    name = type(error).__name__
+    return f"{name}: {message}"[:REASON_MAX] if message else name
+
+
+def _place(error: BaseException | None) -> str | None:
+    """Return file and line of the last step of user code, where the exception came from."""
+    place, trace = None, error.__traceback__ if error else None
+    while trace:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        if path.parent != _OWN_FOLDER:
+            place = f"{path.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def _payload(executor: Executor, job: Job, body: bytes) -> Any:
+    """Return what the executor gets; raises InvalidPayload, or what a listener raises."""
+    if not events.execute_pre.receivers:
+        return body if executor.adapter is None else _validate(executor, body)
+    action = events.Action(job, body if executor.adapter is None else _decode(body))
+    events.execute_pre.send(action)
+    # The changed payload goes through JSON again, so that it is validated by the same rules as any body.
+    return action.payload if executor.adapter is None else _validate(executor, to_json(action.payload))
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise InvalidPayload(f"payload is no JSON: {describe(error)}") from error
+
+
+def _validate(executor: Executor, body: bytes) -> Any:
+    assert executor.adapter is not None  # noqa: S101 - told by the callers
+    try:
+        return executor.adapter.validate_json(body)
+    except ValidationError as error:
+        raise InvalidPayload(_without_input(error)) from error
+
+
+def _without_input(error: ValidationError) -> str:
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    parts = [f"{'.'.join(str(step) for step in detail['loc']) or 'payload'}: {detail['msg']}" for detail in details]
+    return f"payload is not valid: {'; '.join(parts)}"[:REASON_MAX]
