@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Server = Annotated[str | None, typer.Option(help="beanstalkd's host:port  [default: 127.0.0.1:11300]")]
+Server = Annotated[str | None, typer.Option(help="beanstalkd's host:port (default: 127.0.0.1:11300)")]
 LogFormat = Annotated[str | None, typer.Option(help="auto (text on a terminal), text or json")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
 
@@ -32,27 +32,27 @@ def _app() -> None:
 
 @app.command()
 def run(
-    executors: Annotated[str | None, typer.Option(help="Modules to import  [default: all in /app/executors]")] = None,
-    include: Annotated[str | None, typer.Option(help="Tubes to watch, with commas  [default: all executors']")] = None,
+    executors: Annotated[str | None, typer.Option(help="Modules to import (default: all in /app/executors)")] = None,
+    include: Annotated[str | None, typer.Option(help="Tubes to watch, with commas (default: all executors')")] = None,
     exclude: Annotated[str | None, typer.Option(help="Tubes not to watch, with commas")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Jobs to run at a time, a process each  [default: 1]")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Jobs to run at a time, a process each (default: 1)")] = None,
     max_jobs: Annotated[int | None, typer.Option(help="Recycle a slot after this many jobs")] = None,
     max_time: Annotated[str | None, typer.Option(help="Recycle a slot after this time, like 1h")] = None,
     max_memory: Annotated[str | None, typer.Option(help="What all slots may use together, like 256Mi")] = None,
     on_limit: Annotated[str | None, typer.Option(help="At max-…: recycle the slot, or stop with exit code 0")] = None,
-    job_timeout: Annotated[str | None, typer.Option(help="How long a job may run  [default: its own TTR]")] = None,
+    job_timeout: Annotated[str | None, typer.Option(help="How long a job may run (default: its own TTR)")] = None,
     retry_delays: Annotated[
-        str | None, typer.Option(help="Delays between attempts, like 10s,10m  [default: 10m]")
+        str | None, typer.Option(help="Delays between attempts, like 10s,10m (default: 10m)")
     ] = None,
     max_lost_deliveries: Annotated[
-        int | None, typer.Option(help="Bury a job lost this often; 0: never  [default: 3]")
+        int | None, typer.Option(help="Bury a job lost this often; 0: never (default: 3)")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Jobs between two worker.flush events  [default: 15]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Jobs between two worker.flush events (default: 15)")] = None,
     grace_period: Annotated[
-        str | None, typer.Option(help="How long jobs may finish after SIGTERM  [default: 70s]")
+        str | None, typer.Option(help="How long jobs may finish after SIGTERM (default: 70s)")
     ] = None,
     health: Annotated[
-        str | None, typer.Option(help="host:port to serve /healthz and /readyz on  [default: off]")
+        str | None, typer.Option(help="host:port to serve /healthz and /readyz on (default: off)")
     ] = None,
     server: Server = None,
     log_format: LogFormat = None,

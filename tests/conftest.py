@@ -1,0 +1,71 @@
+"""A real beanstalkd for each test that asks for one."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tubeherd.queue import Connection, QueueUnavailable, connect
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+    """Poll until the condition holds; fail the test where it does not within the limit."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.01)
+
+
+class Beanstalkd:
+    """One beanstalkd on loopback that can be killed and started again on the same port, with its binlog."""
+
+    def __init__(self, binlog: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.server = f"127.0.0.1:{self.port}"
+        self._binlog = binlog
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        self._binlog.mkdir(exist_ok=True)
+        command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(self._binlog), "-f", "0"]
+        self._process = subprocess.Popen(command)
+        wait_for(self._answers, "beanstalkd answers")
+
+    def kill(self) -> None:
+        """End the server with SIGKILL, as a crash would."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def client(self) -> Connection:
+        """Return a connection of its own; the caller closes it."""
+        return connect(self.server)
+
+    def count(self, tube: str) -> dict[str, int]:
+        """Return the number of jobs of a tube by state."""
+        client = self.client()
+        stats = client.stats_tubes([tube])[tube]
+        client.close()
+        return {state: getattr(stats, state) for state in ("ready", "reserved", "delayed", "buried")}
+
+    def _answers(self) -> bool:
+        try:
+            self.client().close()
+        except QueueUnavailable:
+            return False
+        return True
+
+
+@pytest.fixture
+def beanstalkd(tmp_path: Path) -> Iterator[Beanstalkd]:
+    """A running beanstalkd with a binlog, ended after the test."""
+    server = Beanstalkd(tmp_path / "binlog")
+    yield server
+    server.kill()
