@@ -29,6 +29,7 @@ class Beanstalkd:
         self.server = f"127.0.0.1:{self.port}"
         self._binlog = binlog
         self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[Connection] = []
         self.start()
 
     def start(self) -> None:
@@ -45,19 +46,24 @@ class Beanstalkd:
         self._process.wait()
 
     def client(self) -> Connection:
-        """Return a connection of its own; the caller closes it."""
-        return connect(self.server)
+        """Return a connection of its own, closed after the test."""
+        self._clients.append(connect(self.server))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        """Close the clients and end the server."""
+        for client in self._clients:
+            client.close()
+        self.kill()
 
     def count(self, tube: str) -> dict[str, int]:
         """Return the number of jobs of a tube by state."""
-        client = self.client()
-        stats = client.stats_tubes([tube])[tube]
-        client.close()
+        stats = self.client().stats_tubes([tube])[tube]
         return {state: getattr(stats, state) for state in ("ready", "reserved", "delayed", "buried")}
 
     def _answers(self) -> bool:
         try:
-            self.client().close()
+            self.client()
         except QueueUnavailable:
             return False
         return True
@@ -68,4 +74,4 @@ def beanstalkd(tmp_path: Path) -> Iterator[Beanstalkd]:
     """A running beanstalkd with a binlog, ended after the test."""
     server = Beanstalkd(tmp_path / "binlog")
     yield server
-    server.kill()
+    server.close()
