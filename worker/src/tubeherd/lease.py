@@ -28,8 +28,8 @@ class Phase(IntEnum):
     """A command is in flight, or a lease was just taken or given up."""
     EXECUTING = 3
     """A job runs; the connection is at rest."""
-    FLUSHING = 4
-    """No job is held; the listeners of `worker.flush` run."""
+    LISTENING = 4
+    """No lease is held, the connection is at rest; listeners of `worker.flush` or `worker.job.buried` run."""
     DONE = 5
     """The slot ends by itself; its connection is at rest and holds no lease."""
 

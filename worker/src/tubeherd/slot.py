@@ -21,7 +21,7 @@ from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
 from tubeherd.job import Job
 from tubeherd.lease import Page, Phase, Request
-from tubeherd.policy import Release
+from tubeherd.policy import Bury, Release
 from tubeherd.processing import DeadlinePassed, Processed, Processor, announce_burial, describe, report
 from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
 from tubeherd.settings import WorkerSettings
@@ -229,7 +229,9 @@ class Slot:
         job, verdict = processed.job, processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
             self._exit = Exit.STOPPED_BY_JOB
-        last = self._ending() or self._batch.full
+        # The listeners of a burial may take long: no lease is to wait for them.
+        buried = isinstance(verdict, Bury)
+        last = buried or self._ending() or self._batch.full
         try:
             if last:
                 settled = connection.settle(job.id, verdict)
@@ -238,12 +240,18 @@ class Slot:
         except QueueUnavailable:
             log.warning("executed, but its verdict was lost: it may run again", job=job.id, tube=job.tube)
             raise
+        if buried:
+            self._rest()
         report(processed, settled)
         return None if last else connection.take_reserved()
 
-    def _flush(self, reason: str) -> None:
-        self._page.write(Phase.FLUSHING)
+    def _rest(self) -> None:
+        """Give up the connection for as long as listeners run, while no lease is held."""
+        self._page.write(Phase.LISTENING)
         self._page.unlock()
+
+    def _flush(self, reason: str) -> None:
+        self._rest()
         try:
             self._batch.flush(reason)
         except Exception as error:

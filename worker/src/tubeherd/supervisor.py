@@ -118,7 +118,7 @@ class Supervisor:
             self._health.drop_slow_peers()
 
     def _ready(self) -> bool:
-        connected = (Phase.COMMAND, Phase.EXECUTING, Phase.FLUSHING)
+        connected = (Phase.COMMAND, Phase.EXECUTING, Phase.LISTENING)
         stopping = self._stopping_since is not None
         return not stopping and any(child.page.read().phase in connected for child in self._children.values())
 
