@@ -1,0 +1,144 @@
+"""Builds container images without a registry: a base of Debian's packages, and the project's Dockerfiles on it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from place import CACHE, CONTAINERD_SOCKET, RUN, STATE, NodeError, run, say
+
+PAUSE = "localhost/tubeherd-pause:1"
+_BASE = "localhost/tubeherd-base"
+_SUITE = "trixie"
+_PACKAGES = "python3-minimal,python3-venv,python3-pip,ca-certificates"
+_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+_BUILDAH = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+
+
+def import_pause(program: Path) -> None:
+    """Make the image that holds a pod's namespaces open and hand it to the node."""
+    if _is_imported(PAUSE, key := _digest(program.read_bytes())):
+        return
+    container = _buildah("from", "scratch").strip()
+    _buildah("copy", container, str(program.resolve()), "/pause")
+    _buildah("config", "--entrypoint", '["/pause"]', "--user", "65535:65535", container)
+    _buildah("commit", "--rm", container, PAUSE)
+    _import(PAUSE, key)
+
+
+def build_and_import(tag: str, dockerfile: Path, context: Path, arguments: Sequence[str]) -> None:
+    """Build a Dockerfile on the local base and hand the image to the node, unless both are as they were."""
+    base = _base()
+    key = _digest(dockerfile.read_bytes(), base.encode(), repr(arguments).encode(), *_context(context))
+    if _is_imported(tag, key):
+        say(f"image {tag} is up to date")
+        return
+    say(f"building image {tag}")
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--build-arg", f"BASE={base}", *(part for arg in arguments for part in ("--build-arg", arg))]
+        options += [part for volume in _pip_settings(Path(folder)) for part in ("--volume", volume)]
+        _buildah("build", "--layers=false", "--tag", tag, "--file", str(dockerfile), *options, str(context))
+    _import(tag, key)
+    say(f"image {tag} is on the node")
+
+
+def _base() -> str:
+    """Return the local base image, made once: Debian with Python, like the public image of the Dockerfiles."""
+    tag = f"{_BASE}:{_digest(_SUITE.encode(), _PACKAGES.encode())}"
+    if _buildah("images", "--quiet", "--filter", f"reference={tag}").strip():
+        return tag
+    say(f"making the base image: Debian {_SUITE} with Python (about a minute)")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        tree = Path(folder) / "tree"
+        run(["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, tree])
+        shutil.rmtree(tree / "var/cache/apt/archives")
+        (tree / "usr/local/bin").mkdir(parents=True, exist_ok=True)
+        (tree / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+        container = _buildah("from", "scratch").strip()
+        _buildah("add", container, str(tree), "/")
+        _buildah("config", "--cmd", "/bin/bash", container)
+        _buildah("commit", "--rm", container, tag)
+    return tag
+
+
+def _pip_settings(folder: Path) -> list[str]:
+    """Return mounts that give a build this machine's way to its package index, and leave no trace in the image."""
+    settings = {}
+    for line in run(["python3", "-m", "pip", "config", "list"]).splitlines():
+        name, _, value = line.partition("=")
+        settings[name.strip().rsplit(".", 1)[-1].strip("'")] = value.strip().strip("'")
+    volumes, lines = [], ["[global]", "disable-pip-version-check = true"]
+    lines += [f"{name} = {settings[name]}" for name in ("index-url", "extra-index-url") if name in settings]
+    if _CA_BUNDLE.exists():
+        volumes.append(f"{_CA_BUNDLE}:/run/build/ca.pem:ro")
+        lines.append("cert = /run/build/ca.pem")
+    if "find-links" in settings and Path(settings["find-links"]).is_dir():
+        volumes.append(f"{settings['find-links']}:/run/build/wheels:ro")
+        lines.append("find-links = /run/build/wheels")
+    (folder / "pip.conf").write_text("\n".join(lines) + "\n")
+    return [*volumes, f"{folder}/pip.conf:/etc/pip.conf:ro"]
+
+
+def _context(context: Path) -> list[bytes]:
+    """Return names and contents of the files of a build's context, those that git would keep."""
+    command: list[str | Path] = [
+        "git",
+        "-C",
+        context,
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        ".",
+    ]
+    names = sorted(filter(None, run(command).split("\0")))
+    files = [(name, context / name) for name in names]
+    return [part for name, path in files if path.is_file() for part in (name.encode(), path.read_bytes())]
+
+
+def _import(tag: str, key: str) -> None:
+    with tempfile.TemporaryDirectory(dir=RUN) as folder:
+        archive = f"{folder}/image.tar"
+        _buildah("push", tag, f"oci-archive:{archive}:{tag}")
+        run(["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", archive])
+    _buildah("rmi", "--force", tag)
+    _key_file(tag).parent.mkdir(parents=True, exist_ok=True)
+    _key_file(tag).write_text(key)
+
+
+def _is_imported(tag: str, key: str) -> bool:
+    if not _key_file(tag).exists() or _key_file(tag).read_text() != key:
+        return False
+    return tag in run(["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "ls", "-q"]).split()
+
+
+def _key_file(tag: str) -> Path:
+    return STATE / "images" / tag.replace("/", "_")
+
+
+def _buildah(*arguments: str) -> str:
+    storage = ["--root", str(CACHE / "buildah"), "--runroot", str(RUN / "buildah")]
+    # Progress and warnings go to standard error, and are only of use where the command fails.
+    done = subprocess.run(
+        ["buildah", *storage, *arguments],
+        env=os.environ | _BUILDAH,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        raise NodeError(f"buildah {arguments[0]} failed:\n{(done.stdout + done.stderr)[-4000:]}")
+    return done.stdout
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
