@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint types unit integration check cluster test node node-down images demo demo-down bench lock clean
+.PHONY: help setup crd lint types unit integration check cluster test node node-down images demo demo-down bench lock clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ demo: ## Show the whole product: 200 mails queued, buried, kicked, delivered (KU
 
 demo-down: ## Remove all that the demo made
 	$(PYTHON) examples/mail/demo.py down
+
+crd: $(READY) ## Generate the CRD from the pydantic models, for kubectl and for the chart
+	$(BIN)/python -m tubeherd_operator.crd crds/workerpools.tubeherd.io.yaml charts/tubeherd/files/workerpools.tubeherd.io.yaml
 
 lock: $(READY) ## Lock the newest versions that the pyproject files allow, with hashes
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \

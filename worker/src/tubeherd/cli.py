@@ -42,7 +42,7 @@ def run(
     on_limit: Annotated[str | None, typer.Option(help="At max-…: recycle the slot, or stop with exit code 0")] = None,
     job_timeout: Annotated[str | None, typer.Option(help="How long a job may run (default: its own TTR)")] = None,
     retry_delays: Annotated[
-        str | None, typer.Option(help="Delays between attempts, like 10s,10m (default: 10m)")
+        str | None, typer.Option(help="Delays between attempts, like 10s,10m, or none (default: 10m)")
     ] = None,
     max_lost_deliveries: Annotated[
         int | None, typer.Option(help="Bury a job lost this often; 0: never (default: 3)")

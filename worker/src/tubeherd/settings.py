@@ -17,6 +17,8 @@ ENV_PREFIX = "TUBEHERD_"
 
 
 def _comma_list(value: Any) -> Any:
+    if value == "none":  # an empty variable counts as not set
+        return []
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 

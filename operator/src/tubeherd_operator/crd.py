@@ -1,0 +1,111 @@
+"""Generates the CustomResourceDefinition from the pydantic models: `python -m tubeherd_operator.crd FILE …`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from tubeherd.pool import GROUP, KIND, PLURAL, VERSION, WorkerPoolSpec, WorkerPoolStatus
+
+_HEADER = "# Generated from worker/src/tubeherd/pool.py by `make crd`; a test fails when it is stale.\n"
+_KEPT = ("description", "format", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern")
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """Return the CustomResourceDefinition of the WorkerPool as a plain object."""
+    schema = {
+        "type": "object",
+        "description": "WorkerPool runs workers for beanstalkd tubes, and shows and kicks their buried jobs.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": "Version of this object's schema."},
+            "kind": {"type": "string", "description": "WorkerPool."},
+            "metadata": {"type": "object"},
+            "spec": _structural(WorkerPoolSpec),
+            "status": _structural(WorkerPoolStatus),
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.metadata.name.size() <= 63",
+                "message": "a pool's name has at most 63 characters: its pods bear it as a label",
+            }
+        ],
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": _columns(),
+    }
+    names = {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": KIND.lower(), "shortNames": ["wp"]}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+def _columns() -> list[dict[str, Any]]:
+    def column(name: str, path: str, kind: str = "integer", **more: Any) -> dict[str, Any]:
+        return {"name": name, "type": kind, "jsonPath": path, **more}
+
+    return [
+        column("Status", '.status.conditions[?(@.type=="Ready")].reason', "string"),
+        column("Replicas", ".status.replicas", description="Pods that exist"),
+        column("Ready", ".status.ready", description="Jobs that wait for a worker"),
+        column("Delayed", ".status.delayed", description="Jobs that wait for their time"),
+        column("Buried", ".status.buried", description="Jobs that failed for good"),
+        column("Age", ".metadata.creationTimestamp", "date"),
+        column("Tubes", ".spec.tubes", "string", priority=1),
+        column("Server", ".status.server", "string", priority=1),
+    ]
+
+
+def _structural(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a model's schema as Kubernetes takes it: references inlined, no titles, no null."""
+    schema = model.model_json_schema(by_alias=True)
+    return _inline(schema, schema.get("$defs", {}))
+
+
+def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rpartition("/")[2]]
+        return _inline({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
+    if "anyOf" in schema:
+        (inner,) = [option for option in schema["anyOf"] if option.get("type") != "null"]
+        return _inline({**inner, **{key: value for key, value in schema.items() if key != "anyOf"}}, definitions)
+    result = {key: schema[key] for key in _KEPT if key in schema}
+    result |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
+    result["type"] = schema["type"]
+    if "enum" in schema:
+        result["enum"] = schema["enum"]
+    if "items" in schema:
+        result["items"] = _inline(schema["items"], definitions)
+    if "properties" in schema:
+        result["properties"] = {name: _inline(value, definitions) for name, value in schema["properties"].items()}
+        result["required"] = schema.get("required", [])
+    elif schema["type"] == "object":
+        result["x-kubernetes-preserve-unknown-fields"] = True
+    return {key: value for key, value in result.items() if value != []}
+
+
+def render() -> str:
+    """Return the CustomResourceDefinition as the YAML text of its file."""
+    return _HEADER + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        Path(name).write_text(render())
