@@ -48,6 +48,11 @@ node: ## Boot the single-node Kubernetes (needs Linux, root, Go, Debian)
 node-down: ## Stop the single-node Kubernetes and leave nothing behind
 	$(PYTHON) $(NODE) down
 
+images: node ## Build the images and hand them to the node
+	$(PYTHON) $(NODE) image localhost/tubeherd-worker:dev Dockerfile.worker
+	$(PYTHON) $(NODE) image localhost/tubeherd-operator:dev Dockerfile.operator
+	$(PYTHON) $(NODE) image localhost/tubeherd-beanstalkd:dev Dockerfile.beanstalkd
+
 demo: ## Show the whole product: 200 mails queued, buried, kicked, delivered (KUBE=current uses your own cluster)
 	$(PYTHON) examples/mail/demo.py up
 
@@ -60,6 +65,8 @@ crd: $(READY) ## Generate the CRD from the pydantic models, for kubectl and for 
 lock: $(READY) ## Lock the newest versions that the pyproject files allow, with hashes
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  --group pyproject.toml:dev worker/pyproject.toml operator/pyproject.toml --no-emit-package tubeherd -o requirements.lock
+	echo hatchling | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
+	  -c requirements.lock - -o requirements.build.lock
 	for part in worker operator; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -q -c requirements.lock $$part/pyproject.toml --no-emit-package tubeherd -o $$part/requirements.lock; done
 

@@ -1,0 +1,133 @@
+"""The one module that calls the API server. Objects are plain dicts, as in YAML."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from tubeherd.pool import GROUP, PLURAL, VERSION
+
+FIELD_MANAGER: Final = "tubeherd-operator"
+_SECONDS: Final = 20
+
+Object = dict[str, Any]
+
+
+class ClusterError(Exception):
+    """The API server refused a request, or cannot be reached; `status` is its HTTP status, or 0."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Cluster:
+    """A connection to the API server; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand."""
+        kubernetes.config.load_config()
+        self._api = kubernetes.client.ApiClient()
+
+    def pool(self, namespace: str, name: str) -> Object | None:
+        """Return a WorkerPool, or None where there is none."""
+        return self._get(_pool_path(namespace, name))
+
+    def pools(self) -> list[Object]:
+        """Return every WorkerPool of the cluster."""
+        items: list[Object] = self._request("GET", f"/apis/{GROUP}/{VERSION}/{PLURAL}")["items"]
+        return items
+
+    def deployment(self, namespace: str, name: str) -> Object | None:
+        """Return a Deployment, or None where there is none."""
+        return self._get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+
+    def config_map(self, namespace: str, name: str) -> Object | None:
+        """Return a ConfigMap, or None where there is none."""
+        return self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        """Return the pods that a label selector picks."""
+        query = {"labelSelector": selector}
+        items: list[Object] = self._request("GET", f"/api/v1/namespaces/{namespace}/pods", query=query)["items"]
+        return items
+
+    def apply_deployment(self, deployment: Object) -> None:
+        """Create or change a Deployment by server-side apply; what others set beside our fields stays."""
+        metadata = deployment["metadata"]
+        path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
+
+    def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+        """Merge into a pool's status; None removes a field."""
+        path = f"{_pool_path(namespace, name)}/status"
+        self._request("PATCH", path, {"status": status}, "application/merge-patch+json", _MANAGER)
+
+    def remove_annotation(self, namespace: str, name: str, key: str, value: str) -> bool:
+        """Remove a pool's annotation if it still has that value, and tell whether it was removed."""
+        path = f"/metadata/annotations/{key.replace('~', '~0').replace('/', '~1')}"
+        patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
+        try:
+            self._request("PATCH", _pool_path(namespace, name), patch, "application/json-patch+json", _MANAGER)
+        except ClusterError as error:
+            if error.status in (404, 409, 422):
+                return False
+            raise
+        return True
+
+    def create_event(self, event: Object) -> None:
+        """Create an Event."""
+        self._request("POST", f"/api/v1/namespaces/{event['metadata']['namespace']}/events", event)
+
+    def _get(self, path: str) -> Object | None:
+        try:
+            return self._request("GET", path)
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        resource = f"{path}?{urlencode(query)}" if query else path
+        try:
+            call = self._api.param_serialize(
+                method, resource, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = self._api.call_api(*call, _request_timeout=_SECONDS)
+            data = response.read()
+        except ApiException as error:
+            raise ClusterError(int(error.status or 0), _reason(error.body, str(error.reason))) from error
+        except (HTTPError, OSError) as error:
+            raise ClusterError(0, f"the API server cannot be reached: {type(error).__name__}") from error
+        if not 200 <= response.status <= 299:
+            raise ClusterError(response.status, _reason(data, f"HTTP status {response.status}"))
+        found: Object = json.loads(data)
+        return found
+
+
+_MANAGER: Final = {"fieldManager": FIELD_MANAGER}
+
+
+def _pool_path(namespace: str, name: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
+
+
+def _reason(body: Any, otherwise: str) -> str:
+    """Return the message of a Status object, which says what was refused and why."""
+    try:
+        return str(json.loads(body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return otherwise

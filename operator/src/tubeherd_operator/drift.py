@@ -1,0 +1,33 @@
+"""Tells whether a live object still is as it was rendered."""
+
+from typing import Any
+
+from tubeherd.sizes import parse_size
+
+
+def differs(rendered: Any, live: Any) -> bool:
+    """Tell whether anything rendered is missing in the live object or has another value there.
+
+    What the live object has beside (defaults, fields of others) does not count. Lists of objects with names are
+    compared name by name, other lists as wholes.
+    """
+    if isinstance(rendered, dict):
+        return not isinstance(live, dict) or any(differs(value, live.get(key)) for key, value in rendered.items())
+    if isinstance(rendered, list):
+        return not isinstance(live, list) or _list_differs(rendered, live)
+    return bool(rendered != live) and not _same_size(rendered, live)
+
+
+def _list_differs(rendered: list[Any], live: list[Any]) -> bool:
+    if not all(isinstance(item, dict) and "name" in item for item in (*rendered, *live)):
+        return len(rendered) != len(live) or any(differs(one, other) for one, other in zip(rendered, live, strict=True))
+    by_name = {item["name"]: item for item in live}
+    return any(differs(item, by_name.get(item["name"])) for item in rendered)
+
+
+def _same_size(one: Any, other: Any) -> bool:
+    """Tell whether two quantities are the same: the API server rewrites 1024Mi as 1Gi."""
+    try:
+        return parse_size(one) == parse_size(other)
+    except (ValueError, TypeError):
+        return False

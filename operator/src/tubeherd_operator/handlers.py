@@ -1,0 +1,24 @@
+"""What kopf calls: each only says which pool to look at again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from tubeherd.pool import GROUP, PLURAL, VERSION
+from tubeherd_operator.deployment import POOL_LABEL
+from tubeherd_operator.workqueue import Key, WorkQueue
+
+
+def register(registry: kopf.OperatorRegistry, queue: WorkQueue) -> None:
+    """Have events of pools, their Deployments and their pods put pools into the queue."""
+
+    async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
+        queue.add(Key(str(namespace), str(name)))
+
+    async def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        queue.add(Key(str(namespace), labels[POOL_LABEL]))
+
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
+    for group, version, plural in (("apps", "v1", "deployments"), ("", "v1", "pods")):
+        kopf.on.event(group, version, plural, labels={POOL_LABEL: kopf.PRESENT}, registry=registry)(child_changed)

@@ -1,0 +1,90 @@
+"""The operator's process: kopf watches, threads run the passes."""
+
+import logging
+import sys
+import threading
+from typing import Final
+
+import kopf
+import structlog
+from pydantic import ValidationError
+
+from tubeherd import logs
+from tubeherd_operator import handlers
+from tubeherd_operator.broker import Broker
+from tubeherd_operator.cluster import Cluster, ClusterError
+from tubeherd_operator.reconcile import Reconciler
+from tubeherd_operator.settings import OperatorSettings
+from tubeherd_operator.workqueue import Key, WorkQueue
+
+_THREADS: Final = 4
+_RESYNC_SECONDS: Final = 300.0
+
+log: Final = structlog.get_logger()
+
+
+def main() -> None:
+    """Run the operator until it is told to stop."""
+    logs.configure("auto", "info")
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        settings = OperatorSettings()
+    except ValidationError as error:
+        sys.exit("\n".join(f"TUBEHERD_OPERATOR_{_name(detail)}: {detail['msg']}" for detail in error.errors()))
+    queue = WorkQueue()
+    cluster = Cluster()
+    reconciler = Reconciler(cluster, Broker(settings.poll_interval, queue.add), settings)
+    for number in range(_THREADS):
+        threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
+    threading.Thread(target=_resync, args=(queue, cluster), name="resync", daemon=True).start()
+    registry = kopf.OperatorRegistry()
+    handlers.register(registry, queue)
+    log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
+    kopf.run(
+        registry=registry,
+        settings=_kopf_settings(),
+        clusterwide=True,
+        standalone=True,
+        liveness_endpoint=settings.health,
+    )
+
+
+def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
+    while True:
+        key = queue.get()
+        try:
+            again = reconciler.reconcile(key)
+        except ClusterError as error:
+            log.warning(f"pass failed, it is repeated: {error}", pool=f"{key.namespace}/{key.name}")
+            queue.failed(key)
+        except Exception as error:  # one pool's trouble must not end the thread that serves the others
+            log.exception("pass failed, it is repeated", pool=f"{key.namespace}/{key.name}", error=repr(error))
+            queue.failed(key)
+        else:
+            queue.done(key, again)
+
+
+def _resync(queue: WorkQueue, cluster: Cluster) -> None:
+    """Look at every pool now and then, for the case that a watch has died in silence."""
+    while True:
+        threading.Event().wait(_RESYNC_SECONDS)
+        try:
+            for pool in cluster.pools():
+                queue.add(Key(pool["metadata"]["namespace"], pool["metadata"]["name"]))
+        except ClusterError as error:
+            log.warning(f"pools could not be listed: {error}")
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # the chart installs the CRD before the operator
+    # A watch that died in silence is begun anew after these, in seconds (kopf#957).
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    return settings
+
+
+def _name(detail: object) -> str:
+    location = detail["loc"] if isinstance(detail, dict) else ()
+    return str(location[0]).upper() if location else ""

@@ -1,0 +1,79 @@
+"""A queue of pools to look at: each is in it once, is worked on by one thread at a time, and backs off on failure."""
+
+import heapq
+import random
+import threading
+import time
+from typing import Final, NamedTuple
+
+_FIRST: Final = 0.25
+_MOST: Final = 60.0
+
+
+class Key(NamedTuple):
+    """A pool."""
+
+    namespace: str
+    name: str
+
+
+class WorkQueue:
+    """Hands out keys to worker threads; every method is safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._due: list[tuple[float, Key]] = []
+        self._waiting: dict[Key, float] = {}
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+
+    def add(self, key: Key, delay: float = 0.0) -> None:
+        """Have a pool looked at after `delay` seconds, or earlier where it is already to be."""
+        with self._condition:
+            if key in self._working and delay == 0.0:
+                self._again.add(key)
+                return
+            due = time.monotonic() + delay
+            if due < self._waiting.get(key, float("inf")):
+                self._waiting[key] = due
+                heapq.heappush(self._due, (due, key))
+                self._condition.notify()
+
+    def get(self) -> Key:
+        """Wait for a pool that is due and take it; `done` or `failed` must follow."""
+        with self._condition:
+            while True:
+                now = time.monotonic()
+                while self._due and self._due[0][0] <= now:
+                    due, key = heapq.heappop(self._due)
+                    if self._waiting.get(key) != due:
+                        continue  # it was added again for an earlier time
+                    del self._waiting[key]
+                    if key in self._working:
+                        self._again.add(key)
+                        continue
+                    self._working.add(key)
+                    return key
+                self._condition.wait(self._due[0][0] - now if self._due else None)
+
+    def done(self, key: Key, again_after: float | None = None) -> None:
+        """Give a pool back; have it looked at again after that many seconds, or at once if it changed meanwhile."""
+        self._failures.pop(key, None)
+        self._give_back(key, again_after)
+
+    def failed(self, key: Key) -> None:
+        """Give a pool back whose pass failed; it comes again after a growing, jittered time."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(_FIRST * 2.0**failures, _MOST)
+        self._give_back(key, random.uniform(delay / 2, delay))  # noqa: S311 - spreads retries
+
+    def _give_back(self, key: Key, delay: float | None) -> None:
+        with self._condition:
+            self._working.discard(key)
+            changed = key in self._again
+            self._again.discard(key)
+        if changed and key not in self._failures:
+            self.add(key)
+        elif delay is not None:
+            self.add(key, delay)

@@ -1,0 +1,3 @@
+"""From a WorkerPool to running pods: rollout, repair, conflict, deletion, restart of the operator."""
+
+
