@@ -26,7 +26,7 @@ OPERATOR_IMAGE = "localhost/tubeherd-operator:dev"
 
 Object = dict[str, Any]
 
-EXECUTORS = '''
+EXECUTORS = """
 import time
 from pathlib import Path
 from tubeherd import executor
@@ -49,10 +49,10 @@ def hog(payload):
     while True:
         hold.append(bytearray(b"x" * 4_000_000))
         time.sleep(0.01)
-'''
+"""
 
 
-def eventually(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
+def _eventually(check: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """Poll until `check` returns something true and return it; fail with its last failure after the limit."""
     deadline = time.monotonic() + seconds
     last: object = None
@@ -104,7 +104,7 @@ class Namespace:
         found = self.kubectl("get", kind, name, "--ignore-not-found", "-o", "json").stdout
         return json.loads(found) if found else None
 
-    def list(self, kind: str, selector: str = "") -> list[Object]:
+    def find(self, kind: str, selector: str = "") -> list[Object]:
         """Return the objects of a kind."""
         items: list[Object] = json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json").stdout)["items"]
         return items
@@ -166,7 +166,7 @@ class Namespace:
             assert condition["observedGeneration"] == found["metadata"]["generation"], condition
             return bool(condition["status"] == "True") or self._not(condition)
 
-        eventually(ready, f"pool {pool} is ready", seconds)
+        _eventually(ready, f"pool {pool} is ready", seconds)
 
     def events(self, reason: str) -> list[str]:
         """Return the notes of the events with this reason."""
@@ -191,7 +191,7 @@ class Queue:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         self._process = subprocess.Popen(["beanstalkd", "-l", self._address, "-p", str(self._port)])
-        eventually(self._answers, "beanstalkd answers", 10)
+        _eventually(self._answers, "beanstalkd answers", 10)
 
     def stop(self) -> None:
         """End the server; all its jobs are gone, as it has no binlog."""
@@ -237,7 +237,7 @@ class Operator:
     def stop(self) -> None:
         """Stop the operator and wait until its pod is gone."""
         self._scale(0)
-        eventually(lambda: not self.pods(), "the operator's pod is gone")
+        _eventually(lambda: not self.pods(), "the operator's pod is gone")
 
     def start(self) -> None:
         """Start the operator and wait until it is ready."""
@@ -253,9 +253,13 @@ class Operator:
         return str(found.stdout).split()
 
     def _scale(self, replicas: int) -> None:
-        self._kubectl(
-            "--namespace", OPERATOR_NAMESPACE, "scale", f"deployment/{self._name}", f"--replicas={replicas}"
-        )
+        self._kubectl("--namespace", OPERATOR_NAMESPACE, "scale", f"deployment/{self._name}", f"--replicas={replicas}")
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """Poll until a check returns something true: `eventually(check, what, seconds)`."""
+    return _eventually
 
 
 @pytest.fixture(scope="session")

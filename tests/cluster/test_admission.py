@@ -1,7 +1,6 @@
 """What the API server refuses, with the field and the reason; and what `kubectl explain` tells of each field."""
 
 import re
-from typing import Any
 
 import pytest
 
@@ -56,9 +55,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("fields", "field", "reason"), BAD.values(), ids=BAD)
-def test_bad_spec_is_refused_with_field_and_reason(
-    namespace: Any, fields: dict[str, Any], field: str, reason: str
-) -> None:
+def test_bad_spec_is_refused_with_field_and_reason(namespace, fields, field, reason):
     spec = fields if fields == {} else {"tubes": ["mail"], **fields}
     refusal = namespace.refusal(namespace.pool_object("bad", spec))
     assert field in refusal
@@ -95,20 +92,21 @@ GOOD = {
 
 
 @pytest.mark.parametrize("fields", GOOD.values(), ids=GOOD)
-def test_good_spec_is_taken_as_it_is(namespace: Any, fields: dict[str, Any]) -> None:
+def test_good_spec_is_taken_as_it_is(namespace, fields):
     spec = {"tubes": ["mail"], **fields}
     assert namespace.dry_run(namespace.pool_object("good", spec))["spec"] == spec
 
 
-def test_a_name_too_long_for_a_label_is_refused(namespace: Any) -> None:
+def test_a_name_too_long_for_a_label_is_refused(namespace):
     assert "at most 63" in namespace.refusal(namespace.pool_object("x" * 64, {"tubes": ["mail"]}))
 
 
-def test_explain_describes_every_field(kubectl: Any) -> None:
+@pytest.mark.usefixtures("operator")
+def test_explain_describes_every_field(kubectl):
     tree = kubectl("explain", "workerpool.spec", "--recursive").stdout
     fields = re.findall(r"^( +)(\w+)\t", tree, re.MULTILINE)
     assert {"tubes", "image", "server", "executors", "suspend"} <= {name for _, name in fields}
-    path: list[str] = []
+    path = []
     for indent, name in fields:
         path[len(indent) // 2 - 1 :] = [name]
         text = kubectl("explain", f"workerpool.spec.{'.'.join(path)}").stdout
