@@ -37,7 +37,7 @@ def main() -> None:
     for number in range(_THREADS):
         threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
     threading.Thread(target=_resync, args=(queue, cluster), name="resync", daemon=True).start()
-    registry = kopf.OperatorRegistry()
+    registry = kopf.get_default_registry()  # it knows how to log in
     handlers.register(registry, queue)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     kopf.run(
