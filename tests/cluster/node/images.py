@@ -1,11 +1,13 @@
 """Builds container images without a registry: a base of Debian's packages, and the project's Dockerfiles on it."""
 
+import ast
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from place import CACHE, CONTAINERD_SOCKET, RUN, STATE, NodeError, run, say
@@ -31,11 +33,15 @@ def import_pause(program: Path) -> None:
 
 def build_and_import(tag: str, dockerfile: Path, context: Path, arguments: Sequence[str]) -> None:
     """Build a Dockerfile on the local base and hand the image to the node, unless both are as they were."""
-    base = _base()
+    if not dockerfile.is_file():
+        raise NodeError(f"there is no {dockerfile}")
+    base = f"{_BASE}:{_digest(repr((_SUITE, _PACKAGES, os.uname().machine)).encode())}"
     key = _digest(dockerfile.read_bytes(), base.encode(), repr(arguments).encode(), *_context(context))
     if _is_imported(tag, key):
         say(f"image {tag} is up to date")
         return
+    _buildah("rm", "--all")  # what a build that was killed has left
+    _make_base(base)
     say(f"building image {tag}")
     with tempfile.TemporaryDirectory() as folder:
         options = ["--build-arg", f"BASE={base}", *(part for arg in arguments for part in ("--build-arg", arg))]
@@ -45,11 +51,13 @@ def build_and_import(tag: str, dockerfile: Path, context: Path, arguments: Seque
     say(f"image {tag} is on the node")
 
 
-def _base() -> str:
-    """Return the local base image, made once: Debian with Python, like the public image of the Dockerfiles."""
-    tag = f"{_BASE}:{_digest(_SUITE.encode(), _PACKAGES.encode())}"
-    if _buildah("images", "--quiet", "--filter", f"reference={tag}").strip():
-        return tag
+def _make_base(tag: str) -> None:
+    """Make the local base image where it is missing: Debian with Python, like the public image of the Dockerfiles."""
+    bases = _buildah("images", "--format", "{{.Name}}:{{.Tag}}", "--filter", f"reference={_BASE}").split()
+    if tag in bases:
+        return
+    if bases:
+        _buildah("rmi", "--force", *bases)
     say(f"making the base image: Debian {_SUITE} with Python (about a minute)")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
@@ -62,51 +70,51 @@ def _base() -> str:
         _buildah("add", container, str(tree), "/")
         _buildah("config", "--cmd", "/bin/bash", container)
         _buildah("commit", "--rm", container, tag)
-    return tag
 
 
 def _pip_settings(folder: Path) -> list[str]:
     """Return mounts that give a build this machine's way to its package index, and leave no trace in the image."""
-    settings = {}
-    for line in run(["python3", "-m", "pip", "config", "list"]).splitlines():
-        name, _, value = line.partition("=")
-        settings[name.strip().rsplit(".", 1)[-1].strip("'")] = value.strip().strip("'")
+    settings = _pip_configuration()
     volumes, lines = [], ["[global]", "disable-pip-version-check = true"]
-    lines += [f"{name} = {settings[name]}" for name in ("index-url", "extra-index-url") if name in settings]
-    if _CA_BUNDLE.exists():
-        volumes.append(f"{_CA_BUNDLE}:/run/build/ca.pem:ro")
+    given = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout")
+    lines += [f"{name} = {' '.join(settings[name].split())}" for name in given if name in settings]
+    bundle = Path(settings.get("cert", _CA_BUNDLE))
+    if bundle.is_file():
+        volumes.append(f"{bundle}:/run/build/ca.pem:ro")
         lines.append("cert = /run/build/ca.pem")
-    if "find-links" in settings and Path(settings["find-links"]).is_dir():
-        volumes.append(f"{settings['find-links']}:/run/build/wheels:ro")
-        lines.append("find-links = /run/build/wheels")
+    wheels = [place for place in settings.get("find-links", "").split() if Path(place).is_dir()]
+    for number, place in enumerate(wheels):
+        volumes.append(f"{place}:/run/build/wheels{number}:ro")
+    if wheels:
+        lines.append("find-links = " + " ".join(f"/run/build/wheels{number}" for number in range(len(wheels))))
     (folder / "pip.conf").write_text("\n".join(lines) + "\n")
     return [*volumes, f"{folder}/pip.conf:/etc/pip.conf:ro"]
 
 
+def _pip_configuration() -> dict[str, str]:
+    """Return pip's settings on this machine, of whatever file or variable."""
+    listed = ""
+    with suppress(NodeError):
+        listed = run(["python3", "-m", "pip", "config", "list"])
+    pairs = [line.partition("=") for line in listed.splitlines() if "=" in line]
+    return {name.rsplit(".", 1)[-1].strip("'"): str(ast.literal_eval(value)) for name, _, value in pairs}
+
+
 def _context(context: Path) -> list[bytes]:
     """Return names and contents of the files of a build's context, those that git would keep."""
-    command: list[str | Path] = [
-        "git",
-        "-C",
-        context,
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        ".",
-    ]
-    names = sorted(filter(None, run(command).split("\0")))
-    files = [(name, context / name) for name in names]
-    return [part for name, path in files if path.is_file() for part in (name.encode(), path.read_bytes())]
+    listed = run(["git", "-C", context, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "."])
+    files = [(name, context / name) for name in sorted(set(filter(None, listed.split("\0"))))]
+    there = [(name, path) for name, path in files if path.is_file()]
+    return [part for name, path in there for part in (f"{name} {path.stat().st_mode}".encode(), path.read_bytes())]
 
 
 def _import(tag: str, key: str) -> None:
     with tempfile.TemporaryDirectory(dir=RUN) as folder:
         archive = f"{folder}/image.tar"
         _buildah("push", tag, f"oci-archive:{archive}:{tag}")
-        run(["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "import", archive])
+        _ctr("import", archive)
     _buildah("rmi", "--force", tag)
+    _forget_unnamed()
     _key_file(tag).parent.mkdir(parents=True, exist_ok=True)
     _key_file(tag).write_text(key)
 
@@ -114,7 +122,21 @@ def _import(tag: str, key: str) -> None:
 def _is_imported(tag: str, key: str) -> bool:
     if not _key_file(tag).exists() or _key_file(tag).read_text() != key:
         return False
-    return tag in run(["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", "ls", "-q"]).split()
+    return tag in _ctr("ls", "-q").split()
+
+
+def _forget_unnamed() -> None:
+    """Remove the images that lost their tag to a newer build; containers that run keep their files."""
+    digests: dict[str, set[str]] = {}
+    for name, _, digest, *_ in (line.split() for line in _ctr("ls").splitlines()[1:]):
+        digests.setdefault(digest, set()).add(name)
+    unnamed = [name for names in digests.values() for name in names if all(n.startswith("sha256:") for n in names)]
+    if unnamed:
+        _ctr("rm", *unnamed)
+
+
+def _ctr(*arguments: str) -> str:
+    return run(["ctr", "-a", CONTAINERD_SOCKET, "-n", "k8s.io", "images", *arguments])
 
 
 def _key_file(tag: str) -> Path:

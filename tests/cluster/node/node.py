@@ -2,17 +2,11 @@
 """Boots and stops a real single-node Kubernetes from the project's own files; see the README beside it."""
 
 import argparse
-import json
 import os
 import platform
-import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,9 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import binaries
 import images
+import leftovers
 import parts
-from place import CACHE, CONTAINERD_SOCKET, KUBECONFIG, LOGS, RUN, STATE, NodeError, fail, run, say, wait_for
+import processes
+from place import CACHE, CONTAINERD_SOCKET, KUBECONFIG, LOGS, RUN, STATE, NodeError, alone, fail, run, say, wait_for
 
+# A program or file, and the Debian package that has it.
 _PACKAGES = {
     "containerd": "containerd",
     "runc": "runc",
@@ -33,9 +30,13 @@ _PACKAGES = {
     "debootstrap": "debootstrap",
     "ip": "iproute2",
     "openssl": "openssl",
+    "git": "git",
+    "gcc": "gcc",
+    "/usr/include/stdlib.h": "libc6-dev",
 }
-_PIDS = STATE / "pids.json"
-_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+# Clients end before the API server, which waits for their watches, and the API server before its store.
+_STOPPING = (("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns"), ("kube-apiserver",))
+_PART_COUNT = 8
 
 
 def up() -> None:
@@ -47,9 +48,11 @@ def up() -> None:
         return
     _install_packages()
     programs = binaries.build_all()
-    if STATE.exists():
+    if STATE.exists() or RUN.exists():
         say("removing what an earlier node left")
         _tear_down()
+    if leftovers.pod_processes():
+        raise NodeError("another Kubernetes node runs on this machine: its pods are in the control group kubepods")
     _boot(programs)
     say(f"the node is up; KUBECONFIG={KUBECONFIG}")
 
@@ -76,20 +79,30 @@ def print_environment() -> None:
     print(f'export PATH="{CACHE / "bin"}:$PATH"')
 
 
+def build_image(tag: str, dockerfile: Path, context: Path, arguments: list[str]) -> None:
+    """Build an image and hand it to the node."""
+    if not _containerd_answers():
+        raise NodeError("the node is not up; boot it with `make node`")
+    images.build_and_import(tag, dockerfile, context, arguments)
+
+
 def _check_machine() -> None:
     missing = []
     if platform.system() != "Linux":
         missing.append("Linux")
     elif os.geteuid() != 0:
-        missing.append("root: run it as root, it makes a bridge, mounts and control groups")
+        missing.append("root: it makes a bridge, mounts and control groups")
+    if shutil.which("go") is None:
+        missing.append("Go 1.26 or newer (https://go.dev): Kubernetes is built from source")
     if shutil.which("apt-get") is None:
         missing.append("Debian or a system like it: apt-get is how the container runtime is installed")
     if missing:
-        raise NodeError("the node needs " + "; ".join(missing))
+        raise NodeError("the node needs\n" + "\n".join(f"- {need}" for need in missing))
 
 
 def _install_packages() -> None:
-    missing = [package for program, package in _PACKAGES.items() if shutil.which(program) is None]
+    wanted = _PACKAGES.items()
+    missing = [package for program, package in wanted if not (shutil.which(program) or Path(program).is_file())]
     if missing:
         say(f"installing {' '.join(missing)}")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -103,80 +116,83 @@ def _install_packages() -> None:
 def _boot(programs: Path) -> None:
     for folder in (STATE, RUN, LOGS, parts.VOLUMES):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    STATE.chmod(0o711)  # volumes are reached by pods of other users
+    for folder in (STATE, parts.VOLUMES):
+        folder.chmod(0o711)  # volumes are reached by pods of other users
     parts.write_secrets()
     parts.write_configuration()
+    leftovers.save_kernel_settings()
     _make_bridge()
     say("starting containerd and etcd")
-    _start(parts.containerd())
-    _start(parts.etcd(programs))
-    wait_for("containerd answers", _containerd_answers, 30)
+    processes.start(parts.containerd())
+    processes.start(parts.etcd(programs))
+    wait_for("containerd answers", _containerd_answers, 30, "containerd")
     images.import_pause(programs / "pause")
     say("starting the API server")
-    _start(parts.api_server(programs))
-    wait_for("the API server has its certificate", (STATE / "certs" / "apiserver.crt").exists, 30)
+    processes.start(parts.api_server(programs))
+    wait_for("the API server has its certificate", _api_has_certificate, 60, "kube-apiserver")
     parts.write_kubeconfig()
-    wait_for("the API server is ready", _api_is_ready, 90)
+    wait_for("the API server is ready", _api_is_ready, 120, "kube-apiserver")
     say("starting controllers, kubelet, proxy and DNS")
     for part in parts.controllers(programs):
-        _start(part)
-    wait_for("the node is ready", _node_is_ready, 90)
-    wait_for("the cluster's DNS answers", _dns_answers, 30)
-    _renew_volumes()
-
-
-def _start(part: parts.Part) -> None:
-    with (LOGS / f"{part.name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            part.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-        )
-    pids = _recorded() | {part.name: [process.pid, _birth(process.pid)]}
-    _PIDS.write_text(json.dumps(pids))
+        processes.start(part)
+    wait_for("the node is ready", _node_is_ready, 120, "kubelet")
+    wait_for("the cluster's DNS answers", _dns_answers, 60, "coredns")
+    _make_volumes(range(parts.VOLUME_COUNT))
+    wait_for("pods can be made", _service_account_is_there, 60, "kube-controller-manager")
 
 
 def _make_bridge() -> None:
-    previous = _FORWARDING.read_text()
-    (STATE / "ip_forward").write_text(previous)
-    _FORWARDING.write_text("1")
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     run(["ip", "link", "add", parts.BRIDGE, "type", "bridge"])
     run(["ip", "address", "add", f"{parts.NODE_ADDRESS}/24", "dev", parts.BRIDGE])
     run(["ip", "link", "set", parts.BRIDGE, "up"])
 
 
-def _renew_volumes() -> None:
-    """Make every volume that no claim holds fresh again."""
-    listed = json.loads(_kubectl("get", "persistentvolumes", "-o", "json"))["items"]
-    in_use = {item["metadata"]["name"] for item in listed if item["status"].get("phase") == "Bound"}
-    used = [item["metadata"]["name"] for item in listed if item["status"].get("phase") in ("Released", "Failed")]
-    if used:
-        _kubectl("delete", "persistentvolume", *used)
-    for number in range(parts.VOLUME_COUNT):
-        folder = parts.VOLUMES / f"local-{number}"
-        if folder.name not in in_use:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-    parts.VOLUMES.chmod(0o711)
-    with (RUN / "volumes.json").open("w") as file:
-        file.write(parts.volumes())
+def _make_volumes(numbers: range | list[int]) -> None:
+    for number in numbers:
+        (parts.VOLUMES / f"local-{number}").mkdir()
+    (RUN / "volumes.json").write_text(parts.volumes(numbers))
     _kubectl("apply", "-f", str(RUN / "volumes.json"))
+
+
+def _renew_volumes() -> None:
+    """Make the volumes fresh again whose claim is gone."""
+    shown = 'jsonpath={range .items[*]}{.status.phase} {.metadata.name}{"\\n"}{end}'
+    lines = [line.split() for line in _kubectl("get", "persistentvolumes", "-o", shown).splitlines()]
+    used = [name for phase, name in lines if phase in ("Released", "Failed") and name.startswith("local-")]
+    if used:
+        say(f"renewing {len(used)} used volumes")
+        _kubectl("delete", "persistentvolume", *used)
+        for name in used:
+            shutil.rmtree(parts.VOLUMES / name)
+        _make_volumes([int(name.removeprefix("local-")) for name in used])
 
 
 def _kubectl(*arguments: str) -> str:
     return run([CACHE / "bin" / "kubectl", f"--kubeconfig={KUBECONFIG}", "--request-timeout=10s", *arguments])
 
 
+# Conditions
+
+
 def _containerd_answers() -> bool:
     with suppress(NodeError):
         run(["ctr", "-a", CONTAINERD_SOCKET, "version"])
         return True
-    _check_alive("containerd")
+    if processes.recorded():
+        processes.check_alive("containerd")
     return False
+
+
+def _api_has_certificate() -> bool:
+    processes.check_alive("kube-apiserver")
+    return (STATE / "certs" / "apiserver.crt").exists()
 
 
 def _api_is_ready() -> bool:
     with suppress(NodeError):
         return _kubectl("get", "--raw", "/readyz").strip() == "ok"
-    _check_alive("kube-apiserver")
+    processes.check_alive("kube-apiserver")
     return False
 
 
@@ -184,7 +200,7 @@ def _node_is_ready() -> bool:
     with suppress(NodeError):
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         return _kubectl("get", "node", parts.NODE_NAME, "-o", f"jsonpath={path}") == "True"
-    _check_alive("kubelet")
+    processes.check_alive("kubelet")
     return False
 
 
@@ -198,147 +214,50 @@ def _dns_answers() -> bool:
             sock.sendto(query, (parts.NODE_ADDRESS, 53))
             answer = sock.recv(512)
             return answer[3] & 0x0F == 0 and answer[7] > 0
-    _check_alive("coredns")
+    processes.check_alive("coredns")
     return False
 
 
-def _check_alive(name: str) -> None:
-    if name not in _alive():
-        tail = "\n".join((LOGS / f"{name}.log").read_text(errors="replace").splitlines()[-15:])
-        raise NodeError(f"{name} ended; its last words:\n{tail}")
+def _service_account_is_there() -> bool:
+    with suppress(NodeError):
+        return bool(_kubectl("get", "serviceaccount", "default", "-o", "name"))
+    processes.check_alive("kube-controller-manager")
+    return False
 
 
 def _is_healthy() -> bool:
-    if not KUBECONFIG.exists() or not _PIDS.exists() or set(_alive()) != set(_recorded()) or len(_recorded()) < 8:
+    if len(processes.alive()) != _PART_COUNT or not KUBECONFIG.exists():
         return False
-    return _api_is_ready() and _node_is_ready() and _dns_answers()
-
-
-# Processes: a recycled pid has another time of birth and is never touched
-
-
-def _recorded() -> dict[str, list[int]]:
-    with suppress(FileNotFoundError, ValueError):
-        pids: dict[str, list[int]] = json.loads(_PIDS.read_text())
-        return pids
-    return {}
-
-
-def _alive() -> dict[str, int]:
-    return {name: pid for name, (pid, birth) in _recorded().items() if _birth(pid) == birth}
-
-
-def _birth(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot; 0 where there is none, or only its zombie."""
-    with suppress(OSError, IndexError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return 0 if fields[0] == "Z" else int(fields[19])
-    return 0
+    with suppress(NodeError):
+        return _api_is_ready() and _node_is_ready() and _dns_answers()
+    return False
 
 
 # Stopping
 
 
 def _tear_down() -> None:
-    if "kube-apiserver" in _alive() and KUBECONFIG.exists():
+    if {"kube-apiserver", "kubelet", "containerd"} <= set(processes.alive()) and KUBECONFIG.exists():
         say("deleting the pods")
-        _stop(["kube-controller-manager", "kube-scheduler"])
+        processes.stop(("kube-controller-manager", "kube-scheduler"))
         with suppress(NodeError):
             _kubectl("delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--wait=false")
             wait_for("the pods are gone", lambda: not _pods_left(), 20)
     say("stopping the node's processes")
-    _stop(["kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns", "kube-apiserver", "etcd"])
-    _kill_containers()
-    _stop(["containerd"])
-    _remove_network()
-    _remove_files()
+    for names in (*_STOPPING, ("etcd",)):
+        processes.stop(names)
+    leftovers.kill_containers()
+    processes.stop(("containerd",))
+    leftovers.remove_network()
+    leftovers.restore_kernel_settings()
+    leftovers.remove_files()
 
 
 def _pods_left() -> bool:
     return bool(_kubectl("get", "pods", "--all-namespaces", "-o", "name").strip())
 
 
-def _stop(names: Iterable[str]) -> None:
-    for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
-        pids = [pid for name, pid in _alive().items() if name in names]
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + seconds
-        while any(name in names for name in _alive()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
-def _kill_containers() -> None:
-    """End the shims of our containerd, and with them every container they keep."""
-    shims = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and str(CONTAINERD_SOCKET) in _command_line(entry) and "shim" in _command_line(entry)
-    ]
-    children = [child for shim in shims for child in _descendants(shim)]
-    for pid in (*shims, *children):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _command_line(entry: Path) -> str:
-    with suppress(OSError):
-        return (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    return ""
-
-
-def _descendants(pid: int) -> list[int]:
-    with suppress(OSError):
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [found for child in children for found in (child, *_descendants(child))]
-    return []
-
-
-def _remove_network() -> None:
-    for family in ("iptables", "ip6tables"):
-        with suppress(NodeError):
-            rules = run([f"{family}-save"])
-            # Chains and rules of kube-proxy, kubelet and the CNI plugins all bear these names.
-            kept = [line for line in rules.splitlines() if not re.search(r"KUBE-|CNI-|tubeherd", line)]
-            if len(kept) != len(rules.splitlines()):
-                subprocess.run([f"{family}-restore"], input="\n".join(kept) + "\n", text=True, check=False)
-    for namespace in Path("/run/netns").glob("cni-*") if Path("/run/netns").exists() else []:
-        with suppress(NodeError):
-            run(["ip", "netns", "delete", namespace.name])
-    with suppress(NodeError):
-        run(["ip", "link", "delete", parts.BRIDGE])
-    if (STATE / "ip_forward").exists():
-        _FORWARDING.write_text((STATE / "ip_forward").read_text())
-
-
-def _remove_files() -> None:
-    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    ours = (f"{STATE}/", f"{RUN}/")
-    for path in sorted((path for path in mounted if path.startswith(ours)), reverse=True):
-        subprocess.run(["umount", "--lazy", path], check=False)
-    _remove_cgroups()
-    for link in Path("/var/log/containers").glob("*.log") if Path("/var/log/containers").exists() else []:
-        if link.is_symlink() and str(link.readlink()).startswith(str(STATE)):
-            link.unlink()
-    for folder in (STATE, RUN):
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            raise NodeError(f"{folder} cannot be removed: something still uses it")
-
-
-def _remove_cgroups() -> None:
-    tops = [*Path("/sys/fs/cgroup").glob("*/kubepods"), *Path("/sys/fs/cgroup").glob("kubepods")]
-    for top in tops:
-        for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
-            with suppress(OSError):
-                folder.rmdir()
-        with suppress(OSError):
-            top.rmdir()
-
-
-def main() -> None:
-    """Run the command."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="boot the node, unless it is up")
@@ -350,19 +269,27 @@ def main() -> None:
     image.add_argument("dockerfile", type=Path)
     image.add_argument("context", type=Path, nargs="?", default=Path())
     image.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Run the command."""
+    given = _parser().parse_args()
     try:
         match given.command:
-            case "up":
-                up()
-            case "down":
-                down()
             case "status":
                 status()
             case "env":
                 print_environment()
+            case "up":
+                with alone():
+                    up()
+            case "down":
+                with alone():
+                    down()
             case "image":
-                images.build_and_import(given.tag, given.dockerfile, given.context, given.build_arg)
+                with alone():
+                    build_image(given.tag, given.dockerfile, given.context, given.build_arg)
     except NodeError as error:
         fail(error)
 

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +19,8 @@ API_SERVER: Final = f"https://{NODE_ADDRESS}:6443"
 _ETCD: Final = "http://127.0.0.1:12379"
 _ETCD_PEER: Final = "http://127.0.0.1:12380"
 VOLUMES: Final = STATE / "volumes"
-VOLUME_COUNT: Final = 16
+# Claims leave their volume used, and the next `up` renews it: enough for the tests between.
+VOLUME_COUNT: Final = 64
 
 
 class Part(NamedTuple):
@@ -31,8 +33,8 @@ class Part(NamedTuple):
 def write_secrets() -> None:
     """Make the keys and the token of a new node."""
     STATE.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (STATE / "token").write_text(secrets.token_hex(24))
-    _private(STATE / "tokens.csv", f'{(STATE / "token").read_text()},admin,admin,"system:masters"\n')
+    _private(STATE / "token", token := secrets.token_hex(24))
+    _private(STATE / "tokens.csv", f'{token},admin,admin,"system:masters"\n')
     run(["openssl", "genrsa", "-out", STATE / "service-account.key", "2048"])
     # The API server's client certificate for the kubelet, and its own authority.
     request = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "365", "-subj", "/O=system:masters/CN=kube-apiserver"]
@@ -129,8 +131,8 @@ def controllers(programs: Path) -> list[Part]:
     ]
 
 
-def volumes() -> str:
-    """Return the default storage class and its volumes, folders of this node, as JSON for kubectl."""
+def volumes(numbers: Iterable[int]) -> str:
+    """Return the default storage class and these of its volumes, folders of this node, as JSON for kubectl."""
     storage_class = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -138,7 +140,7 @@ def volumes() -> str:
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "WaitForFirstConsumer",
     }
-    items = [storage_class, *(_volume(f"local-{number}") for number in range(VOLUME_COUNT))]
+    items = [storage_class, *(_volume(f"local-{number}") for number in numbers)]
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
@@ -211,9 +213,11 @@ def _kubelet() -> dict[str, object]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "imageGCHighThresholdPercent": 100,
+        "nodeStatusUpdateFrequency": "5s",
         "podLogsDir": f"{STATE}/pod-logs",
         "resolvConf": "",
         "serializeImagePulls": False,
+        "syncFrequency": "5s",
     }
 
 
