@@ -17,6 +17,7 @@ from tubeherd_operator.workqueue import Key
 
 _BACKOFF_MOST: Final = 15.0
 _COUNTS_SECONDS: Final = 30.0
+_EVERY_JOB: Final = 2**31
 
 log: Final = structlog.get_logger()
 
@@ -26,6 +27,14 @@ class Counts:
     """The jobs of a pool's tubes, or why they are not known."""
 
     tubes: Mapping[str, TubeStats] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kicked:
+    """How many jobs of each tube were kicked, and why the rest could not be."""
+
+    tubes: dict[str, int]
     error: str | None = None
 
 
@@ -60,16 +69,11 @@ class Broker:
             poller = self._pollers.get(server)
         return poller.counts(tubes) if poller else None
 
-    def kick(self, server: str, tubes: Sequence[str], most: int | None) -> dict[str, int]:
-        """Kick up to `most` buried jobs (None: all), tube by tube, and return how many by tube.
-
-        Raises QueueUnavailable where nothing was kicked because the server is out of reach.
-        """
+    def kick(self, server: str, tubes: Sequence[str], most: int | None) -> Kicked:
+        """Kick up to `most` buried jobs (None: all), tube by tube."""
         with self._lock:
             poller = self._pollers.get(server)
-        if poller is None:
-            raise QueueUnavailable(f"{server} is not polled")
-        return poller.kick(tubes, most)
+        return poller.kick(tubes, most) if poller else Kicked({}, f"{server} is not polled")
 
     def _forget(self, key: Key, address: str) -> None:
         if self._pollers[address].forget(key):
@@ -114,23 +118,19 @@ class _Poller:
             return None
         return Counts({tube: counts.tubes[tube] for tube in tubes})
 
-    def kick(self, tubes: Sequence[str], most: int | None) -> dict[str, int]:
+    def kick(self, tubes: Sequence[str], most: int | None) -> Kicked:
         kicked: dict[str, int] = {}
-        left = most
+        left = _EVERY_JOB if most is None else most
         with self._lock:
-            for tube in tubes:
-                try:
-                    count = self._connected().kick_buried(tube, 2**31 if left is None else left)
-                except (QueueUnavailable, RefusedError) as error:
-                    self._disconnect()
-                    if not kicked:
-                        raise QueueUnavailable(_describe(error)) from error
-                    log.warning("kick broken off", server=self._server, tube=tube, reason=_describe(error))
-                    break
-                kicked[tube] = count
-                left = None if left is None else left - count
+            try:
+                for tube in tubes:
+                    kicked[tube] = self._connected().kick_buried(tube, left)
+                    left -= kicked[tube]
+            except (QueueUnavailable, RefusedError) as error:
+                self._disconnect()
+                return Kicked(kicked, _describe(error))
         self._wake.set()
-        return kicked
+        return Kicked(kicked)
 
     def _run(self) -> None:
         backoff = self._interval

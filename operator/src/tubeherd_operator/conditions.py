@@ -12,6 +12,8 @@ READY: Final = "Ready"
 SERVER_REACHABLE: Final = "ServerReachable"
 KICK_ACCEPTED: Final = "KickAccepted"
 CONFLICT: Final = "Conflict"
+WAITING: Final = "Waiting"
+"""The reason of a kick that is not carried out yet."""
 _MESSAGE_MAX: Final = 1000
 
 
@@ -97,6 +99,8 @@ def _pods_refused(seen: Observation) -> Condition | None:
 
 def _pod_trouble(seen: Observation) -> Condition | None:
     for pod in seen.pods:
+        if "deletionTimestamp" in pod["metadata"]:
+            continue  # how a pod ends that is to end is no trouble
         name = pod["metadata"]["name"]
         for condition in _status(pod).get("conditions", []):
             if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":

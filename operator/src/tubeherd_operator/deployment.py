@@ -155,7 +155,12 @@ def _environment(spec: WorkerPoolSpec, server: str) -> list[Object]:
         "GRACE_PERIOD": grace_period(spec) - _KUBELET_MARGIN,
         "HEALTH": f"0.0.0.0:{_HEALTH_PORT}",
     }
-    ours = [{"name": f"TUBEHERD_{name}", "value": str(value)} for name, value in values.items() if value is not None]
+    # Kubernetes expands $(NAME), which is a legal name of a tube too; $$ stands for a plain $.
+    ours = [
+        {"name": f"TUBEHERD_{name}", "value": str(value).replace("$", "$$")}
+        for name, value in values.items()
+        if value is not None
+    ]
     theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in spec.env or []]
     return ours + theirs
 

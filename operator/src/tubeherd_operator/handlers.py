@@ -16,9 +16,11 @@ def register(registry: kopf.OperatorRegistry, queue: WorkQueue) -> None:
     async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
         queue.add(Key(str(namespace), str(name)))
 
-    async def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+    async def pod_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
         queue.add(Key(str(namespace), labels[POOL_LABEL]))
 
+    ours = {POOL_LABEL: kopf.PRESENT}
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
-    for group, version, plural in (("apps", "v1", "deployments"), ("", "v1", "pods")):
-        kopf.on.event(group, version, plural, labels={POOL_LABEL: kopf.PRESENT}, registry=registry)(child_changed)
+    # A Deployment has its pool's name, which nobody can change, unlike its labels.
+    kopf.on.event("apps", "v1", "deployments", labels=ours, registry=registry)(pool_changed)
+    kopf.on.event("", "v1", "pods", labels=ours, registry=registry)(pod_changed)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tubeherd_operator.cluster import Object
-from tubeherd_operator.conditions import CONFLICT, KICK_ACCEPTED, READY, SERVER_REACHABLE, Condition, is_ours
+from tubeherd_operator.conditions import CONFLICT, KICK_ACCEPTED, READY, SERVER_REACHABLE, WAITING, Condition, is_ours
 from tubeherd_operator.deployment import RENDERED_ANNOTATION, build_deployment
 from tubeherd_operator.drift import differs
 from tubeherd_operator.kick import ANNOTATION, BadKick, Kick, parse_kick
@@ -84,10 +84,12 @@ def _kick(seen: Observation, value: str | None) -> tuple[Kick | None, Condition 
         kick = parse_kick(value, seen.spec.tubes)
     except BadKick as error:
         return None, Condition(KICK_ACCEPTED, "False", "BadKick", f"{error}; nothing was kicked"), True
+    if seen.server and seen.counts is None:
+        return None, None, False  # the server is about to be asked, which brings the next pass
     if seen.counts is None or seen.counts.error:
         why = "no beanstalkd is named" if seen.server is None else f"{seen.server} is out of reach"
         message = f"kick={value} waits: {why}; it is done as soon as beanstalkd answers"
-        return None, Condition(KICK_ACCEPTED, "False", "Waiting", message), False
+        return None, Condition(KICK_ACCEPTED, "False", WAITING, message), False
     return kick, None, False
 
 

@@ -9,10 +9,9 @@ from typing import Final, NamedTuple
 import structlog
 
 from tubeherd.pool import GROUP, KIND, VERSION
-from tubeherd.queue import QueueUnavailable
 from tubeherd_operator.broker import Broker
 from tubeherd_operator.cluster import Cluster, ClusterError, Object
-from tubeherd_operator.conditions import KICK_ACCEPTED, Condition, stamp
+from tubeherd_operator.conditions import KICK_ACCEPTED, READY, WAITING, Condition, stamp
 from tubeherd_operator.kick import ANNOTATION
 from tubeherd_operator.observe import observe
 from tubeherd_operator.plan import Event, Plan, make_plan
@@ -26,12 +25,17 @@ _RETRY_KICK_SECONDS: Final = 2.0
 log: Final = structlog.get_logger()
 
 
-class _Done(NamedTuple):
-    """A kick that was carried out, until its annotation is gone: it must not be carried out twice."""
+class _Progress(NamedTuple):
+    """A kick from its first job put back until its annotation is gone: no part of it is to be done twice.
+
+    Only a crash of the operator between the two can repeat a kick. The other order, removing the annotation first,
+    would lose it instead.
+    """
 
     uid: str
     value: str
     kicked: dict[str, int]
+    complete: bool
 
 
 class Reconciler:
@@ -49,7 +53,7 @@ class Reconciler:
         self._settings = settings
         self._now = now
         self._counted: dict[Key, float] = {}
-        self._kicked: dict[Key, _Done] = {}
+        self._kicks: dict[Key, _Progress] = {}
 
     def reconcile(self, key: Key) -> float | None:
         """Bring a pool and the world in line; return after how many seconds to look again, if nothing happens.
@@ -59,63 +63,70 @@ class Reconciler:
         seen = observe(key, self._cluster, self._broker, self._settings)
         if seen is None:
             self._counted.pop(key, None)
-            self._kicked.pop(key, None)
+            self._kicks.pop(key, None)
             return None
         counts_due = time.monotonic() - self._counted.get(key, float("-inf")) >= _COUNTS_SECONDS
         plan = make_plan(seen, counts_due, self._timestamp())
         status, events = plan.status, list(plan.events)
-        failed = self._apply(plan, status, events)
-        again = plan.again_after
-        if plan.kick:
-            again = self._kick(key, seen.pool, plan, status, events) or again
+        failed = self._apply(seen.pool, plan, status, events)
+        progress = self._kick(key, seen.pool, plan)
+        if progress:
+            self._show_kick(seen.pool, status, progress)
         self._write(key, seen.pool, status, counts_due)
         for event in events:
             self._tell(seen.pool, event)
-        if plan.kick_value is not None and (plan.remove_kick or key in self._kicked):
+        if plan.kick_value is not None and (plan.remove_kick or (progress and progress.complete)):
             self._cluster.remove_annotation(*key, ANNOTATION, plan.kick_value)
-            self._kicked.pop(key, None)
+            self._kicks.pop(key, None)
         if failed:
             raise failed
-        return again
+        return _RETRY_KICK_SECONDS if progress and not progress.complete else plan.again_after
 
-    def _apply(self, plan: Plan, status: Object, events: list[Event]) -> ClusterError | None:
+    def _apply(self, pool: Object, plan: Plan, status: Object, events: list[Event]) -> ClusterError | None:
         """Apply the Deployment; a refusal is said in the status and the pass goes on."""
         if plan.deployment is None:
             return None
         try:
             self._cluster.apply_deployment(plan.deployment)
         except ClusterError as error:
-            if error.status not in (400, 403, 422):
+            # A field that its schema does not have is answered with 500 by the API server.
+            if error.status not in (400, 403, 422, 500):
                 raise
             message = f"the API server refuses the pool's Deployment: {error}; correct the pool's spec"
-            ready = next(entry for entry in status["conditions"] if entry["type"] == "Ready")
-            told_before = ready["reason"] == "DeploymentRefused"
-            ready |= {"status": "False", "reason": "DeploymentRefused", "message": message[:1000]}
+            self._condition(pool, status, Condition(READY, "False", "DeploymentRefused", message))
+            before = pool.get("status", {}).get("conditions", [])
+            told_before = any(entry["reason"] == "DeploymentRefused" for entry in before)
             events[:] = [] if told_before else [Event("Warning", "DeploymentRefused", message)]
             return error
         return None
 
-    def _kick(self, key: Key, pool: Object, plan: Plan, status: Object, events: list[Event]) -> float | None:
-        """Carry out a kick, unless a pass before this one did, and say so in the status."""
-        assert plan.kick is not None  # noqa: S101 - told by the caller
-        value, uid = str(plan.kick_value), pool["metadata"]["uid"]
-        done = self._kicked.get(key)
-        if done is None or (done.uid, done.value) != (uid, value):
-            assert status["server"]  # noqa: S101 - a plan without a server kicks nothing
-            try:
-                kicked = self._broker.kick(status["server"], plan.kick.tubes, plan.kick.most)
-            except QueueUnavailable as error:
-                message = f"kick={value} waits: {error}; it is done as soon as beanstalkd answers"
-                self._condition(pool, status, Condition(KICK_ACCEPTED, "False", "Waiting", message))
-                return _RETRY_KICK_SECONDS
-            done = self._kicked[key] = _Done(uid, value, kicked)
-            log.info("kicked", pool=f"{key.namespace}/{key.name}", value=value, tubes=kicked)
-            events.append(Event("Normal", "Kicked", _summary(value, kicked)))
-        self._condition(pool, status, Condition(KICK_ACCEPTED, "True", "Kicked", _summary(value, done.kicked)))
-        tubes = [{"name": name, "kicked": count} for name, count in done.kicked.items()]
-        total = sum(done.kicked.values())
-        status["lastKick"] = {"value": value, "time": self._timestamp(), "kicked": total, "tubes": tubes}
-        return None
+    def _kick(self, key: Key, pool: Object, plan: Plan) -> _Progress | None:
+        """Carry out what passes before this one have not, and return how far it is; None without a kick."""
+        uid, value = pool["metadata"]["uid"], plan.kick_value
+        progress = self._kicks.get(key)
+        if progress and (progress.uid, progress.value) != (uid, value):
+            del self._kicks[key]  # the pool's owner took it back, or wants another
+            progress = None
+        if (progress and progress.complete) or plan.kick is None or value is None:
+            return progress
+        before = progress.kicked if progress else {}
+        left = None if plan.kick.most is None else plan.kick.most - sum(before.values())
+        done = self._broker.kick(str(plan.status["server"]), plan.kick.tubes, left)
+        kicked = before | {tube: before.get(tube, 0) + count for tube, count in done.tubes.items()}
+        progress = self._kicks[key] = _Progress(uid, value, kicked, done.error is None)
+        if progress.complete:
+            self._tell(pool, Event("Normal", "Kicked", _summary(value, kicked)))
+        return progress
+
+    def _show_kick(self, pool: Object, status: Object, kick: _Progress) -> None:
+        if not kick.complete:
+            message = f"kick={kick.value} waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers"
+            self._condition(pool, status, Condition(KICK_ACCEPTED, "False", WAITING, message))
+            return
+        self._condition(pool, status, Condition(KICK_ACCEPTED, "True", "Kicked", _summary(kick.value, kick.kicked)))
+        tubes = [{"name": name, "kicked": count} for name, count in kick.kicked.items()]
+        total = sum(kick.kicked.values())
+        status["lastKick"] = {"value": kick.value, "time": self._timestamp(), "kicked": total, "tubes": tubes}
 
     def _condition(self, pool: Object, status: Object, condition: Condition) -> None:
         before = pool.get("status", {}).get("conditions", [])

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from tubeherd_operator.cluster import Object
-from tubeherd_operator.conditions import KICK_ACCEPTED, Condition, conditions, is_ours, stamp
+from tubeherd_operator.conditions import KICK_ACCEPTED, WAITING, Condition, conditions, is_ours, stamp
 from tubeherd_operator.deployment import POOL_LABEL
 from tubeherd_operator.observe import Observation
 
@@ -20,7 +20,7 @@ def build_status(seen: Observation, kick: Condition | None, counts_due: bool, no
     present = conditions(seen) + ([kick] if kick else [])
     stamped = [stamp(condition, before.get("conditions", []), generation, now) for condition in present]
     if not kick:
-        stamped += [entry for entry in before.get("conditions", []) if entry["type"] == KICK_ACCEPTED]
+        stamped += [entry for entry in before.get("conditions", []) if _is_settled_kick(entry)]
     deployment = (seen.deployment or {}) if is_ours(seen) else {}
     status = {
         "observedGeneration": generation,
@@ -52,6 +52,10 @@ def _counts(seen: Observation, before: Object, due: bool) -> Object:
         return kept
     totals: Object = {state: sum(tube[state] for tube in tubes) for state in _STATES}
     return totals | {"tubes": tubes}
+
+
+def _is_settled_kick(entry: Object) -> bool:
+    return bool(entry["type"] == KICK_ACCEPTED and entry["reason"] != WAITING)
 
 
 def _buried(tubes: list[Object]) -> dict[str, int]:
