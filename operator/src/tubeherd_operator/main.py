@@ -45,6 +45,7 @@ def main() -> None:
         settings=_kopf_settings(),
         clusterwide=True,
         standalone=True,
+        identity="tubeherd-operator",  # kopf would ask for a user name, which a pod does not have
         liveness_endpoint=settings.health,
     )
 
