@@ -291,7 +291,7 @@ def operator(kubectl: Kubectl) -> Iterator[Operator]:
         "beanstalkd.enabled": "false",
         "server": "beanstalkd.nowhere:11300",
     }
-    settings = [part for name, value in values.items() for part in ("--set-string", f"{name}={value}")]
+    settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     chart = ROOT / "charts" / "tubeherd"
     command = ["helm", "upgrade", "--install", RELEASE, chart, "--namespace", OPERATOR_NAMESPACE, *settings]
     subprocess.run([*command, "--wait", "--timeout", "120s"], check=True)

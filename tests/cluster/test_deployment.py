@@ -131,6 +131,23 @@ def test_manual_change_of_the_deployment_is_repaired(namespace, eventually, chan
     eventually(lambda: namespace.events("Repaired"), "an event tells of it", 10)
 
 
+def test_spec_that_makes_no_pod_is_said_in_the_condition(namespace, eventually):
+    namespace.make_pool("mail", ["ok"], **IDLE, env=[{"name": "A", "valueFrom": {"nonsense": {}}}])
+    eventually(lambda: "nonsense" in namespace.condition("mail", "Ready")["message"], "the condition tells", 10)
+    assert namespace.condition("mail", "Ready")["reason"] == "DeploymentRefused"
+    namespace.make_pool("mail", ["ok"], **IDLE)
+    eventually(lambda: namespace.get("deployment", "mail"), "the Deployment is made from the corrected spec", 10)
+
+
+def test_tube_named_like_a_variable_reaches_the_worker_as_it_is(namespace, queue, eventually):
+    tube = "$(TUBEHERD_SERVER)"
+    namespace.executors(f"from tubeherd import executor\n@executor({tube!r})\ndef run(payload): pass\n")
+    namespace.make_pool("mail", [tube], replicas=1)
+    namespace.wait_ready("mail")
+    queue.put(tube)
+    eventually(lambda: queue.count(tube) == (0, 0, 0, 0), "the job ran")
+
+
 def test_deployment_deleted_by_hand_comes_back(namespace, eventually):
     namespace.make_pool("mail", ["ok"], **IDLE)
     before = eventually(lambda: namespace.get("deployment", "mail"), "the Deployment exists", 10)
@@ -228,10 +245,14 @@ def test_restart_of_the_operator_changes_nothing(namespace, operator, queue, eve
     assert versions() == before
 
 
-def test_idle_pool_costs_no_write(namespace, eventually):
-    namespace.make_pool("mail", ["ok"], replicas=0)
-    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "True", "the tubes are counted", 20)
+def test_idle_pool_costs_no_write(namespace, queue, eventually):
+    for name in ("mail", "probe"):
+        namespace.make_pool(name, [f"ok-{name}"], replicas=0)
+        namespace.wait_ready(name)
+        eventually(lambda name=name: "buried" in namespace.status(name), "the tubes are counted", 20)
     before = namespace.get("workerpool", "mail")["metadata"]["resourceVersion"]
-    namespace.make_pool("probe", ["other"], replicas=0)
-    eventually(lambda: namespace.condition("probe", "ServerReachable")["status"] == "True", "time has passed", 20)
+    # Each time the neighbour's status tells of a buried job, the poller has counted all tubes once more.
+    for count in range(1, 6):
+        queue.bury("ok-probe", 1)
+        eventually(lambda count=count: namespace.status("probe")["buried"] == count, "the tubes are counted", 10)
     assert namespace.get("workerpool", "mail")["metadata"]["resourceVersion"] == before

@@ -16,6 +16,9 @@ def build_status(seen: Observation, kick: Condition | None, counts_due: bool, no
     Counts other than of buried jobs stay as they were unless `counts_due`, for they change all the time.
     """
     before: Object = seen.pool.get("status", {})
+    if seen.server and seen.counts is None and not kick and "conditions" in before:
+        # Just asked, beanstalkd brings the next pass: what was known before a restart of the operator stands till then.
+        return dict(before)
     generation = seen.pool["metadata"]["generation"]
     present = conditions(seen) + ([kick] if kick else [])
     stamped = [stamp(condition, before.get("conditions", []), generation, now) for condition in present]
