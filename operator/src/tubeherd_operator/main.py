@@ -3,7 +3,7 @@
 import logging
 import sys
 import threading
-from typing import Final
+from typing import Any, Final, cast
 
 import kopf
 import structlog
@@ -45,6 +45,8 @@ def main() -> None:
         settings=_kopf_settings(),
         clusterwide=True,
         standalone=True,
+        # Otherwise kopf asks for the user's name, which the user of a container does not have.
+        identity=cast("Any", "tubeherd-operator"),
         identity="tubeherd-operator",  # kopf would ask for a user name, which a pod does not have
         liveness_endpoint=settings.health,
     )
