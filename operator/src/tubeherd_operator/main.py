@@ -3,7 +3,7 @@
 import logging
 import sys
 import threading
-from typing import Any, Final, cast
+from typing import Final
 
 import kopf
 import structlog
@@ -45,9 +45,8 @@ def main() -> None:
         settings=_kopf_settings(),
         clusterwide=True,
         standalone=True,
-        # Otherwise kopf asks for the user's name, which the user of a container does not have.
-        identity=cast("Any", "tubeherd-operator"),
-        identity="tubeherd-operator",  # kopf would ask for a user name, which a pod does not have
+        # kopf would ask for a user name, which a pod does not have.
+        identity="tubeherd-operator",  # type: ignore[arg-type]  # a private NewType of kopf
         liveness_endpoint=settings.health,
     )
 
