@@ -128,7 +128,7 @@ class _Poller:
                     left -= kicked[tube]
             except (QueueUnavailable, RefusedError) as error:
                 self._disconnect()
-                return Kicked(kicked, _describe(error))
+                return Kicked(kicked, _describe(self._server, error))
         self._wake.set()
         return Kicked(kicked)
 
@@ -151,7 +151,7 @@ class _Poller:
                 return Counts(self._connected().stats_tubes(tubes))
             except (QueueUnavailable, RefusedError) as error:
                 self._disconnect()
-                return Counts(error=_describe(error))
+                return Counts(error=_describe(self._server, error))
 
     def _tell(self) -> None:
         """Say which pools have news: buried jobs and the server at once, other counts now and then."""
@@ -180,5 +180,6 @@ def _urgent(counts: Counts) -> tuple[str | None, tuple[int, ...]]:
     return counts.error, tuple(stats.buried for stats in counts.tubes.values())
 
 
-def _describe(error: Exception) -> str:
-    return str(error) or f"beanstalkd answered {type(error).__name__}"
+def _describe(server: str, error: Exception) -> str:
+    message = str(error) or f"beanstalkd answered {type(error).__name__}"
+    return message if server in message else f"{server}: {message}"

@@ -54,7 +54,7 @@ def make_plan(seen: Observation, counts_due: bool, now: str) -> Plan:
         kick_value=value,
         kick_condition=condition,
         remove_kick=remove,
-        events=[*([event] if event else []), *_news(seen, status)],
+        events=[*([event] if event else []), *_bad_kick(condition, remove), *_news(seen, status)],
         status=status,
         again_after=_RECHECK_SECONDS if recheck else None,
     )
@@ -93,6 +93,11 @@ def _kick(seen: Observation, value: str | None) -> tuple[Kick | None, Condition 
     return kick, None, False
 
 
+def _bad_kick(condition: Condition | None, remove: bool) -> list[Event]:
+    """Return the event for a bad kick: each is one, also when the one before was bad too."""
+    return [Event("Warning", condition.reason, condition.message)] if condition and remove else []
+
+
 def _news(seen: Observation, status: Object) -> list[Event]:
     """Return an event for each condition that has just become or ceased to be a trouble."""
     before = {entry["type"]: entry for entry in seen.pool.get("status", {}).get("conditions", [])}
@@ -119,4 +124,6 @@ def _is_trouble(entry: Object) -> bool:
         )
     if entry["type"] == CONFLICT:
         return bool(entry["status"] == "True")
+    if entry["type"] == KICK_ACCEPTED:
+        return bool(entry["reason"] == WAITING)
     return bool(entry["status"] == "False")

@@ -1,0 +1,125 @@
+"""The operator's poller against a real beanstalkd."""
+
+import threading
+import time
+
+import pytest
+
+from tubeherd_operator.broker import Broker
+from tubeherd_operator.workqueue import Key
+
+MAIL = Key("shop", "mail")
+SMS = Key("shop", "sms")
+
+
+class Told:
+    """Remembers which pools had news."""
+
+    def __init__(self):
+        self.keys = []
+
+    def __call__(self, key):
+        self.keys.append(key)
+
+    def wait(self, key, count=1, seconds=5.0):
+        deadline = time.monotonic() + seconds
+        while self.keys.count(key) < count:
+            assert time.monotonic() < deadline, f"{key} was told {self.keys.count(key)} times, not {count}"
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def broker(told):
+    made = Broker(0.05, told)
+    yield made
+    for key in (MAIL, SMS):
+        made.forget(key)
+
+
+def bury(beanstalkd, tube, count):
+    client = beanstalkd.client()
+    client.watch_only([tube])
+    for _ in range(count):
+        client.put_in(tube, b"{}", priority=1, delay=0, ttr=60)
+        client.bury(client.reserve(timeout=1))
+
+
+def pollers():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("poller")]
+
+
+def test_counts_of_a_pools_tubes(beanstalkd, broker, told):
+    bury(beanstalkd, "mail", 2)
+    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=60, ttr=60)
+    assert broker.counts(beanstalkd.server, ["mail"]) is None, "not asked yet"
+    broker.watch(MAIL, beanstalkd.server, ["mail", "new"])
+    told.wait(MAIL)
+    counts = broker.counts(beanstalkd.server, ["mail", "new"])
+    assert counts.error is None
+    assert (counts.tubes["mail"].buried, counts.tubes["mail"].delayed, counts.tubes["new"].buried) == (2, 1, 0)
+    assert broker.counts(beanstalkd.server, ["mail", "unknown"]) is None
+
+
+def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, broker, told):
+    broker.watch(MAIL, beanstalkd.server, ["mail"])
+    broker.watch(SMS, beanstalkd.server, ["sms"])
+    told.wait(MAIL)
+    told.wait(SMS)
+    bury(beanstalkd, "mail", 1)
+    told.wait(MAIL, 2)
+    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    bury(beanstalkd, "sms", 1)
+    told.wait(SMS, 2)
+    assert told.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
+
+
+def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, broker, told):
+    for key in (MAIL, SMS):
+        broker.watch(key, beanstalkd.server, [key.name])
+        told.wait(key)
+    assert pollers() == [f"poller {beanstalkd.server}"]
+    broker.forget(MAIL)
+    broker.forget(SMS)
+    deadline = time.monotonic() + 5
+    while pollers():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_server_that_goes_and_comes_back_is_told(beanstalkd, broker, told):
+    broker.watch(MAIL, beanstalkd.server, ["mail"])
+    told.wait(MAIL)
+    beanstalkd.kill()
+    told.wait(MAIL, 2)
+    assert beanstalkd.server in broker.counts(beanstalkd.server, ["mail"]).error
+    beanstalkd.start()
+    told.wait(MAIL, 3, 20)
+    assert broker.counts(beanstalkd.server, ["mail"]).error is None
+
+
+def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, broker, told):
+    bury(beanstalkd, "mail", 2)
+    bury(beanstalkd, "sms", 2)
+    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=600, ttr=60)
+    broker.watch(MAIL, beanstalkd.server, ["mail", "sms"])
+    told.wait(MAIL)
+    assert broker.kick(beanstalkd.server, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
+    assert broker.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
+    assert broker.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
+    assert beanstalkd.count("mail") == {"ready": 2, "reserved": 0, "delayed": 1, "buried": 0}
+    told.wait(MAIL, 2)
+
+
+def test_kick_of_a_server_that_is_gone_says_so(beanstalkd, broker, told):
+    broker.watch(MAIL, beanstalkd.server, ["mail"])
+    told.wait(MAIL)
+    beanstalkd.kill()
+    kicked = broker.kick(beanstalkd.server, ["mail"], None)
+    assert kicked.tubes == {}
+    assert kicked.error
+    beanstalkd.start()

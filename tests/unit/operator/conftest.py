@@ -1,0 +1,82 @@
+"""A pool and what is seen around it, as plain objects."""
+
+import copy
+
+import pytest
+
+from tubeherd.pool import WorkerPoolSpec
+from tubeherd.queue import TubeStats
+from tubeherd_operator.broker import Counts
+from tubeherd_operator.deployment import build_deployment
+from tubeherd_operator.observe import Observation
+
+UID = "6f2c7a52-0000-4000-8000-000000000001"
+IMAGE = "tubeherd-worker:1"
+SERVER = "beanstalkd.queue.svc:11300"
+FULL = {
+    "tubes": ["mail", "$(HOME)"],
+    "replicas": 3,
+    "concurrency": 2,
+    "maxJobs": 1000,
+    "maxTime": "1h30m",
+    "memoryLimit": "256Mi",
+    "jobTimeout": "10 minutes",
+    "retry": {"delays": ["10s", "10 minutes"]},
+    "maxLostDeliveries": 5,
+    "batchSize": 30,
+    "env": [
+        {"name": "SMTP_HOST", "value": "smtp.$(ZONE)"},
+        {"name": "SMTP_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "smtp", "key": "password"}}},
+    ],
+    "envFrom": [{"secretRef": {"name": "more"}}],
+    "executors": {"configMap": "mail-executors"},
+}
+
+
+class Pools:
+    """Builds pools, and observations of them in which all is well unless told otherwise."""
+
+    full = FULL
+
+    def pool(self, spec=None, status=None, **metadata):
+        """Return a WorkerPool named `mail`."""
+        pool = {
+            "metadata": {"name": "mail", "namespace": "shop", "uid": UID, "generation": 2, **metadata},
+            "spec": copy.deepcopy(spec or {"tubes": ["mail", "sms"], "replicas": 1}),
+        }
+        return pool | ({"status": copy.deepcopy(status)} if status is not None else {})
+
+    def rendered(self, pool, digest=None):
+        """Return the Deployment that such a pool should have."""
+        spec = WorkerPoolSpec.model_validate(pool["spec"])
+        return build_deployment(pool, spec, spec.image or IMAGE, spec.server or SERVER, digest)
+
+    def live(self, pool, digest=None):
+        """Return that Deployment as the API server would show it, all its pods ready."""
+        live = self.rendered(pool, digest)
+        live["metadata"] |= {"generation": 4, "resourceVersion": "17"}
+        live["spec"] = {"replicas": 1, "progressDeadlineSeconds": 600, **live["spec"]}
+        live["spec"]["template"]["spec"] |= {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always"}
+        replicas = live["spec"]["replicas"]
+        status = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
+        return live | {"status": status | {"observedGeneration": 4}}
+
+    def counts(self, tubes=("mail", "sms"), **states):
+        """Return counts with the same figures for each tube."""
+        return Counts({tube: TubeStats(tube, **states) for tube in tubes})
+
+    def seen(self, pool=None, **seen):
+        """Return an observation."""
+        pool = pool or self.pool()
+        spec = WorkerPoolSpec.model_validate(pool["spec"])
+        digest = seen.setdefault("executors_digest", "0123456789abcdef" if spec.executors else None)
+        seen.setdefault("deployment", self.live(pool, digest))
+        seen.setdefault("counts", self.counts(spec.tubes))
+        seen.setdefault("server", spec.server or SERVER)
+        return Observation(pool=pool, spec=spec, image=spec.image or IMAGE, **seen)
+
+
+@pytest.fixture
+def pools():
+    """The builder of pools and observations."""
+    return Pools()

@@ -1,0 +1,210 @@
+"""What a pass does when the API server or beanstalkd fails in the middle of it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tubeherd_operator.broker import Counts, Kicked
+from tubeherd_operator.cluster import ClusterError
+from tubeherd_operator.reconcile import Reconciler
+from tubeherd_operator.settings import OperatorSettings
+from tubeherd_operator.workqueue import Key
+
+KEY = Key("shop", "mail")
+
+
+class Cluster:
+    """Remembers one pool and its Deployment; fails where a test says so."""
+
+    def __init__(self, pools, **metadata):
+        self.held = pools.pool(**metadata)
+        self.live = pools.live(self.held)
+        self.fail = {}
+        self.writes = []
+
+    def pool(self, *_):
+        return self.held
+
+    def deployment(self, *_):
+        return self.live
+
+    def pods(self, *_):
+        return []
+
+    def apply_deployment(self, deployment):
+        self._call("apply", deployment)
+
+    def write_status(self, _namespace, _name, patch):
+        self._call("status", patch)
+        merged = self.held.get("status", {}) | patch
+        self.held = self.held | {"status": {key: value for key, value in merged.items() if value is not None}}
+
+    def remove_annotation(self, _namespace, _name, key, value):
+        self._call("remove", value)
+        if self.held["metadata"].get("annotations", {}).get(key) != value:
+            return False
+        self.annotate(None)
+        return True
+
+    def create_event(self, event):
+        self._call("event", event["reason"])
+
+    def annotate(self, value):
+        annotations = {} if value is None else {"kick": value}
+        self.held = self.held | {"metadata": self.held["metadata"] | {"annotations": annotations}}
+
+    def condition(self, type_):
+        return next(entry for entry in self.held["status"]["conditions"] if entry["type"] == type_)
+
+    def _call(self, what, value):
+        if what in self.fail:
+            raise self.fail[what]
+        self.writes.append((what, value))
+
+
+class Broker:
+    """Answers a kick with what a test put in line."""
+
+    def __init__(self, pools):
+        self.answers = []
+        self.asked = []
+        self.counted = pools.counts()
+
+    def watch(self, *_):
+        pass
+
+    def forget(self, *_):
+        pass
+
+    def counts(self, *_):
+        return self.counted
+
+    def kick(self, _server, tubes, most):
+        self.asked.append((tubes, most))
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def cluster(pools):
+    return Cluster(pools, annotations={"kick": "5"})
+
+
+@pytest.fixture
+def broker(pools):
+    return Broker(pools)
+
+
+@pytest.fixture
+def reconciler(cluster, broker):
+    settings = OperatorSettings(default_image="tubeherd-worker:1", default_server="beanstalkd.queue.svc:11300")
+    return Reconciler(cluster, broker, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
+
+
+def test_kick_is_done_told_and_its_annotation_removed(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 2, "sms": 3})]
+    reconciler.reconcile(KEY)
+    assert cluster.held["status"]["lastKick"] == {
+        "value": "5",
+        "time": "2026-11-25T12:00:00Z",
+        "kicked": 5,
+        "tubes": [{"name": "mail", "kicked": 2}, {"name": "sms", "kicked": 3}],
+    }
+    assert cluster.condition("KickAccepted")["status"] == "True"
+    assert cluster.held["metadata"]["annotations"] == {}
+    assert [what for what, _ in cluster.writes] == ["event", "status", "remove"]
+    reconciler.reconcile(KEY)
+    assert len(cluster.writes) == 3, "the next pass has nothing to do"
+
+
+@pytest.mark.parametrize("what", ["status", "remove"])
+def test_kick_is_done_once_though_the_api_server_fails_after_it(reconciler, cluster, broker, what):
+    broker.answers = [Kicked({"mail": 2, "sms": 0})]
+    cluster.fail = {what: ClusterError(503, "down")}
+    for _ in range(2):
+        with pytest.raises(ClusterError):
+            reconciler.reconcile(KEY)
+    broker.counted = Counts(error="away meanwhile")
+    cluster.fail = {}
+    reconciler.reconcile(KEY)
+    assert len(broker.asked) == 1
+    assert cluster.held["status"]["lastKick"]["kicked"] == 2
+    assert cluster.condition("KickAccepted")["status"] == "True"
+    assert cluster.held["metadata"]["annotations"] == {}
+    assert [value for what, value in cluster.writes if what == "event"].count("Kicked") == 1
+
+
+def test_same_value_set_again_after_a_failure_is_another_kick(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 2, "sms": 0}), Kicked({"mail": 1, "sms": 0})]
+    cluster.fail = {"status": ClusterError(503, "down")}
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    cluster.fail = {}
+    cluster.annotate(None)
+    reconciler.reconcile(KEY)
+    cluster.annotate("5")
+    reconciler.reconcile(KEY)
+    assert cluster.held["status"]["lastKick"]["kicked"] == 1
+
+
+def test_kick_that_broke_off_goes_on_with_the_rest(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 2}, "connection lost"), Kicked({"mail": 0, "sms": 3})]
+    again = reconciler.reconcile(KEY)
+    assert again is not None
+    assert cluster.condition("KickAccepted")["reason"] == "Waiting"
+    assert cluster.held["metadata"]["annotations"] == {"kick": "5"}
+    reconciler.reconcile(KEY)
+    assert [most for _, most in broker.asked] == [5, 3]
+    assert cluster.held["status"]["lastKick"]["kicked"] == 5
+    assert cluster.held["metadata"]["annotations"] == {}
+
+
+def test_value_changed_meanwhile_is_left_for_the_next_pass(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 1, "sms": 0}), Kicked({"mail": 7, "sms": 0})]
+    remove = cluster.remove_annotation
+
+    def changed_first(*arguments):
+        cluster.annotate("7")
+        cluster.remove_annotation = remove
+        return remove(*arguments)
+
+    cluster.remove_annotation = changed_first
+    reconciler.reconcile(KEY)
+    assert cluster.held["metadata"]["annotations"] == {"kick": "7"}
+    reconciler.reconcile(KEY)
+    assert cluster.held["status"]["lastKick"]["value"] == "7"
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+def test_refused_deployment_is_told_once_and_tried_again(reconciler, cluster, status):
+    cluster.annotate(None)
+    cluster.live = None
+    cluster.fail = {"apply": ClusterError(status, "containers[0].env: duplicate entries")}
+    for _ in range(2):
+        with pytest.raises(ClusterError):
+            reconciler.reconcile(KEY)
+    assert cluster.condition("Ready")["reason"] == "DeploymentRefused"
+    assert "duplicate entries" in cluster.condition("Ready")["message"]
+    assert [what for what, _ in cluster.writes] == ["status", "event"]
+
+
+@pytest.mark.parametrize("status", [0, 409, 429, 503])
+def test_api_server_in_trouble_is_no_fault_of_the_spec(reconciler, cluster, status):
+    cluster.live = None
+    cluster.fail = {"apply": ClusterError(status, "try again")}
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    assert cluster.writes == []
+
+
+def test_event_that_cannot_be_written_stops_nothing(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 1, "sms": 0})]
+    cluster.fail = {"event": ClusterError(403, "namespace is terminating")}
+    reconciler.reconcile(KEY)
+    assert cluster.held["status"]["lastKick"]["kicked"] == 1
+
+
+@pytest.mark.parametrize("pool", [None, {"metadata": {"deletionTimestamp": "now"}}])
+def test_pool_that_is_gone_or_going_is_left_alone(reconciler, cluster, pool):
+    cluster.held = pool
+    assert reconciler.reconcile(KEY) is None
+    assert cluster.writes == []

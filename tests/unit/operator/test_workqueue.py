@@ -1,0 +1,75 @@
+"""The queue of pools: each once, one pass at a time, with back-off."""
+
+import threading
+import time
+
+import pytest
+
+from tubeherd_operator.workqueue import Key, WorkQueue
+
+MAIL = Key("shop", "mail")
+SMS = Key("shop", "sms")
+
+
+@pytest.fixture
+def queue():
+    return WorkQueue()
+
+
+def taken(queue, seconds=2.0):
+    """Return what `get` gives, or None where it gives nothing in time."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(queue.get()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None
+
+
+def test_a_pool_is_in_it_once(queue):
+    queue.add(MAIL)
+    queue.add(MAIL)
+    queue.add(SMS)
+    assert [queue.get(), queue.get()] == [MAIL, SMS]
+    assert taken(queue, 0.1) is None
+
+
+def test_what_changes_during_a_pass_is_looked_at_after_it(queue):
+    queue.add(MAIL)
+    assert queue.get() == MAIL
+    queue.add(MAIL)
+    assert taken(queue, 0.1) is None, "two passes at a time"
+    queue.done(MAIL)
+    # The thread above still waits, and has it now.
+    queue.add(SMS)
+    assert taken(queue) == SMS
+
+
+def test_pool_comes_again_after_the_time_asked_for(queue):
+    queue.add(MAIL)
+    queue.done(queue.get(), again_after=0.2)
+    began = time.monotonic()
+    assert taken(queue) == MAIL
+    assert time.monotonic() - began >= 0.15
+
+
+def test_an_event_is_earlier_than_the_time_asked_for(queue):
+    queue.add(MAIL, delay=60)
+    queue.add(MAIL)
+    assert taken(queue) == MAIL
+
+
+def test_failures_back_off_and_a_success_forgets_them(queue):
+    def time_until_it_comes_again():
+        began = time.monotonic()
+        queue.failed(MAIL)
+        assert taken(queue) == MAIL
+        return time.monotonic() - began
+
+    queue.add(MAIL)
+    queue.get()
+    assert 0.2 <= time_until_it_comes_again() <= 0.8
+    assert 0.45 <= time_until_it_comes_again() <= 1.3
+    queue.done(MAIL)
+    queue.add(MAIL)
+    queue.get()
+    assert 0.2 <= time_until_it_comes_again() <= 0.8
