@@ -228,14 +228,14 @@ def run(command: Sequence[str], check: bool = True) -> str:
 def wait_for(what: str, holds: Callable[[], bool], seconds: float, progress: Callable[[], str] | None = None) -> None:
     """Wait until something holds, and say how it goes; raises DemoError after the limit."""
     deadline = time.monotonic() + seconds
-    said = ""
+    said, when = "", 0.0
     while not holds():
         if time.monotonic() > deadline:
             raise DemoError(
                 f"not within {seconds:.0f} s: {what}; look with kubectl --namespace {NAMESPACE} get pods,wp"
             )
-        if progress and (text := progress()) != said:
-            said = text
+        if progress and time.monotonic() >= when + 2 and (text := progress()) != said:
+            said, when = text, time.monotonic()
             print(f"  ... {text}", flush=True)
         time.sleep(0.5)
     print(f"  {what}", flush=True)
