@@ -284,7 +284,7 @@ def operator(kubectl: Kubectl) -> Iterator[Operator]:
     """The operator of the chart, installed in a namespace of its own from the images of this work tree."""
     for tag, dockerfile in ((WORKER_IMAGE, "Dockerfile.worker"), (OPERATOR_IMAGE, "Dockerfile.operator")):
         subprocess.run([sys.executable, NODE, "image", tag, ROOT / dockerfile, ROOT], check=True)
-    kubectl("create", "namespace", OPERATOR_NAMESPACE, check=False)
+    _refuse_a_second_operator(kubectl)
     values = {
         "operator.image": OPERATOR_IMAGE,
         "worker.image": WORKER_IMAGE,
@@ -294,7 +294,8 @@ def operator(kubectl: Kubectl) -> Iterator[Operator]:
     settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     chart = ROOT / "charts" / "tubeherd"
     command = ["helm", "upgrade", "--install", RELEASE, chart, "--namespace", OPERATOR_NAMESPACE, *settings]
-    subprocess.run([*command, "--wait", "--timeout", "120s"], check=True)
+    # The CRD outlives the release that brought it, such as the demo's.
+    subprocess.run([*command, "--create-namespace", "--take-ownership", "--wait", "--timeout", "120s"], check=True)
     # A rebuilt image has the same tag: the pod must be a new one.
     kubectl("--namespace", OPERATOR_NAMESPACE, "rollout", "restart", f"deployment/{RELEASE}-operator")
     running = Operator(kubectl, f"{RELEASE}-operator")
@@ -322,6 +323,15 @@ def namespace(kubectl: Kubectl, operator: Operator, queue: Queue) -> Iterator[Na
     made.executors()
     yield made
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _refuse_a_second_operator(kubectl: Kubectl) -> None:
+    """Fail where an operator of another release runs: two of them would both act on every pool."""
+    found = json.loads(
+        kubectl("get", "deployments", "-A", "-l", "app.kubernetes.io/component=operator", "-o", "json").stdout
+    )
+    names = {item["metadata"]["namespace"] for item in found["items"]} - {OPERATOR_NAMESPACE}
+    assert not names, f"an operator runs already in {', '.join(names)}: remove it first, the demo's by `make demo-down`"
 
 
 def _namespace(name: str, labels: dict[str, str]) -> Object:

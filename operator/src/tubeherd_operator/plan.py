@@ -13,6 +13,8 @@ from tubeherd_operator.status import build_status
 
 _RECHECK_SECONDS: Final = 20.0
 """How often what sends no events is looked at: foreign Deployments and ConfigMaps."""
+_MISSING_SECONDS: Final = 2.0
+"""How often a ConfigMap that is missing is looked for."""
 
 
 class Event(NamedTuple):
@@ -47,7 +49,6 @@ def make_plan(seen: Observation, counts_due: bool, now: str) -> Plan:
     value = seen.pool["metadata"].get("annotations", {}).get(ANNOTATION)
     kick, condition, remove = _kick(seen, value)
     status = build_status(seen, condition, counts_due, now)
-    recheck = seen.spec.executors is not None or not is_ours(seen)
     return Plan(
         deployment=deployment,
         kick=kick,
@@ -56,13 +57,21 @@ def make_plan(seen: Observation, counts_due: bool, now: str) -> Plan:
         remove_kick=remove,
         events=[*([event] if event else []), *_bad_kick(condition, remove), *_news(seen, status)],
         status=status,
-        again_after=_RECHECK_SECONDS if recheck else None,
+        again_after=_again_after(seen),
     )
+
+
+def _again_after(seen: Observation) -> float | None:
+    if seen.executors_missing:
+        return _MISSING_SECONDS
+    return _RECHECK_SECONDS if seen.spec.executors or not is_ours(seen) else None
 
 
 def _deployment(seen: Observation) -> tuple[Object | None, Event | None]:
     if seen.server is None or not is_ours(seen):
         return None, None
+    if seen.executors_missing and seen.deployment is None:
+        return None, None  # pods could not start, and would be replaced as soon as there is code to run
     name = seen.pool["metadata"]["name"]
     wanted = build_deployment(seen.pool, seen.spec, seen.image, seen.server, seen.executors_digest)
     if seen.deployment is None:

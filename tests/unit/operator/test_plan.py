@@ -32,6 +32,15 @@ def test_new_pool_gets_its_deployment(pools):
     assert events(made) == [("Normal", "Created")]
 
 
+def test_pool_without_its_executors_waits_for_them(pools):
+    pool = pools.pool(pools.full)
+    made = plan(pools.seen(pool, deployment=None, executors_digest=None))
+    assert made.deployment is None
+    assert made.again_after <= 5
+    live = pools.live(pool, "before")
+    assert plan(pools.seen(pool, deployment=live, executors_digest=None)).status["replicas"] == 3
+
+
 def test_nothing_is_done_where_nothing_differs(pools):
     pool = settled(pools)
     made = plan(pools.seen(pool))
