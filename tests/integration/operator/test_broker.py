@@ -78,6 +78,15 @@ def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, broker, told)
     assert told.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
 
 
+def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, broker, told):
+    broker.watch(MAIL, beanstalkd.server, ["mail"])
+    told.wait(MAIL)
+    broker.watch(MAIL, beanstalkd.server, ["mail"])
+    broker.watch(SMS, beanstalkd.server, ["sms"])
+    told.wait(SMS)
+    assert told.keys == [MAIL, SMS]
+
+
 def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, broker, told):
     for key in (MAIL, SMS):
         broker.watch(key, beanstalkd.server, [key.name])

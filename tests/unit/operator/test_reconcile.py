@@ -116,6 +116,14 @@ def test_kick_is_done_told_and_its_annotation_removed(reconciler, cluster, broke
     assert len(cluster.writes) == 3, "the next pass has nothing to do"
 
 
+def test_same_value_set_again_at_once_is_another_kick(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 2, "sms": 3}), Kicked({"mail": 1, "sms": 0})]
+    reconciler.reconcile(KEY)
+    cluster.annotate("5")
+    reconciler.reconcile(KEY)
+    assert cluster.held["status"]["lastKick"]["kicked"] == 1
+
+
 @pytest.mark.parametrize("what", ["status", "remove"])
 def test_kick_is_done_once_though_the_api_server_fails_after_it(reconciler, cluster, broker, what):
     broker.answers = [Kicked({"mail": 2, "sms": 0})]

@@ -16,13 +16,18 @@ def queue():
     return WorkQueue()
 
 
-def taken(queue, seconds=2.0):
-    """Return what `get` gives, or None where it gives nothing in time."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(queue.get()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return found[0] if found else None
+class Taker:
+    """A thread that takes one pool from the queue."""
+
+    def __init__(self, queue):
+        self._found = []
+        self._thread = threading.Thread(target=lambda: self._found.append(queue.get()), daemon=True)
+        self._thread.start()
+
+    def found(self, seconds=2.0):
+        """Return what it took, or None where there was nothing in time."""
+        self._thread.join(seconds)
+        return self._found[0] if self._found else None
 
 
 def test_a_pool_is_in_it_once(queue):
@@ -30,39 +35,38 @@ def test_a_pool_is_in_it_once(queue):
     queue.add(MAIL)
     queue.add(SMS)
     assert [queue.get(), queue.get()] == [MAIL, SMS]
-    assert taken(queue, 0.1) is None
+    assert Taker(queue).found(0.1) is None
 
 
 def test_what_changes_during_a_pass_is_looked_at_after_it(queue):
     queue.add(MAIL)
     assert queue.get() == MAIL
     queue.add(MAIL)
-    assert taken(queue, 0.1) is None, "two passes at a time"
+    other = Taker(queue)
+    assert other.found(0.1) is None, "two passes at a time"
     queue.done(MAIL)
-    # The thread above still waits, and has it now.
-    queue.add(SMS)
-    assert taken(queue) == SMS
+    assert other.found() == MAIL
 
 
 def test_pool_comes_again_after_the_time_asked_for(queue):
     queue.add(MAIL)
     queue.done(queue.get(), again_after=0.2)
     began = time.monotonic()
-    assert taken(queue) == MAIL
+    assert Taker(queue).found() == MAIL
     assert time.monotonic() - began >= 0.15
 
 
 def test_an_event_is_earlier_than_the_time_asked_for(queue):
     queue.add(MAIL, delay=60)
     queue.add(MAIL)
-    assert taken(queue) == MAIL
+    assert Taker(queue).found() == MAIL
 
 
 def test_failures_back_off_and_a_success_forgets_them(queue):
     def time_until_it_comes_again():
         began = time.monotonic()
         queue.failed(MAIL)
-        assert taken(queue) == MAIL
+        assert Taker(queue).found() == MAIL
         return time.monotonic() - began
 
     queue.add(MAIL)
