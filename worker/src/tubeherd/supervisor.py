@@ -30,6 +30,7 @@ from tubeherd.slot import main as slot_main
 
 _TICK_SECONDS: Final = 0.1
 _TERM_SECONDS: Final = 5.0
+_STARTS_MOST: Final = 5
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log: Final = structlog.get_logger()
@@ -43,11 +44,13 @@ class _Child:
     page: Page
     control: socket.socket
     connection: Connection | None
+    failed_starts: int = 0
+    """How often in a row a slot in this place died while it imported the executors."""
     touched: tuple[State, float] | None = None
     """The execution whose lease was last touched, and when."""
     warned: tuple[State, float] | None = None
     """The execution that got SIGTERM for its deadline, and when."""
-    doom: Outcome | None = None
+    doom: Failed | Interrupted | None = None
     """Why the supervisor killed the slot; the lock is held until the slot is reaped."""
 
 
@@ -124,7 +127,7 @@ class Supervisor:
 
     # Slots
 
-    def _spawn(self, connection: Connection | None) -> None:
+    def _spawn(self, connection: Connection | None, failed_starts: int = 0) -> None:
         page = Page()
         ours, theirs = socket.socketpair()
         burials, self._burials = self._burials, []
@@ -135,7 +138,7 @@ class Supervisor:
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
         theirs.close()
-        child = _Child(pid, page, ours, connection)
+        child = _Child(pid, page, ours, connection, failed_starts)
         self._children[pid] = child
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._receive(child))
 
@@ -244,7 +247,7 @@ class Supervisor:
         elif child.page.request == Request.NOTHING:
             child.page.request = Request.RECYCLE
 
-    def _kill(self, child: _Child, state: State, doom: Outcome) -> None:
+    def _kill(self, child: _Child, state: State, doom: Failed | Interrupted) -> None:
         """Kill a slot in that state, or any slot that executes no job; the lock is kept until it is reaped."""
         if state.phase is Phase.EXECUTING and (not child.page.try_lock() or child.page.read() != state):
             child.page.unlock()
@@ -277,13 +280,14 @@ class Supervisor:
         self._receive(child)
         del self._children[child.pid]
         state = child.page.read()
+        child.failed_starts = child.failed_starts + 1 if state.phase is Phase.STARTING else 0
         if state.phase is Phase.DONE or (state.phase is Phase.STARTING and code == Exit.EXECUTORS):
             self._ended_by_itself(child, code)
         else:
             self._died(child, state, code)
         self._discard(child)
         if self._stopping_since is None and self._exit is Exit.OK and not self._limited(code, state):
-            self._spawn(child.connection)
+            self._spawn(child.connection, child.failed_starts)
         else:
             self._close_connection(child)
 
@@ -299,16 +303,15 @@ class Supervisor:
             self._give_up(Exit(code))
 
     def _died(self, child: _Child, state: State, code: int) -> None:
-        how = _describe_exit(code)
+        doom = child.doom or Failed(f"the slot died: {_describe_exit(code)}")
         if state.phase is Phase.EXECUTING:
-            self._take_over(child, state, child.doom or Failed(f"the slot died: {how}"))
+            self._take_over(child, state, doom)
             return
         # Whether the command in flight was carried out is not known; beanstalkd sorts it out when the connection ends.
         self._close_connection(child)
-        if child.doom is None:
-            log.warning(f"a slot died: {how}", pid=child.pid, phase=state.phase.name.lower())
-        if state.phase is Phase.STARTING and child.doom is None:
-            log.error(f"the slot died while it imported the executors: {how}")
+        log.warning(doom.reason, pid=child.pid, phase=state.phase.name.lower())
+        if child.failed_starts == _STARTS_MOST:
+            log.error(f"{doom.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
 
     def _give_up(self, code: Exit) -> None:
