@@ -78,6 +78,7 @@ class Slot:
         self._timeout = 0.0
         self._interruptible = False
         self._interrupted = False
+        self._forked = False
         self._exit = Exit.OK
 
     def run(self) -> Exit:
@@ -105,6 +106,17 @@ class Slot:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, self._on_deadline)
+        os.register_at_fork(after_in_child=self._become_a_fork)
+
+    def _become_a_fork(self) -> None:
+        """Leave page and connection to the slot, in a process that a job forked from it."""
+        self._forked = True
+        self._page.close()
+        self._control.close()
+        if self._connection is not None:
+            self._connection.close()
+        if signal.getsignal(signal.SIGTERM) == self._on_deadline:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
         if self._interruptible:
@@ -219,6 +231,9 @@ class Slot:
             self._interruptible = False
         except DeadlinePassed as error:
             processed = self._processor.too_late(stats, error)
+        if self._forked:
+            log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
+            os._exit(0)
         self._interrupted = isinstance(processed.error, DeadlinePassed)
         self._command()
         self._executed += 1

@@ -1,0 +1,311 @@
+"""SIGKILL of a slot, of the supervisor and of beanstalkd, at moments of the test's choice: no job is ever lost."""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+WAITING = """
+from traces import note, wait_for
+from tubeherd import Job, executor
+@executor("mail")
+def mail(payload, job: Job):
+    note(f"begun {payload} attempt {job.attempt} lost {job.lost_deliveries}")
+    wait_for("go")
+    note(f"done {payload}")
+"""
+
+QUICK = """
+from traces import note
+from tubeherd import executor
+@executor("mail")
+def mail(payload): note(payload)
+"""
+
+
+def put(client, count, *, first=0):
+    bodies = (str(number).encode() for number in range(first, first + count))
+    return [client.put_in("mail", body, priority=1, delay=0, ttr=60) for body in bodies]
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+
+def is_idle(client):
+    """Whether somebody waits in a reserve on the tube."""
+    return client.stats_tube("mail")["current-waiting"] > 0
+
+
+# A slot
+
+
+def test_slot_killed_in_the_middle_of_a_job_spends_an_attempt_and_loses_no_delivery(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    (job,) = put(client, 1)
+    worker = run_worker(beanstalkd.server, WAITING, "--retry-delays", "1s")
+    worker.wait_for_notes("begun 0 attempt 1 lost 0")
+    kill(worker.slots()[0])
+    line = worker.wait_for_line("failed, retry later", job=job, delay=1)
+    assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
+    worker.wait_for(worker.slots, "a slot in its place", seconds=1)
+    worker.wait_for_notes("begun 0 attempt 2 lost 0")
+    kill(worker.slots()[0])
+    assert worker.wait_for_line("buried", job=job)["reason"] == "the slot died: signal 9 (SIGKILL)"
+    stats = client.stats_job(job)
+    assert (stats["state"], stats["pri"]) == ("buried", 1)
+    assert (stats["reserves"], stats["releases"], stats["buries"], stats["timeouts"]) == (2, 1, 1, 0)
+    put(client, 1, first=1)
+    worker.allow("go")
+    worker.wait_for_notes("done 1")
+    assert worker.stop() == 0
+
+
+def test_idle_slot_killed_is_replaced_and_counts_nothing(beanstalkd, run_worker):
+    worker = run_worker(beanstalkd.server, WAITING)
+    client = beanstalkd.client()
+    for _ in range(3):
+        worker.wait_for_line("connected")
+        worker.wait_for(lambda: client.stats_tubes(["mail"]) and "mail" in client.tubes(), "the tube is watched")
+        worker.wait_for(lambda: is_idle(client), "the slot waits for a job")
+        (slot,) = worker.slots()
+        kill(slot)
+        worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot", seconds=1)
+    worker.allow("go")
+    put(client, 1)
+    worker.wait_for_notes("begun 0 attempt 1 lost 0", "done 0")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is deleted")
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker, concurrency):
+    """Whatever a slot is doing, importing included: every job has run at the end."""
+    client = beanstalkd.client()
+    total = 2000
+    put(client, total)
+    dice = random.Random(concurrency)  # noqa: S311
+    worker = run_worker(
+        beanstalkd.server, QUICK, "--retry-delays", "1s,2s,3s", "--max-lost-deliveries", "9",
+        "--concurrency", str(concurrency), "--log-level", "warning",
+    )  # fmt: skip
+    worker.wait_for(worker.notes, "the drain begins")
+    for _ in range(10):
+        seen = len(worker.notes())
+        for _ in range(3):  # of which some hit a slot that imports
+            time.sleep(dice.uniform(0.005, 0.06))  # the fault's own moment; nothing is awaited by it
+            slots = worker.slots()
+            for slot in dice.sample(slots, min(1, len(slots))):
+                with suppress(ProcessLookupError):
+                    kill(slot)
+        worker.wait_for(lambda seen=seen: len(worker.notes()) > seen, "the drain goes on")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty", seconds=30)
+    assert {int(note) for note in worker.notes()} == set(range(total))
+    assert worker.stop() == 0
+
+
+# The supervisor
+
+
+def test_supervisor_killed_leaves_slots_that_finish_their_jobs_and_end(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 4)
+    worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
+    worker.wait_for_notes("begun 0 attempt 1 lost 0", "begun 1 attempt 1 lost 0")
+    worker.process.kill()
+    worker.process.wait()
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 2, "reserved": 2}
+    worker.allow("go")
+    worker.wait_for(lambda: not worker.living(), "the slots have ended")
+    assert sorted(worker.notes()[2:]) == ["done 0", "done 1"]
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 2}
+    successor = run_worker(beanstalkd.server, WAITING)
+    successor.allow("go")
+    successor.wait_for_notes("begun 2 attempt 1 lost 0", "done 2", "begun 3 attempt 1 lost 0", "done 3")
+    successor.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty")
+    assert successor.stop() == 0
+
+
+def test_supervisor_killed_while_idle_takes_its_slots_along(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
+    worker.wait_for(
+        lambda: "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == 2, "both slots wait"
+    )
+    worker.process.kill()
+    worker.process.wait()
+    worker.wait_for(lambda: not worker.living(), "the slots have ended", seconds=1)
+
+
+# beanstalkd
+
+
+def test_beanstalkd_killed_in_the_middle_of_jobs_loses_none(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 6)
+    worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
+    worker.wait_for_notes("begun 0 attempt 1 lost 0", "begun 1 attempt 1 lost 0")
+    beanstalkd.kill()
+    worker.allow("go")
+    worker.wait_for_notes("done 0", "done 1")
+    worker.wait_for(lambda: len(worker.lines("executed, but its verdict was lost")) == 2, "both verdicts are lost")
+    worker.wait_for_line("cannot reach beanstalkd")
+    beanstalkd.start()
+    worker.wait_for_notes(*(f"done {number}" for number in range(6)))
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty")
+    assert sorted(note for note in worker.notes() if note.startswith("done")) == sorted(
+        [f"done {number}" for number in range(6)] + ["done 0", "done 1"]  # at least once
+    )
+    assert worker.stop() == 0
+
+
+def test_beanstalkd_killed_again_and_again_under_load_loses_no_job(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    total = 1500
+    put(client, total)
+    dice = random.Random(7)  # noqa: S311
+    worker = run_worker(
+        beanstalkd.server, QUICK, "--concurrency", "2", "--log-level", "warning", "--max-lost-deliveries", "9"
+    )
+    for _ in range(4):
+        seen = len(worker.notes())
+        worker.wait_for(lambda seen=seen: len(worker.notes()) > seen + dice.randrange(200), "the drain goes on")
+        beanstalkd.kill()
+        beanstalkd.start()
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty", seconds=30)
+    assert {int(note) for note in worker.notes()} == set(range(total))
+    assert worker.stop() == 0
+
+
+# What else an executor can do to its process
+
+
+def test_executor_that_ends_or_harms_its_process(beanstalkd, run_worker):
+    """Each in one attempt: the reason says how the slot ended, and the next job runs."""
+    client = beanstalkd.client()
+    bodies = {
+        "os._exit(0)": "the slot died: exit code 0",
+        "sys.exit(3)": "SystemExit: 3",
+        "os.kill(os.getpid(), signal.SIGSEGV)": "the slot died: signal 11 (SIGSEGV)",
+        "os.abort()": "the slot died: signal 6 (SIGABRT)",
+        "os.closerange(0, 1024)": "the slot died: exit code 70",
+        "os.execv('/bin/true', ['true'])": "the slot died: exit code 0",
+        "raise KeyboardInterrupt": "KeyboardInterrupt",
+        "os.killpg(0, signal.SIGKILL)": "the slot died: signal 9 (SIGKILL)",
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(0, signal.SIGTERM)":
+            "the slot died: signal 15 (SIGTERM)",
+    }  # fmt: skip
+    jobs = {client.put_in("code", body.encode(), priority=1, delay=0, ttr=60): body for body in bodies}
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import os, signal, sys
+        from tubeherd import executor
+        @executor("code")
+        def code(payload: bytes): exec(payload)
+        """,
+        "--retry-delays", "none",
+    )  # fmt: skip
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"buried": len(bodies)}, "all are buried")
+    reasons = {jobs[line["job"]]: line["reason"] for line in worker.lines("buried")}
+    assert reasons == bodies
+    assert all(client.stats_job(job)["reserves"] == 1 for job in jobs)
+    assert worker.stop() == 0
+
+
+def test_forked_child_that_comes_back_from_the_executor_touches_nothing(beanstalkd, run_worker):
+    """A fork has the slot's connection in hand; it must neither give verdicts nor take jobs."""
+    client = beanstalkd.client()
+    put(client, 20)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import os
+        from traces import note
+        from tubeherd import executor
+        slot = []
+        @executor("mail")
+        def mail(payload):
+            slot.append(os.getpid())
+            if os.fork() == 0 and payload % 2:
+                raise ValueError("in the child")
+            note(f"{payload} in {'slot' if os.getpid() == slot[0] else 'child'}")
+        """,
+    )
+    worker.wait_for_notes("19 in slot")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty")
+    assert [note for note in worker.notes() if "slot" in note] == [f"{number} in slot" for number in range(20)]
+    children = [note for note in worker.notes() if "child" in note]
+    assert sorted(children) == sorted(f"{number} in child" for number in range(0, 20, 2))
+    worker.wait_for(lambda: len(worker.living()) == 2, "the children have ended")
+    assert not worker.lines("failed")
+    assert worker.stop() == 0
+
+
+def test_process_that_a_job_left_running_goes_with_its_slot(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 1)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import subprocess
+        from traces import note
+        from tubeherd import executor
+        @executor("mail")
+        def mail(payload):
+            note(subprocess.Popen(["sleep", "1000"]).pid)
+            note("left")
+        """,
+    )
+    worker.wait_for_notes("left")
+    left = int(worker.notes()[0])
+    assert left in worker.living()
+    kill(worker.slots()[0])
+    worker.wait_for(lambda: left not in worker.living(), "the process has gone")
+    assert worker.stop() == 0
+
+
+def test_much_on_standard_output_hurts_nobody(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 3)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        from tubeherd import executor
+        @executor("mail")
+        def mail(payload): print("x" * 3_000_000)
+        """,
+    )
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    assert worker.stop() == 0
+
+
+def test_orphans_are_reaped_where_the_worker_is_process_1(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 5)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import os, subprocess, time
+        from traces import note
+        from tubeherd import executor
+        @executor("mail")
+        def mail(payload):
+            subprocess.run(["sh", "-c", "sleep 0 & exit 0"])  # its grandchild becomes the supervisor's
+            note(f"supervisor is {os.getppid()}")
+        """,
+        prefix=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"],
+    )  # fmt: skip
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 5, "all are done")
+    assert set(worker.notes()) == {"supervisor is 1"}
+    (supervisor,) = worker.slots()
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+    worker.wait_for(lambda: len(children.read_text().split()) == 1, "only the slot is left")
+    os.kill(supervisor, signal.SIGTERM)
+    assert worker.process.wait(5) == 0
