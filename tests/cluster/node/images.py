@@ -18,7 +18,7 @@ _BASE = "localhost/tubeherd-base"
 _SUITE = "trixie"
 _PACKAGES = "python3-minimal,python3-venv,python3-pip,ca-certificates"
 _CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-_BUILDAH = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+_ISOLATION = {"BUILDAH_ISOLATION": "chroot"}
 
 
 def import_pause(program: Path) -> None:
@@ -149,11 +149,12 @@ def _key_file(tag: str) -> Path:
 
 
 def _buildah(*arguments: str) -> str:
-    storage = ["--root", str(CACHE / "buildah"), "--runroot", str(RUN / "buildah")]
+    # vfs makes no mounts that a killed build could leave; with --root the driver's variable is not heeded.
+    storage = ["--root", str(CACHE / "buildah"), "--runroot", str(RUN / "buildah"), "--storage-driver", "vfs"]
     # Progress and warnings go to standard error, and are only of use where the command fails.
     done = subprocess.run(
         ["buildah", *storage, *arguments],
-        env=os.environ | _BUILDAH,
+        env=os.environ | _ISOLATION,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

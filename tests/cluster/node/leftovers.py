@@ -9,7 +9,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from parts import BRIDGE
+from parts import BRIDGE, CNI_NETWORK
 from place import CONTAINERD_SOCKET, RUN, STATE, NodeError, run, wait_for
 
 _SETTINGS = STATE / "kernel.json"
@@ -18,8 +18,13 @@ _CHANGED = (
     *("net/ipv4/ip_forward", "net/ipv4/conf/all/route_localnet", "vm/overcommit_memory", "vm/panic_on_oom"),
     *("kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes"),
 )
-# Paths that the kubelet and buildah have built in; a folder goes only when nothing else is in it.
+# Paths that the parts have built in; a folder goes only when nothing else is in it.
 _LITTER = (
+    "/run/containerd/s",
+    "/run/containerd",
+    "/run/netns",
+    "/var/lib/cni/results",
+    "/var/lib/cni",
     "/var/lib/kubelet/device-plugins/kubelet.sock",
     "/var/lib/kubelet/device-plugins",
     "/var/lib/kubelet",
@@ -27,6 +32,8 @@ _LITTER = (
     "/run/containers/networks",
     "/run/containers",
 )
+_SHIM_SOCKETS = Path("/run/containerd/s")
+_CNI_RESULTS = Path("/var/lib/cni/results")
 _BUILDAH_CACHE = Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb")
 
 
@@ -76,11 +83,24 @@ def remove_network() -> None:
             kept = [line for line in rules if not re.search(r"KUBE-|CNI-|tubeherd", line)]
             if len(kept) != len(rules):
                 run([f"{family}-restore"], stdin="\n".join(kept) + "\n")
-    for namespace in Path("/run/netns").glob("cni-*"):
-        with suppress(NodeError):
-            run(["ip", "netns", "delete", namespace.name])
+    _remove_namespaces()
     with suppress(NodeError):
         run(["ip", "link", "delete", BRIDGE])
+
+
+def _remove_namespaces() -> None:
+    """Remove the network namespaces of our pods, known by what the CNI plugins noted of them."""
+    for result in _CNI_RESULTS.glob(f"{CNI_NETWORK}-*"):
+        with suppress(OSError, ValueError, NodeError):
+            noted = json.loads(result.read_text())
+            for sandbox in {interface.get("sandbox", "") for interface in noted["result"]["interfaces"]} - {""}:
+                run(["ip", "netns", "delete", Path(sandbox).name])
+        for same_pod in _CNI_RESULTS.glob(f"*-{_container(result)}-*"):
+            same_pod.unlink()
+
+
+def _container(result: Path) -> str:
+    return result.name.removeprefix(f"{CNI_NETWORK}-").partition("-")[0]
 
 
 def remove_files() -> None:
@@ -104,6 +124,10 @@ def _remove_litter() -> None:
     cache = _BUILDAH_CACHE.parent
     if [path.name for path in cache.parent.glob("*")] == [cache.name]:  # nobody but us used buildah or podman
         _BUILDAH_CACHE.unlink(missing_ok=True)
+    listening = Path("/proc/net/unix").read_text()
+    for file in _SHIM_SOCKETS.glob("*"):
+        if str(file) not in listening:
+            file.unlink()
     for path in (*map(Path, _LITTER), cache, cache.parent):
         with suppress(OSError):
             path.unlink() if path.is_socket() else path.rmdir()

@@ -34,8 +34,7 @@ _PACKAGES = {
     "gcc": "gcc",
     "/usr/include/stdlib.h": "libc6-dev",
 }
-# Clients end before the API server, which waits for their watches, and the API server before its store.
-_STOPPING = (("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns"), ("kube-apiserver",))
+_CLIENTS = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
 _PART_COUNT = 8
 
 
@@ -152,7 +151,7 @@ def _make_volumes(numbers: range | list[int]) -> None:
     for number in numbers:
         (parts.VOLUMES / f"local-{number}").mkdir()
     (RUN / "volumes.json").write_text(parts.volumes(numbers))
-    _kubectl("apply", "-f", str(RUN / "volumes.json"))
+    _kubectl("apply", "--server-side", "-f", str(RUN / "volumes.json"))
 
 
 def _renew_volumes() -> None:
@@ -237,15 +236,18 @@ def _is_healthy() -> bool:
 
 
 def _tear_down() -> None:
-    if {"kube-apiserver", "kubelet", "containerd"} <= set(processes.alive()) and KUBECONFIG.exists():
+    alive = set(processes.alive())
+    if {"etcd", "kube-apiserver", "kubelet", "containerd"} <= alive and KUBECONFIG.exists():
         say("deleting the pods")
         processes.stop(("kube-controller-manager", "kube-scheduler"))
         with suppress(NodeError):
             _kubectl("delete", "pods", "--all", "--all-namespaces", "--grace-period=1", "--wait=false")
             wait_for("the pods are gone", lambda: not _pods_left(), 20)
     say("stopping the node's processes")
-    for names in (*_STOPPING, ("etcd",)):
-        processes.stop(names)
+    # Clients end before the API server, which waits for their watches, and the API server before its store.
+    processes.stop(_CLIENTS)
+    processes.stop(("kube-apiserver",), 20 if "etcd" in alive else 0)
+    processes.stop(("etcd",))
     leftovers.kill_containers()
     processes.stop(("containerd",))
     leftovers.remove_network()

@@ -14,6 +14,7 @@ NODE_ADDRESS: Final = "198.18.0.1"
 POD_RANGE: Final = "198.18.0.0/24"
 SERVICE_RANGE: Final = "198.19.0.0/24"
 BRIDGE: Final = "tubeherd0"
+CNI_NETWORK: Final = "tubeherd"
 NODE_NAME: Final = "tubeherd-node"
 API_SERVER: Final = f"https://{NODE_ADDRESS}:6443"
 _ETCD: Final = "http://127.0.0.1:12379"
@@ -173,6 +174,8 @@ bin_dir = "/usr/lib/cni"
 conf_dir = "{STATE}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "{RUN}/runc"
 """
 
 
@@ -185,7 +188,7 @@ def _cni() -> dict[str, object]:
     }
     bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True}
     ports = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return {"cniVersion": "0.4.0", "name": "tubeherd", "plugins": [bridge | {"ipam": addresses}, ports]}
+    return {"cniVersion": "0.4.0", "name": CNI_NETWORK, "plugins": [bridge | {"ipam": addresses}, ports]}
 
 
 def _kubelet() -> dict[str, object]:

@@ -45,9 +45,9 @@ def check_alive(name: str) -> None:
         raise NodeError(f"{name} ended.{last_words(name)}")
 
 
-def stop(names: Collection[str]) -> None:
+def stop(names: Collection[str], patience: float = 20) -> None:
     """Ask the parts named to end, and kill those that have not after a while."""
-    for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5)):
         pids = [pid for name, pid in alive().items() if name in names]
         for pid in pids:
             with suppress(ProcessLookupError):
