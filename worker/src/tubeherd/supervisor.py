@@ -196,7 +196,9 @@ class Supervisor:
         if child.doom is not None:
             return
         now = self.clock()
-        if self._stopping_since is not None and now >= self._stopping_since + self.settings.grace_period:
+        if self._stopping_since is not None and state.phase is Phase.STARTING:
+            self._kill(child, state, Interrupted("the worker stopped before the executors were imported"))
+        elif self._stopping_since is not None and now >= self._stopping_since + self.settings.grace_period:
             self._kill(child, state, Interrupted("the worker had to stop before the job was done"))
         elif state.phase is Phase.EXECUTING:
             self._supervise_job(child, state, now)
@@ -253,8 +255,7 @@ class Supervisor:
             child.page.unlock()
             return
         child.doom = doom
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)  # the rest of its group is killed when it is reaped
 
     # The end of a slot
 

@@ -1,0 +1,206 @@
+"""SIGTERM and SIGINT at any moment: running jobs finish, nothing further is reserved, nothing is lost."""
+
+import os
+import signal
+import time
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+WAITING = """
+from traces import note, wait_for
+from tubeherd import Job, executor
+@executor("mail")
+def mail(payload, job: Job):
+    note(f"begun {payload} attempt {job.attempt} lost {job.lost_deliveries}")
+    wait_for("go")
+    note(f"done {payload}")
+"""
+
+
+def put(client, count):
+    return [client.put_in("mail", str(number).encode(), priority=1, delay=0, ttr=60) for number in range(count)]
+
+
+def are_waiting(client, count):
+    return "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == count
+
+
+def test_idle_worker_ends_at_once(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
+    worker.wait_for(lambda: are_waiting(client, 4), "all slots wait")
+    assert worker.stop(seconds=1) == 0
+    assert not worker.living()
+    assert not worker.lines("the slot died")
+
+
+def test_running_jobs_finish_and_no_other_is_reserved(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = put(client, 20)
+    worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
+    worker.wait_for(lambda: len(worker.notes()) == 4, "four jobs run")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.wait_for_line("SIGTERM: no further job is reserved")
+    worker.process.send_signal(signal.SIGTERM)  # a second one changes nothing
+    worker.allow("go")
+    assert worker.process.wait(5) == 0
+    done = [note for note in worker.notes() if note.startswith("done")]
+    assert len(done) == 4
+    assert len(worker.notes()) == 8
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 16}
+    assert all(client.stats_job(job)["reserves"] == 0 for job in jobs[4:])
+    assert not worker.living()
+
+
+def test_under_load_each_job_is_deleted_or_was_never_reserved(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 3000)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        from traces import note
+        from tubeherd import executor
+        @executor("mail")
+        def mail(payload): note(payload)
+        """,
+        "--concurrency", "4", "--log-level", "warning",
+    )  # fmt: skip
+    worker.wait_for(lambda: len(worker.notes()) > 300, "the drain is under way")
+    assert worker.stop() == 0
+    notes = worker.notes()
+    assert len(set(notes)) == len(notes) < 3000
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 3000 - len(notes)}
+
+
+def test_job_past_the_grace_period_is_released_unspent(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = put(client, 2)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import signal
+        from traces import note
+        from tubeherd import executor
+        @executor("mail")
+        def mail(payload):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            note("begun")
+            while True: signal.pause()
+        """,
+        "--concurrency", "2", "--grace-period", "500ms",
+    )  # fmt: skip
+    worker.wait_for(lambda: len(worker.notes()) == 2, "both jobs run")
+    assert worker.stop(seconds=3) == 0
+    for job in jobs:
+        line = worker.wait_for_line("released", job=job, delay=0)
+        assert line["reason"] == "the worker had to stop before the job was done"
+        stats = client.stats_job(job)
+        assert (stats["state"], stats["reserves"], stats["releases"], stats["timeouts"]) == ("ready", 1, 1, 0)
+    assert not worker.living()
+    successor = run_worker(beanstalkd.server, WAITING)
+    successor.wait_for_notes("begun 0 attempt 1 lost 0")
+
+
+def test_sigint_twice_waits_for_no_job(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    (job,) = put(client, 1)
+    worker = run_worker(beanstalkd.server, WAITING)
+    worker.wait_for(worker.notes, "the job runs")
+    worker.process.send_signal(signal.SIGINT)
+    worker.wait_for_line("SIGINT: no further job is reserved")
+    worker.process.send_signal(signal.SIGINT)
+    assert worker.process.wait(2) == 0
+    assert client.stats_job(job)["state"] == "ready"
+    assert client.stats_job(job)["releases"] == 1
+
+
+def test_import_that_takes_long_holds_no_stop_up(beanstalkd, run_worker):
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import time
+        from traces import note, wait_for
+        from tubeherd import executor
+        note("importing")
+        wait_for("never")
+        """,
+    )
+    worker.wait_for_notes("importing")
+    assert worker.stop(seconds=1) == 0
+    assert not worker.living()
+
+
+def test_stop_before_beanstalkd_was_ever_reached(beanstalkd, run_worker):
+    beanstalkd.kill()
+    worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
+    # The third pause lasts for a while, so the signal comes within one.
+    worker.wait_for(lambda: len(worker.lines("cannot reach beanstalkd")) >= 6, "the slots back off")
+    assert worker.stop(seconds=1) == 0
+    assert not worker.living()
+
+
+def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 3)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        from traces import note, wait_for
+        from tubeherd import executor
+        from tubeherd.events import flush
+        @executor("mail")
+        def mail(payload): pass
+        @flush.connect
+        def write(reason, count):
+            note(f"flush {reason} {count}")
+            wait_for("go")
+            note("flushed")
+        """,
+        "--batch-size", "2",
+    )  # fmt: skip
+    worker.wait_for_notes("flush batch 2")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.wait_for_line("SIGTERM: no further job is reserved")
+    worker.allow("go")
+    assert worker.process.wait(5) == 0
+    assert worker.notes() == ["flush batch 2", "flushed"]
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
+
+
+def test_flush_that_hangs_ends_with_the_grace_period(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 1)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        from traces import note, wait_for
+        from tubeherd import executor
+        from tubeherd.events import flush
+        @executor("mail")
+        def mail(payload): pass
+        @flush.connect
+        def write(reason, count):
+            note(f"flush {reason} {count}")
+            wait_for("never")
+        """,
+        "--grace-period", "300ms",
+    )  # fmt: skip
+    worker.wait_for_notes("flush idle 1")
+    assert worker.stop(seconds=3) == 0
+    assert beanstalkd.count("mail") == NOTHING
+    assert not worker.living()
+
+
+def test_stop_right_after_the_start(beanstalkd, run_worker):
+    """At each moment of the start, before and after the handlers of signals are set: nothing stays behind."""
+    client = beanstalkd.client()
+    jobs = put(client, 1)
+    for moment in range(6):
+        worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
+        worker.wait_for(lambda worker=worker: worker.living(), "the process is there")
+        time.sleep(0.1 * moment)  # the fault's own moment; nothing is awaited by it
+        os.kill(worker.process.pid, signal.SIGTERM)
+        worker.allow("go")
+        assert worker.process.wait(5) in (0, -signal.SIGTERM)
+        worker.wait_for(lambda worker=worker: not worker.living(), "nothing is left running", seconds=1)
+    assert client.stats_tube("mail")["current-jobs-reserved"] == 0 if "mail" in client.tubes() else jobs
