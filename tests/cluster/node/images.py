@@ -37,9 +37,8 @@ def build_and_import(tag: str, dockerfile: Path, context: Path, arguments: Seque
     if not dockerfile.is_file():
         raise NodeError(f"there is no {dockerfile}")
     base = f"{_BASE}:{_digest(repr((_SUITE, _PACKAGES, os.uname().machine)).encode())}"
-    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile.read_text(), re.MULTILINE)
-    sources = [source for line in copied for source in line.split()]
-    key = _digest(dockerfile.read_bytes(), base.encode(), repr(arguments).encode(), *_context(context, sources))
+    files = _context(context, _copied(dockerfile.read_text()))
+    key = _digest(dockerfile.read_bytes(), base.encode(), repr(arguments).encode(), *files)
     if _is_imported(tag, key):
         say(f"image {tag} is up to date")
         return
@@ -103,11 +102,18 @@ def _pip_configuration() -> dict[str, str]:
     return {name.rsplit(".", 1)[-1].strip("'"): str(ast.literal_eval(value)) for name, _, value in pairs}
 
 
+def _copied(dockerfile: str) -> list[str]:
+    """Return what a Dockerfile takes from its context."""
+    lines = re.findall(r"^\s*(?:COPY|ADD)\s+(.*)$", dockerfile.replace("\\\n", " "), re.MULTILINE | re.IGNORECASE)
+    sources = [word for line in lines if "--from=" not in line for word in line.split()[:-1]]
+    return [source for source in sources if not source.startswith("--")]
+
+
 def _context(context: Path, sources: Sequence[str]) -> list[bytes]:
     """Return names and contents of the files that a build copies from its context, those that git would keep."""
     if not sources:
         return []
-    listed = run(["git", "-C", context, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *sources])
+    listed = run(["git", "-C", context, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *sources])
     files = [(name, context / name) for name in sorted(set(filter(None, listed.split("\0"))))]
     there = [(name, path) for name, path in files if path.is_file()]
     return [part for name, path in there for part in (f"{name} {path.stat().st_mode}".encode(), path.read_bytes())]

@@ -40,7 +40,6 @@ _PART_COUNT = 8
 
 def up() -> None:
     """Boot the node, unless it is up; what an earlier run left half dead is removed first."""
-    _check_machine()
     if _is_healthy():
         _renew_volumes()
         say(f"the node is up; KUBECONFIG={KUBECONFIG}")
@@ -178,20 +177,19 @@ def _containerd_answers() -> bool:
     with suppress(NodeError):
         run(["ctr", "-a", CONTAINERD_SOCKET, "version"])
         return True
-    if processes.recorded():
-        processes.check_alive("containerd")
+    processes.check_alive()
     return False
 
 
 def _api_has_certificate() -> bool:
-    processes.check_alive("kube-apiserver")
+    processes.check_alive()
     return (STATE / "certs" / "apiserver.crt").exists()
 
 
 def _api_is_ready() -> bool:
     with suppress(NodeError):
         return _kubectl("get", "--raw", "/readyz").strip() == "ok"
-    processes.check_alive("kube-apiserver")
+    processes.check_alive()
     return False
 
 
@@ -199,7 +197,7 @@ def _node_is_ready() -> bool:
     with suppress(NodeError):
         path = '{.status.conditions[?(@.type=="Ready")].status}'
         return _kubectl("get", "node", parts.NODE_NAME, "-o", f"jsonpath={path}") == "True"
-    processes.check_alive("kubelet")
+    processes.check_alive()
     return False
 
 
@@ -213,14 +211,14 @@ def _dns_answers() -> bool:
             sock.sendto(query, (parts.NODE_ADDRESS, 53))
             answer = sock.recv(512)
             return answer[3] & 0x0F == 0 and answer[7] > 0
-    processes.check_alive("coredns")
+    processes.check_alive()
     return False
 
 
 def _service_account_is_there() -> bool:
     with suppress(NodeError):
         return bool(_kubectl("get", "serviceaccount", "default", "-o", "name"))
-    processes.check_alive("kube-controller-manager")
+    processes.check_alive()
     return False
 
 
@@ -284,6 +282,7 @@ def main() -> None:
             case "env":
                 print_environment()
             case "up":
+                _check_machine()
                 with alone():
                     up()
             case "down":
@@ -294,6 +293,8 @@ def main() -> None:
                     build_image(given.tag, given.dockerfile, given.context, given.build_arg)
     except NodeError as error:
         fail(error)
+    except PermissionError as error:
+        fail(NodeError(f"{error}; run it as root"))
 
 
 if __name__ == "__main__":

@@ -39,10 +39,12 @@ def alive() -> dict[str, int]:
     return {name: pid for name, (pid, birth) in recorded().items() if birth and _birth(pid) == birth}
 
 
-def check_alive(name: str) -> None:
-    """Raise NodeError with the end of the part's log where it no longer runs."""
-    if name not in alive():
-        raise NodeError(f"{name} ended.{last_words(name)}")
+def check_alive() -> None:
+    """Raise NodeError with the end of its log where a part no longer runs: the first, which the others miss."""
+    running = alive()
+    for name in recorded():
+        if name not in running:
+            raise NodeError(f"{name} ended.{last_words(name)}")
 
 
 def stop(names: Collection[str], patience: float = 20) -> None:
