@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The whole story on a real cluster: 200 mails fail while their server is down, are buried, kicked and delivered.
 
-`demo.py up` tells it, `demo.py down` removes all that it made. KUBE=current uses the cluster of your kubectl; it must
-be able to pull the images then: IMAGE_PREFIX=registry.example.com/team/ names where you pushed them.
+`demo.py up` tells it, from the start each time; `demo.py down` removes all that it made. KUBE=current uses the cluster
+of your kubectl; it must be able to pull the images tagged `dev` then: IMAGE_PREFIX=registry.example.com/team/ names
+where you pushed them.
 """
 
 import json
@@ -20,8 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests" / "cluster" / "node" / "node.py"
 NAMESPACE = "tubeherd-demo"
+KUBECTL = ("kubectl", "-n", NAMESPACE)
+HELM = ("helm", "-n", NAMESPACE)
 MAILS = 200
-OWN_NODE = os.environ.get("KUBE") != "current"
+CRD = "workerpools.tubeherd.io"
+KUBE = os.environ.get("KUBE", "")
+OWN_NODE = KUBE != "current"
 PREFIX = "localhost/" if OWN_NODE else os.environ.get("IMAGE_PREFIX", "")
 IMAGES = {
     "tubeherd-worker": ("Dockerfile.worker", "."),
@@ -40,47 +45,54 @@ def up() -> None:
     """Tell the story; raises DemoError where it goes another way."""
     if OWN_NODE:
         _boot()
+    else:
+        show("kubectl", "config", "current-context")
+    _refuse_second_operator()
+    _uninstall()
     _install()
     mails = _make_mails()
     chapter(f"{MAILS} mails are queued while the mail server is down")
-    show("kubectl", "scale", "deployment/smtp-sink", "--replicas=0")
-    wait_for("the mail server is gone", lambda: not ask("get", "pods", "-l", "app=smtp-sink", "-o", "name"), 60)
-    lines = "".join(json.dumps(mail) + "\n" for mail in mails)
-    said = show("kubectl", "exec", "-i", "deploy/mail", "--", "tubeherd", "schedule", "mail", stdin=lines)
-    queued = int(said.split()[0])
+    show(*KUBECTL, "get", "deployment", "smtp-sink")
+    lines = [json.dumps(mail, ensure_ascii=False) for mail in mails]
+    print(f"  mails.jsonl has {len(lines)} lines like {lines[0]}")
+    said = show(*KUBECTL, "exec", "-i", "deploy/mail", "--", "tubeherd", "schedule", "mail", stdin="\n".join(lines))
+    queued = int(said.partition(" jobs put")[0].rpartition("\n")[2])
     chapter("each mail fails twice, 2 s apart, and is buried")
     wait_for(f"{MAILS} jobs are buried", lambda: pool("buried") == MAILS, 120, lambda: f"{pool('buried')} buried")
     buried = pool("buried")
-    show("kubectl", "get", "workerpool", "mail")
-    show("kubectl", "describe", "workerpool", "mail")
+    show(*KUBECTL, "get", "workerpool", "mail")
+    show(*KUBECTL, "describe", "workerpool", "mail")
     chapter("the mail server comes up, and one command puts the jobs back")
-    show("kubectl", "scale", "deployment/smtp-sink", "--replicas=1")
-    show("kubectl", "rollout", "status", "deployment/smtp-sink", "--timeout=60s")
-    show("kubectl", "annotate", "workerpool", "mail", "kick=all")
-    wait_for("nothing is buried any more", lambda: pool("buried") == 0 and not kick_waits(), 60)
+    show(*KUBECTL, "scale", "deployment/smtp-sink", "--replicas=1")
+    show(*KUBECTL, "rollout", "status", "deployment/smtp-sink", "--timeout=60s")
+    wait_for("the workers can reach it", sink_is_reached, 60)
+    show(*KUBECTL, "annotate", "workerpool", "mail", "kick=all")
+    wait_for("nothing is buried any more", lambda: pool("buried") == 0 and "lastKick" in pool_object()["status"], 60)
     kicked = int(pool_object()["status"]["lastKick"]["kicked"])
     wait_for("every mail has arrived", lambda: len(received()) >= MAILS, 60, lambda: f"{len(received())} arrived")
-    show("kubectl", "get", "workerpool", "mail")
+    show(*KUBECTL, "get", "workerpool", "mail")
     delivered = check_delivered(mails)
     chapter("summary")
-    print(f"{queued} queued, {buried} buried, {kicked} kicked, {delivered} delivered")
+    print(f"{queued} queued, {buried} buried, {kicked} kicked, {delivered} delivered", flush=True)
     if (queued, buried, kicked, delivered) != (MAILS,) * 4:
         raise DemoError(f"each of these should be {MAILS}")
+    here = f'eval "$({Path(sys.executable).name} {NODE.relative_to(ROOT)} env)"; ' if OWN_NODE else ""
+    print(f"\nLook around: {here}kubectl -n {NAMESPACE} get workerpools,pods\nRemove it:   make demo-down")
 
 
 def down() -> None:
     """Remove all that the story made: the release, its namespace, the CRD and, unless KUBE=current, the node."""
     if OWN_NODE:
-        if subprocess.run([sys.executable, NODE, "status"], capture_output=True).returncode != 0:
-            print("the node is not up: nothing of the demo runs")
-            subprocess.run([sys.executable, NODE, "down"], check=True)
-            return
-        _use_node()
-    _uninstall()
-    if not ask("get", "workerpools", "--all-namespaces", "-o", "name", "--ignore-not-found", check=False):
-        show("kubectl", "delete", "crd", "workerpools.tubeherd.io", "--ignore-not-found", namespaced=False)
-    if OWN_NODE:
         show(sys.executable, str(NODE), "down")
+        return
+    _uninstall()
+    owner = "jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-namespace}"
+    if ask("get", "crd", CRD, "--ignore-not-found", "-o", owner) != NAMESPACE:
+        print(f"the CustomResourceDefinition {CRD} is not the demo's: it stays")
+    elif pools := ask("get", "workerpools", "--all-namespaces", "-o", "name"):
+        print(f"the CustomResourceDefinition {CRD} stays: other namespaces have {len(pools.splitlines())} pools")
+    else:
+        show("kubectl", "delete", "crd", CRD)
 
 
 # The stage
@@ -100,10 +112,16 @@ def _use_node() -> None:
         os.environ[name] = os.path.expandvars(value.strip('"'))
 
 
+def _refuse_second_operator() -> None:
+    """Raise DemoError where another release runs already: two operators would both act on the pool."""
+    label = "app.kubernetes.io/name=tubeherd,app.kubernetes.io/component=operator"
+    where = "jsonpath={.items[*].metadata.namespace}"
+    others = set(ask("get", "deployments", "--all-namespaces", "-l", label, "-o", where).split()) - {NAMESPACE}
+    if others:
+        raise DemoError(f"Tubeherd runs already in namespace {', '.join(sorted(others))}: helm uninstall it first")
+
+
 def _install() -> None:
-    if _left_over():
-        chapter("an earlier run was broken off: its jobs are removed")
-        _uninstall()
     chapter("Tubeherd is installed with helm, the pool with kubectl")
     values = {
         "worker.image": f"{PREFIX}tubeherd-worker:dev",
@@ -113,25 +131,20 @@ def _install() -> None:
     }
     settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
     chart = str(ROOT / "charts" / "tubeherd")
-    command = ["helm", "upgrade", "--install", "tubeherd", chart, "--create-namespace", "--take-ownership", *settings]
+    command = [*HELM, "install", "tubeherd", chart, "--create-namespace", "--take-ownership", *settings]
     show(*command, "--wait", "--timeout", "180s")
     sink = (ROOT / "examples/mail/sink.yaml").read_text().replace("localhost/", PREFIX)
-    show("kubectl", "apply", "-f", "-", stdin=sink, shown="kubectl apply -f examples/mail/sink.yaml")
-    show("kubectl", "apply", "-f", str(ROOT / "examples/mail/workerpool.yaml"))
-    show("kubectl", "wait", "workerpool/mail", "--for=condition=Ready", "--timeout=120s")
-
-
-def _left_over() -> bool:
-    """Tell whether jobs of an earlier run are still in the tube."""
-    if not ask("get", "workerpool", "mail", "-o", "name", "--ignore-not-found", check=False):
-        return False
-    status = pool_object().get("status", {})
-    return any(status.get(state, 0) for state in ("ready", "reserved", "delayed", "buried"))
+    show(*KUBECTL, "apply", "-f", "-", stdin=sink, shown=f"kubectl -n {NAMESPACE} apply -f examples/mail/sink.yaml")
+    show(*KUBECTL, "apply", "-f", str(ROOT / "examples/mail/workerpool.yaml"))
+    show(*KUBECTL, "wait", "workerpool/mail", "--for=condition=Ready", "--timeout=120s")
 
 
 def _uninstall() -> None:
-    show("kubectl", "delete", "namespace", NAMESPACE, "--ignore-not-found", namespaced=False)
-    show("helm", "uninstall", "tubeherd", "--ignore-not-found")
+    """Remove what an earlier run has left; the release before its namespace, which holds helm's record of it."""
+    if ask("get", "namespace", NAMESPACE, "--ignore-not-found"):
+        chapter("the demo is removed")
+        show(*HELM, "uninstall", "tubeherd", "--ignore-not-found")
+        show("kubectl", "delete", "namespace", NAMESPACE)
 
 
 # What is counted
@@ -160,9 +173,11 @@ def pool(field: str) -> int:
     return int(pool_object().get("status", {}).get(field, 0))
 
 
-def kick_waits() -> bool:
-    """Tell whether the annotation is still there: it goes when the kick was done."""
-    return "kick" in pool_object()["metadata"].get("annotations", {})
+def sink_is_reached() -> bool:
+    """Tell whether the mail server's name leads to it, often enough to have asked each of the cluster's DNS servers."""
+    reach = "import socket\nfor _ in range(20): socket.create_connection(('smtp-sink', 8025), 2).close()"
+    command = [*KUBECTL, "exec", "deploy/mail", "--", "python", "-c", reach]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def received() -> list[dict[str, str]]:
@@ -172,14 +187,14 @@ def received() -> list[dict[str, str]]:
 
 
 def check_delivered(mails: Sequence[dict[str, str]]) -> int:
-    """Return how many mails arrived exactly once and exactly as they were queued."""
+    """Return how many mails arrived; raises DemoError unless each did once, exactly as it was queued."""
     arrived = Counter(json.dumps(mail, sort_keys=True) for mail in received())
     expected = Counter(json.dumps(mail, sort_keys=True) for mail in mails)
-    if arrived != expected:
-        twice = sum(count > 1 for count in arrived.values())
-        strange, missing = len(arrived - expected), len(expected - arrived)
-        print(f"{twice} mails arrived more than once, {strange} not as queued, {missing} not at all")
-    return sum((arrived & expected).values())
+    twice = sum(count > 1 for count in arrived.values())
+    strange, missing = len(arrived.keys() - expected.keys()), len(expected.keys() - arrived.keys())
+    if twice or strange or missing:
+        raise DemoError(f"{twice} mails arrived more than once, {strange} not as queued, {missing} not at all")
+    return arrived.total()
 
 
 # The screen
@@ -190,16 +205,13 @@ def chapter(title: str) -> None:
     print(f"\n== {title} [{time.monotonic() - _STARTED:.0f} s]", flush=True)
 
 
-def show(*command: str, stdin: str | None = None, shown: str = "", namespaced: bool = True) -> str:
+def show(*command: str, stdin: str | None = None, shown: str = "") -> str:
     """Print a command as a user would type it, run it and print its output; raises DemoError where it fails."""
-    words = [*command]
-    if namespaced and words[0] in ("kubectl", "helm"):
-        words[1:1] = ["--namespace", NAMESPACE]
     text = shown or shlex.join([Path(word).name if word == sys.executable else word for word in command])
     print(f"$ {text.replace(str(ROOT) + '/', '')}{' < mails.jsonl' if stdin and not shown else ''}", flush=True)
     lines = []
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdin is not None  # noqa: S101 - piped
         assert process.stdout is not None  # noqa: S101 - piped
         process.stdin.write(stdin or "")
@@ -212,17 +224,17 @@ def show(*command: str, stdin: str | None = None, shown: str = "", namespaced: b
     return "".join(lines)
 
 
-def ask(*arguments: str, check: bool = True) -> str:
+def ask(*arguments: str) -> str:
     """Run kubectl in the demo's namespace without showing it."""
-    return run(["kubectl", "--namespace", NAMESPACE, *arguments], check=check)
+    return run([*KUBECTL, *arguments])
 
 
-def run(command: Sequence[str], check: bool = True) -> str:
+def run(command: Sequence[str]) -> str:
     """Run a command and return its output; raises DemoError where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if check and done.returncode:
+    if done.returncode:
         raise DemoError(f"`{shlex.join(command)}` failed: {done.stderr.strip()}")
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.strip()
 
 
 def wait_for(what: str, holds: Callable[[], bool], seconds: float, progress: Callable[[], str] | None = None) -> None:
@@ -231,9 +243,7 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float, progress: Cal
     said, when = "", 0.0
     while not holds():
         if time.monotonic() > deadline:
-            raise DemoError(
-                f"not within {seconds:.0f} s: {what}; look with kubectl --namespace {NAMESPACE} get pods,wp"
-            )
+            raise DemoError(f"not within {seconds:.0f} s: {what}; look with kubectl -n {NAMESPACE} get pods,wp")
         if progress and time.monotonic() >= when + 2 and (text := progress()) != said:
             said, when = text, time.monotonic()
             print(f"  ... {text}", flush=True)
@@ -243,12 +253,17 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float, progress: Cal
 
 def main() -> None:
     """Run `up` or `down`."""
+    story = {"up": up, "down": down}.get(sys.argv[1] if len(sys.argv) > 1 else "up")
+    if story is None or KUBE not in ("", "current"):
+        sys.exit("usage: [KUBE=current [IMAGE_PREFIX=registry.example.com/team/]] demo.py [up|down]")
     try:
-        {"up": up, "down": down}[sys.argv[1] if len(sys.argv) > 1 else "up"]()
-    except KeyError:
-        sys.exit("usage: demo.py [up|down]")
+        story()
     except DemoError as error:
         sys.exit(f"\nerror: {error}")
+    except FileNotFoundError as error:
+        sys.exit(f"\nerror: {error.filename} is not installed")
+    except KeyboardInterrupt:
+        sys.exit("\nstopped: make demo begins again, make demo-down removes what is there")
 
 
 if __name__ == "__main__":
