@@ -1,5 +1,6 @@
 """How much memory a slot uses, and how much it may."""
 
+import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -7,7 +8,7 @@ MIB: Final = 1 << 20
 _SUPERVISOR_RESERVE: Final = 16 * MIB
 _MARGIN: Final = 0.95
 _SOFT: Final = 0.85
-_PAGE: Final = 4096
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 SMALLEST_SHARE: Final = 24 * MIB
 
 

@@ -60,7 +60,7 @@ class Slot:
         connection: Connection | None,
         burials: Sequence[Burial],
     ) -> None:
-        """Take over from the supervisor, in the process that was forked for it.
+        """Prepare a slot, in the supervisor, before the process is forked that runs it.
 
         `control` carries each new connection to the supervisor; what comes back on it is the wish to stop.
         `connection` is one that an earlier slot left at rest.
@@ -71,7 +71,7 @@ class Slot:
         self._connection = connection
         self._burials = burials
         self._batch = Batch(settings.batch_size)
-        self._supervisor = os.getppid()
+        self._supervisor = os.getpid()
         self._ends = time.monotonic() + settings.max_time if settings.max_time else None
         self._executed = 0
         self._backoff = _BACKOFF_FIRST
@@ -147,7 +147,7 @@ class Slot:
         if request == Request.STOP or os.getppid() != self._supervisor:
             return True
         limit = (
-            request == Request.RECYCLE
+            (request == Request.RECYCLE and self._executed > 0)  # a limit that no slot keeps must not stop all work
             or self._interrupted  # user code that was broken off in the middle is not trusted any more
             or 0 < self._settings.max_jobs <= self._executed
             or (self._ends is not None and time.monotonic() >= self._ends)

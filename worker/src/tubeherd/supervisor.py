@@ -131,10 +131,11 @@ class Supervisor:
         page = Page()
         ours, theirs = socket.socketpair()
         burials, self._burials = self._burials, []
+        slot = Slot(self.settings, page, theirs, connection, burials)
         pid = os.fork()
         if pid == 0:
             self._forget_siblings(ours)
-            slot_main(Slot(self.settings, page, theirs, connection, burials))
+            slot_main(slot)
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
         theirs.close()
@@ -202,6 +203,8 @@ class Supervisor:
             self._kill(child, state, Interrupted("the worker had to stop before the job was done"))
         elif state.phase is Phase.EXECUTING:
             self._supervise_job(child, state, now)
+        if self._share and child.doom is None and (used := used_above(child.pid, self._share.soft)):
+            self._limit_memory(child, state, used)
 
     def _start_the_others(self) -> None:
         # The first slot has shown that the executors can be imported; an error is reported once, not N times.
@@ -220,8 +223,6 @@ class Supervisor:
             self._warn(child, state, now)
         if now >= leased + state.ttr / 2:
             self._touch(child, state, now)
-        if self._share and (used := used_above(child.pid, self._share.soft)):
-            self._limit_memory(child, state, used)
 
     def _warn(self, child: _Child, state: State, now: float) -> None:
         with child.page.locked_while(state) as same:
@@ -243,7 +244,8 @@ class Supervisor:
 
     def _limit_memory(self, child: _Child, state: State, used: int) -> None:
         assert self._share is not None  # noqa: S101 - told by the caller
-        if used > self._share.hard:
+        # In the middle of a command a kill could lose a delivery; the slot is about to see that it is to be recycled.
+        if used > self._share.hard and state.phase is not Phase.COMMAND:
             limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
             self._kill(child, state, Failed(f"memory limit passed: {limit}"))
         elif child.page.request == Request.NOTHING:

@@ -1,0 +1,167 @@
+"""Limits that hold whatever the job does: the deadline, the lease, the memory of a slot."""
+
+import os
+import signal
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
+
+CODE = """
+import ctypes, os, signal, subprocess, threading, time
+from traces import note, wait_for
+from tubeherd import Job, executor
+@executor("code")
+def code(payload: bytes, job: Job): exec(payload)
+"""
+
+
+def put(client, code, *, ttr=60):
+    return client.put_in("code", code.encode(), priority=1, delay=0, ttr=ttr)
+
+
+def test_deadline_raises_in_the_executor(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    job = put(client, "try: time.sleep(100)\nexcept Exception: note('caught')\nfinally: note('cleaned up')")
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "300ms", "--retry-delays", "1m")
+    (slot,) = worker.wait_for(worker.slots, "a slot") or worker.slots()
+    line = worker.wait_for_line("failed, retry later", job=job, delay=60)
+    assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
+    assert worker.notes() == ["cleaned up"]
+    worker.wait_for(lambda: worker.slots() not in ([], [slot]), "the slot is recycled: its job was broken off")
+    assert worker.lines("slot recycled between jobs", pid=slot)
+    assert client.stats_job(job)["reserves"] == 1
+    assert worker.stop() == 0
+
+
+def test_ttr_is_the_deadline_where_no_timeout_is_set(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    job = put(client, "time.sleep(100)", ttr=1)
+    worker = run_worker(beanstalkd.server, CODE, "--retry-delays", "none")
+    assert worker.wait_for_line("buried", job=job)["reason"] == "the job ran longer than its timeout of 1 s"
+    stats = client.stats_job(job)
+    assert (stats["timeouts"], stats["reserves"], stats["buries"]) == (0, 1, 1)
+
+
+def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beanstalkd, run_worker):
+    """Python that swallows the exception, C code that never looks, a blocked signal, a stopped process, a child."""
+    client = beanstalkd.client()
+    jobs = [
+        put(client, "while True:\n try: time.sleep(100)\n except BaseException: note('swallowed')"),
+        put(client, "lock = ctypes.PyDLL(None).pthread_mutex_lock; mutex = bytes(64); lock(mutex); lock(mutex)"),
+        put(client, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); time.sleep(100)"),
+        put(client, "os.kill(os.getpid(), signal.SIGSTOP)"),
+        put(client, "note(subprocess.Popen(['sleep', '1000']).pid); os.setpgid(0, os.getpgid(os.getppid()))\n"
+            "while True:\n try: time.sleep(100)\n except BaseException: pass"),
+        put(client, "signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.run(['sleep', '1000'])"),
+    ]  # fmt: skip
+    worker = run_worker(
+        beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
+    )
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"buried": len(jobs)}, "all are buried")
+    assert {line["job"]: line["reason"] for line in worker.lines("buried")} == dict.fromkeys(jobs, KILLED)
+    assert all(line["seconds"] >= 6 for line in worker.lines("buried"))
+    for job in jobs:
+        stats = client.stats_job(job)
+        assert (stats["reserves"], stats["timeouts"], stats["buries"]) == (1, 0, 1)
+    worker.wait_for(lambda: len(worker.slots()) == len(jobs), "all slots are back")
+    assert "swallowed" in worker.notes()
+    assert worker.stop() == 0
+    worker.wait_for(lambda: not worker.living(), "no child is left")
+
+
+def test_job_longer_than_its_ttr_runs_once_where_the_timeout_allows_it(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = [put(client, f"note({number}); time.sleep(3.5)", ttr=1 + number % 2) for number in range(4)]
+    workers = [
+        run_worker(beanstalkd.server, CODE, "--job-timeout", "20s", "--concurrency", "3", "--retry-delays", "none")
+        for _ in range(2)
+    ]
+    workers[0].wait_for(lambda: beanstalkd.count("code") == NOTHING, "all are done")
+    assert sorted(workers[0].notes() + workers[1].notes()) == ["0", "1", "2", "3"]
+    deleted = [line["job"] for worker in workers for line in worker.lines("deleted")]
+    assert sorted(deleted) == jobs
+    assert not [line for worker in workers for line in worker.lines() if line["level"] != "info"]
+
+
+def test_swallowed_deadline_counts_as_done_where_the_job_returns(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "try: time.sleep(100)\nexcept BaseException: note('swallowed')")
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "300ms")
+    worker.wait_for_line("deleted")
+    assert worker.notes() == ["swallowed"]
+    assert beanstalkd.count("code") == NOTHING
+
+
+def test_child_of_a_job_ends_on_sigterm_as_any_process(beanstalkd, run_worker):
+    """The slot's own handler of SIGTERM is not for the processes that a job forks."""
+    client = beanstalkd.client()
+    put(client, "")
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import multiprocessing, time
+        from traces import note
+        from tubeherd import executor
+        def child(begun):
+            begun.set()
+            time.sleep(100)
+        @executor("code")
+        def code(payload: bytes):
+            fork = multiprocessing.get_context("fork")
+            begun = fork.Event()
+            process = fork.Process(target=child, args=(begun,))
+            process.start()
+            begun.wait()
+            process.terminate()
+            process.join()
+            note(process.exitcode)
+        """,
+    )
+    worker.wait_for_line("deleted")
+    assert worker.notes() == [str(-signal.SIGTERM)]
+
+
+GROWING = """
+from traces import note, wait_for
+from tubeherd import Job, executor
+kept = []
+@executor("code")
+def code(mebibytes: int, job: Job):
+    note(f"{mebibytes}, attempt {job.attempt}, lost {job.lost_deliveries}")
+    kept.append(bytearray(b"x") * (mebibytes << 20))
+    if mebibytes > 100: wait_for("never")
+"""
+
+
+def test_slot_above_its_share_of_memory_is_killed_and_the_worker_goes_on(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    job = put(client, "150")
+    worker = run_worker(beanstalkd.server, GROWING, "--max-memory", "128Mi", "--retry-delays", "1s")
+    line = worker.wait_for_line("failed, retry later", job=job, delay=1)
+    assert line["reason"].startswith("memory limit passed: the slot used 1")
+    assert line["reason"].endswith("MiB, more than its share of 106 MiB")
+    worker.wait_for_line("buried", job=job)
+    assert worker.notes() == ["150, attempt 1, lost 0", "150, attempt 2, lost 0"]
+    assert client.stats_job(job)["reserves"] == 2
+    put(client, "1")
+    worker.wait_for_line("deleted")
+    assert worker.stop() == 0
+
+
+def test_slot_above_the_soft_limit_is_recycled_between_jobs(beanstalkd, run_worker):
+    """Jobs of no time at all grow a slot, which the supervisor sees while the slot waits, too."""
+    client = beanstalkd.client()
+    put(client, "75")
+    worker = run_worker(beanstalkd.server, GROWING, "--max-memory", "128Mi")
+    worker.wait_for_line("deleted")
+    (slot,) = worker.slots()
+    statm = f"/proc/{slot}/statm"
+    with open(statm) as fields:
+        assert int(fields.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") > 75 << 20
+    put(client, "1")
+    put(client, "1")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    worker.wait_for(lambda: worker.lines("slot recycled between jobs", pid=slot), "the slot is recycled")
+    assert all("lost 0" in note for note in worker.notes())
+    assert not worker.lines("failed")
+    assert worker.stop() == 0
