@@ -244,8 +244,8 @@ class Supervisor:
 
     def _limit_memory(self, child: _Child, state: State, used: int) -> None:
         assert self._share is not None  # noqa: S101 - told by the caller
-        # In the middle of a command a kill could lose a delivery; the slot is about to see that it is to be recycled.
-        if used > self._share.hard and state.phase is not Phase.COMMAND:
+        # In the middle of a command a kill could lose a delivery; the slot is recycled after its next job.
+        if used > self._share.hard and state.phase not in (Phase.COMMAND, Phase.DONE):
             limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
             self._kill(child, state, Failed(f"memory limit passed: {limit}"))
         elif child.page.request == Request.NOTHING:
