@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-NODE = ROOT / "tests" / "cluster" / "node" / "node.py"
+NODE = (sys.executable, "tests/cluster/node/node.py")
 NAMESPACE = "tubeherd-demo"
 KUBECTL = ("kubectl", "-n", NAMESPACE)
 HELM = ("helm", "-n", NAMESPACE)
@@ -62,6 +62,7 @@ def up() -> None:
     buried = pool("buried")
     show(*KUBECTL, "get", "workerpool", "mail")
     show(*KUBECTL, "describe", "workerpool", "mail")
+    show(*KUBECTL, "logs", "deployment/mail", "--tail=1")
     chapter("the mail server comes up, and one command puts the jobs back")
     show(*KUBECTL, "scale", "deployment/smtp-sink", "--replicas=1")
     show(*KUBECTL, "rollout", "status", "deployment/smtp-sink", "--timeout=60s")
@@ -70,20 +71,21 @@ def up() -> None:
     wait_for("nothing is buried any more", lambda: pool("buried") == 0 and "lastKick" in pool_object()["status"], 60)
     kicked = int(pool_object()["status"]["lastKick"]["kicked"])
     wait_for("every mail has arrived", lambda: len(received()) >= MAILS, 60, lambda: f"{len(received())} arrived")
+    wait_for("the pool has nothing left to do", idle, 60, lambda: "the counts follow within 30 s")
     show(*KUBECTL, "get", "workerpool", "mail")
     delivered = check_delivered(mails)
     chapter("summary")
     print(f"{queued} queued, {buried} buried, {kicked} kicked, {delivered} delivered", flush=True)
     if (queued, buried, kicked, delivered) != (MAILS,) * 4:
         raise DemoError(f"each of these should be {MAILS}")
-    here = f'eval "$({Path(sys.executable).name} {NODE.relative_to(ROOT)} env)"; ' if OWN_NODE else ""
+    here = f'eval "$({typed(NODE)} env)"; ' if OWN_NODE else ""
     print(f"\nLook around: {here}kubectl -n {NAMESPACE} get workerpools,pods\nRemove it:   make demo-down")
 
 
 def down() -> None:
     """Remove all that the story made: the release, its namespace, the CRD and, unless KUBE=current, the node."""
     if OWN_NODE:
-        show(sys.executable, str(NODE), "down")
+        show(*NODE, "down")
         return
     _uninstall()
     owner = "jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-namespace}"
@@ -100,14 +102,14 @@ def down() -> None:
 
 def _boot() -> None:
     chapter("a Kubernetes node with the images (make node images)")
-    show(sys.executable, str(NODE), "up")
+    show(*NODE, "up")
     for name, (dockerfile, context) in IMAGES.items():
-        show(sys.executable, str(NODE), "image", f"{PREFIX}{name}:dev", str(ROOT / dockerfile), str(ROOT / context))
+        show(*NODE, "image", f"{PREFIX}{name}:dev", dockerfile, context)
     _use_node()
 
 
 def _use_node() -> None:
-    for line in run([sys.executable, str(NODE), "env"]).splitlines():
+    for line in run([*NODE, "env"]).splitlines():
         name, _, value = line.removeprefix("export ").partition("=")
         os.environ[name] = os.path.expandvars(value.strip('"'))
 
@@ -130,19 +132,19 @@ def _install() -> None:
         "beanstalkd.enabled": "true",
     }
     settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
-    chart = str(ROOT / "charts" / "tubeherd")
-    command = [*HELM, "install", "tubeherd", chart, "--create-namespace", "--take-ownership", *settings]
-    show(*command, "--wait", "--timeout", "180s")
-    sink = (ROOT / "examples/mail/sink.yaml").read_text().replace("localhost/", PREFIX)
+    # The CRD outlives the release that brought it, such as that of the cluster tests.
+    command = [*HELM, "install", "tubeherd", "charts/tubeherd", "--create-namespace", "--take-ownership", *settings]
+    show(*command, "--hide-notes", "--wait", "--timeout", "180s")
+    sink = Path("examples/mail/sink.yaml").read_text().replace("localhost/", PREFIX)
     show(*KUBECTL, "apply", "-f", "-", stdin=sink, shown=f"kubectl -n {NAMESPACE} apply -f examples/mail/sink.yaml")
-    show(*KUBECTL, "apply", "-f", str(ROOT / "examples/mail/workerpool.yaml"))
+    show(*KUBECTL, "apply", "-f", "examples/mail/workerpool.yaml")
     show(*KUBECTL, "wait", "workerpool/mail", "--for=condition=Ready", "--timeout=120s")
 
 
 def _uninstall() -> None:
     """Remove what an earlier run has left; the release before its namespace, which holds helm's record of it."""
     if ask("get", "namespace", NAMESPACE, "--ignore-not-found"):
-        chapter("the demo is removed")
+        chapter("what the demo made is removed")
         show(*HELM, "uninstall", "tubeherd", "--ignore-not-found")
         show("kubectl", "delete", "namespace", NAMESPACE)
 
@@ -171,6 +173,12 @@ def pool_object() -> dict[str, Any]:
 def pool(field: str) -> int:
     """Return a count of the pool's status."""
     return int(pool_object().get("status", {}).get(field, 0))
+
+
+def idle() -> bool:
+    """Tell whether the pool shows that all its jobs are done; it refreshes these counts within 30 s."""
+    status = pool_object()["status"]
+    return not any(status[state] for state in ("ready", "reserved", "delayed"))
 
 
 def sink_is_reached() -> bool:
@@ -205,10 +213,15 @@ def chapter(title: str) -> None:
     print(f"\n== {title} [{time.monotonic() - _STARTED:.0f} s]", flush=True)
 
 
+def typed(command: Sequence[str]) -> str:
+    """Return a command as a user would type it."""
+    return shlex.join(command).replace(sys.executable, Path(sys.executable).name)
+
+
 def show(*command: str, stdin: str | None = None, shown: str = "") -> str:
     """Print a command as a user would type it, run it and print its output; raises DemoError where it fails."""
-    text = shown or shlex.join([Path(word).name if word == sys.executable else word for word in command])
-    print(f"$ {text.replace(str(ROOT) + '/', '')}{' < mails.jsonl' if stdin and not shown else ''}", flush=True)
+    text = shown or typed(command)
+    print(f"$ {text}{' < mails.jsonl' if stdin and not shown else ''}", flush=True)
     lines = []
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
@@ -256,6 +269,7 @@ def main() -> None:
     story = {"up": up, "down": down}.get(sys.argv[1] if len(sys.argv) > 1 else "up")
     if story is None or KUBE not in ("", "current"):
         sys.exit("usage: [KUBE=current [IMAGE_PREFIX=registry.example.com/team/]] demo.py [up|down]")
+    os.chdir(ROOT)
     try:
         story()
     except DemoError as error:
