@@ -1,17 +1,261 @@
 """Each row of the verdict table, seen from outside: a real worker and a real beanstalkd."""
 
+import json
+import time
 
-def test_job_that_returned_is_deleted(beanstalkd, run_worker):
+import pytest
+
+EXECUTORS = """
+import gc, sys
+from datetime import datetime, timedelta, timezone
+from typing import TypedDict
+from pydantic import BaseModel
+from tubeherd import Abort, Job, Reschedule, executor
+from tubeherd.queue import Connection
+from traces import note, wait_for
+
+class Mail(BaseModel):
+    to: str
+    copies: int = 1
+
+@executor("mail")
+def mail(mail: Mail, job: Job):
+    note(f"{mail.to} {job.attempt}")
+    return False
+
+@executor("fail")
+def fail(payload, job: Job):
+    note(f"attempt {job.attempt}")
+    raise RuntimeError("no such\\ncustomer")
+
+@executor("later")
+def later(payload):
+    raise Reschedule("10 seconds", message="not yet")
+
+@executor("urgent")
+def urgent(payload):
+    raise Reschedule(at=datetime.now(timezone.utc) + timedelta(seconds=100), priority=3)
+
+@executor("like-a-retry")
+def like_a_retry(payload):
+    raise Reschedule(in_=1)
+
+@executor("abort")
+def abort(payload):
+    raise Abort("out of paper")
+
+@executor("slow")
+def slow(payload):
+    note("slow began")
+    wait_for("go")
+    note("slow ended")
+
+@executor("exit")
+def leave(payload):
+    sys.exit(4)
+
+@executor("raw")
+def raw(body: bytes):
+    note(f"raw {len(body)}")
+
+@executor("plain")
+def plain(payload):
+    note(f"plain {payload!r}"[:60])
+
+@executor("many")
+def many(numbers: list[int]):
+    note(f"sum {sum(numbers)}")
+
+@executor("gone")
+def gone(payload, job: Job):
+    # Takes the job away under the slot, as beanstalkd does when a lease runs out.
+    (connection,) = [thing for thing in gc.get_objects() if isinstance(thing, Connection)]
+    connection.delete(job.id)
+
+@executor("coroutine")
+async def coroutine(payload: dict):
+    note(f"coroutine {payload}")
+"""
+
+
+@pytest.fixture
+def put(beanstalkd):
     client = beanstalkd.client()
-    job = client.put_in("mail", b'{"n": 1}', priority=5, delay=0, ttr=60)
-    worker = run_worker(
-        beanstalkd.server,
-        """
-        from tubeherd import executor
-        @executor("mail")
-        def mail(payload): return False
-        """,
-    )
-    worker.wait_for_line("deleted", job=job, tube="mail")
-    assert beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+    def put(tube, body=b"{}", priority=5, delay=0, ttr=60):
+        return client.put_in(tube, body, priority=priority, delay=delay, ttr=ttr)
+
+    return put
+
+
+@pytest.fixture
+def stats(beanstalkd):
+    return beanstalkd.client().job_stats
+
+
+def counts(beanstalkd, tube):
+    return {state: count for state, count in beanstalkd.count(tube).items() if count}
+
+
+def test_job_that_returned_is_deleted_whatever_the_value(beanstalkd, run_worker, put):
+    job = put("mail", b'{"to": "ann"}')
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    line = worker.wait_for_line("deleted", job=job, tube="mail")
+    assert line["seconds"] >= 0
+    assert worker.notes() == ["ann 1"]
+    assert counts(beanstalkd, "mail") == {}
     assert worker.stop() == 0
+
+
+def test_failed_job_is_tried_again_and_buried_at_the_second_failure(beanstalkd, run_worker, put, stats):
+    job = put("fail")
+    worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
+    failed = worker.wait_for_line("failed, retry later", job=job, attempt=1, delay=1)
+    assert failed["reason"] == "RuntimeError: no such customer"
+    assert failed["at"].startswith("executors_under_test.py:")
+    worker.wait_for_line("buried", job=job, attempt=2, reason="RuntimeError: no such customer")
+    assert worker.notes() == ["attempt 1", "attempt 2"]
+    assert counts(beanstalkd, "fail") == {"buried": 1}
+    after = stats(job)
+    assert (after.priority, after.releases, after.buries, after.lost_deliveries) == (5, 1, 1, 0)
+
+
+def test_default_is_one_retry_after_ten_minutes(beanstalkd, run_worker, put, stats):
+    job = put("fail")
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    worker.wait_for_line("failed, retry later", job=job)
+    after = stats(job)
+    assert (after.delay, after.priority, after.tube) == (600, 5, "fail")
+    assert counts(beanstalkd, "fail") == {"delayed": 1}
+
+
+def test_kicked_job_has_one_attempt_then_is_buried_again(beanstalkd, run_worker, put):
+    job = put("fail")
+    worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
+    worker.wait_for_line("buried", job=job)
+    assert beanstalkd.client().kick_buried("fail", 10) == 1
+    worker.wait_for(lambda: len(worker.lines("buried", job=job)) == 2, "buried again")
+    assert len(worker.notes()) == 3
+    assert counts(beanstalkd, "fail") == {"buried": 1}
+
+
+@pytest.mark.parametrize(
+    ("tube", "delay", "priority"),
+    [("later", 10, 5), ("urgent", 100, 3), ("like-a-retry", 2, 5)],
+    ids=["in_", "at, with a priority", "bumped off a retry's delay"],
+)
+def test_rescheduled_job_keeps_its_id_and_spends_no_retry(beanstalkd, run_worker, put, stats, tube, delay, priority):
+    job = put(tube)
+    worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
+    worker.wait_for_line("released", job=job, attempt=1)
+    after = stats(job)
+    assert (after.delay, after.priority, after.releases, after.buries) == (delay, priority, 1, 0)
+    assert counts(beanstalkd, tube) == {"delayed": 1}
+
+
+def test_job_that_ends_the_interpreter_is_a_failed_attempt(beanstalkd, run_worker, put):
+    job = put("exit")
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    worker.wait_for_line("failed, retry later", job=job, reason="SystemExit: 4")
+    assert counts(beanstalkd, "exit") == {"delayed": 1}
+
+
+def test_abort_releases_the_job_for_a_minute_and_stops_the_worker(beanstalkd, run_worker, put, stats):
+    put("slow")
+    worker = run_worker(beanstalkd.server, EXECUTORS, "--concurrency", "2")
+    worker.wait_for_notes("slow began")
+    job = put("abort")
+    worker.wait_for_line("released", job=job, reason="out of paper")
+    after = stats(job)
+    assert (after.delay, after.priority, after.buries) == (60, 5, 0)
+    worker.allow("go")
+    assert worker.process.wait(15) == 1
+    assert "slow ended" in worker.notes()
+    assert counts(beanstalkd, "slow") == {}
+
+
+@pytest.mark.parametrize(
+    ("tube", "body", "reason"),
+    [
+        ("mail", b"", "payload is not valid: payload: Invalid JSON"),
+        ("mail", b"{not json", "payload is not valid: payload: Invalid JSON"),
+        ("mail", b"\xff\xfe{}", "payload is not valid: payload: Invalid JSON"),
+        ("mail", b'{"to": "\xff"}', "payload is not valid: payload: Invalid JSON"),
+        ("mail", b'{"copies": 1}', "payload is not valid: to: Field required"),
+        ("mail", b'{"to": "s3cret", "copies": "s3cret"}', "payload is not valid: copies: Input should be a valid int"),
+        ("mail", b'"s3cret"', "payload is not valid: payload: Input should be an object"),
+        ("mail", b"[" * 60_000, "payload is not valid: payload: Invalid JSON"),
+        ("plain", b"[" * 60_000, "payload is not valid: payload: Invalid JSON"),
+        ("many", b'[1, "s3cret"]', "payload is not valid: 1: Input should be a valid integer"),
+        ("many", b"[1e999]", "payload is not valid: 0: Input should be"),
+        ("mail", b'{"to": "' + b"s3cret" * 10_900 + b'", "copies": []}', "payload is not valid: copies: Input should"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_invalid_payload_is_buried_at_once_with_a_reason_without_its_content(
+    beanstalkd, run_worker, put, stats, tube, body, reason
+):
+    job = put(tube, body)
+    good = put("mail", b'{"to": "bob"}')
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    line = worker.wait_for_line("buried", job=job, attempt=1)
+    assert line["reason"].startswith(reason)
+    assert "s3cret" not in worker.output()
+    assert stats(job).priority == 5
+    assert beanstalkd.client().peek(job).body == body
+    worker.wait_for_line("deleted", job=good)
+
+
+@pytest.mark.parametrize(
+    ("tube", "body", "note"),
+    [
+        ("raw", b"\x00\xff" * 32_767, "raw 65534"),
+        ("plain", b'{"a": [1, null]}', "plain {'a': [1, None]}"),
+        ("plain", b"1" * 4_000, "plain 1"),
+        ("many", b"[1, 2]", "sum 3"),
+        ("coroutine", b'{"a": 1}', "coroutine {'a': 1}"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_annotation_decides_what_the_executor_gets(beanstalkd, run_worker, put, tube, body, note):
+    job = put(tube, body)
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    worker.wait_for_line("deleted", job=job)
+    assert worker.notes()[0].startswith(note)
+
+
+def test_poison_job_is_buried_without_being_executed(beanstalkd, run_worker, put, stats):
+    job = put("mail", b'{"to": "ann"}')
+    for _ in range(2):
+        victim = beanstalkd.client()
+        victim.watch_only(["mail"])
+        victim.ask_reserve(5)
+        assert victim.take_reserved().id == job
+        victim.abandon()
+        deadline = time.monotonic() + 5
+        while counts(beanstalkd, "mail") != {"ready": 1}:
+            assert time.monotonic() < deadline
+    worker = run_worker(beanstalkd.server, EXECUTORS, "--max-lost-deliveries", "2")
+    line = worker.wait_for_line("buried", job=job)
+    assert line["reason"].startswith("lost 2 times")
+    assert worker.notes() == []
+    assert stats(job).priority == 5
+
+
+def test_lease_that_is_gone_is_warned_of_and_the_worker_goes_on(beanstalkd, run_worker, put):
+    job = put("gone")
+    good = put("mail", b'{"to": "ann"}')
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    worker.wait_for_line("lease was gone", job=job, tube="gone", level="warning")
+    worker.wait_for_line("deleted", job=good)
+
+
+def test_log_lines_are_json_with_the_facts_of_each_verdict(beanstalkd, run_worker, put):
+    put("mail", b'{"to": "ann"}')
+    put("fail")
+    worker = run_worker(beanstalkd.server, EXECUTORS)
+    worker.wait_for_line("deleted")
+    worker.wait_for_line("failed, retry later")
+    for text in worker.output().splitlines():
+        line = json.loads(text)
+        assert {"event", "level", "timestamp"} <= line.keys()

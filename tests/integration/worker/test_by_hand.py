@@ -1,0 +1,301 @@
+"""Jobs put, fetched and processed in this process by the QueueManager: the same verdicts as in a slot."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import BaseModel
+
+from tubeherd import Abort, ExecutorError, Job, Policy, QueueManager, RefusedError, Reschedule, RetrySchedule, events
+from tubeherd.executors import executor as register
+from tubeherd.executors import registry
+from tubeherd.policy import Bury, Delete, Release
+
+QUICK = Policy(RetrySchedule((1,)), max_lost_deliveries=1)
+
+
+class Mail(BaseModel):
+    to: str
+
+
+@pytest.fixture
+def executor():
+    """The decorator, whose executors are forgotten after the test."""
+    yield register
+    registry.clear()
+
+
+@pytest.fixture
+def listen():
+    """Connect listeners that are disconnected after the test."""
+    connected = []
+
+    def connect(signal, listener):
+        signal.connect(listener)
+        connected.append((signal, listener))
+
+    yield connect
+    for signal, listener in connected:
+        signal.disconnect(listener)
+
+
+@pytest.fixture
+def queue(beanstalkd):
+    """A manager that takes jobs from the tube `mail`."""
+    with QueueManager(beanstalkd.server, tubes=["mail"], policy=QUICK) as manager:
+        yield manager
+
+
+def process(queue, payload, **options):
+    job = queue.put("mail", payload, **options)
+    leased = queue.get(timeout=5)
+    assert leased.stats.id == job
+    return queue.process(leased)
+
+
+def counts(beanstalkd):
+    return {state: count for state, count in beanstalkd.count("mail").items() if count}
+
+
+def test_returned(beanstalkd, queue, executor):
+    executor("mail")(lambda payload: payload["to"])
+    processed = process(queue, {"to": "ann"})
+    assert (processed.verdict, processed.result, processed.error) == (Delete(), "ann", None)
+    assert counts(beanstalkd) == {}
+
+
+def test_failed_twice(beanstalkd, queue, executor):
+    seen = []
+
+    @executor("mail")
+    def mail(payload, job: Job):
+        seen.append(job.attempt)
+        raise RuntimeError("no such customer")
+
+    first = process(queue, {}, priority=3)
+    assert first.verdict == Release(1, 3, "RuntimeError: no such customer", failure=True)
+    second = queue.process(queue.get(timeout=5))
+    assert second.verdict == Bury(3, "RuntimeError: no such customer")
+    assert isinstance(second.error, RuntimeError)
+    assert seen == [1, 2]
+    assert counts(beanstalkd) == {"buried": 1}
+
+
+def test_rescheduled(beanstalkd, queue, executor):
+    @executor("mail")
+    def mail(payload):
+        raise Reschedule(in_="10 seconds", priority=9, message="not yet")
+
+    processed = process(queue, {})
+    assert processed.verdict == Release(10, 9, "not yet")
+    after = beanstalkd.client().job_stats(processed.job.id)
+    assert (after.delay, after.priority, after.buries) == (10, 9, 0)
+
+
+def test_aborted(beanstalkd, queue, executor):
+    @executor("mail")
+    def mail(payload):
+        raise Abort("out of paper")
+
+    processed = process(queue, {})
+    assert processed.verdict == Release(60, 65536, "out of paper", stop=True)
+    assert beanstalkd.client().job_stats(processed.job.id).delay == 60
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"to": 1}', b"[" * 60_000])
+def test_invalid_payload(beanstalkd, queue, executor, body):
+    @executor("mail")
+    def mail(mail: Mail):
+        raise AssertionError("must not run")
+
+    processed = process(queue, body)
+    assert isinstance(processed.verdict, Bury)
+    assert processed.verdict.reason.startswith("payload is not valid")
+    assert counts(beanstalkd) == {"buried": 1}
+
+
+def test_poison_job(beanstalkd, queue, executor):
+    @executor("mail")
+    def mail(payload):
+        raise AssertionError("must not run")
+
+    queue.put("mail", {})
+    victim = beanstalkd.client()
+    victim.watch_only(["mail"])
+    victim.ask_reserve(5)
+    assert victim.take_reserved()
+    victim.abandon()
+    processed = queue.process(queue.get(timeout=5))
+    assert isinstance(processed.verdict, Bury)
+    assert "lost 1 times" in processed.verdict.reason
+    assert counts(beanstalkd) == {"buried": 1}
+
+
+def test_lease_gone(beanstalkd, queue, executor, capsys):
+    @executor("mail")
+    def mail(payload, job: Job):
+        queue._connection.delete(job.id)
+
+    assert process(queue, {}).verdict == Delete()
+    assert "lease was gone" in capsys.readouterr().out
+    assert counts(beanstalkd) == {}
+
+
+def test_ended_interpreter_is_a_failed_attempt(queue, executor):
+    @executor("mail")
+    def mail(payload):
+        raise SystemExit(4)
+
+    assert process(queue, {}).verdict == Release(1, 65536, "SystemExit: 4", failure=True)
+
+
+def test_validation_error_of_the_executors_own_is_a_failed_attempt(queue, executor):
+    @executor("mail")
+    def mail(payload):
+        Mail.model_validate({})
+
+    assert isinstance(process(queue, {}).verdict, Release)
+
+
+def test_coroutine(queue, executor):
+    @executor("mail")
+    async def mail(mail: Mail):
+        return mail.to
+
+    assert process(queue, Mail(to="ann")).result == "ann"
+
+
+def test_tube_without_executor_keeps_the_lease(beanstalkd, queue):
+    queue.put("mail", {})
+    leased = queue.get(timeout=5)
+    with pytest.raises(ExecutorError, match="tube 'mail' has no executor in this process"):
+        queue.process(leased)
+    assert counts(beanstalkd) == {"reserved": 1}
+
+
+def test_get_returns_none_where_no_job_comes(queue):
+    assert queue.get() is None
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [
+        ("10 minutes", 600),
+        (5, 5),
+        (0.5, 1),
+        (timedelta(hours=1), 3600),
+        (datetime.now(UTC) + timedelta(days=1000), 86_400_000),
+        (datetime(2000, 1, 1, tzinfo=UTC), 0),
+    ],
+)
+def test_put_takes_every_form_of_delay(beanstalkd, queue, delay, seconds):
+    job = queue.put("mail", {"to": "ann"}, delay=delay, priority=7, ttr="2m")
+    stats = beanstalkd.client().job_stats(job)
+    assert seconds - 120 <= stats.delay <= seconds
+    assert (stats.priority, stats.ttr, stats.tube) == (7, 120, "mail")
+
+
+@pytest.mark.parametrize(
+    "options", [{"priority": -1}, {"priority": 2**32}, {"delay": -1}, {"delay": "soon"}, {"delay": 1e11}, {"ttr": "x"}]
+)
+def test_put_refuses_what_beanstalkd_could_not_hold(beanstalkd, queue, options):
+    with pytest.raises(ValueError, match=r"priority|duration|time"):
+        queue.put("mail", {}, **options)
+    assert counts(beanstalkd) == {}
+
+
+def test_put_refuses_a_bad_tube_and_a_body_that_is_too_big(queue):
+    with pytest.raises(ValueError, match="is no tube name"):
+        queue.put("two words", {})
+    with pytest.raises(RefusedError):
+        queue.put("mail", b"x" * 70_000)
+    assert queue.put("mail", {}) > 0
+
+
+def test_pre_changes_the_payload_before_it_is_validated(queue, executor, listen):
+    @executor("mail")
+    def mail(mail: Mail):
+        return mail.to
+
+    def rename(action: events.Action):
+        action.payload["to"] = action.payload.pop("recipient")
+
+    listen(events.execute_pre, rename)
+    assert process(queue, {"recipient": "ann"}).result == "ann"
+
+
+def test_payload_that_pre_made_invalid_is_buried(queue, executor, listen):
+    @executor("mail")
+    def mail(mail: Mail):
+        raise AssertionError("must not run")
+
+    def spoil(action: events.Action):
+        action.payload = {"to": 1}
+
+    listen(events.execute_pre, spoil)
+    assert isinstance(process(queue, {"to": "ann"}).verdict, Bury)
+
+
+def test_body_that_is_no_json_is_buried_before_pre(queue, executor, listen):
+    executor("mail")(lambda payload: None)
+    seen = []
+
+    def see(action: events.Action):
+        seen.append(action)
+
+    listen(events.execute_pre, see)
+    assert isinstance(process(queue, b"{").verdict, Bury)
+    assert seen == []
+
+
+def test_post_changes_the_result(queue, executor, listen):
+    executor("mail")(lambda payload: 1)
+
+    def double(action: events.Action):
+        assert action.job.tube == "mail"
+        action.result *= 2
+
+    listen(events.execute_post, double)
+    assert process(queue, {}).result == 2
+
+
+@pytest.mark.parametrize("signal", [events.execute_pre, events.execute_post, events.job_execute])
+def test_raising_listener_is_a_failed_attempt(queue, executor, listen, signal):
+    executor("mail")(lambda payload: None)
+
+    def fail(*_, **__):
+        raise RuntimeError("listener")
+
+    listen(signal, fail)
+    assert process(queue, {}).verdict == Release(1, 65536, "RuntimeError: listener", failure=True)
+
+
+def test_burial_is_told_with_the_exception(queue, executor, listen):
+    told = []
+
+    @executor("mail")
+    def mail(payload):
+        raise RuntimeError("boom")
+
+    def hear(job, error, reason, attempts):
+        told.append((job.tube, type(error), reason, attempts))
+
+    listen(events.job_buried, hear)
+    process(queue, {})
+    assert told == []
+    queue.process(queue.get(timeout=5))
+    assert told == [("mail", RuntimeError, "RuntimeError: boom", 2)]
+
+
+def test_flush_after_a_batch_and_at_the_end(beanstalkd, executor, listen):
+    executor("mail")(lambda payload: None)
+    flushes = []
+
+    def flush(reason, count):
+        flushes.append((reason, count))
+
+    listen(events.flush, flush)
+    with QueueManager(beanstalkd.server) as queue:
+        for _ in range(17):
+            process(queue, {})
+        assert flushes == [("batch", 15)]
+    assert flushes == [("batch", 15), ("end", 2)]

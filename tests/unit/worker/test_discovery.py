@@ -1,0 +1,102 @@
+"""Where executors are looked for, and what is said where they cannot be used."""
+
+import sys
+
+import pytest
+
+from tubeherd.discovery import choose_tubes, load
+from tubeherd.executors import ExecutorError, registry
+
+MAIL = "from tubeherd import executor\n@executor('mail')\ndef mail(payload): ...\n"
+
+
+@pytest.fixture(autouse=True)
+def _forget_imports():
+    modules, path = set(sys.modules), list(sys.path)
+    registry.clear()
+    yield
+    registry.clear()
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def test_every_module_of_the_folder_is_imported(tmp_path):
+    (tmp_path / "a_mail.py").write_text(MAIL)
+    (tmp_path / "b_report.py").write_text("import a_mail\n" + MAIL.replace("mail", "report"))
+    (tmp_path / "notes.txt").write_text("no Python")
+    assert sorted(load(None, tmp_path)) == ["mail", "report"]
+
+
+def test_named_modules_are_imported(tmp_path, monkeypatch):
+    (tmp_path / "jobs_under_test.py").write_text(MAIL)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(load(["jobs_under_test"])) == ["mail"]
+
+
+def test_entry_points_are_loaded(tmp_path, monkeypatch):
+    (tmp_path / "plugin_under_test.py").write_text(MAIL)
+    info = tmp_path / "plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[tubeherd.executors]\nmail = plugin_under_test\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(load([])) == ["mail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("broken", "def (:", "broken.py cannot be imported: SyntaxError"),
+        (
+            "crash",
+            "\nraise RuntimeError('no config')",
+            "cannot be imported: RuntimeError: no config (crash.py, line 2)",
+        ),
+        ("leave", "import sys; sys.exit(1)", "cannot be imported: SystemExit: 1"),
+        ("needs", "import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
+        ("twice", MAIL + MAIL, "two executors for tube 'mail'"),
+        ("email", MAIL, "email.py has the name of a module of Python's own: rename the file"),
+        ("pydantic", MAIL, "pydantic.py has the name of an installed package, pydantic: rename the file"),
+        ("empty", "", "no executor found in"),
+    ],
+)
+def test_trouble_is_named(tmp_path, name, code, message):
+    (tmp_path / f"{name}.py").write_text(code)
+    with pytest.raises(ExecutorError) as raised:
+        load(None, tmp_path)
+    assert message in str(raised.value)
+
+
+def test_missing_module_is_named():
+    with pytest.raises(ExecutorError, match="nowhere_to_be_found cannot be imported: ModuleNotFoundError"):
+        load(["nowhere_to_be_found"])
+
+
+EXECUTORS = dict.fromkeys(["mail", "report", "thumbs"])
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "tubes"),
+    [
+        ((), (), ["mail", "report", "thumbs"]),
+        (("report", "mail", "report"), (), ["report", "mail"]),
+        ((), ("mail",), ["report", "thumbs"]),
+        (("mail", "report"), ("mail",), ["report"]),
+    ],
+)
+def test_tubes_to_watch(include, exclude, tubes):
+    assert choose_tubes(EXECUTORS, include, exclude) == tubes
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "message"),
+    [
+        (("mial",), (), "tube 'mial' has no executor here; the tubes with one are: mail, report, thumbs"),
+        ((), ("mial",), "tube 'mial' has no executor here"),
+        (("mail",), ("mail",), "no tube is left to watch"),
+    ],
+)
+def test_tubes_that_cannot_be_watched(include, exclude, message):
+    with pytest.raises(ExecutorError, match=message):
+        choose_tubes(EXECUTORS, include, exclude)

@@ -1,0 +1,80 @@
+"""What is said of exceptions and of payloads."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from tubeherd.executors import executor, registry
+from tubeherd.job import JobStats
+from tubeherd.policy import Bury, Policy
+from tubeherd.processing import REASON_MAX, Processor, describe
+
+STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
+
+
+class Order(BaseModel):
+    number: int
+    lines: list[tuple[str, float]]
+    paid: bool = False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _executor():
+    registry.clear()
+
+    @executor("mail")
+    def mail(order: Order): ...
+
+    yield
+    registry.clear()
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RuntimeError("boom"), "RuntimeError: boom"),
+        (KeyError(), "KeyError"),
+        (ValueError("two\n  lines\t!"), "ValueError: two lines !"),
+        (Unspeakable(), "Unspeakable: (its message cannot be read)"),
+    ],
+)
+def test_exception_on_one_line(error, text):
+    assert describe(error) == text
+
+
+def test_long_message_is_cut():
+    assert len(describe(RuntimeError("x" * 10_000))) == REASON_MAX
+
+
+def test_reason_of_an_invalid_payload_names_every_field():
+    verdict = Processor(registry, Policy()).process(STATS, b'{"number": "x", "lines": [["a"]]}').verdict
+    assert isinstance(verdict, Bury)
+    assert "number: Input should be a valid integer" in verdict.reason
+    assert "lines.0.1: Field required" in verdict.reason
+
+
+secrets = st.text("abcdefghijk", min_size=12, max_size=40)
+shapes = st.recursive(secrets, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+@given(st.fixed_dictionaries({}, optional={"number": shapes, "lines": shapes, "paid": shapes}), secrets)
+def test_reason_of_an_invalid_payload_never_holds_a_value_of_it(payload, secret):
+    body = json.dumps({**payload, "number": [secret]}).encode()
+    verdict = Processor(registry, Policy()).process(STATS, body).verdict
+    assert isinstance(verdict, Bury)
+    assert secret not in verdict.reason
+
+
+@given(st.binary(max_size=300))
+def test_any_body_ends_in_a_verdict(body):
+    verdict = Processor(registry, Policy()).process(STATS, body).verdict
+    assert isinstance(verdict, Bury)
+    assert verdict.reason.startswith("payload is not valid")

@@ -1,0 +1,131 @@
+"""Durations, sizes, tube names and servers, as people write them."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tubeherd.durations import DURATION_PATTERN, parse_duration
+from tubeherd.queue import parse_server
+from tubeherd.sizes import SIZE_PATTERN, parse_size
+from tubeherd.tubes import TUBE_PATTERN, check_tube
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("0", 0),
+        (5, 5),
+        (0.5, 0.5),
+        ("90s", 90),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("10 minutes", 600),
+        ("1 hour 30 minutes", 5400),
+        ("250ms", 0.25),
+        ("1.5h", 5400),
+        ("2 weeks", 1_209_600),
+        ("1 day", 86400),
+        ("3 secs", 3),
+        ("2 mins", 120),
+    ],
+)
+def test_duration(text, seconds):
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "10 parsecs", "-5", -1, "1h-", "s", "1e3", "10m\n", "٣s", True, None, "1..5s"]
+)
+def test_bad_duration(text):
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        (123, 123),
+        ("256Mi", 256 << 20),
+        ("1Gi", 1 << 30),
+        ("500M", 500_000_000),
+        ("1.5Ki", 1536),
+        ("2k", 2000),
+    ],
+)
+def test_size(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "Mi", "-1", -1, "1MB", "1 Mi", "1e3", "1Mi\n", True, None])
+def test_bad_size(text):
+    with pytest.raises(ValueError, match="size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("name", ["a", "mail", "A-Z+/;.$_()", "x" * 200])
+def test_tube(name):
+    assert check_tube(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", "x" * 201, "a b", "a\n", "ü", "a,b"])
+def test_bad_tube(name):
+    with pytest.raises(ValueError, match="is no tube name"):
+        check_tube(name)
+
+
+@pytest.mark.parametrize(
+    ("server", "address"),
+    [
+        ("localhost", ("localhost", 11300)),
+        ("beanstalkd.jobs.svc:1", ("beanstalkd.jobs.svc", 1)),
+        ("[::1]", ("::1", 11300)),
+        ("[fe80::1]:65535", ("fe80::1", 65535)),
+    ],
+)
+def test_server(server, address):
+    assert parse_server(server) == address
+
+
+@pytest.mark.parametrize("server", ["", ":1", "a:0", "a:65536", "::1", "[::1", "a b", "a:b", "http://a", "a\n"])
+def test_bad_server(server):
+    with pytest.raises(ValueError, match="is no server"):
+        parse_server(server)
+
+
+texts = st.text(alphabet="0123456789.smhdwKMGTi ecndourtaykl$-+/;()\n", max_size=12) | st.text(max_size=12)
+
+
+@given(texts)
+def test_a_duration_is_what_its_pattern_says(text):
+    matches = re.fullmatch(DURATION_PATTERN, text) is not None
+    assert matches == _accepts(parse_duration, text)
+
+
+@given(texts)
+def test_a_size_is_what_its_pattern_says(text):
+    assert (re.fullmatch(SIZE_PATTERN, text) is not None) == _accepts(parse_size, text)
+
+
+@given(texts)
+def test_a_tube_is_what_its_pattern_says(text):
+    assert (re.fullmatch(TUBE_PATTERN, text) is not None) == _accepts(check_tube, text)
+
+
+@given(st.text(max_size=20))
+def test_a_server_is_a_host_and_a_port_or_a_clear_error(text):
+    if _accepts(parse_server, text):
+        host, port = parse_server(text)
+        assert host
+        assert 0 < port < 65536
+
+
+def _accepts(parse, text):
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
