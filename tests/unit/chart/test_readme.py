@@ -1,0 +1,72 @@
+"""What the README and the example tell a user to write is what the code takes."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tubeherd.executors import registry
+from tubeherd.pool import WorkerPoolSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text()
+
+
+def block(language):
+    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return found
+
+
+def example():
+    objects = yaml.safe_load_all((ROOT / "examples" / "mail" / "workerpool.yaml").read_text())
+    by_kind = {thing["kind"]: thing for thing in objects}
+    return by_kind["WorkerPool"], by_kind["ConfigMap"]
+
+
+@pytest.fixture(autouse=True)
+def empty_registry():
+    before = dict(registry)
+    registry.clear()
+    yield
+    registry.clear()
+    registry.update(before)
+
+
+def test_executor_takes_the_payload_that_is_scheduled(capsys):
+    exec(block("python"), {})  # noqa: S102 - our own text
+    payload = re.search(r"schedule mail '(.*?)'", README)[1]
+    executor = registry["mail"]
+    executor.function(executor.adapter.validate_json(payload))
+    assert capsys.readouterr().out == "to you@example.com: hello\n"
+
+
+def test_executor_is_as_short_as_promised():
+    assert len([line for line in block("python").splitlines() if line]) <= 10
+
+
+@pytest.mark.parametrize("pool", [yaml.safe_load(block("yaml")), example()[0]], ids=["README", "example"])
+def test_pool_has_only_fields_that_there_are(pool):
+    spec = WorkerPoolSpec.model_validate(pool["spec"])
+    assert spec.model_dump(by_alias=True, exclude_unset=True) == pool["spec"]
+
+
+def test_example_executor_loads():
+    pool, config_map = example()
+    assert pool["spec"]["executors"]["configMap"] == config_map["metadata"]["name"]
+    for text in config_map["data"].values():
+        exec(text, {})  # noqa: S102 - our own text
+    assert list(registry) == pool["spec"]["tubes"]
+
+
+def test_targets_exist():
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README))
+    assert {"test", "check", "demo", "demo-down"} <= named <= targets
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:worker|operator|crds|charts|examples|tests)/[^`]*)`", README)))
+)
+def test_paths_exist(path):
+    assert (ROOT / path).exists()
