@@ -1,0 +1,200 @@
+"""The reader of the protocol, against scripted answers over a real socket: whatever comes, one clear error."""
+
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tubeherd.policy import Bury, Delete, Release
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, TubeStats, connect
+
+STATS = b"---\nid: 7\ntube: %b\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
+STATS += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
+
+
+@pytest.fixture
+def scripted():
+    """Make connections to a peer that has already given these answers and closed; `sent` tells what was asked."""
+    ends = []
+
+    def script(answers: bytes) -> Connection:
+        listener = socket.create_server(("127.0.0.1", 0))
+        connection = connect(f"127.0.0.1:{listener.getsockname()[1]}")
+        peer, _ = listener.accept()
+        ends.extend([listener, peer])
+        peer.sendall(answers)
+        peer.shutdown(socket.SHUT_WR)
+        connection.peer = peer
+        ends.append(connection)
+        return connection
+
+    yield script
+    for end in ends:
+        end.close()
+
+
+def sent(connection: Connection) -> bytes:
+    connection.abandon()
+    received = b""
+    while chunk := connection.peer.recv(4096):
+        received += chunk
+    return received
+
+
+def body(data: bytes, status: bytes = b"OK") -> bytes:
+    return b"%b %d\r\n%b\r\n" % (status, len(data), data)
+
+
+def test_reserve_takes_a_body_of_any_bytes(scripted):
+    connection = scripted(b"RESERVED 7 4\r\n\r\n\xff\x00\r\n")
+    connection.ask_reserve(3)
+    assert connection.take_reserved() == (7, b"\r\n\xff\x00")
+    assert sent(connection) == b"reserve-with-timeout 3\r\n"
+
+
+@pytest.mark.parametrize("answer", [b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n"])
+def test_reserve_without_a_job_is_none(scripted, answer):
+    connection = scripted(answer)
+    connection.ask_reserve(0)
+    assert connection.take_reserved() is None
+
+
+@pytest.mark.parametrize("tube", [b"mail", b'"mail"'], ids=["1.12", "1.13"])
+def test_job_stats(scripted, tube):
+    stats = scripted(body(STATS % tube)).job_stats(7)
+    assert (stats.id, stats.tube, stats.priority, stats.delay, stats.ttr) == (7, "mail", 5, 2, 60)
+    assert (stats.reserves, stats.releases, stats.buries, stats.kicks, stats.lost_deliveries) == (3, 1, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "command", "answer"),
+    [
+        (Delete(), b"delete 7\r\n", b"DELETED\r\n"),
+        (Release(600, 5), b"release 7 5 600\r\n", b"RELEASED\r\n"),
+        (Bury(5, "why"), b"bury 7 5\r\n", b"BURIED\r\n"),
+    ],
+)
+def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command, answer):
+    connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n")
+    assert connection.settle_and_ask_reserve(7, verdict, 0)
+    assert connection.take_reserved() == (8, b"{}")
+    assert sent(connection) == command + b"reserve-with-timeout 0\r\n"
+
+
+def test_lease_that_is_gone_is_told(scripted):
+    assert not scripted(b"NOT_FOUND\r\n").settle(7, Delete())
+    assert not scripted(b"NOT_FOUND\r\n").extend(7)
+
+
+def test_release_that_beanstalkd_had_to_bury_is_settled(scripted):
+    assert scripted(b"BURIED\r\n").settle(7, Release(1, 5))
+
+
+@pytest.mark.parametrize(
+    "answer", [b"OUT_OF_MEMORY", b"INTERNAL_ERROR", b"BAD_FORMAT", b"UNKNOWN_COMMAND", b"DRAINING"]
+)
+def test_refusal_is_told_as_one(scripted, answer):
+    with pytest.raises(RefusedError):
+        scripted(answer + b"\r\n").settle(7, Delete())
+
+
+def test_stats_of_many_tubes_in_one_write(scripted):
+    counts = b"---\nname: a\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
+    connection = scripted(body(counts + b"current-jobs-buried: 4\n") + b"NOT_FOUND\r\n")
+    assert connection.stats_tubes(["a", "b", "a"]) == {"a": TubeStats("a", 1, 2, 3, 4), "b": TubeStats("b")}
+    assert sent(connection) == b"stats-tube a\r\nstats-tube b\r\n"
+
+
+@pytest.mark.parametrize(("buried", "bound", "kicked"), [(0, 5, 0), (3, 5, 3), (9, 5, 5)])
+def test_kick_never_asks_for_more_than_are_buried(scripted, buried, bound, kicked):
+    counts = b"---\ncurrent-jobs-ready: 0\ncurrent-jobs-reserved: 0\ncurrent-jobs-delayed: 8\ncurrent-jobs-buried: %d\n"
+    connection = scripted(body(counts % buried) + b"USING a\r\nKICKED %d\r\n" % kicked)
+    assert connection.kick_buried("a", bound) == kicked
+    asked = b"use a\r\nkick %d\r\n" % kicked if kicked else b""
+    assert sent(connection) == b"stats-tube a\r\n" + asked
+
+
+STRANGE = [
+    b"",
+    b"RESE",
+    b"\r\n",
+    b"HTTP/1.1 400 Bad Request\r\n",
+    b"RESERVED\r\n",
+    b"RESERVED 7\r\n",
+    b"RESERVED x y\r\n",
+    b"RESERVED 7 -1\r\n",
+    b"RESERVED 7 4\r\nab",
+    b"RESERVED 7 4\r\nabcdef\r\n",
+    b"RESERVED 7 99999999999999999999\r\n",
+    b"RESERVED 7 1000000000\r\nab",
+    b"x" * 5000,
+    b"OK 3\r\nabc\r\n",
+]
+
+
+@pytest.mark.parametrize("answer", STRANGE, ids=lambda answer: repr(answer[:30]))
+def test_strange_answer_to_a_reserve_ends_the_connection(scripted, answer):
+    connection = scripted(answer)
+    connection.ask_reserve(0)
+    with pytest.raises(QueueUnavailable):
+        connection.take_reserved()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"OK x\r\n",
+        b"OK 3\r\nabc\r\n",
+        body(b"---\nid: seven\n"),
+        body(STATS % b"m\xff"),
+        body(b"\xff" * 50),
+        b"OK 9\r\n",
+    ],
+    ids=lambda answer: repr(answer[:30]),
+)
+def test_strange_statistics_end_the_connection(scripted, answer):
+    with pytest.raises(QueueUnavailable):
+        scripted(answer).job_stats(7)
+    with pytest.raises(QueueUnavailable):
+        scripted(answer).stats_tubes(["a"])
+
+
+pieces = st.sampled_from(
+    [b"RESERVED ", b"OK ", b"DELETED", b"7", b" ", b"\r\n", b"0", b"999", b"---\n", b"id: 7\n", b"NOT_FOUND", b"\xff"]
+)
+
+
+@given(st.lists(pieces | st.binary(max_size=5), max_size=12).map(b"".join))
+@settings(deadline=None)
+def test_any_bytes_give_a_value_or_a_clear_error(answers):
+    ours, theirs = socket.socketpair()
+    theirs.sendall(answers)
+    theirs.shutdown(socket.SHUT_WR)
+    connection = Connection(ours)
+    try:
+        connection.ask_reserve(0)
+        connection.take_reserved()
+        connection.job_stats(7)
+        connection.settle(7, Delete())
+    except (QueueUnavailable, RefusedError):
+        pass
+    finally:
+        connection.abandon()
+        theirs.close()
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        server = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(QueueUnavailable, match=f"cannot reach beanstalkd at {server}: Connection refused"):
+        connect(server)
+
+
+def test_unknown_host():
+    with pytest.raises(QueueUnavailable, match=r"cannot reach beanstalkd at nowhere\.invalid"):
+        connect("nowhere.invalid")
+
+
+def test_not_found_is_a_refusal():
+    assert issubclass(NotFoundError, RefusedError)
