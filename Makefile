@@ -65,6 +65,8 @@ crd: $(READY) ## Generate the CRD from the pydantic models, for kubectl and for 
 lock: $(READY) ## Lock the newest versions that the pyproject files allow, with hashes
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  --group pyproject.toml:dev worker/pyproject.toml operator/pyproject.toml --no-emit-package tubeherd -o requirements.lock
+	echo aiosmtpd | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
+	  -c requirements.lock - -o examples/mail/sink/requirements.lock
 	echo hatchling | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  -c requirements.lock - -o requirements.build.lock
 	for part in worker operator; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \

@@ -273,7 +273,7 @@ def node() -> None:
 
 
 @pytest.fixture(scope="session")
-def kubectl(node: None) -> Kubectl:  # noqa: ARG001 - the node must be up
+def kubectl(node: None) -> Kubectl:
     """Kubectl on the node's cluster."""
     assert shutil.which("kubectl")
     return Kubectl()
@@ -314,7 +314,7 @@ def queue(kubectl: Kubectl) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def namespace(kubectl: Kubectl, operator: Operator, queue: Queue) -> Iterator[Namespace]:  # noqa: ARG001
+def namespace(kubectl: Kubectl, operator: Operator, queue: Queue) -> Iterator[Namespace]:
     """A fresh namespace with the test's executors, under the `restricted` Pod Security level."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}

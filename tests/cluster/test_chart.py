@@ -145,7 +145,7 @@ def test_bundled_beanstalkd_keeps_its_jobs_when_its_pod_goes(namespace, eventual
 
 
 @pytest.fixture(scope="module")
-def beanstalkd_image(node):  # noqa: ARG001 - the node must be up
+def beanstalkd_image(node):
     tag = "localhost/tubeherd-beanstalkd:dev"
     command = [ROOT / "tests/cluster/node/node.py", "image", tag, ROOT / "Dockerfile.beanstalkd", ROOT]
     subprocess.run(["python3", *command], check=True)
