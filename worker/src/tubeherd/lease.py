@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-_RECORD: Final = struct.Struct("<QQdQ")
-_REQUEST_AT: Final = _RECORD.size
+_PHASE_AT: Final = 0
+_REQUEST_AT: Final = 1
+_EXECUTION_AT: Final = 8
+_EXECUTION: Final = struct.Struct("=QdQ")
 
 
 class Phase(IntEnum):
@@ -43,7 +45,10 @@ class Request(IntEnum):
 
 
 class State(NamedTuple):
-    """What the page says; equal states of EXECUTING mean the same execution of the same job."""
+    """What the page says; equal states of EXECUTING mean the same execution of the same job.
+
+    In the other phases all but the phase are what the last execution left there.
+    """
 
     phase: Phase
     job: int
@@ -62,13 +67,17 @@ class Page:
         self._map = mmap.mmap(self._fd, mmap.PAGESIZE)
 
     def write(self, phase: Phase, job: int = 0, started: float = 0.0, ttr: int = 0) -> None:
-        """Say what the slot does now."""
-        _RECORD.pack_into(self._map, 0, phase, job, started, ttr)
+        """Say what the slot does now.
+
+        A slot can be killed between any two bytes, so the phase changes last, in one, and alone where no job begins.
+        """
+        if phase is Phase.EXECUTING:
+            _EXECUTION.pack_into(self._map, _EXECUTION_AT, job, started, ttr)
+        self._map[_PHASE_AT] = phase
 
     def read(self) -> State:
         """Return what the slot does; only certain while the lock is held or the slot is dead."""
-        phase, job, started, ttr = _RECORD.unpack_from(self._map, 0)
-        return State(Phase(phase), job, started, ttr)
+        return State(Phase(self._map[_PHASE_AT]), *_EXECUTION.unpack_from(self._map, _EXECUTION_AT))
 
     @property
     def request(self) -> int:
