@@ -269,7 +269,7 @@ class Slot:
         self._rest()
         try:
             self._batch.flush(reason)
-        except Exception as error:
+        except BaseException as error:  # also SystemExit
             raise _FlushFailed(f"a listener of worker.flush raised {describe(error)}") from error
 
 
