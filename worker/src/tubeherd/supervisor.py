@@ -157,21 +157,23 @@ class Supervisor:
             if sibling.connection:
                 sibling.connection.close()
 
-    def _receive(self, child: _Child) -> None:
-        """Take the socket of a connection that the slot has just opened."""
+    def _receive(self, child: _Child) -> bool:
+        """Take the socket of a connection that the slot has just opened; returns whether there was one."""
         try:
             _, fds, _, _ = socket.recv_fds(child.control, 16, 8)
         except OSError:  # nothing has come, or the slot is dead
             fds = []
         for fd in fds:
             self._close_connection(child)
+            sock = socket.socket(fileno=fd)
             try:
-                child.connection = Connection(socket.socket(fileno=fd))
+                child.connection = Connection(sock)
             except QueueUnavailable:
-                os.close(fd)
+                sock.close()
         if not fds:
             with suppress(KeyError):
                 self._selector.unregister(child.control)
+        return bool(fds)
 
     def _close_connection(self, child: _Child) -> None:
         if child.connection:
@@ -280,7 +282,8 @@ class Supervisor:
 
     def _end(self, child: _Child, code: int) -> None:
         child.control.setblocking(False)
-        self._receive(child)
+        while self._receive(child):
+            pass
         del self._children[child.pid]
         state = child.page.read()
         child.failed_starts = child.failed_starts + 1 if state.phase is Phase.STARTING else 0
