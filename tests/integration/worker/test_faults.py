@@ -212,7 +212,8 @@ def test_executor_that_ends_or_harms_its_process(beanstalkd, run_worker):
         """,
         "--retry-delays", "none",
     )  # fmt: skip
-    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"buried": len(bodies)}, "all are buried")
+    worker.wait_for(lambda: len(worker.lines("buried")) == len(bodies), "all are buried")
+    assert beanstalkd.count("code") == NOTHING | {"buried": len(bodies)}
     reasons = {jobs[line["job"]]: line["reason"] for line in worker.lines("buried")}
     assert reasons == bodies
     assert all(client.stats_job(job)["reserves"] == 1 for job in jobs)

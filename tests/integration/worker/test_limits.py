@@ -57,7 +57,8 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
-    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"buried": len(jobs)}, "all are buried")
+    worker.wait_for(lambda: len(worker.lines("buried")) == len(jobs), "all are buried")
+    assert beanstalkd.count("code") == NOTHING | {"buried": len(jobs)}
     assert {line["job"]: line["reason"] for line in worker.lines("buried")} == dict.fromkeys(jobs, KILLED)
     assert all(line["seconds"] >= 6 for line in worker.lines("buried"))
     for job in jobs:

@@ -1,0 +1,153 @@
+"""A slot is replaced between jobs, in place: its connection goes on, no lease is lost, no process or file is left."""
+
+import os
+import signal
+import socket
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+NOTING = """
+import os
+from traces import note
+from tubeherd import Job, executor
+@executor("mail")
+def mail(payload, job: Job): note(f"{payload} in {os.getpid()} lost {job.lost_deliveries}")
+"""
+
+
+def put(client, count, *, first=0):
+    bodies = (str(number).encode() for number in range(first, first + count))
+    return [client.put_in("mail", body, priority=1, delay=0, ttr=60) for body in bodies]
+
+
+def health_address():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def open_files(pid):
+    return sorted(os.readlink(f"/proc/{pid}/fd/{fd}").partition(":")[0] for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/statm") as fields:
+        return int(fields.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_after_max_jobs_another_process_goes_on_with_the_same_connection(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = put(client, 10)
+    worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "3")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 10, "all are done")
+    connections = client.stats()["total-connections"]
+    put(client, 1, first=10)
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 11, "the slot that was idle has its connection too")
+    notes = [note.split() for note in worker.notes()]
+    assert [note[0] for note in notes] == [str(number) for number in range(11)]
+    pids = [note[2] for note in notes]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 3, 2]
+    assert {note[4] for note in notes} == {"0"}
+    assert len(worker.lines("connected")) == 1
+    assert client.stats()["total-connections"] == connections
+    assert client.stats()["cmd-reserve-with-timeout"] < 30
+    assert client.stats()["job-timeouts"] == 0
+    assert jobs == sorted(line["job"] for line in worker.lines("deleted"))[:10]
+    assert worker.stop() == 0
+
+
+def test_idle_slot_is_recycled_after_max_time(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = run_worker(beanstalkd.server, NOTING, "--max-time", "1s")
+    worker.wait_for(lambda: len(worker.lines("slot recycled between jobs")) == 2, "two slots have had their time")
+    put(client, 1)
+    worker.wait_for_line("deleted")
+    assert len(worker.lines("connected")) == 1
+    assert worker.notes()[0].endswith("lost 0")
+    assert worker.stop() == 0
+
+
+def test_on_limit_stop_ends_the_worker_with_exit_code_0(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 9)
+    by_jobs = run_worker(beanstalkd.server, NOTING, "--max-jobs", "2", "--on-limit", "stop", "--concurrency", "2")
+    assert by_jobs.process.wait(10) == 0
+    assert len(by_jobs.notes()) == 4
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 5}
+    by_time = run_worker(beanstalkd.server, NOTING, "--max-time", "1s", "--on-limit", "stop")
+    assert by_time.process.wait(10) == 0
+    assert beanstalkd.count("mail") == NOTHING
+    assert not by_time.living()
+
+
+def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 10)
+    worker = run_worker(
+        beanstalkd.server, NOTING, "--max-jobs", "1", "--concurrency", "2", "--health", health_address()
+    )
+    supervisor = worker.process.pid
+
+    def at_rest():
+        return len(worker.slots()) == 2 and client.stats_tube("mail")["current-waiting"] == 2
+
+    worker.wait_for(lambda: len(worker.lines("slot recycled")) == 10 and at_rest(), "ten recyclings")
+    files, slot_files, size = open_files(supervisor), open_files(worker.slots()[0]), resident(supervisor)
+    put(client, 190, first=10)
+    worker.wait_for(lambda: len(worker.lines("slot recycled")) == 200 and at_rest(), "200 recyclings")
+    assert open_files(supervisor) == files
+    assert open_files(worker.slots()[0]) == slot_files
+    assert resident(supervisor) < size + (1 << 20)
+    assert len({note.split()[2] for note in worker.notes()}) == 200
+    assert len(worker.living()) == 3
+    assert len(worker.lines("connected")) == 2
+    # What a slot has open is its own: its page (mmap keeps a second file), its connection, its control socket.
+    assert slot_files.count("/memfd") == 2
+    assert slot_files.count("socket") == 2
+    assert worker.stop() == 0
+
+
+def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 3)
+    worker = run_worker(beanstalkd.server, NOTING + "ballast = bytearray(b'x') * (70 << 20)\n", "--max-memory", "128Mi")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "all are done")
+    assert worker.stop() == 0
+
+
+def test_import_that_kills_the_slot_ends_the_worker_with_its_reason(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 1)
+    worker = run_worker(beanstalkd.server, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert worker.process.wait(10) == 3
+    worker.wait_for_line("the slot died: signal 11 (SIGSEGV) while it imported the executors, 5 times in a row")
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
+
+
+def test_import_that_fails_after_a_recycling_ends_the_worker(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "1")
+    worker.wait_for_line("connected")
+    (worker.folder / "executors_under_test.py").write_text("this is no Python")
+    put(client, 2)
+    assert worker.process.wait(10) == 3
+    worker.wait_for_line("executors_under_test cannot be imported: SyntaxError")
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
+
+
+def test_killed_slots_get_their_connection_and_their_files_back(beanstalkd, run_worker):
+    worker = run_worker(beanstalkd.server, NOTING)
+    client = beanstalkd.client()
+    files = None
+    for _ in range(10):
+        worker.wait_for(
+            lambda: "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == 1, "the slot waits"
+        )
+        files = files or open_files(worker.process.pid)
+        (slot,) = worker.slots()
+        os.kill(slot, signal.SIGKILL)
+        worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot")
+    worker.wait_for(
+        lambda: "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == 1, "the slot waits"
+    )
+    assert open_files(worker.process.pid) == files
+    assert worker.stop() == 0
