@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from place import CACHE, CONTAINERD_SOCKET, RUN, STATE, NodeError, run, say
+from place import CACHE, CONTAINERD_SOCKET, RUN, STATE, NodeError, alone, run, say
 
 PAUSE = "localhost/tubeherd-pause:1"
 _BASE = "localhost/tubeherd-base"
@@ -42,6 +42,13 @@ def build_and_import(tag: str, dockerfile: Path, context: Path, arguments: Seque
     if _is_imported(tag, key):
         say(f"image {tag} is up to date")
         return
+    with alone():
+        if not _is_imported(tag, key):
+            _build(tag, key, base, dockerfile, context, arguments)
+    say(f"image {tag} is on the node")
+
+
+def _build(tag: str, key: str, base: str, dockerfile: Path, context: Path, arguments: Sequence[str]) -> None:
     _buildah("rm", "--all")  # what a build that was killed has left
     _make_base(base)
     say(f"building image {tag}")
@@ -50,7 +57,6 @@ def build_and_import(tag: str, dockerfile: Path, context: Path, arguments: Seque
         options += [part for volume in _pip_settings(Path(folder)) for part in ("--volume", volume)]
         _buildah("build", "--layers=false", "--tag", tag, "--file", str(dockerfile), *options, str(context))
     _import(tag, key)
-    say(f"image {tag} is on the node")
 
 
 def _make_base(tag: str) -> None:

@@ -289,8 +289,7 @@ def main() -> None:
                 with alone():
                     down()
             case "image":
-                with alone():
-                    build_image(given.tag, given.dockerfile, given.context, given.build_arg)
+                build_image(given.tag, given.dockerfile, given.context, given.build_arg)
     except NodeError as error:
         fail(error)
     except PermissionError as error:
