@@ -175,15 +175,23 @@ def test_connections_cut_at_every_stage_lose_no_job(beanstalkd, proxy, run_worke
 
 
 def test_verdict_whose_answer_never_comes(beanstalkd, proxy, run_worker):
-    """The other side holds the connection open and says nothing more: noticed, logged, and left behind."""
+    """The other side holds the connection open and says nothing more: noticed, logged, and left behind.
+
+    So is, after 5 s, a peer of the health server that asks for nothing.
+    """
     client = beanstalkd.client()
     put(client, 2)
-    worker = run_worker(proxy.server, WAITING)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health = free.getsockname()
+    worker = run_worker(proxy.server, WAITING, "--health", f"127.0.0.1:{health[1]}")
     worker.wait_for(worker.notes, "the job runs")
+    peer = socket.create_connection(health, 1)
     proxy.silent.add(1)
     worker.allow("go")
     worker.wait_for_line("executed, but its verdict was lost")
     worker.wait_for_line("beanstalkd closed the connection, or gave no answer within 10 s; trying again in 0.")
+    with peer:
+        assert peer.recv(1) == b""
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "both are done")
     # The delete had reached beanstalkd, and so had the reserve of the next job.
     assert [note for note in worker.notes() if note.startswith("done")] == ["done 0", "done 1"]

@@ -1,0 +1,103 @@
+"""/healthz tells that the supervisor is alive, /readyz that a slot has its connection; no peer holds them up."""
+
+import http.client
+import signal
+import socket
+
+import pytest
+
+WAITING = """
+from traces import note, wait_for
+from tubeherd import executor
+@executor("mail")
+def mail(payload):
+    note("begun")
+    wait_for("go")
+"""
+
+
+@pytest.fixture
+def address():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def get(address, path, method="GET"):
+    connection = http.client.HTTPConnection(address, timeout=1)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    except ConnectionRefusedError:
+        return 0, ""
+    finally:
+        connection.close()
+
+
+def test_ready_only_while_connected(beanstalkd, run_worker, address):
+    beanstalkd.kill()
+    worker = run_worker(beanstalkd.server, WAITING, "--health", address)
+    worker.wait_for_line("cannot reach beanstalkd")
+    assert get(address, "/healthz") == (200, "ok\n")
+    assert get(address, "/readyz") == (503, "no slot is connected to beanstalkd\n")
+    beanstalkd.start()
+    worker.wait_for(lambda: get(address, "/readyz") == (200, "ok\n"), "ready")
+    beanstalkd.kill()
+    worker.wait_for(lambda: get(address, "/readyz")[0] == 503, "not ready")
+    assert get(address, "/healthz")[0] == 200
+    beanstalkd.start()
+    worker.wait_for(lambda: get(address, "/readyz")[0] == 200, "ready again")
+    assert get(address, "/metrics-of-another")[0] == 404
+    assert get(address, "/healthz", "POST")[0] == 404
+    assert worker.stop() == 0
+    assert get(address, "/healthz")[0] == 0
+
+
+def test_ready_while_jobs_run_but_not_while_the_worker_stops(beanstalkd, run_worker, address):
+    beanstalkd.client().put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    worker = run_worker(beanstalkd.server, WAITING, "--health", address)
+    worker.wait_for_notes("begun")
+    assert get(address, "/readyz")[0] == 200
+    worker.process.send_signal(signal.SIGTERM)
+    worker.wait_for_line("SIGTERM")
+    assert get(address, "/readyz")[0] == 503
+    assert get(address, "/healthz")[0] == 200
+    worker.allow("go")
+    assert worker.process.wait(5) == 0
+
+
+def test_not_ready_while_executors_are_imported(beanstalkd, run_worker, address):
+    worker = run_worker(
+        beanstalkd.server,
+        "from traces import note, wait_for\nnote('begun')\nwait_for('go')" + WAITING,
+        "--health",
+        address,
+    )
+    worker.wait_for_notes("begun")
+    assert (get(address, "/healthz")[0], get(address, "/readyz")[0]) == (200, 503)
+    worker.allow("go")
+    worker.wait_for(lambda: get(address, "/readyz")[0] == 200, "ready")
+    assert worker.stop() == 0
+
+
+def test_peers_that_say_nothing_or_too_much_hold_nobody_up(beanstalkd, run_worker, address):
+    worker = run_worker(beanstalkd.server, WAITING, "--health", address)
+    worker.wait_for(lambda: get(address, "/readyz")[0] == 200, "ready")
+    host, port = address.split(":")
+    peers = [socket.create_connection((host, int(port))) for _ in range(60)]
+    try:
+        for peer in peers[:20]:
+            peer.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        for peer in peers[20:30]:
+            peer.sendall(b"x" * 100_000)
+        assert get(address, "/healthz")[0] == 200
+        peers[30].sendall(b"\r\n\r\n")
+        assert peers[30].recv(100).startswith(b"HTTP/1.1 404")
+        for piece in (b"GET /hea", b"lthz HTTP", b"/1.1\r\n\r\n"):
+            peers[31].sendall(piece)
+        assert peers[31].recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        for peer in peers:
+            peer.close()
+    assert get(address, "/healthz")[0] == 200
+    assert worker.stop() == 0
