@@ -130,7 +130,8 @@ def test_bundled_beanstalkd_keeps_its_jobs_when_its_pod_goes(namespace, eventual
         namespace.apply(objects[key])
     rollout = ("rollout", "status", "statefulset/herd-beanstalkd", "--timeout=60s")
     namespace.kubectl(*rollout)
-    namespace.make_pool("mail", ["fail"], server="herd-beanstalkd", replicas=1, retry={"delays": []})
+    server = f"herd-beanstalkd.{namespace.name}.svc"
+    namespace.make_pool("mail", ["fail"], server=server, replicas=1, retry={"delays": []})
     namespace.wait_ready("mail")
     namespace.kubectl("exec", "deployment/mail", "--", "tubeherd", "schedule", "fail", "1")
     eventually(lambda: namespace.status("mail")["buried"] == 1, "the job is buried", 20)
