@@ -58,7 +58,7 @@ def pod_processes() -> set[int]:
         for file in top.rglob("cgroup.procs"):
             with suppress(OSError):
                 pids.update(int(line) for line in file.read_text().split())
-    return pids
+    return pids - {0}  # a process of another pid namespace; to kill 0 is to kill oneself
 
 
 def kill_containers() -> None:
