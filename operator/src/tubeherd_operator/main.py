@@ -1,8 +1,10 @@
 """The operator's process: kopf watches, threads run the passes."""
 
+import itertools
 import logging
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Final
 
 import kopf
@@ -26,7 +28,8 @@ log: Final = structlog.get_logger()
 def main() -> None:
     """Run the operator until it is told to stop."""
     logs.configure("auto", "info")
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLogs()])
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a request that failed is told by the pass that made it
     try:
         settings = OperatorSettings()
     except ValidationError as error:
@@ -84,7 +87,22 @@ def _kopf_settings() -> kopf.OperatorSettings:
     # A watch that died in silence is begun anew after these, in seconds (kopf#957).
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
+    settings.networking.error_backoffs = _Endless()
     return settings
+
+
+class _Endless:
+    """Pauses in seconds between attempts to reach the API server; kopf ends the process where they end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
+
+
+class _LibraryLogs(logging.Handler):
+    """Has what libraries log look like our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(record.levelno, record.getMessage(), logger=record.name)
 
 
 def _name(detail: object) -> str:

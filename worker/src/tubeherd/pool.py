@@ -109,7 +109,8 @@ class WorkerPoolSpec(_Model):
         None,
         ge=0,
         le=1000,
-        description="Number of pods. Left out, it is 1 at first, and then left to whoever scales the Deployment.",
+        description="Number of pods. Left out, it is 1 at first, and then left to whoever scales the Deployment. "
+        "An autoscaler of the pool itself needs it declared.",
         json_schema_extra={"format": "int32"},
     )
     concurrency: int | None = Field(
