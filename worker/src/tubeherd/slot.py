@@ -110,6 +110,8 @@ class Slot:
 
     def _become_a_fork(self) -> None:
         """Leave page and connection to the slot, in a process that a job forked from it."""
+        if self._forked:  # from a fork: its files are its own
+            return
         self._forked = True
         self._page.close()
         self._control.close()
