@@ -223,7 +223,7 @@ class Supervisor:
                 self._kill(child, state, _too_long(timeout))
         elif now >= state.started + timeout:
             self._warn(child, state, now)
-        if now >= leased + state.ttr / 2:
+        if child.doom is None and now >= leased + state.ttr / 2:
             self._touch(child, state, now)
 
     def _warn(self, child: _Child, state: State, now: float) -> None:
