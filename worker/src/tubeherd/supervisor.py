@@ -194,7 +194,7 @@ class Supervisor:
 
     def _supervise(self, child: _Child) -> None:
         state = child.page.read()
-        if state.phase is not Phase.STARTING and not self._all_started:
+        if state.phase is not Phase.STARTING:
             self._start_the_others()
         if child.doom is not None:
             return
@@ -210,8 +210,8 @@ class Supervisor:
 
     def _start_the_others(self) -> None:
         # The first slot has shown that the executors can be imported; an error is reported once, not N times.
-        self._all_started = True
-        if self._stopping_since is None:
+        if not self._all_started and self._stopping_since is None:
+            self._all_started = True
             for _ in range(self.settings.concurrency - 1):
                 self._spawn(None)
 
@@ -296,6 +296,8 @@ class Supervisor:
             self._spawn(child.connection, child.failed_starts)
         else:
             self._close_connection(child)
+        if state.phase is not Phase.STARTING:  # a slot may have come and gone between two looks at it
+            self._start_the_others()
 
     def _limited(self, code: int, state: State) -> bool:
         return code == Exit.LIMIT and state.phase is Phase.DONE
