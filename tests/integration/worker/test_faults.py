@@ -20,10 +20,13 @@ def mail(payload, job: Job):
 """
 
 QUICK = """
+import time
 from traces import note
 from tubeherd import executor
 @executor("mail")
-def mail(payload): note(payload)
+def mail(payload):
+    note(payload)
+    time.sleep(0.001)
 """
 
 
@@ -85,7 +88,7 @@ def test_idle_slot_killed_is_replaced_and_counts_nothing(beanstalkd, run_worker)
 def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
     """Whatever a slot is doing, importing included: every job has run at the end."""
     client = beanstalkd.client()
-    total = 2000
+    total = 3000
     put(client, total)
     dice = random.Random(1)  # noqa: S311
     worker = run_worker(
@@ -93,7 +96,7 @@ def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
         "--concurrency", "2", "--log-level", "warning",
     )  # fmt: skip
     worker.wait_for(worker.notes, "the drain begins")
-    for _ in range(10):
+    while beanstalkd.count("mail")["ready"] > 200:
         seen = len(worker.notes())
         for _ in range(3):  # of which some hit a slot that imports
             time.sleep(dice.uniform(0.005, 0.06))  # the fault's own moment; nothing is awaited by it
@@ -102,6 +105,9 @@ def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
                 with suppress(ProcessLookupError):
                     kill(slot)
         worker.wait_for(lambda seen=seen: len(worker.notes()) > seen, "the drain goes on")
+    killed = worker.lines("the slot died") + worker.lines("failed")
+    assert len(killed) > 10
+    assert {"starting", "command", None} <= {line.get("phase") for line in killed}
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty", seconds=30)
     assert {int(note) for note in worker.notes()} == set(range(total))
     assert worker.stop() == 0

@@ -210,7 +210,7 @@ def test_slot_killed_while_the_answer_to_a_command_is_out(beanstalkd, proxy, run
     worker.wait_for(lambda: client.stats()["cmd-delete"] == 1, "the first job is deleted")
     (slot,) = worker.slots()
     os.kill(slot, signal.SIGKILL)
-    worker.wait_for_notes("begun 1 attempt 1 lost 1", "done 1")
+    worker.wait_for_notes("begun 1 attempt 1 lost 1", "done 1", seconds=5)
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "both are done")
     assert worker.lines("the slot died: signal 9 (SIGKILL)", phase="command")
     assert worker.notes().count("done 0") == 1

@@ -110,8 +110,11 @@ def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker):
 def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
     client = beanstalkd.client()
     put(client, 3)
-    worker = run_worker(beanstalkd.server, NOTING + "ballast = bytearray(b'x') * (70 << 20)\n", "--max-memory", "128Mi")
-    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "all are done")
+    # Above the soft share of 193 MiB, below the hard one of 227, and for long enough to be seen.
+    ballast = "import time\nballast = bytearray(b'x') * (185 << 20)\ntime.sleep(0.3)\n"
+    worker = run_worker(beanstalkd.server, NOTING + ballast, "--max-memory", "256Mi", "--concurrency", "1")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done", seconds=8)
+    worker.wait_for_line("slot recycled between jobs")
     assert worker.stop() == 0
 
 
