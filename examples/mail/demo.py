@@ -25,6 +25,7 @@ KUBECTL = ("kubectl", "-n", NAMESPACE)
 HELM = ("helm", "-n", NAMESPACE)
 MAILS = 200
 CRD = "workerpools.tubeherd.io"
+CRD_OWNER = "jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-namespace}"
 KUBE = os.environ.get("KUBE", "")
 OWN_NODE = KUBE != "current"
 PREFIX = "localhost/" if OWN_NODE else os.environ.get("IMAGE_PREFIX", "")
@@ -42,14 +43,43 @@ class DemoError(Exception):
 
 
 def up() -> None:
-    """Tell the story; raises DemoError where it goes another way."""
+    """Set the stage and tell the story; raises DemoError where it goes another way."""
     if OWN_NODE:
         _boot()
     else:
         show("kubectl", "config", "current-context")
     _refuse_second_operator()
     _uninstall()
-    _install()
+    try:
+        _install()
+        _tell()
+    except DemoError:
+        show(*KUBECTL, "get", "pods")
+        raise
+    here = f'eval "$({typed(NODE)} env)"; ' if OWN_NODE else ""
+    print(f"\nLook around: {here}kubectl -n {NAMESPACE} get workerpools,pods\nRemove it:   make demo-down")
+
+
+def down() -> None:
+    """Remove all that the story made: the release, its namespace, the CRD and, unless KUBE=current, the node."""
+    if OWN_NODE:
+        show(*NODE, "down")
+        return
+    _uninstall()
+    if ask("get", "crd", CRD, "--ignore-not-found", "-o", CRD_OWNER) != NAMESPACE:
+        return
+    if pools := ask("get", "workerpools", "--all-namespaces", "-o", "name"):
+        print(
+            f"the CustomResourceDefinition {CRD} stays: there are {len(pools.splitlines())} pools in other namespaces"
+        )
+    else:
+        show("kubectl", "delete", "crd", CRD)
+
+
+# The story
+
+
+def _tell() -> None:
     mails = _make_mails()
     chapter(f"{MAILS} mails are queued while the mail server is down")
     show(*KUBECTL, "get", "deployment", "smtp-sink")
@@ -78,23 +108,6 @@ def up() -> None:
     print(f"{queued} queued, {buried} buried, {kicked} kicked, {delivered} delivered", flush=True)
     if (queued, buried, kicked, delivered) != (MAILS,) * 4:
         raise DemoError(f"each of these should be {MAILS}")
-    here = f'eval "$({typed(NODE)} env)"; ' if OWN_NODE else ""
-    print(f"\nLook around: {here}kubectl -n {NAMESPACE} get workerpools,pods\nRemove it:   make demo-down")
-
-
-def down() -> None:
-    """Remove all that the story made: the release, its namespace, the CRD and, unless KUBE=current, the node."""
-    if OWN_NODE:
-        show(*NODE, "down")
-        return
-    _uninstall()
-    owner = "jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-namespace}"
-    if ask("get", "crd", CRD, "--ignore-not-found", "-o", owner) != NAMESPACE:
-        print(f"the CustomResourceDefinition {CRD} is not the demo's: it stays")
-    elif pools := ask("get", "workerpools", "--all-namespaces", "-o", "name"):
-        print(f"the CustomResourceDefinition {CRD} stays: other namespaces have {len(pools.splitlines())} pools")
-    else:
-        show("kubectl", "delete", "crd", CRD)
 
 
 # The stage
