@@ -1,11 +1,30 @@
 """What may be an executor, what it gets, and what it may raise."""
 
+import runpy
+import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
 import pytest
+from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from tubeherd.executors import Executor, ExecutorError, Reschedule, executor, registry
 from tubeherd.job import Job
+
+
+@dataclass
+class Order:
+    number: int
+
+
+class Model(BaseModel):
+    number: int
+
+
+class Typed(TypedDict):
+    number: int
 
 
 @pytest.fixture(autouse=True)
@@ -48,28 +67,88 @@ def test_further_parameters_with_defaults_are_left_alone():
     assert make(mail).takes_job
 
 
-def test_coroutine_function_is_known_as_one():
-    async def mail(payload): ...
-
-    assert make(mail).is_coroutine
-
-
 def test_decorated_function_is_returned_as_it_was():
     def mail(payload): ...
 
     assert executor("mail")(mail) is mail
 
 
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Order, Order(1)),
+        (Model, Model(number=1)),
+        (Typed, {"number": 1}),
+        (dict, {"number": 1}),
+        (dict[str, int], {"number": 1}),
+        (Annotated[dict[str, float], "more"], {"number": 1.0}),
+        ("Order", Order(1)),
+        (Order | list[int], Order(1)),
+        (Any, {"number": 1}),
+    ],
+)
+def test_annotation_decides_what_the_json_body_becomes(annotation, value):
+    def mail(payload): ...
+
+    mail.__annotations__["payload"] = annotation
+    assert make(mail).adapter.validate_json(b'{"number": 1}') == value
+
+
+def test_annotations_may_be_postponed(tmp_path):
+    source = """
+from __future__ import annotations
+from dataclasses import dataclass
+from tubeherd import Job
+@dataclass
+class Order:
+    number: int
+def mail(order: Order, job: Job): ...
+"""
+    module = tmp_path / "postponed.py"
+    module.write_text(source)
+    made = make(runpy.run_path(module)["mail"])
+    assert made.takes_job
+    assert made.adapter.validate_json(b'{"number": 1}').number == 1
+
+
 def nothing(): ...
 def two(payload, other): ...
 def keyword(payload, *, needed): ...
-def unknown(payload: "Unknown"): ...  # noqa: F821 - the point of the test
+def keyword_only(*, payload): ...
+def keyword_job(payload, *, job: Job): ...
+def any_keyword(**payload): ...
 
 
-@pytest.mark.parametrize("function", [nothing, two, keyword, unknown])
-def test_function_that_cannot_be_called_is_refused(function):
-    with pytest.raises(ExecutorError, match="the executor 'mail'"):
+@pytest.mark.parametrize("function", [nothing, two, keyword, keyword_only, keyword_job, any_keyword])
+def test_function_that_cannot_be_called_with_a_payload_is_refused(function):
+    with pytest.raises(ExecutorError, match=r"the executor 'mail' takes a payload and, where annotated Job, the job;"):
         make(function)
+
+
+def generator(payload):
+    yield
+
+
+async def async_generator(payload):
+    yield
+
+
+@pytest.mark.parametrize("function", [generator, async_generator])
+def test_function_whose_call_would_run_nothing_is_refused(function):
+    with pytest.raises(ExecutorError, match="the executor 'mail' has a yield"):
+        make(function)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [("Unknown", "name 'Unknown' is not defined"), (threading.Lock, "Unable to generate pydantic-core schema for .*")],
+)
+def test_annotation_that_means_nothing_is_refused_in_one_line(annotation, said):
+    def mail(payload): ...
+
+    mail.__annotations__["payload"] = annotation
+    with pytest.raises(ExecutorError, match=f"^the executor 'mail' cannot be used: {said}$"):
+        make(mail)
 
 
 def test_bad_tube_name_is_refused():

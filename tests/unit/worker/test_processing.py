@@ -1,6 +1,8 @@
 """What is said of exceptions and of payloads."""
 
+import asyncio
 import json
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from pydantic import BaseModel
 
 from tubeherd.executors import executor, registry
 from tubeherd.job import JobStats
-from tubeherd.policy import Bury, Policy
+from tubeherd.policy import Bury, Delete, Policy, Release
 from tubeherd.processing import REASON_MAX, Processor, describe
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
@@ -21,15 +23,26 @@ class Order(BaseModel):
     paid: bool = False
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _executor():
+@pytest.fixture(autouse=True)
+def _forget_executors():
     registry.clear()
-
-    @executor("mail")
-    def mail(order: Order): ...
-
     yield
     registry.clear()
+
+
+def process(function, body=b"{}"):
+    """Process a job whose executor is this function."""
+    with closing(Processor({"mail": _made(function)}, Policy())) as processor:
+        return processor.process(STATS, body)
+
+
+def _made(function):
+    registry.clear()
+    executor("mail")(function)
+    return registry["mail"]
+
+
+def take_order(order: Order): ...
 
 
 class Unspeakable(Exception):
@@ -55,7 +68,7 @@ def test_long_message_is_cut():
 
 
 def test_reason_of_an_invalid_payload_names_every_field():
-    verdict = Processor(registry, Policy()).process(STATS, b'{"number": "x", "lines": [["a"]]}').verdict
+    verdict = process(take_order, b'{"number": "x", "lines": [["a"]]}').verdict
     assert isinstance(verdict, Bury)
     assert "number: Input should be a valid integer" in verdict.reason
     assert "lines.0.1: Field required" in verdict.reason
@@ -68,13 +81,41 @@ shapes = st.recursive(secrets, lambda inner: st.lists(inner, max_size=3), max_le
 @given(st.fixed_dictionaries({}, optional={"number": shapes, "lines": shapes, "paid": shapes}), secrets)
 def test_reason_of_an_invalid_payload_never_holds_a_value_of_it(payload, secret):
     body = json.dumps({**payload, "number": [secret]}).encode()
-    verdict = Processor(registry, Policy()).process(STATS, body).verdict
+    verdict = process(take_order, body).verdict
     assert isinstance(verdict, Bury)
     assert secret not in verdict.reason
 
 
 @given(st.binary(max_size=300))
 def test_any_body_ends_in_a_verdict(body):
-    verdict = Processor(registry, Policy()).process(STATS, body).verdict
+    verdict = process(take_order, body).verdict
     assert isinstance(verdict, Bury)
     assert verdict.reason.startswith("payload is not valid")
+
+
+async def plain():
+    """A coroutine function as it is."""
+    await asyncio.sleep(0)
+    return 5
+
+
+def hidden():
+    """A function that returns a coroutine, as most decorators make of a coroutine function."""
+    return plain()
+
+
+@pytest.mark.parametrize("function", [plain, hidden])
+def test_coroutine_is_run_to_its_end(function):
+    processed = process(lambda payload: function())
+    assert (processed.verdict, processed.result) == (Delete(), 5)
+
+
+def test_coroutine_may_end_the_interpreter_and_the_next_still_runs():
+    async def mail(payload):
+        if payload:
+            raise SystemExit(4)
+        return await plain()
+
+    with closing(Processor({"mail": _made(mail)}, Policy())) as processor:
+        assert isinstance(processor.process(STATS, b"1").verdict, Release)
+        assert processor.process(STATS, b"0").verdict == Delete()

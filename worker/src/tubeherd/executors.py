@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from tubeherd.durations import parse_duration
 from tubeherd.job import Job
@@ -67,7 +68,6 @@ class Executor:
     adapter: TypeAdapter[Any] | None
     """Validates the JSON body; None hands over the raw bytes."""
     takes_job: bool
-    is_coroutine: bool
 
     @property
     def source(self) -> str:
@@ -100,17 +100,21 @@ def executor(name: str) -> Callable[[Function], Function]:
 def _make(name: str, function: Callable[..., Any]) -> Executor:
     try:
         check_tube(name)
-        parameters = list(inspect.signature(function).parameters.values())
+        signature = inspect.signature(function)
         hints = typing.get_type_hints(function, include_extras=True)
-    except (ValueError, TypeError, NameError) as error:
-        raise ExecutorError(f"the executor {name!r} cannot be used: {error}") from error
-    takes_job = len(parameters) > 1 and hints.get(parameters[1].name) is Job
-    needed = [parameter for parameter in parameters[1 + takes_job :] if parameter.default is inspect.Parameter.empty]
-    if not parameters or needed:
+        parameters = list(signature.parameters)
+        wanted = hints.get(parameters[0], Any) if parameters else Any
+        adapter = None if wanted is bytes else TypeAdapter(wanted)
+    except (ValueError, TypeError, NameError, PydanticUserError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise ExecutorError(f"the executor {name!r} cannot be used: {first_line}") from error
+    takes_job = len(parameters) > 1 and hints.get(parameters[1]) is Job
+    try:
+        signature.bind(*[None] * (1 + takes_job))
+    except TypeError as error:
         raise ExecutorError(
-            f"the executor {name!r} takes a payload and, where annotated Job, the job; "
-            f"not {inspect.signature(function)}"
-        )
-    wanted = hints.get(parameters[0].name, Any)
-    adapter = None if wanted is bytes else TypeAdapter(wanted)
-    return Executor(name, function, adapter, takes_job, inspect.iscoroutinefunction(function))
+            f"the executor {name!r} takes a payload and, where annotated Job, the job; not {signature}"
+        ) from error
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ExecutorError(f"the executor {name!r} has a yield, so a call would run nothing of it: remove the yield")
+    return Executor(name, function, adapter, takes_job)

@@ -1,6 +1,7 @@
 """Processes one leased job: guard, events, validation, executor, outcome, verdict. The same in a slot and by hand."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ class Processor:
         outcome = Failed(str(error))
         return Processed(self._policy.job(stats), self._policy.decide(outcome, stats), 0.0, error)
 
+    def close(self) -> None:
+        """Close the event loop that coroutines ran in; a slot leaves that to the end of its process."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
     def _execute(self, job: Job, body: bytes) -> tuple[Outcome, BaseException | None, Any]:
         try:
             return Returned(), None, self._run(job, body)
@@ -106,12 +113,13 @@ class Processor:
         return action.result
 
     def _call(self, executor: Executor, payload: Any, job: Job) -> Any:
-        call = executor.function(payload, job) if executor.takes_job else executor.function(payload)
-        if not executor.is_coroutine:
-            return call
+        result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
+        # Asked of the result, not of the function: a decorator often hides that the function is a coroutine's.
+        if not inspect.iscoroutine(result):
+            return result
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(call)
+        return self._runner.run(result)
 
 
 def report(processed: Processed, settled: bool) -> None:
