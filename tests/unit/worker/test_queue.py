@@ -160,6 +160,31 @@ def test_strange_statistics_end_the_connection(scripted, answer):
         scripted(answer).stats_tubes(["a"])
 
 
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED\r\n"),
+        (lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED x\r\n"),
+        (lambda it: it.watch_only(["a"]), b"WATCHING\r\n"),
+        (lambda it: it.watch_only(["a"]), b"WATCHING 1 2\r\n"),
+        (lambda it: it.kick(1), b"KICKED x\r\n"),
+        (lambda it: it.peek(1), b"FOUND 1\r\n"),
+        (lambda it: it.peek(1), b"FOUND 1 x\r\n"),
+        (lambda it: it.settle(1, Delete()), b"KICKED\r\n"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, bytes) else "",
+)
+def test_strange_answer_to_any_other_command_ends_the_connection(scripted, command, answer):
+    with pytest.raises(QueueUnavailable):
+        command(scripted(answer))
+
+
+def test_peek_and_put(scripted):
+    found = scripted(b"FOUND 7 2\r\n{}\r\n").peek(7)
+    assert (found.id, found.body) == (7, b"{}")
+    assert scripted(b"USING a\r\nINSERTED 9\r\n").put_in("a", b"x", priority=0, delay=0, ttr=1) == 9
+
+
 pieces = st.sampled_from(
     [b"RESERVED ", b"OK ", b"DELETED", b"7", b" ", b"\r\n", b"0", b"999", b"---\n", b"id: 7\n", b"NOT_FOUND", b"\xff"]
 )

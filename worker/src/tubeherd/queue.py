@@ -206,7 +206,17 @@ class Connection(greenstalk.Client[bytes]):
         return True
 
     def _ints(self, expected: bytes, count: int) -> list[int]:
-        values = self._read_answer(expected)
+        return self._numbers(self._read_answer(expected), expected, count)
+
+    def _int_cmd(self, cmd: bytes, expected: bytes) -> int:
+        (number,) = self._numbers(self._send_cmd(cmd, expected), expected, 1)
+        return number
+
+    def _job_cmd(self, cmd: bytes, expected: bytes) -> greenstalk.Job[bytes]:
+        job_id, size = self._numbers(self._send_cmd(cmd, expected), expected, 2)
+        return greenstalk.Job(job_id, self._read_chunk(size))
+
+    def _numbers(self, values: list[bytes], expected: bytes, count: int) -> list[int]:
         try:
             numbers = [int(value) for value in values]
         except ValueError as error:
