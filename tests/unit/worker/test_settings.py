@@ -1,8 +1,11 @@
 """Settings from variables and options, and what is said of wrong ones."""
 
+import inspect
+
 import pytest
 from pydantic import ValidationError
 
+from tubeherd.cli import run
 from tubeherd.memory import MIB, slot_share
 from tubeherd.settings import WorkerSettings, explain
 
@@ -57,6 +60,27 @@ def test_empty_variable_counts_as_not_set_and_none_as_no_delay(monkeypatch):
     assert WorkerSettings().retry_delays == ()
 
 
+def test_a_tube_may_be_called_none():
+    assert WorkerSettings(include="none", exclude="none").include == ("none",)
+
+
+def test_every_setting_is_an_option_of_run():
+    assert inspect.signature(run).parameters.keys() == WorkerSettings.model_fields.keys()
+
+
+def test_memory_is_checked_against_the_number_of_slots(monkeypatch):
+    monkeypatch.setenv("TUBEHERD_CONCURRENCY", "8")
+    with pytest.raises(ValidationError, match="8 slots need a memory limit of at least 219Mi, not 200Mi"):
+        WorkerSettings(max_memory="200Mi")
+    assert WorkerSettings(max_memory="219Mi").memory_share().hard >= 24 * MIB
+
+
+def test_every_wrong_setting_is_named_at_once():
+    with pytest.raises(ValidationError) as raised:
+        WorkerSettings(concurrency=0, max_memory="20Mi", server="")
+    assert [line.partition(" ")[0] for line in explain(raised.value).splitlines()] == ["--server", "--concurrency"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -65,9 +89,13 @@ def test_empty_variable_counts_as_not_set_and_none_as_no_delay(monkeypatch):
         ("include", "mail,two words", "--include (TUBEHERD_INCLUDE): 'two words' is no tube name"),
         ("max_time", "soon", "--max-time (TUBEHERD_MAX_TIME): 'soon' is no duration"),
         ("max_memory", "lots", "--max-memory (TUBEHERD_MAX_MEMORY): 'lots' is no size of memory"),
-        ("max_memory", "20Mi", "1 slots need a memory limit of at least 43Mi, not 20Mi"),
+        (
+            "max_memory",
+            "20Mi",
+            "--max-memory (TUBEHERD_MAX_MEMORY): 1 slots need a memory limit of at least 43Mi, not 20Mi",
+        ),
         ("retry_delays", "1s,x", "--retry-delays (TUBEHERD_RETRY_DELAYS): 'x' is no duration"),
-        ("retry_delays", "1000000w", "a retry delay is at most"),
+        ("retry_delays", "1000000w", "--retry-delays (TUBEHERD_RETRY_DELAYS): a retry delay is at most"),
         ("on_limit", "explode", "--on-limit (TUBEHERD_ON_LIMIT): Input should be 'recycle' or 'stop'"),
     ],
 )

@@ -1,8 +1,8 @@
 """Every setting of a worker: an option of `tubeherd run`, or the variable `TUBEHERD_` and its name."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tubeherd.durations import Duration
@@ -17,13 +17,20 @@ ENV_PREFIX = "TUBEHERD_"
 
 
 def _comma_list(value: Any) -> Any:
-    if value == "none":  # an empty variable counts as not set
-        return []
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _comma_list_or_none(value: Any) -> Any:
+    return [] if value == "none" else _comma_list(value)  # an empty variable counts as not set
 
 
 def _check_server(value: str) -> str:
     parse_server(value)
+    return value
+
+
+def _check_delays(value: tuple[float, ...]) -> tuple[float, ...]:
+    RetrySchedule.of(value)
     return value
 
 
@@ -33,6 +40,9 @@ def _off_at_zero(value: float) -> float | None:
 
 Server = Annotated[str, AfterValidator(_check_server)]
 Tubes = Annotated[tuple[TubeName, ...], NoDecode, BeforeValidator(_comma_list)]
+RetryDelays = Annotated[
+    tuple[Duration, ...], NoDecode, BeforeValidator(_comma_list_or_none), AfterValidator(_check_delays)
+]
 OptionalDuration = Annotated[Duration, AfterValidator(_off_at_zero)] | None
 
 
@@ -49,7 +59,7 @@ class ServerSettings(BaseSettings):
 class WorkerSettings(ServerSettings):
     """What `tubeherd run` is told; times in seconds, sizes in bytes; None and 0 mean no limit."""
 
-    executors: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_comma_list)] = None
+    executors: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_comma_list_or_none)] = None
     include: Tubes = ()
     exclude: Tubes = ()
     concurrency: int = Field(1, ge=1, le=1000)
@@ -58,17 +68,18 @@ class WorkerSettings(ServerSettings):
     max_memory: Size = 0
     on_limit: Literal["recycle", "stop"] = "recycle"
     job_timeout: OptionalDuration = None
-    retry_delays: Annotated[tuple[Duration, ...], NoDecode, BeforeValidator(_comma_list)] = DEFAULT_RETRY_DELAYS
+    retry_delays: RetryDelays = DEFAULT_RETRY_DELAYS
     max_lost_deliveries: int = Field(DEFAULT_MAX_LOST_DELIVERIES, ge=0)
     batch_size: int = Field(15, ge=1)
     grace_period: Duration = 70.0
     health: Server | None = None
 
-    @model_validator(mode="after")
-    def _check_limits(self) -> Self:
-        self.memory_share()
-        self.policy()
-        return self
+    @field_validator("max_memory")
+    @classmethod
+    def _check_share(cls, value: int, info: ValidationInfo) -> int:
+        if value and "concurrency" in info.data:
+            slot_share(value, info.data["concurrency"])
+        return value
 
     def memory_share(self) -> MemoryShare | None:
         """Return what one slot may use, or None where there is no limit."""
