@@ -3,11 +3,13 @@
 import asyncio
 import json
 from contextlib import closing
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from tubeherd.executors import executor, registry
 from tubeherd.job import JobStats
@@ -84,6 +86,49 @@ def test_reason_of_an_invalid_payload_never_holds_a_value_of_it(payload, secret)
     verdict = process(take_order, body).verdict
     assert isinstance(verdict, Bury)
     assert secret not in verdict.reason
+
+
+class Ann(BaseModel):
+    kind: Literal["ann"]
+
+
+class Bob(BaseModel):
+    kind: Literal["bob"]
+
+
+class Checked(BaseModel):
+    to: str
+    copies: int = 1
+
+    @model_validator(mode="after")
+    def check(self):
+        if self.copies > 9:
+            raise ValueError(f"{self.copies} copies are too many for a mail")
+        if "@" not in self.to:
+            raise ValueError(f"no @ in {self.to!r}")
+        raise ValueError("mail needs\n  a subject")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "body", "reason"),
+    [
+        (Annotated[Ann | Bob, Field(discriminator="kind")], {"kind": "s3cret"}, "payload: union_tag_invalid"),
+        (list[ZoneInfo], ["UTC", "s3cret"], "1: zoneinfo_str"),
+        (Checked, {"to": "s3cret"}, "payload: value_error"),
+        (Checked, {"to": "ann", "copies": 4242}, "payload: value_error"),
+        (Checked, {"to": "ann@example.org"}, "payload: Value error, mail needs a subject"),
+        (
+            list[Checked],
+            [{"to": "ann@example.org"}, {"to": "x"}],
+            "0: Value error, mail needs a subject; 1: value_error",
+        ),
+    ],
+)
+def test_message_that_quotes_the_payload_is_replaced_by_its_kind(annotation, body, reason):
+    def mail(payload): ...
+
+    mail.__annotations__["payload"] = annotation
+    assert process(mail, json.dumps(body).encode()).verdict.reason == f"payload is not valid: {reason}"
 
 
 @given(st.binary(max_size=300))

@@ -2,15 +2,18 @@
 
 import asyncio
 import inspect
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import ErrorDetails, from_json, to_json
+from pydantic_core.core_schema import ErrorType
 
 from tubeherd import events
 from tubeherd.executors import Abort, Executor, Reschedule
@@ -31,6 +34,13 @@ from tubeherd.policy import (
 
 REASON_MAX: Final = 500
 _OWN_FOLDER: Final = Path(__file__).parent
+_QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
+    "assertion_error",
+    "get_attribute_error",
+    "union_tag_invalid",
+    "value_error",
+}
+"""Kinds of errors whose messages are pydantic's own, with nothing of the input in them."""
 
 log: Final = structlog.get_logger()
 
@@ -202,6 +212,28 @@ def _validate(executor: Executor, body: bytes) -> Any:
 
 
 def _without_input(error: ValidationError) -> str:
-    details = error.errors(include_input=False, include_url=False, include_context=False)
-    parts = [f"{'.'.join(str(step) for step in detail['loc']) or 'payload'}: {detail['msg']}" for detail in details]
+    details = error.errors(include_url=False, include_context=False)
+    parts = [
+        f"{'.'.join(str(step) for step in detail['loc']) or 'payload'}: {_complaint(detail)}" for detail in details
+    ]
     return f"payload is not valid: {'; '.join(parts)}"[:REASON_MAX]
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    """Return what is wrong, in pydantic's words, or only its kind where the words quote the payload."""
+    message = " ".join(detail["msg"].split())
+    if detail["type"] in _QUOTES_NOTHING:
+        return message
+    quoted = any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", message) for value in _values(detail["input"]))
+    return detail["type"] if quoted else message
+
+
+def _values(data: Any) -> Iterator[str]:
+    """Return every text and number in decoded JSON."""
+    match data:
+        case dict():
+            yield from chain.from_iterable(map(_values, data.values()))
+        case list():
+            yield from chain.from_iterable(map(_values, data))
+        case str() | int() | float() if data != "":
+            yield str(data)
