@@ -4,6 +4,7 @@ The state of the retries lives in beanstalkd: a failed job is released with a de
 `stats-job` tells the delay of the last release, so that delay's place in the schedule is the number of failures.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -168,5 +169,4 @@ class Policy:
 
 def round_up(seconds: float) -> int:
     """Return whole seconds, never fewer than asked for."""
-    whole = int(seconds)
-    return whole if whole == seconds else whole + 1
+    return math.ceil(seconds)
