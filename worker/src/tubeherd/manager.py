@@ -19,6 +19,7 @@ from tubeherd.tubes import check_tube
 
 DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
+_PAUSE: Final = 0.1
 
 
 class LeasedJob(NamedTuple):
@@ -64,6 +65,7 @@ class QueueManager:
             self._batch.flush("end")
         finally:
             self._connection.abandon()
+            self._processor.close()
 
     def put(
         self,
@@ -97,20 +99,26 @@ class QueueManager:
         deadline = time.monotonic() + timeout
         while True:
             # Short waits, so that no answer is awaited for longer than the connection allows.
-            left = deadline - time.monotonic()
-            self._connection.ask_reserve(max(0, min(5, round_up(left))))
+            asked = time.monotonic()
+            wait = max(0, min(5, round_up(deadline - asked)))
+            self._connection.ask_reserve(wait)
             if reserved := self._connection.take_reserved():
                 try:
                     return LeasedJob(self._connection.job_stats(reserved.id), reserved.body)
                 except NotFoundError:
                     continue
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if now >= deadline:
                 return None
+            # DEADLINE_SOON: while a held lease runs out, beanstalkd answers at once, whatever the wait.
+            if now < asked + wait:
+                time.sleep(min(_PAUSE, deadline - now))
 
     def process(self, job: LeasedJob) -> Processed:
         """Execute a leased job and give the verdict, with the events and the policy of a slot.
 
-        Raises ExecutorError where its tube has no executor (the lease is kept), and what a flush listener raises.
+        Raises ExecutorError where its tube has no executor (the lease is kept), what a flush listener raises, and
+        KeyboardInterrupt where Ctrl-C broke the executor off, which counts as a failed attempt.
         """
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
@@ -119,6 +127,8 @@ class QueueManager:
         self._batch.add()
         if self._batch.full:
             self._batch.flush("batch")
+        if isinstance(processed.error, KeyboardInterrupt):
+            raise processed.error
         return processed
 
     def _watched(self) -> Sequence[str]:

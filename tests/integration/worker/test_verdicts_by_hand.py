@@ -1,0 +1,253 @@
+"""One table of verdicts, asked of a slot and of the QueueManager: both must leave the very same job behind."""
+
+import asyncio
+import os
+import runpy
+import signal
+import time
+from typing import NamedTuple
+
+import pytest
+import structlog
+
+from tubeherd import Policy, QueueManager, RetrySchedule, executor
+from tubeherd.executors import registry
+from tubeherd.queue import NotFoundError
+
+EXECUTORS = """
+from datetime import timedelta
+from pydantic import BaseModel
+from tubeherd import Abort, Job, Reschedule, executor
+
+class Mail(BaseModel):
+    to: str
+
+@executor("return")
+def return_(payload):
+    return ["whatever"]
+
+@executor("raise")
+def raise_(payload, job: Job):
+    raise RuntimeError(f"attempt {job.attempt}, {job.lost_deliveries} lost")
+
+@executor("exit")
+async def exit(payload):
+    raise SystemExit(4)
+
+@executor("validate")
+def validate(mail: Mail):
+    raise AssertionError("must not run")
+
+@executor("in")
+def in_(payload):
+    raise Reschedule("10 seconds", message="not yet")
+
+@executor("in-an-hour")
+def in_an_hour(payload):
+    raise Reschedule(timedelta(hours=1))
+
+@executor("abort")
+def abort(payload):
+    raise Abort("out of paper")
+"""
+
+
+class Left(NamedTuple):
+    """What is left of a job after its verdict."""
+
+    state: str
+    delay: int = 0
+    priority: int = 5
+    releases: int = 0
+    buries: int = 0
+
+
+def failed(reason, **left):
+    return Left("delayed", 3600, **left), "warning", "failed, retry later", reason
+
+
+def buried(reason, **left):
+    return Left("buried", **left), "error", "buried", reason
+
+
+def released(reason, *left):
+    return Left("delayed", *left, releases=1), "info", "released", reason
+
+
+DELETED = (None, "info", "deleted", None)
+NO_ADDRESS = "payload is not valid: to: Field required"
+NO_BODY = "payload is not valid: payload: Invalid JSON: EOF while parsing a value at line 1 column 0"
+LOST = "lost {} times: its worker died, or its TTR of 60 s passed"
+
+# What happened before (see `happen`), tube, body; what is left of the job; level, event and reason in the log.
+TABLE = {
+    "returned": ("", "return", b"1", *DELETED),
+    "returned after a lost delivery": ("l", "return", b"1", *DELETED),
+    "failed": ("", "raise", b"1", *failed("RuntimeError: attempt 1, 0 lost", releases=1)),
+    "failed, lost once": ("l", "raise", b"1", *failed("RuntimeError: attempt 1, 1 lost", releases=1)),
+    "failed after a reschedule": ("r", "raise", b"1", *failed("RuntimeError: attempt 1, 0 lost", releases=2)),
+    "failed again": ("f", "raise", b"1", *buried("RuntimeError: attempt 2, 0 lost", delay=3600, releases=1, buries=1)),
+    "failed when kicked": (
+        *("fbk", "raise", b"1"),
+        *buried("RuntimeError: attempt 2, 0 lost", delay=3600, releases=1, buries=2),
+    ),
+    "ended the interpreter": ("", "exit", b"1", *failed("SystemExit: 4", releases=1)),
+    "rescheduled": ("", "in", b"1", *released("not yet", 10)),
+    "rescheduled by a delay of the schedule": ("", "in-an-hour", b"1", *released(None, 3601)),
+    "not valid": ("", "validate", b"{}", *buried(NO_ADDRESS, buries=1)),
+    "not valid after a failure": ("f", "validate", b"{}", *buried(NO_ADDRESS, delay=3600, releases=1, buries=1)),
+    "not valid, kicked": ("bk", "validate", b"{}", *buried(NO_ADDRESS, buries=2)),
+    "empty": ("", "return", b"", *buried(NO_BODY, buries=1)),
+    "poison": ("ll", "return", b"1", *buried(LOST.format(2), buries=1)),
+    "poison, kicked": ("llbk", "return", b"1", *DELETED),
+    "poison again": ("llbkll", "return", b"1", *buried(LOST.format(4), buries=2)),
+    # The last to be reserved, by its priority: it ends the worker.
+    "aborted": ("", "abort", b"1", *released("out of paper", 60, 9)),
+}
+
+
+@pytest.fixture
+def executors(tmp_path):
+    """Register the executors in this process, as an import of their module does."""
+    module = tmp_path / "by_hand.py"
+    module.write_text(EXECUTORS)
+    runpy.run_path(str(module))
+    yield
+    registry.clear()
+
+
+def wait_for(condition, what, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def put_table(beanstalkd):
+    """Put a job for each row and let happen to it what happened before; returns the jobs' ids."""
+
+    def put_table():
+        client = beanstalkd.client()
+        jobs = {}
+        for row, (before, tube, body, left, *_) in TABLE.items():
+            priority = left.priority if left else 5
+            jobs[row] = job = client.put_in(tube, body, priority=priority, delay=0, ttr=60)
+            for happening in before:
+                happen(beanstalkd, job, happening, priority)
+        return jobs
+
+    return put_table
+
+
+def happen(beanstalkd, job, happening, priority):
+    """Let a job be (l)ost, (f)ail, be (r)escheduled, (b)uried or (k)icked; all but a buried one is ready afterwards."""
+    client = beanstalkd.client()
+    if happening == "k":
+        client.kick_job(job)
+        return
+    victim = beanstalkd.client()
+    leased = victim.reserve_job(job)
+    if happening == "b":
+        victim.bury(leased, priority)
+    if happening in "fr":
+        victim.release(leased, priority, 3600 if happening == "f" else 10)
+        client.kick_job(job)
+    victim.abandon()
+    wait_for(lambda: state_of(client, job) != "reserved", "a closed connection gives its job back")
+
+
+def state_of(client, job):
+    return client.stats_job(job)["state"]
+
+
+def left_of(client, job):
+    """Return what is left of a job; None where it was deleted."""
+    try:
+        stats = client.job_stats(job)
+    except NotFoundError:
+        return None
+    return Left(state_of(client, job), stats.delay, stats.priority, stats.releases, stats.buries)
+
+
+def check_table(beanstalkd, jobs, lines):
+    """Compare the jobs that are left and the log lines with the table."""
+    client = beanstalkd.client()
+    assert {row: left_of(client, job) for row, job in jobs.items()} == {row: entry[3] for row, entry in TABLE.items()}
+    of_jobs = [line for line in lines if "job" in line]
+    assert sorted(line["job"] for line in of_jobs) == sorted(jobs.values())
+    assert all(line["seconds"] >= 0 for line in of_jobs)
+    by_job = {line["job"]: line for line in of_jobs}
+    told = {
+        row: (by_job[job]["tube"], by_job[job]["level"], by_job[job]["event"], by_job[job].get("reason"))
+        for row, job in jobs.items()
+    }
+    assert told == {row: (entry[1], *entry[4:]) for row, entry in TABLE.items()}
+
+
+def test_the_table_in_a_slot(beanstalkd, run_worker, put_table):
+    jobs = put_table()
+    worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1h", "--max-lost-deliveries", "2")
+    assert worker.process.wait(30) == 1
+    check_table(beanstalkd, jobs, worker.lines())
+
+
+def test_the_table_by_hand(beanstalkd, executors, put_table):
+    jobs = put_table()
+    policy = Policy(RetrySchedule((3600,)), max_lost_deliveries=2)
+    with QueueManager(beanstalkd.server, policy=policy) as queue, structlog.testing.capture_logs() as lines:
+        while job := queue.get():
+            queue.process(job)
+    check_table(beanstalkd, jobs, [{**line, "level": line["log_level"]} for line in lines])
+
+
+@pytest.fixture
+def queue(beanstalkd):
+    with QueueManager(beanstalkd.server, tubes=["mail"]) as manager:
+        yield manager
+    registry.clear()
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+async def interrupt_in_a_coroutine():
+    interrupt()
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("function", [interrupt, interrupt_in_a_coroutine])
+def test_ctrl_c_ends_the_executor_and_is_not_swallowed(beanstalkd, queue, function):
+    executor("mail")(lambda payload: function())
+    job = queue.put("mail", {}, priority=5)
+    with pytest.raises(KeyboardInterrupt):
+        queue.process(queue.get(timeout=5))
+    assert left_of(beanstalkd.client(), job) == Left("delayed", 600, releases=1)
+
+
+def test_closing_leaves_no_file_open(beanstalkd):
+    @executor("mail")
+    async def mail(payload): ...
+
+    before = os.listdir("/proc/self/fd")
+    with QueueManager(beanstalkd.server, tubes=["mail"]) as queue:
+        queue.put("mail", {})
+        queue.process(queue.get(timeout=5))
+        assert len(os.listdir("/proc/self/fd")) > len(before)
+    assert os.listdir("/proc/self/fd") == before
+    registry.clear()
+
+
+def test_get_without_a_timeout_returns_at_once(queue):
+    started = time.monotonic()
+    assert queue.get() is None
+    assert time.monotonic() - started < 0.5
+
+
+def test_get_while_a_lease_runs_out_asks_beanstalkd_only_now_and_then(beanstalkd, queue):
+    job = queue.put("mail", {}, ttr=1)
+    assert queue.get(timeout=5).stats.id == job
+    again = queue.get(timeout=5)
+    assert (again.stats.id, again.stats.lost_deliveries) == (job, 1)
+    assert beanstalkd.client().stats()["cmd-reserve-with-timeout"] < 50
