@@ -25,6 +25,7 @@ def test_every_module_of_the_folder_is_imported(tmp_path):
     (tmp_path / "a_mail.py").write_text(MAIL)
     (tmp_path / "b_report.py").write_text("import a_mail\n" + MAIL.replace("mail", "report"))
     (tmp_path / "notes.txt").write_text("no Python")
+    (tmp_path / "._a_mail.py").write_bytes(b"\0what an archiver of another system leaves")
     assert sorted(load(None, tmp_path)) == ["mail", "report"]
 
 
@@ -66,6 +67,41 @@ def test_trouble_is_named(tmp_path, name, code, message):
     with pytest.raises(ExecutorError) as raised:
         load(None, tmp_path)
     assert message in str(raised.value)
+
+
+def test_executor_in_a_helper_counts_and_a_second_import_is_none(tmp_path):
+    (tmp_path / "a_helper.py").write_text("import b_mail")
+    (tmp_path / "b_mail.py").write_text(MAIL)
+    assert list(load(None, tmp_path)) == ["mail"]
+    assert list(load(None, tmp_path)) == ["mail"]
+
+
+def test_two_executors_of_one_name_in_two_files_are_both_named(tmp_path):
+    (tmp_path / "a_mail.py").write_text(MAIL)
+    (tmp_path / "b_mail.py").write_text(MAIL)
+    with pytest.raises(
+        ExecutorError, match=r"b_mail\.py: two executors for tube 'mail': a_mail\.mail and b_mail\.mail"
+    ):
+        load(None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("modules", "where"),
+    [(None, "/.+"), (["json"], "json"), (["json", "csv"], "json, csv"), ([], "the entry points tubeherd.executors")],
+)
+def test_nothing_found_names_where_it_was_looked_for(tmp_path, modules, where):
+    with pytest.raises(ExecutorError, match=rf"^no executor found in {where}: decorate a function with @executor"):
+        load(modules, tmp_path)
+
+
+def test_trouble_of_an_entry_point_is_named(tmp_path, monkeypatch):
+    info = tmp_path / "plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[tubeherd.executors]\nmail = nowhere_to_be_found:mail\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ExecutorError, match="nowhere_to_be_found:mail cannot be imported: ModuleNotFoundError"):
+        load([])
 
 
 def test_missing_module_is_named():

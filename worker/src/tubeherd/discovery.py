@@ -20,7 +20,7 @@ def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict
     Raises ExecutorError where an import fails or there is no executor at all.
     """
     if modules is None:
-        for path in sorted(folder.glob("*.py")):
+        for path in sorted(folder.glob("[!.]*.py")):  # a hidden file is an editor's or an archiver's
             _import_file(path)
     else:
         for name in modules:
@@ -28,8 +28,8 @@ def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         _import(entry_point.value, entry_point.load)
     if not registry:
-        where = f"in {folder}" if modules is None else f"in {', '.join(modules)}"
-        raise ExecutorError(f"no executor found {where}: decorate a function with @executor(TUBE)")
+        where = str(folder) if modules is None else ", ".join(modules) or f"the entry points {ENTRY_POINT_GROUP}"
+        raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE)")
     return dict(registry)
 
 
