@@ -1,5 +1,7 @@
 """The events of a worker, heard by listeners in the executors' module."""
 
+import json
+
 import pytest
 
 LISTENERS = """
@@ -8,7 +10,7 @@ from traces import note, wait_for
 import os, time
 
 @executor("mail")
-def mail(payload, job: Job):
+def mail(payload: str, job: Job):
     if payload == "die":
         os._exit(9)
     if payload == "wait":
@@ -17,6 +19,7 @@ def mail(payload, job: Job):
     note(f"executed {payload}")
     if payload == "fail":
         raise RuntimeError("boom")
+    return payload.upper()
 
 def hears(signal):
     def connect(listener):
@@ -33,22 +36,38 @@ def flush(reason, count):
 @hears(events.job_execute)
 def execute(job):
     note(f"execute {job.attempt}")
+    if job.priority == 1:
+        raise RuntimeError("of execute")
 
 @hears(events.execute_pre)
 def pre(action):
     if action.payload == "rename":
         action.payload = "renamed"
+    if action.payload == "spoil":
+        action.payload = {"s3cret": 1}
+    if action.payload == "pre":
+        raise RuntimeError("of pre")
+
+@hears(events.execute_post)
+def post(action):
+    note(f"post {action.job.tube} {action.payload} {action.result}")
+    if action.payload == "post":
+        raise RuntimeError("of post")
 
 @hears(events.job_buried)
 def buried(job, error, reason, attempts):
     note(f"buried {type(error).__name__} {attempts} {reason}")
+    if job.priority == 9:
+        raise SystemExit("of buried")
 """
 
 
 @pytest.fixture
 def put(beanstalkd):
     client = beanstalkd.client()
-    return lambda payload: client.put_in("mail", b'"%b"' % payload.encode(), priority=5, delay=0, ttr=60)
+    return lambda payload, priority=5: client.put_in(
+        "mail", json.dumps(payload).encode(), priority=priority, delay=0, ttr=60
+    )
 
 
 def flushes(worker):
@@ -94,11 +113,62 @@ def test_raising_flush_stops_the_worker_with_exit_code_1(beanstalkd, run_worker,
     assert beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 
 
-def test_execute_and_pre(beanstalkd, run_worker, put):
+def test_execute_then_pre_then_the_executor_then_post(beanstalkd, run_worker, put):
     put("rename")
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_notes("flush idle 1")
-    assert worker.notes() == ["execute 1", "executed renamed", "flush idle 1"]
+    assert worker.notes() == ["execute 1", "executed renamed", "post mail renamed RENAMED", "flush idle 1"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "priority", "reason", "executed"),
+    [
+        ("mail", 1, "RuntimeError: of execute", False),
+        ("pre", 5, "RuntimeError: of pre", False),
+        ("post", 5, "RuntimeError: of post", True),
+    ],
+)
+def test_raising_listener_around_a_job_is_a_failed_attempt(
+    beanstalkd, run_worker, put, payload, priority, reason, executed
+):
+    job = put(payload, priority)
+    worker = run_worker(beanstalkd.server, LISTENERS)
+    worker.wait_for_line("failed, retry later", job=job, attempt=1, reason=reason)
+    assert (f"executed {payload}" in worker.notes()) == executed
+    assert beanstalkd.count("mail")["delayed"] == 1
+
+
+def test_payload_that_pre_made_invalid_is_buried_with_a_reason_without_its_content(beanstalkd, run_worker, put):
+    job = put("spoil")
+    worker = run_worker(beanstalkd.server, LISTENERS)
+    worker.wait_for_line("buried", job=job, reason="payload is not valid: payload: Input should be a valid string")
+    assert "s3cret" not in worker.output()
+    assert "executed spoil" not in worker.notes()
+
+
+def test_burial_of_an_invalid_payload_is_told(beanstalkd, run_worker, put):
+    put(5)
+    worker = run_worker(beanstalkd.server, LISTENERS)
+    worker.wait_for_notes("buried InvalidPayload 1 payload is not valid: payload: Input should be a valid string")
+
+
+def test_burial_of_a_poison_job_is_told(beanstalkd, run_worker, put):
+    job = put("poison")
+    victim = beanstalkd.client()
+    victim.reserve_job(job)
+    victim.abandon()
+    worker = run_worker(beanstalkd.server, LISTENERS, "--max-lost-deliveries", "1")
+    worker.wait_for_notes("buried NoneType 1 lost 1 times: its worker died, or its TTR of 60 s passed")
+    assert "execute 1" not in worker.notes()
+
+
+def test_raising_listener_of_a_burial_is_logged_and_the_slot_goes_on(beanstalkd, run_worker, put):
+    job = put("fail", priority=9)
+    worker = run_worker(beanstalkd.server, LISTENERS, "--retry-delays", "none")
+    worker.wait_for_line("a listener of worker.job.buried raised", job=job, reason="SystemExit: of buried")
+    slots = worker.slots()
+    worker.wait_for_line("deleted", job=put("another"))
+    assert worker.slots() == slots
 
 
 def test_burial_in_the_slot_is_told_with_its_exception(beanstalkd, run_worker, put):

@@ -156,7 +156,7 @@ def report(processed: Processed, settled: bool) -> None:
 def _announce(job: Job, reason: str, error: BaseException | None) -> None:
     try:
         events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
-    except Exception as raised:
+    except (Exception, SystemExit) as raised:
         log.error("a listener of worker.job.buried raised", job=job.id, tube=job.tube, reason=describe(raised))
 
 
