@@ -1,10 +1,13 @@
 """The command `tubeherd`, as a user types it."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from tubeherd.settings import WorkerSettings
 
 MAIL = """
 from tubeherd import executor
@@ -64,21 +67,91 @@ def test_schedule_refuses_what_could_not_work(schedule, arguments, said):
     assert b"Traceback" not in done.stderr
 
 
+def test_schedule_takes_the_server_from_its_variable(beanstalkd):
+    done = tubeherd("schedule", "mail", "{}", TUBEHERD_SERVER=beanstalkd.server)
+    assert (done.returncode, done.stdout) == (0, b"job 1 put into tube mail\n")
+
+
+def test_schedule_without_a_payload_and_without_lines_puts_nothing(beanstalkd, schedule):
+    done = schedule("mail", stdin=b"\n  \n")
+    assert (done.returncode, done.stdout) == (0, b"0 jobs put into tube mail\n")
+    assert beanstalkd.count("mail")["ready"] == 0
+
+
+def test_schedule_a_line_that_is_too_big_says_what_was_put(beanstalkd, schedule):
+    done = schedule("mail", stdin=b'1\n2\n"' + b"x" * 70_000 + b'"\n4\n')
+    assert done.returncode == 1
+    assert done.stderr == b"beanstalkd refused job 3: JobTooBigError; 2 jobs before it were put\n"
+    assert beanstalkd.count("mail")["ready"] == 2
+
+
+def test_schedule_into_a_server_that_is_to_be_emptied(beanstalkd, schedule):
+    os.kill(beanstalkd.client().stats()["pid"], signal.SIGUSR1)  # draining: it takes no further job
+    done = schedule("mail", "{}")
+    assert (done.returncode, done.stderr) == (1, b"beanstalkd refused job 1: DrainingError\n")
+
+
 def test_schedule_without_a_server():
     done = tubeherd("schedule", "mail", "{}", "--server", "127.0.0.1:1")
     assert (done.returncode, done.stderr) == (1, b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n")
 
 
-def test_run_with_a_wrong_option_says_which():
-    done = tubeherd("run", "--concurrency", "0")
+def test_run_with_wrong_options_and_variables_names_them_all():
+    done = tubeherd("run", "--concurrency", "0", "--max-memory", "lots", TUBEHERD_MAX_TIME="soon")
     assert done.returncode == 2
-    assert done.stderr.startswith(b"--concurrency (TUBEHERD_CONCURRENCY): Input should be greater than or equal to 1")
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith(b"--concurrency (TUBEHERD_CONCURRENCY): Input should be greater than or equal to 1")
+    assert lines[1].startswith(b"--max-time (TUBEHERD_MAX_TIME): 'soon' is no duration")
+    assert lines[2].startswith(b"--max-memory (TUBEHERD_MAX_MEMORY): 'lots' is no size of memory")
+    assert len(lines) == 3
 
 
-def test_run_with_a_wrong_variable_says_which():
-    done = tubeherd("run", TUBEHERD_MAX_TIME="soon")
+def test_unknown_option_is_wrong_usage():
+    done = tubeherd("run", "--nope")
     assert done.returncode == 2
-    assert done.stderr.startswith(b"--max-time (TUBEHERD_MAX_TIME): 'soon' is no duration")
+    assert b"No such option: --nope" in done.stderr
+
+
+def test_run_with_variables_only(beanstalkd, tmp_path):
+    (tmp_path / "jobs_under_test.py").write_text(MAIL)
+    client = beanstalkd.client()
+    client.put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    done = tubeherd(
+        "run",
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        TUBEHERD_EXECUTORS="jobs_under_test",
+        TUBEHERD_SERVER=beanstalkd.server,
+        TUBEHERD_INCLUDE="mail",
+        TUBEHERD_MAX_JOBS="1",
+        TUBEHERD_ON_LIMIT="stop",
+        TUBEHERD_LOG_FORMAT="text",
+        TUBEHERD_HEALTH="",
+    )
+    assert done.returncode == 0
+    assert b"deleted" in done.stderr
+    assert beanstalkd.count("mail")["ready"] == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (MAIL + MAIL, "executors_under_test: two executors for tube 'mail'"),
+        ("def mail(:", "executors_under_test cannot be imported: SyntaxError: "),
+        (
+            "import nowhere_to_be_found",
+            "cannot be imported: ModuleNotFoundError: No module named 'nowhere_to_be_found'",
+        ),
+        ("from tubeherd import executor", "no executor found in executors_under_test"),
+        (MAIL.replace("(payload)", "()"), "the executor 'mail' takes a payload"),
+    ],
+)
+def test_run_with_executors_that_cannot_be_used_reserves_nothing(beanstalkd, run_worker, code, said):
+    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    worker = run_worker(beanstalkd.server, code, "--concurrency", "3")
+    assert worker.process.wait(15) == 3
+    (error,) = worker.lines(level="error")
+    assert said in error["event"]
+    assert beanstalkd.client().job_stats(1).reserves == 0
 
 
 def test_run_without_executors_says_where_it_looked():
@@ -108,8 +181,18 @@ def test_run_where_health_cannot_listen(beanstalkd, run_worker):
     assert f"--health (TUBEHERD_HEALTH): cannot listen on {beanstalkd.server}" in worker.output()
 
 
-@pytest.mark.parametrize("command", [["run"], ["schedule"], []])
-def test_help(command):
-    done = tubeherd(*command, "--help")
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([], ["run", "schedule"]),
+        (["schedule"], ["--delay", "--priority", "--ttr", "--server", "stdin"]),
+        (["run"], [f"--{name.replace('_', '-')}" for name in WorkerSettings.model_fields] + ["TUBEHERD_MAX_JOBS"]),
+    ],
+    ids=["tubeherd", "schedule", "run"],
+)
+def test_help_names_everything_in_80_columns(command, words):
+    done = tubeherd(*command, "--help", COLUMNS="80")
+    text = done.stdout.decode()
     assert done.returncode == 0
-    assert b"Usage: " in done.stdout
+    assert [word for word in words if word not in text] == []
+    assert max(map(len, text.splitlines())) <= 80
