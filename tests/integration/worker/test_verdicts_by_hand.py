@@ -217,6 +217,15 @@ async def interrupt_in_a_coroutine():
     await asyncio.sleep(60)
 
 
+@pytest.fixture
+def _terminal():
+    """Heed SIGINT as a process on a terminal does; one that a shell started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_terminal")
 @pytest.mark.parametrize("function", [interrupt, interrupt_in_a_coroutine])
 def test_ctrl_c_ends_the_executor_and_is_not_swallowed(beanstalkd, queue, function):
     executor("mail")(lambda payload: function())
