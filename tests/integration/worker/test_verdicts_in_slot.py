@@ -72,6 +72,14 @@ def gone(payload, job: Job):
     (connection,) = [thing for thing in gc.get_objects() if isinstance(thing, Connection)]
     connection.delete(job.id)
 
+def decorated(function):
+    return lambda payload: function(payload)
+
+@executor("hidden")
+@decorated
+async def hidden(payload):
+    note("hidden coroutine")
+
 @executor("coroutine")
 async def coroutine(payload: dict):
     note(f"coroutine {payload}")
@@ -188,6 +196,10 @@ def test_abort_releases_the_job_for_a_minute_and_stops_the_worker(beanstalkd, ru
         ("plain", b"[" * 60_000, "payload is not valid: payload: Invalid JSON"),
         ("many", b'[1, "s3cret"]', "payload is not valid: 1: Input should be a valid integer"),
         ("many", b"[1e999]", "payload is not valid: 0: Input should be"),
+        ("many", b"[NaN]", "payload is not valid: 0: Input should be a finite number"),
+        ("plain", b"9" * 5_000, "payload is not valid: payload: Invalid JSON: number out of range"),
+        ("plain", b"{} {}", "payload is not valid: payload: Invalid JSON: trailing characters"),
+        ("plain", b'{"to": "s3cret', "payload is not valid: payload: Invalid JSON: EOF while parsing a string"),
         ("mail", b'{"to": "' + b"s3cret" * 10_900 + b'", "copies": []}', "payload is not valid: copies: Input should"),
     ],
     ids=lambda value: str(value)[:30],
@@ -209,7 +221,9 @@ def test_invalid_payload_is_buried_at_once_with_a_reason_without_its_content(
 @pytest.mark.parametrize(
     ("tube", "body", "note"),
     [
-        ("raw", b"\x00\xff" * 32_767, "raw 65534"),
+        ("raw", b"\xff" * 65_535, "raw 65535"),
+        ("raw", b"", "raw 0"),
+        ("hidden", b"1", "hidden coroutine"),
         ("plain", b'{"a": [1, null]}', "plain {'a': [1, None]}"),
         ("plain", b"1" * 4_000, "plain 1"),
         ("many", b"[1, 2]", "sum 3"),

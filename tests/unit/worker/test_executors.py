@@ -184,7 +184,14 @@ def test_reschedule_in_whole_seconds(request_, delay):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"in_": 1, "at": datetime.now(UTC)}, {"in_": "soon"}, {"in_": -1}, {"in_": 1, "priority": -1}],
+    [
+        {},
+        {"in_": 1, "at": datetime.now(UTC)},
+        {"in_": "soon"},
+        {"in_": -1},
+        {"in_": 1, "priority": -1},
+        {"in_": 1, "priority": 2**32},
+    ],
 )
 def test_reschedule_refuses_what_makes_no_sense(arguments):
     with pytest.raises(ValueError, match=r"Reschedule takes|duration|priority"):

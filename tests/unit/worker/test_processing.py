@@ -115,6 +115,7 @@ class Checked(BaseModel):
         (Annotated[Ann | Bob, Field(discriminator="kind")], {"kind": "s3cret"}, "payload: union_tag_invalid"),
         (list[ZoneInfo], ["UTC", "s3cret"], "1: zoneinfo_str"),
         (Checked, {"to": "s3cret"}, "payload: value_error"),
+        (Checked, {"to": ""}, "payload: Value error, no @ in ''"),
         (Checked, {"to": "ann", "copies": 4242}, "payload: value_error"),
         (Checked, {"to": "ann@example.org"}, "payload: Value error, mail needs a subject"),
         (

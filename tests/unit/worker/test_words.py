@@ -99,6 +99,22 @@ def test_bad_server(server):
 texts = st.text(alphabet="0123456789.smhdwKMGTi ecndourtaykl$-+/;()\n", max_size=12) | st.text(max_size=12)
 
 
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 999), st.sampled_from(["", " "]))
+def test_duration_of_many_parts_is_their_sum(hours, minutes, seconds, space):
+    parts = [f"{hours}{space}h", f"{minutes}{space}minutes", f"{seconds}{space}s"]
+    assert parse_duration(space.join(parts)) == hours * 3600 + minutes * 60 + seconds
+
+
+@given(st.integers(0, 10**12 - 1) | st.floats(0, 1e11))
+def test_number_is_a_duration_of_that_many_seconds(number):
+    assert parse_duration(number) == number
+
+
+@given(st.integers(0, 2**53))
+def test_size_in_bytes_is_exact(size):
+    assert parse_size(size) == parse_size(str(size)) == size
+
+
 @given(texts)
 def test_a_duration_is_what_its_pattern_says(text):
     matches = re.fullmatch(DURATION_PATTERN, text) is not None
