@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
+from tubeherd import events
 from tubeherd.executors import executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Policy, Release
@@ -165,3 +166,22 @@ def test_coroutine_may_end_the_interpreter_and_the_next_still_runs():
     with closing(Processor({"mail": _made(mail)}, Policy())) as processor:
         assert isinstance(processor.process(STATS, b"1").verdict, Release)
         assert processor.process(STATS, b"0").verdict == Delete()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**40), 10**40) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_listener_that_only_looks_changes_nothing(value):
+    seen = []
+
+    def look(action):
+        seen.append(action.payload)
+
+    with events.execute_pre.connected_to(look), events.execute_post.connected_to(look):
+        assert process(lambda payload: payload, json.dumps(value).encode()).result == value
+    assert seen == [value, value]
