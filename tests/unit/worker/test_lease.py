@@ -62,6 +62,14 @@ def test_request_and_state_do_not_touch_each_other(page):
     assert (page.request, page.read().phase) == (Request.STOP, Phase.COMMAND)
 
 
+def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
+    """A slot that is killed while it writes must not leave half a state: only one byte changes."""
+    page.write(Phase.EXECUTING, 7, 12.5, 60)
+    for phase in (Phase.COMMAND, Phase.LISTENING, Phase.DONE):
+        page.write(phase)
+        assert page.read() == State(phase, 7, 12.5, 60)
+
+
 def test_lock_of_another_process_is_free_when_it_is_killed(page, child):
     pid = child(page.lock)
     assert not page.try_lock()

@@ -141,6 +141,18 @@ def test_strange_answer_to_a_reserve_ends_the_connection(scripted, answer):
         connection.take_reserved()
 
 
+@pytest.mark.parametrize("answer", [b"", b"RESER", b"RESERVED 7 4\r\n", b"RESERVED 7 4\r\nab\r\n"])
+def test_answer_that_breaks_off_is_told_from_one_that_is_not_beanstalkds(scripted, answer):
+    connection = scripted(answer)
+    connection.ask_reserve(0)
+    with pytest.raises(QueueUnavailable, match="beanstalkd closed the connection, or gave no answer"):
+        connection.take_reserved()
+    strange = scripted(b"HTTP/1.1 400 Bad Request\r\n")
+    strange.ask_reserve(0)
+    with pytest.raises(QueueUnavailable, match=r"the server's answer is not beanstalkd's \(RESERVED was expected\)"):
+        strange.take_reserved()
+
+
 @pytest.mark.parametrize(
     "answer",
     [
