@@ -7,15 +7,16 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
 from tubeherd import events
-from tubeherd.executors import executor, registry
+from tubeherd.executors import Reschedule, executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Policy, Release
-from tubeherd.processing import REASON_MAX, Processor, describe
+from tubeherd.processing import REASON_MAX, Processor, describe, report
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 
@@ -185,3 +186,13 @@ def test_listener_that_only_looks_changes_nothing(value):
     with events.execute_pre.connected_to(look), events.execute_post.connected_to(look):
         assert process(lambda payload: payload, json.dumps(value).encode()).result == value
     assert seen == [value, value]
+
+
+def test_place_of_an_exception_is_the_users_line_not_the_librarys():
+    def mail(payload):
+        raise Reschedule("soon")
+
+    with structlog.testing.capture_logs() as lines:
+        report(process(mail), settled=True)
+    line = mail.__code__.co_firstlineno + 1
+    assert [(entry["reason"][:11], entry["at"]) for entry in lines] == [("ValueError:", f"test_processing.py:{line}")]

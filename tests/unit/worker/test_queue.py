@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
@@ -203,7 +203,6 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(pieces | st.binary(max_size=5), max_size=12).map(b"".join))
-@settings(deadline=None)
 def test_any_bytes_give_a_value_or_a_clear_error(answers):
     ours, theirs = socket.socketpair()
     theirs.sendall(answers)
