@@ -60,6 +60,11 @@ def test_empty_variable_counts_as_not_set_and_none_as_no_delay(monkeypatch):
     assert WorkerSettings().retry_delays == ()
 
 
+def test_time_of_zero_means_no_limit():
+    settings = WorkerSettings(max_time="0", job_timeout="0s", max_memory="0", max_jobs=0)
+    assert (settings.max_time, settings.job_timeout, settings.memory_share()) == (None, None, None)
+
+
 def test_a_tube_may_be_called_none():
     assert WorkerSettings(include="none", exclude="none").include == ("none",)
 
