@@ -120,7 +120,7 @@ class Checked(BaseModel):
         (Checked, {"to": ""}, "payload: Value error, no @ in ''"),
         (Checked, {"to": "ann", "copies": 4242}, "payload: value_error"),
         (Checked, {"to": "ann@example.org"}, "payload: Value error, mail needs a subject"),
-        (Checked, {"to": "ann@example.org", "more": ["nee"]}, "payload: Value error, mail needs a subject"),
+        (Checked, {"to": "ann@example.org", "more": ["nee", "eeds"]}, "payload: Value error, mail needs a subject"),
         (Checked, {"to": "ann@example.org", "more": ["a subject"]}, "payload: value_error"),
         (Checked, {"more": "required"}, "to: Field required"),
         (
