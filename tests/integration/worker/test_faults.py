@@ -90,7 +90,7 @@ def test_idle_slot_killed_is_replaced_and_counts_nothing(beanstalkd, run_worker)
 def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
     """Whatever a slot is doing, importing included: every job has run at the end."""
     client = beanstalkd.client()
-    total = 3000
+    total = 2000
     put(client, total)
     dice = random.Random(1)  # noqa: S311
     worker = run_worker(
@@ -102,7 +102,7 @@ def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
         slots = worker.slots()
         return len(slots) == 2 and all((worker.folder / f"works-{slot}").exists() for slot in slots)
 
-    for _ in range(12):
+    for _ in range(8):
         worker.wait_for(both_work, "both slots work")
         for _ in range(3):  # of which some hit a slot that imports; five such in a row would end the worker
             time.sleep(dice.uniform(0.005, 0.06))  # the fault's own moment; nothing is awaited by it
