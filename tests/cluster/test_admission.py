@@ -26,6 +26,7 @@ BAD = {
     "empty retry delay": ({"retry": {"delays": [""]}}, "spec.retry.delays[0]", "should match"),
     "retry delay of zero": ({"retry": {"delays": ["10s", "0m"]}}, "spec.retry.delays[1]", "longer than zero"),
     "memoryLimit no quantity": ({"memoryLimit": "much"}, "spec.memoryLimit", "should match"),
+    "memoryLimit with a part of a byte": ({"memoryLimit": "256.123Mi"}, "spec.memoryLimit", "whole number of bytes"),
     "memoryLimit too small": ({"memoryLimit": "32Mi"}, "spec", "memoryLimit must be at least"),
     "memoryLimit too small for its slots": (
         {"memoryLimit": "128Mi", "concurrency": 8},

@@ -149,7 +149,7 @@ class _Poller:
         with self._lock:
             try:
                 return Counts(self._connected().stats_tubes(tubes))
-            except (QueueUnavailable, RefusedError) as error:
+            except Exception as error:  # whatever it is, the poller has to go on and the pools' conditions to say it
                 self._disconnect()
                 return Counts(error=_describe(self._server, error))
 

@@ -75,7 +75,7 @@ class Cluster:
         try:
             self._request("PATCH", _pool_path(namespace, name), patch, "application/json-patch+json", _MANAGER)
         except ClusterError as error:
-            if error.status in (404, 409, 422):
+            if error.status in (404, 422):
                 return False
             raise
         return True

@@ -15,6 +15,8 @@ CONFLICT: Final = "Conflict"
 WAITING: Final = "Waiting"
 """The reason of a kick that is not carried out yet."""
 _MESSAGE_MAX: Final = 1000
+_USAGE: Final = 2
+"""The worker's exit code for a wrong setting."""
 
 
 class Condition(NamedTuple):
@@ -129,13 +131,19 @@ def _container_trouble(pod: str, container: Object) -> Condition | None:
 
 
 def last_words(ended: Object) -> str:
-    """Return what a worker that ended said last: its last log line of an error, else its last line."""
+    """Return why a worker ended, from the end of its log: its last error that is not of a job.
+
+    Before its log is set up it says in plain text which setting is wrong. What else stands there may be an executor's
+    own output, which has no place in a status.
+    """
     lines = [line for line in ended.get("message", "").splitlines() if line.strip()]
     for line in reversed(lines):
         entry = _log_entry(line)
-        if entry.get("level") in ("error", "critical") and "event" in entry:
+        if entry.get("level") in ("error", "critical") and "event" in entry and "job" not in entry:
             return str(entry["event"])
-    return lines[-1] if lines else "it said nothing; see kubectl logs --previous"
+    if lines and ended.get("exitCode") == _USAGE:
+        return str(lines[-1])
+    return "see kubectl logs --previous"
 
 
 def _log_entry(line: str) -> dict[str, Any]:

@@ -8,21 +8,28 @@ from tubeherd.sizes import parse_size
 def differs(rendered: Any, live: Any) -> bool:
     """Tell whether anything rendered is missing in the live object or has another value there.
 
-    What the live object has beside (defaults, fields of others) does not count. Lists of objects with names are
-    compared name by name, other lists as wholes.
+    What the live object has beside (defaults, fields of others) does not count, nor does an empty text, which the API
+    server leaves out. Lists of objects with names or mount paths are compared one by one, other lists as wholes.
     """
     if isinstance(rendered, dict):
         return not isinstance(live, dict) or any(differs(value, live.get(key)) for key, value in rendered.items())
     if isinstance(rendered, list):
         return not isinstance(live, list) or _list_differs(rendered, live)
+    if rendered == "" and live is None:
+        return False
     return bool(rendered != live) and not _same_size(rendered, live)
 
 
 def _list_differs(rendered: list[Any], live: list[Any]) -> bool:
-    if not all(isinstance(item, dict) and "name" in item for item in (*rendered, *live)):
+    key = next((key for key in ("mountPath", "name") if _all_have(key, [*rendered, *live])), None)
+    if key is None:
         return len(rendered) != len(live) or any(differs(one, other) for one, other in zip(rendered, live, strict=True))
-    by_name = {item["name"]: item for item in live}
-    return any(differs(item, by_name.get(item["name"])) for item in rendered)
+    by_key = {item[key]: item for item in live}
+    return any(differs(item, by_key.get(item[key])) for item in rendered)
+
+
+def _all_have(key: str, items: list[Any]) -> bool:
+    return all(isinstance(item, dict) and key in item for item in items)
 
 
 def _same_size(one: Any, other: Any) -> bool:

@@ -75,12 +75,15 @@ class Reconciler:
         self._write(key, seen.pool, status, counts_due)
         for event in events:
             self._tell(seen.pool, event)
+        again = _RETRY_KICK_SECONDS if progress and not progress.complete else plan.again_after
         if plan.kick_value is not None and (plan.remove_kick or (progress and progress.complete)):
-            self._cluster.remove_annotation(*key, ANNOTATION, plan.kick_value)
-            self._kicks.pop(key, None)
+            if self._cluster.remove_annotation(*key, ANNOTATION, plan.kick_value):
+                self._kicks.pop(key, None)
+            else:  # it has changed, or must not be changed: the next look tells, and knows what was kicked
+                again = _RETRY_KICK_SECONDS
         if failed:
             raise failed
-        return _RETRY_KICK_SECONDS if progress and not progress.complete else plan.again_after
+        return again
 
     def _apply(self, pool: Object, plan: Plan, status: Object, events: list[Event]) -> ClusterError | None:
         """Apply the Deployment; a refusal is said in the status and the pass goes on."""
@@ -96,7 +99,8 @@ class Reconciler:
             self._condition(pool, status, Condition(READY, "False", "DeploymentRefused", message))
             before = pool.get("status", {}).get("conditions", [])
             told_before = any(entry["reason"] == "DeploymentRefused" for entry in before)
-            events[:] = [] if told_before else [Event("Warning", "DeploymentRefused", message)]
+            told = [event for event in events if event.reason not in ("Created", "Updated", "Repaired")]
+            events[:] = told if told_before else [*told, Event("Warning", "DeploymentRefused", message)]
             return error
         return None
 

@@ -101,3 +101,20 @@ def test_peers_that_say_nothing_or_too_much_hold_nobody_up(beanstalkd, run_worke
             peer.close()
     assert get(address, "/healthz")[0] == 200
     assert worker.stop() == 0
+
+
+def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker, address):
+    """Leases are to be kept meanwhile: the supervisor must not wait for each answer in turn."""
+    client = beanstalkd.client()
+    for _ in range(3):
+        client.put_in("mail", b"1", priority=1, delay=0, ttr=2)
+    worker = run_worker(beanstalkd.server, WAITING, "--health", address, "--concurrency", "3", "--job-timeout", "60s")
+    worker.wait_for_notes("begun")
+    worker.wait_for(lambda: len(worker.notes()) == 3, "three jobs run")
+    with beanstalkd.stopped():
+        for _ in range(15):
+            assert get(address, "/healthz")[0] == 200
+            signal.sigtimedwait([], 0.1)
+    worker.allow("go")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    assert worker.stop() == 0

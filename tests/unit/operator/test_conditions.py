@@ -51,7 +51,7 @@ CRASH = {
                 lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
             ),
             "CrashLoop",
-            "was killed for its memory: it said nothing; see kubectl logs --previous",
+            "was killed for its memory: see kubectl logs --previous",
         ),
         (
             pod(
@@ -123,16 +123,19 @@ def test_suspended_and_missing_executors_and_server_away(pools):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "code", "words"),
     [
-        ("Traceback\nValueError: no\n\n", "ValueError: no"),
-        ('{"level": "error", "event": "a"}\n{"level": "info", "event": "b"}', "a"),
-        ('{"level": "error"}\n[1]\n"x"', '"x"'),
-        ("", "it said nothing; see kubectl logs --previous"),
+        ("--max-time (TUBEHERD_MAX_TIME): no\n\n", 2, "--max-time (TUBEHERD_MAX_TIME): no"),
+        ('{"level": "error", "event": "a"}\n{"level": "info", "event": "b"}', 3, "a"),
+        ('{"level": "error", "event": "a"}\n{"level": "error", "event": "buried", "job": 7}', 3, "a"),
+        ('{"level": "error", "event": "buried", "job": 7}', 137, "see kubectl logs --previous"),
+        ("an executor printed a secret", 1, "see kubectl logs --previous"),
+        ('{"level": "error"}\n[1]\n"x"', 1, "see kubectl logs --previous"),
+        ("", 2, "see kubectl logs --previous"),
     ],
 )
-def test_last_words(text, words):
-    assert last_words({"message": text}) == words
+def test_last_words(text, code, words):
+    assert last_words({"message": text, "exitCode": code}) == words
 
 
 def test_time_of_a_condition_changes_with_its_status_only():

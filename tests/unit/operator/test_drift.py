@@ -42,3 +42,17 @@ def test_unchanged(live):
 )
 def test_changed(live):
     assert differs(RENDERED, live)
+
+
+def test_empty_text_is_left_out_by_the_api_server():
+    rendered = {"env": [{"name": "A", "value": ""}]}
+    assert not differs(rendered, {"env": [{"name": "A"}]})
+    assert differs(rendered, {"env": [{"name": "A", "value": "x"}]})
+    assert differs({"automount": False}, {})
+
+
+def test_mounts_are_told_apart_by_their_path():
+    rendered = {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}
+    second = {"name": "tmp", "mountPath": "/var/tmp"}
+    assert not differs(rendered, {"volumeMounts": [*rendered["volumeMounts"], second]})
+    assert differs(rendered, {"volumeMounts": [second]})

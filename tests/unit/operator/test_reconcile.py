@@ -216,3 +216,20 @@ def test_pool_that_is_gone_or_going_is_left_alone(reconciler, cluster, pool):
     cluster.held = pool
     assert reconciler.reconcile(KEY) is None
     assert cluster.writes == []
+
+
+def test_annotation_that_cannot_be_removed_does_not_kick_again(reconciler, cluster, broker):
+    broker.answers = [Kicked({"mail": 1, "sms": 0})]
+    cluster.remove_annotation = lambda *_: False
+    for _ in range(3):
+        assert reconciler.reconcile(KEY) is not None
+    assert len(broker.asked) == 1
+
+
+def test_bad_kick_is_told_also_while_the_deployment_is_refused(reconciler, cluster):
+    cluster.annotate("everything")
+    cluster.live = None
+    cluster.fail = {"apply": ClusterError(422, "no")}
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    assert [value for what, value in cluster.writes if what == "event"] == ["BadKick", "DeploymentRefused"]

@@ -84,7 +84,7 @@ def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command
 
 def test_lease_that_is_gone_is_told(scripted):
     assert not scripted(b"NOT_FOUND\r\n").settle(7, Delete())
-    assert not scripted(b"NOT_FOUND\r\n").extend(7)
+    assert not scripted(b"NOT_FOUND\r\n").take_extended()
 
 
 def test_release_that_beanstalkd_had_to_bury_is_settled(scripted):
@@ -230,6 +230,12 @@ def test_nobody_listens():
 def test_unknown_host():
     with pytest.raises(QueueUnavailable, match=r"cannot reach beanstalkd at nowhere\.invalid"):
         connect("nowhere.invalid")
+
+
+@pytest.mark.parametrize("server", ["a..b", f"{'x' * 64}.svc"])
+def test_name_that_no_host_can_have(server):
+    with pytest.raises(QueueUnavailable, match="it is no host name"):
+        connect(server)
 
 
 def test_not_found_is_a_refusal():

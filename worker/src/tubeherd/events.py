@@ -53,7 +53,7 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        """Whether it is time to flush, for somebody listens."""
+        """Whether a batch is complete and somebody listens."""
         return self._count >= self._size and bool(flush.receivers)
 
     def flush(self, reason: str) -> None:

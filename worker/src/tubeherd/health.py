@@ -50,8 +50,7 @@ class HealthServer:
         with suppress(OSError):
             peer, _ = self._listener.accept()
             if len(self._peers) >= _PEERS_MAX:
-                peer.close()
-                return
+                self._drop(next(iter(self._peers)))  # the oldest, so that nobody can keep the kubelet out
             peer.setblocking(False)
             self._peers[peer] = (b"", time.monotonic() + _PEER_SECONDS)
             self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))

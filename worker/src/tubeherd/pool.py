@@ -126,6 +126,7 @@ class WorkerPoolSpec(_Model):
         None,
         pattern=SIZE_PATTERN,
         max_length=24,
+        json_schema_extra=_rule("quantity(self).isInteger()", "must be a whole number of bytes"),
         description="Memory of one pod, such as 256Mi, shared among its processes. Near its share, one is replaced "
         "between two jobs; past it, it is killed and the job counts as failed. Default: no limit.",
     )

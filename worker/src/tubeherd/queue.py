@@ -76,6 +76,8 @@ def connect(server: str, timeout: float = 5.0) -> "Connection":
         sock = socket.create_connection(address, timeout)
     except OSError as error:
         raise QueueUnavailable(f"cannot reach beanstalkd at {server}: {error.strerror or error}") from error
+    except UnicodeError as error:  # a label of the name is empty or longer than 63 characters
+        raise QueueUnavailable(f"cannot reach beanstalkd at {server}: it is no host name") from error
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A peer that vanished without a word is noticed after half a minute, also while nothing is sent.
@@ -151,9 +153,12 @@ class Connection(greenstalk.Client[bytes]):
         self._write(b"%breserve-with-timeout %d\r\n" % (command, timeout))
         return self._take_settled(expected)
 
-    def extend(self, job_id: int) -> bool:
-        """Touch a lease; returns False where the lease was gone already."""
+    def ask_extend(self, job_id: int) -> None:
+        """Touch a lease; `take_extended` must follow."""
         self._write(b"touch %d\r\n" % job_id)
+
+    def take_extended(self) -> bool:
+        """Read the answer to a touch; returns False where the lease was gone already."""
         return self._take_settled(b"TOUCHED")
 
     def put_in(self, tube: str, body: bytes, *, priority: int, delay: int, ttr: int) -> int:
@@ -173,9 +178,10 @@ class Connection(greenstalk.Client[bytes]):
         return stats
 
     def kick_buried(self, tube: str, bound: int) -> int:
-        """Kick up to `bound` buried jobs of a tube and return how many; never touches a delayed job.
+        """Kick up to `bound` buried jobs of a tube and return how many.
 
-        beanstalkd's `kick` promotes delayed jobs where none is buried, so the bound is what is buried now.
+        beanstalkd's `kick` promotes delayed jobs where none is buried, so the bound is what is buried now. Only another
+        client that kicks the same tube between the two commands could still make it touch a delayed job.
         """
         buried = min(bound, self.stats_tubes([tube])[tube].buried)
         if buried <= 0:

@@ -6,6 +6,7 @@ page, while the page says that the job is executing, so that slot and supervisor
 
 import gc
 import os
+import select
 import selectors
 import signal
 import socket
@@ -30,6 +31,8 @@ from tubeherd.slot import main as slot_main
 
 _TICK_SECONDS: Final = 0.1
 _TERM_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 10.0
+_PROMPT_SECONDS: Final = 0.01
 _STARTS_MOST: Final = 5
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -48,6 +51,8 @@ class _Child:
     """How often in a row a slot in this place died while it imported the executors."""
     touched: tuple[State, float] | None = None
     """The execution whose lease was last touched, and when."""
+    asked: float | None = None
+    """When the touch was sent whose answer is still out; the lock is held until it comes."""
     warned: tuple[State, float] | None = None
     """The execution that got SIGTERM for its deadline, and when."""
     doom: Failed | Interrupted | None = None
@@ -165,6 +170,7 @@ class Supervisor:
             fds = []
         for fd in fds:
             self._close_connection(child)
+            os.set_inheritable(fd, False)  # no program that a slot starts is to keep a connection open
             sock = socket.socket(fileno=fd)
             try:
                 child.connection = Connection(sock)
@@ -216,6 +222,9 @@ class Supervisor:
                 self._spawn(None)
 
     def _supervise_job(self, child: _Child, state: State, now: float) -> None:
+        if child.asked is not None:
+            self._take_touched(child, state, 0)
+            return
         timeout = self.settings.job_timeout or state.ttr
         leased = child.touched[1] if child.touched and child.touched[0] == state else state.started
         if child.warned and child.warned[0] == state:
@@ -233,16 +242,33 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGTERM)
 
     def _touch(self, child: _Child, state: State, now: float) -> None:
-        with child.page.locked_while(state) as same:
-            if not same or child.connection is None:
-                return
-            child.touched = (state, now)
-            try:
-                if not child.connection.extend(state.job):
-                    log.warning("lease was gone while the job was executing: it may run twice", job=state.job)
-            except (QueueUnavailable, RefusedError) as error:
-                log.warning(f"cannot keep the lease: {error}; the job may run twice", job=state.job)
-                self._close_connection(child)
+        """Ask for a longer lease, and wait for the answer later: a silent beanstalkd must not hold up all the rest."""
+        if child.connection is None or not child.page.try_lock():
+            return
+        if child.page.read() != state:
+            child.page.unlock()
+            return
+        child.touched, child.asked = (state, now), now
+        with suppress(QueueUnavailable):  # the answer tells
+            child.connection.ask_extend(state.job)
+        self._take_touched(child, state, _PROMPT_SECONDS)
+
+    def _take_touched(self, child: _Child, state: State, wait: float) -> None:
+        """Take the answer to a touch within `wait` seconds, or leave it for later."""
+        readable = child.connection is not None and _readable(child.connection.socket, wait)
+        if not readable and child.connection and child.asked and self.clock() < child.asked + _ANSWER_SECONDS:
+            return
+        try:
+            if not readable or child.connection is None:
+                raise QueueUnavailable(f"beanstalkd gave no answer within {_ANSWER_SECONDS:g} s")
+            if not child.connection.take_extended():
+                log.warning("lease was gone while the job was executing: it may run twice", job=state.job)
+        except (QueueUnavailable, RefusedError) as error:
+            log.warning(f"cannot keep the lease: {error}; the job may run twice", job=state.job)
+            self._close_connection(child)
+        child.asked = None
+        if child.doom is None:
+            child.page.unlock()
 
     def _limit_memory(self, child: _Child, state: State, used: int) -> None:
         assert self._share is not None  # noqa: S101 - told by the caller
@@ -329,6 +355,8 @@ class Supervisor:
 
     def _take_over(self, child: _Child, state: State, outcome: Outcome) -> None:
         """Give the verdict on the job of a dead slot, whose lease the supervisor still holds."""
+        if child.asked is not None:
+            self._take_touched(child, state, _ANSWER_SECONDS)
         connection = child.connection
         if connection is None:
             log.warning("the slot died without a connection: its job comes back by itself", job=state.job)
@@ -354,6 +382,12 @@ class Supervisor:
             self._selector.unregister(child.control)
         child.control.close()
         child.page.close()
+
+
+def _readable(sock: socket.socket, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _too_long(timeout: float) -> Failed:
