@@ -37,7 +37,7 @@ integration: $(READY) ## Run the tests against a real beanstalkd and real proces
 
 check: lint types unit integration ## The fast part: lint, types, unit and integration (under 3 minutes)
 
-cluster: $(READY) node ## Run the tests on a real single-node Kubernetes
+cluster: $(READY) images ## Run the tests on a real single-node Kubernetes
 	eval "$$($(PYTHON) $(NODE) env)" && $(BIN)/pytest tests/cluster
 
 test: check cluster ## Run every test there is
