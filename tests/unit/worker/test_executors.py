@@ -151,6 +151,13 @@ def test_annotation_that_means_nothing_is_refused_in_one_line(annotation, said):
         make(mail)
 
 
+def test_decorator_without_a_tube_is_refused():
+    with pytest.raises(ExecutorError, match="mail is decorated without the name of its tube"):
+
+        @executor
+        def mail(payload): ...
+
+
 def test_bad_tube_name_is_refused():
     with pytest.raises(ExecutorError, match="is no tube name"):
         executor("two words")(lambda payload: None)

@@ -199,3 +199,20 @@ def test_place_of_an_exception_is_the_users_line_not_the_librarys():
         report(process(mail), settled=True)
     line = mail.__code__.co_firstlineno + 1
     assert [(entry["reason"][:11], entry["at"]) for entry in lines] == [("ValueError:", f"test_processing.py:{line}")]
+
+
+class Strict(BaseModel, extra="forbid"):
+    known: dict[str, int] = {}
+
+
+def test_key_that_no_model_declares_is_left_out_of_the_reason():
+    registry.clear()
+
+    @executor("mail")
+    def strict(payload: Strict): ...
+
+    verdict = Processor(registry, Policy()).process(STATS, b'{"hunter2": 1, "known": {"hunter2": "x"}}').verdict
+    assert verdict.reason == (
+        "payload is not valid: known.*: Input should be a valid integer, unable to parse string as an integer; "
+        "*: Extra inputs are not permitted"
+    )

@@ -87,6 +87,10 @@ def executor(name: str) -> Callable[[Function], Function]:
     Raises ExecutorError where the function cannot be one, or the tube has an executor already.
     """
 
+    if not isinstance(name, str):
+        function = getattr(name, "__name__", name)
+        raise ExecutorError(f'{function} is decorated without the name of its tube: write @executor("TUBE")')
+
     def register(function: Function) -> Function:
         made = _make(name, function)
         if name in registry:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import structlog
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 from pydantic_core.core_schema import ErrorType
 
@@ -208,15 +208,29 @@ def _validate(executor: Executor, body: bytes) -> Any:
     try:
         return executor.adapter.validate_json(body)
     except ValidationError as error:
-        raise InvalidPayload(_without_input(error)) from error
+        raise InvalidPayload(_without_input(error, executor.adapter)) from error
 
 
-def _without_input(error: ValidationError) -> str:
-    details = error.errors(include_url=False, include_context=False)
-    parts = [
-        f"{'.'.join(str(step) for step in detail['loc']) or 'payload'}: {_complaint(detail)}" for detail in details
-    ]
+def _without_input(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
+    declared = set(_names(adapter.core_schema))
+    parts = []
+    for detail in error.errors(include_url=False, include_context=False):
+        # A key that no model declares is a part of the payload.
+        steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
+        parts.append(f"{'.'.join(steps) or 'payload'}: {_complaint(detail)}")
     return f"payload is not valid: {'; '.join(parts)}"[:REASON_MAX]
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Return every text in a schema of pydantic's, among them the names, aliases and tags that it declares."""
+    match schema:
+        case dict():
+            yield from (key for key in schema if isinstance(key, str))
+            yield from chain.from_iterable(map(_names, schema.values()))
+        case list() | tuple():
+            yield from chain.from_iterable(map(_names, schema))
+        case str():
+            yield schema
 
 
 def _complaint(detail: ErrorDetails) -> str:
