@@ -34,8 +34,6 @@ class Plan:
     kick: Kick | None = None
     kick_value: str | None = None
     """The annotation's value, to be removed once it was dealt with."""
-    kick_condition: Condition | None = None
-    """What became of a kick that is not carried out in this pass."""
     remove_kick: bool = False
     """Whether the annotation goes although nothing is kicked."""
     events: list[Event] = field(default_factory=list)
@@ -53,7 +51,6 @@ def make_plan(seen: Observation, counts_due: bool, now: str) -> Plan:
         deployment=deployment,
         kick=kick,
         kick_value=value,
-        kick_condition=condition,
         remove_kick=remove,
         events=[*([event] if event else []), *_bad_kick(condition, remove), *_news(seen, status)],
         status=status,

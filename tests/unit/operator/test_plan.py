@@ -25,6 +25,10 @@ def events(made):
     return [(event.type, event.reason) for event in made.events]
 
 
+def kick_accepted(made):
+    return next(entry for entry in made.status["conditions"] if entry["type"] == "KickAccepted")
+
+
 def test_new_pool_gets_its_deployment(pools):
     pool = pools.pool()
     made = plan(pools.seen(pool, deployment=None, counts=None))
@@ -135,7 +139,7 @@ def test_kick_is_planned(pools, value, kick):
 def test_bad_kick_is_told_and_removed(pools):
     made = plan(pools.seen(pools.pool(status=settled(pools)["status"], annotations={"kick": "push:all"})))
     assert (made.kick, made.kick_value, made.remove_kick) == (None, "push:all", True)
-    assert made.kick_condition.status == "False"
+    assert kick_accepted(made)["status"] == "False"
     assert events(made) == [("Warning", "BadKick")]
     again = plan(pools.seen(pools.pool(status=made.status, annotations={"kick": "push:1"})))
     assert events(again) == [("Warning", "BadKick")], "each bad kick is told"
@@ -144,7 +148,7 @@ def test_bad_kick_is_told_and_removed(pools):
 def test_kick_waits_for_a_server_out_of_reach(pools):
     pool = settled(pools, annotations={"kick": "all"})
     made = plan(pools.seen(pool, counts=Counts(error="cannot reach it")))
-    assert (made.kick, made.remove_kick, made.kick_condition.reason) == (None, False, "Waiting")
+    assert (made.kick, made.remove_kick, kick_accepted(made)["reason"]) == (None, False, "Waiting")
     waiting = pools.pool(status=made.status)
     entries = plan(pools.seen(waiting)).status["conditions"]
     assert "KickAccepted" not in {entry["type"] for entry in entries}, "its owner took the kick back"

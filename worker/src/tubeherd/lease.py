@@ -23,7 +23,7 @@ class Phase(IntEnum):
     """What a slot is doing."""
 
     STARTING = 0
-    """Importing the executors."""
+    """Importing the executors, then telling the listeners of burials that the supervisor did."""
     CONNECTING = 1
     """Without a connection."""
     COMMAND = 2

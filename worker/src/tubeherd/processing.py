@@ -138,7 +138,8 @@ def report(processed: Processed, settled: bool) -> None:
     fields = {"job": job.id, "tube": job.tube, "seconds": round(processed.seconds, 6)}
     if not settled:
         log.warning(
-            "lease was gone: beanstalkd gave the job to another worker; set jobTimeout or a longer TTR", **fields
+            "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
+            **fields,
         )
         return
     match verdict:
