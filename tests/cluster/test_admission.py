@@ -18,6 +18,8 @@ BAD = {
     "no concurrency": ({"concurrency": 0}, "spec.concurrency", "greater than or equal to 1"),
     "maxJobs 0": ({"maxJobs": 0}, "spec.maxJobs", "greater than or equal to 1"),
     "batchSize 0": ({"batchSize": 0}, "spec.batchSize", "greater than or equal to 1"),
+    "asyncConcurrency 0": ({"asyncConcurrency": 0}, "spec.asyncConcurrency", "greater than or equal to 1"),
+    "ackAfterFlush yes": ({"ackAfterFlush": "yes"}, "spec.ackAfterFlush", "must be of type boolean"),
     "negative maxLostDeliveries": ({"maxLostDeliveries": -1}, "spec.maxLostDeliveries", "greater than or equal to 0"),
     "maxTime of no unit": ({"maxTime": "5 parsecs"}, "spec.maxTime", "should match"),
     "maxTime of zero": ({"maxTime": "0s"}, "spec.maxTime", "longer than zero"),
@@ -78,7 +80,9 @@ GOOD = {
         "jobTimeout": "10 minutes",
         "retry": {"delays": ["10s", "1.5m"]},
         "maxLostDeliveries": 1,
+        "asyncConcurrency": 1000,
         "batchSize": 1,
+        "ackAfterFlush": True,
     },
     "variables": {
         "env": [

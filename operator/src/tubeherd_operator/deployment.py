@@ -151,7 +151,9 @@ def _environment(spec: WorkerPoolSpec, server: str) -> list[Object]:
         "JOB_TIMEOUT": spec.job_timeout,
         "RETRY_DELAYS": _delays(spec),
         "MAX_LOST_DELIVERIES": spec.max_lost_deliveries,
+        "ASYNC_CONCURRENCY": spec.async_concurrency,
         "BATCH_SIZE": spec.batch_size,
+        "ACK_AFTER_FLUSH": None if spec.ack_after_flush is None else str(spec.ack_after_flush).lower(),
         "GRACE_PERIOD": grace_period(spec) - _KUBELET_MARGIN,
         "HEALTH": f"0.0.0.0:{_HEALTH_PORT}",
     }

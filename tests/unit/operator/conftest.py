@@ -23,7 +23,9 @@ FULL = {
     "jobTimeout": "10 minutes",
     "retry": {"delays": ["10s", "10 minutes"]},
     "maxLostDeliveries": 5,
+    "asyncConcurrency": 8,
     "batchSize": 30,
+    "ackAfterFlush": True,
     "env": [
         {"name": "SMTP_HOST", "value": "smtp.$(ZONE)"},
         {"name": "SMTP_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "smtp", "key": "password"}}},

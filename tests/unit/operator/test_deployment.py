@@ -55,4 +55,5 @@ def test_worker_understands_every_variable_it_gets(pools, monkeypatch):
     assert (settings.max_memory, settings.job_timeout) == (256 << 20, 600)
     assert settings.retry_delays == (10, 600)
     assert (settings.max_lost_deliveries, settings.batch_size, settings.grace_period) == (5, 30, 610)
+    assert (settings.async_concurrency, settings.ack_after_flush) == (8, True)
     assert variables.keys() == set(re.findall(r"'(TUBEHERD_[A-Z_]+)'", render())), "spec.env must not set these"

@@ -5,7 +5,9 @@ import signal
 
 import pytest
 
-from tubeherd.lease import Page, Phase, Request, State
+from tubeherd.lease import Lease, Page, Phase, Request, State
+
+LEASE = Lease(2**40, 12.5, 60)
 
 
 @pytest.fixture
@@ -47,45 +49,73 @@ def kill(pid):
 
 
 def test_new_page_is_starting(page):
-    assert page.read() == State(Phase.STARTING, 0, 0.0, 0)
+    assert page.read() == State(Phase.STARTING, Lease(0, 0.0, 0))
     assert page.request == Request.NOTHING
 
 
 def test_other_process_sees_what_is_written(page, child):
-    child(lambda: page.write(Phase.EXECUTING, 2**40, 12.5, 60))
-    assert page.read() == State(Phase.EXECUTING, 2**40, 12.5, 60)
+    child(lambda: page.execute(LEASE))
+    assert page.read() == State(Phase.EXECUTING, LEASE)
 
 
 def test_request_and_state_do_not_touch_each_other(page):
     page.request = Request.STOP
-    page.write(Phase.COMMAND)
-    assert (page.request, page.read().phase) == (Request.STOP, Phase.COMMAND)
+    page.command()
+    assert (page.request, page.phase) == (Request.STOP, Phase.COMMAND)
 
 
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
-    page.write(Phase.EXECUTING, 7, 12.5, 60)
-    for phase in (Phase.COMMAND, Phase.LISTENING, Phase.DONE):
-        page.write(phase)
-        assert page.read() == State(phase, 7, 12.5, 60)
+    page.execute(LEASE)
+    for phase in (Phase.RESTING, Phase.CONNECTING, Phase.DONE):
+        page.rest(phase)
+        assert page.read() == State(phase, LEASE)
 
 
-def test_lock_of_another_process_is_free_when_it_is_killed(page, child):
-    pid = child(page.lock)
+def test_kept_leases_are_held_whatever_executes(child):
+    page = Page(kept_most=3)
+    kept = tuple(Lease(number, float(number), 60) for number in (1, 2, 3))
+
+    def keep_and_execute():
+        for lease in kept:
+            page.keep(lease)
+        page.execute(LEASE)
+
+    child(keep_and_execute)
+    assert page.read() == State(Phase.EXECUTING, LEASE, kept)
+    assert page.read().leases == (LEASE, *kept)
+    page.rest()
+    assert page.read().leases == kept
+    page.keep_none()
+    assert page.read().leases == ()
+    page.close()
+
+
+def test_lock_is_held_while_a_command_is_in_flight_and_free_when_its_holder_is_killed(page, child):
+    pid = child(page.command)
+    assert page.phase is Phase.COMMAND
     assert not page.try_lock()
     kill(pid)
     assert page.try_lock()
 
 
+def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
+    child(lambda: (page.command(), page.execute(LEASE)))
+    assert page.try_lock()
+    page.unlock()
+    child(lambda: (page.command(), page.rest()))
+    assert page.try_lock()
+
+
 def test_locked_while_tells_whether_the_state_is_still_that(page, child):
-    page.write(Phase.EXECUTING, 7, 1.0, 60)
+    page.execute(LEASE)
     state = page.read()
     with page.locked_while(state) as same:
         assert same
-    page.write(Phase.EXECUTING, 7, 2.0, 60)
+    page.execute(LEASE._replace(since=2.0))
     with page.locked_while(state) as same:
         assert not same
-    child(page.lock)
+    child(page.command)
     with page.locked_while(page.read()) as same:
         assert not same
 
@@ -93,4 +123,4 @@ def test_locked_while_tells_whether_the_state_is_still_that(page, child):
 def test_locked_while_gives_the_lock_back(page, child):
     with page.locked_while(page.read()):
         pass
-    child(page.lock)
+    child(page.command)

@@ -1,7 +1,5 @@
 """Each row of the verdict table, as a pure function; then what must hold for every schedule and every history."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,8 +21,8 @@ from tubeherd.policy import (
 )
 
 FRESH = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
-RETRIED = replace(FRESH, reserves=2, releases=1, delay=600)
-RESCHEDULED = replace(FRESH, reserves=2, releases=1, delay=10)
+RETRIED = FRESH._replace(reserves=2, releases=1, delay=600)
+RESCHEDULED = FRESH._replace(reserves=2, releases=1, delay=10)
 TWO = Policy(RetrySchedule((10, 600)))
 
 TABLE = [
@@ -32,7 +30,7 @@ TABLE = [
     ("first failure", Policy(), Failed("boom"), FRESH, Release(600, 5, "boom", failure=True)),
     ("second failure", Policy(), Failed("boom"), RETRIED, Bury(5, "boom")),
     ("failure after a reschedule", Policy(), Failed("boom"), RESCHEDULED, Release(600, 5, "boom", failure=True)),
-    ("failure of a job put with a delay", Policy(), Failed("x"), replace(FRESH, delay=600), Release(600, 5, "x", True)),
+    ("failure of a job put with a delay", Policy(), Failed("x"), FRESH._replace(delay=600), Release(600, 5, "x", True)),
     ("second of three attempts", TWO, Failed("x"), RESCHEDULED, Release(600, 5, "x", failure=True)),
     ("third of three attempts", TWO, Failed("x"), RETRIED, Bury(5, "x")),
     ("failure without any retry", Policy(RetrySchedule(())), Failed("x"), FRESH, Bury(5, "x")),
@@ -66,7 +64,7 @@ def test_verdict(policy, outcome, stats, verdict):
     ],
 )
 def test_lost_deliveries(counters, lost):
-    assert replace(FRESH, **counters).lost_deliveries == lost
+    assert FRESH._replace(**counters).lost_deliveries == lost
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,7 @@ def test_lost_deliveries(counters, lost):
     [(3, 2, 0, False), (3, 3, 0, True), (3, 5, 1, False), (3, 6, 1, True), (1, 1, 0, True), (0, 99, 0, False)],
 )
 def test_poison_job_is_buried_unexecuted(most, lost, kicks, buried):
-    verdict = Policy(max_lost_deliveries=most).guard(replace(FRESH, reserves=1 + lost, kicks=kicks))
+    verdict = Policy(max_lost_deliveries=most).guard(FRESH._replace(reserves=1 + lost, kicks=kicks))
     assert isinstance(verdict, Bury) == buried
     if verdict:
         assert verdict.priority == FRESH.priority
@@ -109,7 +107,7 @@ def test_delay_that_beanstalkd_cannot_hold_is_refused():
 
 
 def test_executor_is_told_its_attempt():
-    told = Policy().job(replace(RETRIED, age=42))
+    told = Policy().job(RETRIED._replace(age=42))
     assert (told.id, told.tube, told.attempt, told.priority, told.age, told.lost_deliveries) == (7, "mail", 2, 5, 42, 0)
 
 
@@ -120,27 +118,27 @@ class Broker:
     """A small model of what beanstalkd counts of one job."""
 
     def __init__(self, put_delay: int = 0) -> None:
-        self.stats = replace(FRESH, delay=put_delay, reserves=0)
+        self.stats = FRESH._replace(delay=put_delay, reserves=0)
         self.state = "ready"
 
     def reserve(self) -> JobStats:
-        self.stats = replace(self.stats, reserves=self.stats.reserves + 1)
+        self.stats = self.stats._replace(reserves=self.stats.reserves + 1)
         return self.stats
 
     def settle(self, verdict: object) -> None:
         match verdict:
             case Release(delay, priority):
                 self.state = "ready"
-                self.stats = replace(self.stats, releases=self.stats.releases + 1, delay=delay, priority=priority)
+                self.stats = self.stats._replace(releases=self.stats.releases + 1, delay=delay, priority=priority)
             case Bury(priority):
                 self.state = "buried"
-                self.stats = replace(self.stats, buries=self.stats.buries + 1, priority=priority)
+                self.stats = self.stats._replace(buries=self.stats.buries + 1, priority=priority)
             case _:
                 self.state = "deleted"
 
     def kick(self) -> None:
         self.state = "ready"
-        self.stats = replace(self.stats, kicks=self.stats.kicks + 1)
+        self.stats = self.stats._replace(kicks=self.stats.kicks + 1)
 
 
 def fail_until_buried(policy: Policy, broker: Broker) -> int:
@@ -186,7 +184,7 @@ def test_kicked_job_has_one_attempt_each_time(schedule, kicks):
 @given(schedules, st.integers(1, 9), st.integers(0, 3))
 def test_crashes_alone_bury_a_job_after_the_allowed_number(schedule, most, kicks):
     policy, broker = Policy(schedule, most), Broker()
-    broker.stats = replace(broker.stats, kicks=kicks)
+    broker.stats = broker.stats._replace(kicks=kicks)
     crashes = 0
     while policy.guard(broker.reserve()) is None:
         crashes += 1

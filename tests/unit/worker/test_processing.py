@@ -16,7 +16,10 @@ from tubeherd import events
 from tubeherd.executors import Reschedule, executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Policy, Release
-from tubeherd.processing import REASON_MAX, Processor, describe, report
+from tubeherd.processing import Processor
+from tubeherd.queue import Settled
+from tubeherd.reasons import REASON_MAX, describe
+from tubeherd.reporting import Reporter
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 
@@ -196,7 +199,7 @@ def test_place_of_an_exception_is_the_users_line_not_the_librarys():
         raise Reschedule("soon")
 
     with structlog.testing.capture_logs() as lines:
-        report(process(mail), settled=True)
+        Reporter().report(process(mail), Settled.DONE)
     line = mail.__code__.co_firstlineno + 1
     assert [(entry["reason"][:11], entry["at"]) for entry in lines] == [("ValueError:", f"test_processing.py:{line}")]
 

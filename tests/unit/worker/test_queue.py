@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, TubeStats, connect
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Settled, TubeStats, connect
 
 STATS = b"---\nid: 7\ntube: %b\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
 STATS += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
@@ -77,18 +77,19 @@ def test_job_stats(scripted, tube):
 )
 def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command, answer):
     connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n")
-    assert connection.settle_and_ask_reserve(7, verdict, 0)
+    assert connection.settle_and_ask_reserve(7, verdict) is Settled.DONE
     assert connection.take_reserved() == (8, b"{}")
     assert sent(connection) == command + b"reserve-with-timeout 0\r\n"
 
 
 def test_lease_that_is_gone_is_told(scripted):
-    assert not scripted(b"NOT_FOUND\r\n").settle(7, Delete())
+    assert scripted(b"NOT_FOUND\r\n").settle(7, Delete()) is Settled.LEASE_GONE
+    assert scripted(b"NOT_FOUND\r\n").extend(7) is Settled.LEASE_GONE
     assert not scripted(b"NOT_FOUND\r\n").take_extended()
 
 
-def test_release_that_beanstalkd_had_to_bury_is_settled(scripted):
-    assert scripted(b"BURIED\r\n").settle(7, Release(1, 5))
+def test_release_that_beanstalkd_had_to_bury_is_told(scripted):
+    assert scripted(b"BURIED\r\n").settle(7, Release(1, 5)) is Settled.BURIED_INSTEAD
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_strange_answer_to_a_reserve_ends_the_connection(scripted, answer):
 def test_answer_that_breaks_off_is_told_from_one_that_is_not_beanstalkds(scripted, answer):
     connection = scripted(answer)
     connection.ask_reserve(0)
-    with pytest.raises(QueueUnavailable, match="beanstalkd closed the connection, or gave no answer"):
+    with pytest.raises(QueueUnavailable, match="beanstalkd closed the connection"):
         connection.take_reserved()
     strange = scripted(b"HTTP/1.1 400 Bad Request\r\n")
     strange.ask_reserve(0)

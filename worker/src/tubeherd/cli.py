@@ -48,11 +48,17 @@ def run(
         int | None, typer.Option(help="Bury a job lost this often; 0: never (default: 3)")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Jobs between two worker.flush events (default: 15)")] = None,
+    ack_after_flush: Annotated[
+        bool | None, typer.Option("--ack-after-flush", help="Delete jobs only after worker.flush listeners returned")
+    ] = None,
+    async_concurrency: Annotated[
+        int | None, typer.Option(help="Coroutines that each process runs at a time (default: 1)")
+    ] = None,
     grace_period: Annotated[
         str | None, typer.Option(help="How long jobs may finish after SIGTERM (default: 70s)")
     ] = None,
     health: Annotated[
-        str | None, typer.Option(help="host:port to serve /healthz and /readyz on (default: off)")
+        str | None, typer.Option(help="host:port to serve /healthz, /readyz and /metrics on (default: off)")
     ] = None,
     server: Server = None,
     log_format: LogFormat = None,

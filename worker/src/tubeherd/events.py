@@ -52,6 +52,11 @@ class Batch:
         self._count += 1
 
     @property
+    def heard(self) -> bool:
+        """Whether somebody listens."""
+        return bool(flush.receivers)
+
+    @property
     def full(self) -> bool:
         """Whether a batch is complete and somebody listens."""
         return self._count >= self._size and bool(flush.receivers)

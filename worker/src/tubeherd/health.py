@@ -1,4 +1,4 @@
-"""Answers /healthz and /readyz from the supervisor's own loop, without ever waiting for a peer."""
+"""Answers /healthz, /readyz and /metrics from the supervisor's own loop, without ever waiting for a peer."""
 
 import selectors
 import socket
@@ -12,6 +12,7 @@ from tubeherd.queue import parse_server
 _REQUEST_MAX: Final = 4096
 _PEER_SECONDS: Final = 5.0
 _PEERS_MAX: Final = 64
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class CannotListen(OSError):
@@ -21,11 +22,18 @@ class CannotListen(OSError):
 class HealthServer:
     """A tiny HTTP server on the selector of somebody else's loop."""
 
-    def __init__(self, address: str, selector: selectors.BaseSelector, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        address: str,
+        selector: selectors.BaseSelector,
+        ready: Callable[[], bool],
+        metrics: Callable[[], bytes],
+    ) -> None:
         """Listen on `host:port`; raises CannotListen where that is not possible."""
         self._selector = selector
         self._ready = ready
-        self._peers: dict[socket.socket, tuple[bytes, float]] = {}
+        self._metrics = metrics
+        self._peers: dict[socket.socket, tuple[bytes, float]] = {}  # what came or is to go, until when
         host, port = parse_server(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -67,24 +75,34 @@ class HealthServer:
         if data and b"\r\n\r\n" not in request and len(request) < _REQUEST_MAX:
             self._peers[peer] = (request, deadline)
             return
+        self._peers[peer] = (self._answer(request), deadline)
+        self._selector.modify(peer, selectors.EVENT_WRITE, lambda: self._write(peer))
+
+    def _write(self, peer: socket.socket) -> None:
+        answer, deadline = self._peers[peer]
+        sent = len(answer)
         with suppress(OSError):
-            peer.send(self._answer(request))
-        self._drop(peer)
+            sent = peer.send(answer)
+        if rest := answer[sent:]:
+            self._peers[peer] = (rest, deadline)
+        else:
+            self._drop(peer)
 
     def _answer(self, request: bytes) -> bytes:
+        kind, text = "text/plain", b"ok\n"
         match request.split(b" ", 2)[:2]:
             case [b"GET", b"/healthz"]:
-                status, text = "200 OK", "ok\n"
+                status = "200 OK"
             case [b"GET", b"/readyz"] if self._ready():
-                status, text = "200 OK", "ok\n"
+                status = "200 OK"
             case [b"GET", b"/readyz"]:
-                status, text = "503 Service Unavailable", "no slot is connected to beanstalkd\n"
+                status, text = "503 Service Unavailable", b"no slot is connected to beanstalkd\n"
+            case [b"GET", b"/metrics"]:
+                status, kind, text = "200 OK", _METRICS_TYPE, self._metrics()
             case _:
-                status, text = "404 Not Found", "this server has /healthz and /readyz\n"
-        head = (
-            f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
-        )
-        return (head + text).encode()
+                status, text = "404 Not Found", b"this server has /healthz, /readyz and /metrics\n"
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        return head.encode() + text
 
     def _drop(self, peer: socket.socket) -> None:
         self._peers.pop(peer, None)

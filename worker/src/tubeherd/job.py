@@ -1,10 +1,9 @@
 """What is known of a job: beanstalkd's counters, and what an executor is told."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class JobStats:
+class JobStats(NamedTuple):
     """The counters of `stats-job` that decide over a reserved job; times in seconds."""
 
     id: int
@@ -25,11 +24,11 @@ class JobStats:
 
         Every reservation but the present one ends in a release, a bury, or is lost; only meaningful while reserved.
         """
-        return max(0, self.reserves - 1 - self.releases - self.buries)
+        lost = self.reserves - 1 - self.releases - self.buries
+        return lost if lost > 0 else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What an executor with a second parameter annotated `Job` gets, and what the job events carry."""
 
     id: int

@@ -1,4 +1,4 @@
-"""What a slot and its supervisor share: a page that says what the slot does, and a lock on its connection.
+"""What a slot and its supervisor share of one connection: a page that says what the slot does, and a lock.
 
 The page is an anonymous file in memory, mapped by both. Whoever has a command in flight on the shared connection holds
 the file's lock, which the kernel frees when its holder dies.
@@ -15,12 +15,15 @@ from typing import Final, NamedTuple
 
 _PHASE_AT: Final = 0
 _REQUEST_AT: Final = 1
-_EXECUTION_AT: Final = 8
-_EXECUTION: Final = struct.Struct("=QdQ")
+_LEASE_AT: Final = 8
+_COUNT_AT: Final = 56
+_KEPT_AT: Final = 64
+_LEASE: Final = struct.Struct("=QdQ")
+_COUNT: Final = struct.Struct("=Q")
 
 
 class Phase(IntEnum):
-    """What a slot is doing."""
+    """What a slot is doing with one of its connections."""
 
     STARTING = 0
     """Importing the executors, then telling the listeners of burials that the supervisor did."""
@@ -30,8 +33,8 @@ class Phase(IntEnum):
     """A command is in flight, or a lease was just taken or given up."""
     EXECUTING = 3
     """A job runs; the connection is at rest."""
-    LISTENING = 4
-    """No lease is held, the connection is at rest; listeners of `worker.flush` or `worker.job.buried` run."""
+    RESTING = 4
+    """No job runs, the connection is at rest; listeners of `worker.flush` or `worker.job.buried` may run."""
     DONE = 5
     """The slot ends by itself; its connection is at rest and holds no lease."""
 
@@ -44,40 +47,80 @@ class Request(IntEnum):
     STOP = 2
 
 
-class State(NamedTuple):
-    """What the page says; equal states of EXECUTING mean the same execution of the same job.
+class Lease(NamedTuple):
+    """A job that the connection holds."""
 
-    In the other phases all but the phase are what the last execution left there.
-    """
-
-    phase: Phase
     job: int
-    started: float
+    since: float
     """When the lease was taken, on the monotonic clock that all processes share, in seconds."""
     ttr: int
     """How long beanstalkd keeps the lease after it was taken or touched, in seconds."""
 
 
+class State(NamedTuple):
+    """What the page says; equal states of EXECUTING mean the same execution of the same job."""
+
+    phase: Phase
+    executing: Lease
+    """The lease of the job that runs; in other phases of the last one that ran."""
+    kept: tuple[Lease, ...] = ()
+    """The leases of jobs that were executed and wait for `worker.flush`."""
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """Every lease that is held, in the phases that leave the connection at rest."""
+        return (self.executing, *self.kept) if self.phase is Phase.EXECUTING else self.kept
+
+
 class Page:
-    """The state page of one slot, with the lock on the slot's connection."""
+    """The state page of one connection of a slot, with the connection's lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept_most: int = 0) -> None:
+        """Make a page with room for `kept_most` leases beside the one that executes."""
         self._fd = os.memfd_create("tubeherd-slot")
-        os.ftruncate(self._fd, mmap.PAGESIZE)
-        self._map = mmap.mmap(self._fd, mmap.PAGESIZE)
+        size = _KEPT_AT + kept_most * _LEASE.size
+        os.ftruncate(self._fd, size)
+        self._map = mmap.mmap(self._fd, size)
 
-    def write(self, phase: Phase, job: int = 0, started: float = 0.0, ttr: int = 0) -> None:
-        """Say what the slot does now.
+    def command(self) -> None:
+        """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        self._map[_PHASE_AT] = Phase.COMMAND
 
-        A slot can be killed between any two bytes, so the phase changes last, in one, and alone where no job begins.
-        """
-        if phase is Phase.EXECUTING:
-            _EXECUTION.pack_into(self._map, _EXECUTION_AT, job, started, ttr)
+    def execute(self, lease: Lease) -> None:
+        """Say that a job runs, and leave the connection at rest."""
+        # A slot can be killed between any two bytes, so the phase changes last, in one.
+        _LEASE.pack_into(self._map, _LEASE_AT, *lease)
+        self._map[_PHASE_AT] = Phase.EXECUTING
+        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    @property
+    def phase(self) -> Phase:
+        """What the slot does with the connection."""
+        return Phase(self._map[_PHASE_AT])
+
+    def rest(self, phase: Phase = Phase.RESTING) -> None:
+        """Leave the connection at rest in this phase; EXECUTING means the job that ran before the command."""
         self._map[_PHASE_AT] = phase
+        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+    def keep(self, lease: Lease) -> None:
+        """Add a lease that waits for `worker.flush`; only in the phase COMMAND."""
+        (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
+        _LEASE.pack_into(self._map, _KEPT_AT + count * _LEASE.size, *lease)
+        _COUNT.pack_into(self._map, _COUNT_AT, count + 1)
+
+    def keep_none(self) -> None:
+        """Forget the leases that waited; only in the phase COMMAND, or without a connection."""
+        _COUNT.pack_into(self._map, _COUNT_AT, 0)
 
     def read(self) -> State:
         """Return what the slot does; only certain while the lock is held or the slot is dead."""
-        return State(Phase(self._map[_PHASE_AT]), *_EXECUTION.unpack_from(self._map, _EXECUTION_AT))
+        phase = self.phase
+        executing = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
+        (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
+        places = range(_KEPT_AT, _KEPT_AT + count * _LEASE.size, _LEASE.size)
+        return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, place)) for place in places))
 
     @property
     def request(self) -> int:
@@ -87,10 +130,6 @@ class Page:
     @request.setter
     def request(self, request: Request) -> None:
         self._map[_REQUEST_AT] = request
-
-    def lock(self) -> None:
-        """Take the lock, waiting for it."""
-        fcntl.lockf(self._fd, fcntl.LOCK_EX)
 
     def try_lock(self) -> bool:
         """Take the lock unless another process holds it."""

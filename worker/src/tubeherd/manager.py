@@ -13,8 +13,9 @@ from tubeherd.events import Batch
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Policy, round_up
-from tubeherd.processing import Processed, Processor, report
+from tubeherd.processing import Processed, Processor
 from tubeherd.queue import Connection, NotFoundError, connect
+from tubeherd.reporting import Reporter
 from tubeherd.tubes import check_tube
 
 DEFAULT_PRIORITY: Final = 65536
@@ -50,6 +51,7 @@ class QueueManager:
         self._watching = False
         self._processor = Processor(executors, policy or Policy())
         self._batch = Batch(15)
+        self._reporter = Reporter()
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +125,7 @@ class QueueManager:
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
         processed = self._processor.process(job.stats, job.body)
-        report(processed, self._connection.settle(job.stats.id, processed.verdict))
+        self._reporter.report(processed, self._connection.settle(job.stats.id, processed.verdict))
         self._batch.add()
         if self._batch.full:
             self._batch.flush("batch")

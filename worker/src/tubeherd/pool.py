@@ -35,7 +35,8 @@ _LONGER_THAN_ZERO: Final = _rule("self.matches('[1-9]')", "must be longer than z
 _RESERVED_RULE: Final = (
     "self.all(e, !(e.name in ['TUBEHERD_SERVER', 'TUBEHERD_INCLUDE', 'TUBEHERD_CONCURRENCY', 'TUBEHERD_MAX_JOBS', "
     "'TUBEHERD_MAX_TIME', 'TUBEHERD_MAX_MEMORY', 'TUBEHERD_JOB_TIMEOUT', 'TUBEHERD_RETRY_DELAYS', "
-    "'TUBEHERD_MAX_LOST_DELIVERIES', 'TUBEHERD_BATCH_SIZE', 'TUBEHERD_GRACE_PERIOD', 'TUBEHERD_HEALTH']))"
+    "'TUBEHERD_MAX_LOST_DELIVERIES', 'TUBEHERD_BATCH_SIZE', 'TUBEHERD_ACK_AFTER_FLUSH', "
+    "'TUBEHERD_ASYNC_CONCURRENCY', 'TUBEHERD_GRACE_PERIOD', 'TUBEHERD_HEALTH']))"
 )
 
 DurationText = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=40, json_schema_extra=_LONGER_THAN_ZERO)]
@@ -142,8 +143,23 @@ class WorkerPoolSpec(_Model):
         description="Bury a job unexecuted when it was lost this often because its whole worker died. 0: never. "
         "Default: 3.",
     )
+    async_concurrency: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Coroutines that one process runs at a time, where the executors are coroutine functions. Default: "
+        "1.",
+    )
     batch_size: int | None = Field(
-        None, ge=1, description="Jobs between two worker.flush events for the executors' listeners. Default: 15."
+        None,
+        ge=1,
+        le=100_000,
+        description="Jobs between two worker.flush events for the executors' listeners. Default: 15.",
+    )
+    ack_after_flush: bool | None = Field(
+        None,
+        description="true: delete jobs only after the listeners of worker.flush have returned; where one raises, every "
+        "job of the batch has failed. Default: false, jobs are deleted as soon as they were executed.",
     )
     env: list[EnvVar] | None = Field(
         None,

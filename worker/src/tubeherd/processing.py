@@ -2,47 +2,31 @@
 
 import asyncio
 import inspect
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
-from typing import Any, Final, get_args
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-import structlog
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, from_json, to_json
-from pydantic_core.core_schema import ErrorType
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from tubeherd import events
+from tubeherd.coroutines import CancelledLate, Deadline, within
 from tubeherd.executors import Abort, Executor, Reschedule
 from tubeherd.job import Job, JobStats
 from tubeherd.policy import (
     Aborted,
-    Bury,
-    Delete,
     Failed,
     Invalid,
     Outcome,
     Policy,
-    Release,
     Rescheduled,
     Returned,
     Verdict,
 )
+from tubeherd.reasons import complain, describe
 
-REASON_MAX: Final = 500
-_OWN_FOLDER: Final = Path(__file__).parent
-_QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
-    "assertion_error",
-    "get_attribute_error",
-    "union_tag_invalid",
-    "value_error",
-}
-"""Kinds of errors whose messages are pydantic's own, with nothing of the input in them."""
-
-log: Final = structlog.get_logger()
+_RETURNED: Final = Returned()
 
 
 class DeadlinePassed(BaseException):
@@ -53,13 +37,16 @@ class InvalidPayload(Exception):
     """The body is not what the executor takes; the message holds no part of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Processed:
+class FlushFailed(Exception):
+    """A listener of `worker.flush` raised, or was broken off."""
+
+
+class Processed(NamedTuple):
     """A job that has a verdict."""
 
     job: Job
     verdict: Verdict
-    seconds: float
+    seconds: float = 0.0
     """How long the executor and the listeners took."""
     error: BaseException | None = None
     result: Any = None
@@ -75,21 +62,49 @@ class Processor:
         self._policy = policy
         self._clock = clock
         self._runner: asyncio.Runner | None = None
+        self.in_loop = False
+        """Whether a coroutine runs, which the loop cancels at its deadline."""
 
-    def process(self, stats: JobStats, body: bytes) -> Processed:
-        """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's."""
+    def process(self, stats: JobStats, body: bytes, deadline: Deadline | None = None) -> Processed:
+        """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's.
+
+        A coroutine is cancelled at the deadline; whoever calls breaks off other executors.
+        """
         job = self._policy.job(stats)
         if poison := self._policy.guard(stats):
-            return Processed(job, poison, 0.0)
+            return Processed(job, poison)
         started = time.perf_counter()
-        outcome, error, result = self._execute(job, body)
+        try:
+            payload, executor = self._begin(job, body)
+            result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
+            # Asked of the result, not of the function: a decorator often hides that the function is a coroutine's.
+            if inspect.iscoroutine(result):
+                result = self._finish_coroutine(result, deadline)
+            result = self._end(job, payload, result)
+        except BaseException as error:  # also SystemExit: a job must not take the slot with it
+            return self._failed(stats, job, error, time.perf_counter() - started)
         seconds = time.perf_counter() - started
-        return Processed(job, self._policy.decide(outcome, stats), seconds, error, result)
+        return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
 
-    def too_late(self, stats: JobStats, error: DeadlinePassed) -> Processed:
-        """Return the verdict on a job whose deadline passed in the last moment of its processing."""
-        outcome = Failed(str(error))
-        return Processed(self._policy.job(stats), self._policy.decide(outcome, stats), 0.0, error)
+    async def process_concurrently(self, stats: JobStats, body: bytes, deadline: Deadline) -> Processed:
+        """Do what `process` does on the event loop that runs, beside other jobs."""
+        job = self._policy.job(stats)
+        if poison := self._policy.guard(stats):
+            return Processed(job, poison)
+        started = time.perf_counter()
+        try:
+            payload, executor = self._begin(job, body)
+            arguments = (payload, job) if executor.takes_job else (payload,)
+            result = await within(deadline, partial(executor.function, *arguments))
+            result = self._end(job, payload, result)
+        except BaseException as error:
+            return self._failed(stats, job, error, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
+
+    def fail(self, stats: JobStats, error: BaseException) -> Processed:
+        """Return the verdict on a job that failed after its executor had returned."""
+        return self._failed(stats, self._policy.job(stats), error, 0.0)
 
     def close(self) -> None:
         """Close the event loop that coroutines ran in; a slot leaves that to the end of its process."""
@@ -97,94 +112,45 @@ class Processor:
             self._runner.close()
             self._runner = None
 
-    def _execute(self, job: Job, body: bytes) -> tuple[Outcome, BaseException | None, Any]:
-        try:
-            return Returned(), None, self._run(job, body)
-        except Reschedule as error:
-            return Rescheduled(error.delay(self._clock()), error.priority, error.message), None, None
-        except Abort as error:
-            return Aborted(str(error)), error, None
-        except InvalidPayload as error:
-            return Invalid(str(error)), error, None
-        except DeadlinePassed as error:
-            return Failed(str(error)), error, None
-        except BaseException as error:  # also SystemExit: a job must not take the slot with it
-            return Failed(describe(error)), error, None
-
-    def _run(self, job: Job, body: bytes) -> Any:
+    def _begin(self, job: Job, body: bytes) -> tuple[Any, Executor]:
         executor = self._executors[job.tube]
-        events.job_execute.send(job)
-        payload = _payload(executor, job, body)
-        result = self._call(executor, payload, job)
+        if events.job_execute.receivers:
+            events.job_execute.send(job)
+        return _payload(executor, job, body), executor
+
+    def _finish_coroutine(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline | None) -> Any:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        self.in_loop = True
+        try:
+            return self._runner.run(within(deadline, lambda: coroutine))
+        finally:
+            self.in_loop = False
+
+    def _end(self, job: Job, payload: Any, result: Any) -> Any:
         if not events.execute_post.receivers:
             return result
         action = events.Action(job, payload, result)
         events.execute_post.send(action)
         return action.result
 
-    def _call(self, executor: Executor, payload: Any, job: Job) -> Any:
-        result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
-        # Asked of the result, not of the function: a decorator often hides that the function is a coroutine's.
-        if not inspect.iscoroutine(result):
-            return result
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(result)
+    def _failed(self, stats: JobStats, job: Job, error: BaseException, seconds: float) -> Processed:
+        outcome = self._outcome(error)
+        told = None if isinstance(outcome, Rescheduled) else error
+        return Processed(job, self._policy.decide(outcome, stats), seconds, told)
 
-
-def report(processed: Processed, settled: bool) -> None:
-    """Log one line on a verdict and, where the job was buried, tell the listeners."""
-    job, verdict = processed.job, processed.verdict
-    fields = {"job": job.id, "tube": job.tube, "seconds": round(processed.seconds, 6)}
-    if not settled:
-        log.warning(
-            "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
-            **fields,
-        )
-        return
-    match verdict:
-        case Delete():
-            log.info("deleted", **fields)
-        case Release(delay, _, reason, failure):
-            word = "failed, retry later" if failure else "released"
-            write = log.warning if failure else log.info
-            write(word, **fields, delay=delay, attempt=job.attempt, reason=reason, at=_place(processed.error))
-        case Bury(_, reason):
-            log.error("buried", **fields, attempt=job.attempt, reason=reason, at=_place(processed.error))
-            _announce(job, reason, processed.error)
-
-
-def _announce(job: Job, reason: str, error: BaseException | None) -> None:
-    try:
-        events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
-    except (Exception, SystemExit) as raised:
-        log.error("a listener of worker.job.buried raised", job=job.id, tube=job.tube, reason=describe(raised))
-
-
-def announce_burial(job: Job, reason: str) -> None:
-    """Tell the listeners of a burial that the supervisor did, where no user code runs."""
-    _announce(job, reason, None)
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception's type and message on one line of at most REASON_MAX characters."""
-    try:
-        message = " ".join(str(error).split())
-    except Exception:
-        message = "(its message cannot be read)"
-    name = type(error).__name__
-    return f"{name}: {message}"[:REASON_MAX] if message else name
-
-
-def _place(error: BaseException | None) -> str | None:
-    """Return file and line of the last step of user code, where the exception came from."""
-    place, trace = None, error.__traceback__ if error else None
-    while trace:
-        path = Path(trace.tb_frame.f_code.co_filename)
-        if path.parent != _OWN_FOLDER:
-            place = f"{path.name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
+    def _outcome(self, error: BaseException) -> Outcome:
+        match error:
+            case Reschedule():
+                return Rescheduled(error.delay(self._clock()), error.priority, error.message)
+            case Abort():
+                return Aborted(str(error))
+            case InvalidPayload():
+                return Invalid(str(error))
+            case DeadlinePassed() | CancelledLate() | FlushFailed():
+                return Failed(str(error))
+            case _:
+                return Failed(describe(error))
 
 
 def _payload(executor: Executor, job: Job, body: bytes) -> Any:
@@ -209,46 +175,4 @@ def _validate(executor: Executor, body: bytes) -> Any:
     try:
         return executor.adapter.validate_json(body)
     except ValidationError as error:
-        raise InvalidPayload(_without_input(error, executor.adapter)) from error
-
-
-def _without_input(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
-    declared = set(_names(adapter.core_schema))
-    parts = []
-    for detail in error.errors(include_url=False, include_context=False):
-        # A key that no model declares is a part of the payload.
-        steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
-        parts.append(f"{'.'.join(steps) or 'payload'}: {_complaint(detail)}")
-    return f"payload is not valid: {'; '.join(parts)}"[:REASON_MAX]
-
-
-def _names(schema: Any) -> Iterator[str]:
-    """Return every text in a schema of pydantic's, among them the names, aliases and tags that it declares."""
-    match schema:
-        case dict():
-            yield from (key for key in schema if isinstance(key, str))
-            yield from chain.from_iterable(map(_names, schema.values()))
-        case list() | tuple():
-            yield from chain.from_iterable(map(_names, schema))
-        case str():
-            yield schema
-
-
-def _complaint(detail: ErrorDetails) -> str:
-    """Return what is wrong, in pydantic's words, or only its kind where the words quote the payload."""
-    message = " ".join(detail["msg"].split())
-    if detail["type"] in _QUOTES_NOTHING:
-        return message
-    quoted = any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", message) for value in _values(detail["input"]))
-    return detail["type"] if quoted else message
-
-
-def _values(data: Any) -> Iterator[str]:
-    """Return every text and number in decoded JSON."""
-    match data:
-        case dict():
-            yield from chain.from_iterable(map(_values, data.values()))
-        case list():
-            yield from chain.from_iterable(map(_values, data))
-        case str() | int() | float() if data != "":
-            yield str(data)
+        raise InvalidPayload(complain(error, executor.adapter)) from error

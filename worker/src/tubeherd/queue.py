@@ -4,12 +4,15 @@ Any trouble with the connection (closed, silent, or speaking something else) rai
 the connection must be dropped; beanstalkd then gives its lease back by itself.
 """
 
+import math
 import re
 import socket
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, NamedTuple
 
 import greenstalk
@@ -26,6 +29,7 @@ __all__ = [
     "QueueUnavailable",
     "RefusedError",
     "Reserved",
+    "Settled",
     "TubeStats",
     "connect",
     "parse_server",
@@ -34,12 +38,40 @@ __all__ = [
 DEFAULT_PORT: Final = 11300
 _REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
+_RECEIVE_MOST: Final = 1 << 16
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
+_TWO_ANSWERS: Final = len(b"BURIED\r\nTIMED_OUT\r\n")
+"""Bytes of the shortest two answers to a verdict and a reserve."""
+# No number has more than 19 digits, so that each fits 64 bits.
+_RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
+_FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
+_OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
+_DELETED: Final = re.compile(rb"DELETED\r\n")
+_RELEASED: Final = re.compile(rb"RELEASED\r\n")
+_BURIED: Final = re.compile(rb"BURIED\r\n")
+_TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
+_JOB_STATS: Final = re.compile(
+    rb"---\nid: (\d{1,19})\ntube: \"?([!-~]{1,200}?)\"?\nstate: [a-z]+\n"
+    rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: \d+\nfile: \d+\n"
+    rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n"
+)
+"""The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
+_COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
 _SERVER: Final = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class QueueUnavailable(ConnectionError):
     """beanstalkd cannot be reached, or the connection to it can't be used any more."""
+
+
+class Settled(Enum):
+    """What became of a verdict, or of a touch."""
+
+    DONE = "done"
+    LEASE_GONE = "lease gone"
+    """The lease's TTR had passed, or somebody had deleted the job."""
+    BURIED_INSTEAD = "buried instead"
+    """Out of memory for its queue of ready or delayed jobs, beanstalkd buried a job that was to be released."""
 
 
 class Reserved(NamedTuple):
@@ -103,6 +135,7 @@ class Connection(greenstalk.Client[bytes]):
             super().__init__(sock, encoding=None)
         except OSError as error:
             raise QueueUnavailable(f"the connection to beanstalkd was closed: {error}") from error
+        self._unread = b""
 
     @property
     def socket(self) -> socket.socket:
@@ -130,36 +163,61 @@ class Connection(greenstalk.Client[bytes]):
     def take_reserved(self) -> Reserved | None:
         """Read the answer to a reserve: a lease, or None where no job came in time."""
         try:
-            job_id, size = self._ints(b"RESERVED", 2)
+            answer = self._take(_RESERVED)
         except (TimedOutError, DeadlineSoonError):
             return None
-        return Reserved(job_id, self._read_chunk(size))
+        return Reserved(int(answer[1]), self._read_chunk(int(answer[2])))
 
     def job_stats(self, job_id: int) -> JobStats:
         """Ask for a job's counters; raises NotFoundError where there is no such job."""
         self._write(b"stats-job %d\r\n" % job_id)
-        (size,) = self._ints(b"OK", 1)
-        return _job_stats(self._read_chunk(size))
+        body = self._read_chunk(int(self._take(_OK)[1]))
+        if (match := _JOB_STATS.fullmatch(body)) is None:
+            raise _strange("counters of a job")
+        job, tube, *numbers = match.groups()
+        if int(job) != job_id:  # the answer to another command: a verdict by it would hit the wrong job
+            raise _strange("counters of that job")
+        return JobStats(job_id, tube.decode(), *map(int, numbers))
 
-    def settle(self, job_id: int, verdict: Verdict) -> bool:
-        """Give a verdict on a lease; returns False where the lease was gone already."""
+    def settle(self, job_id: int, verdict: Verdict) -> Settled:
+        """Give a verdict on a lease and return what became of it."""
         command, expected = _verdict_command(job_id, verdict)
         self._write(command)
         return self._take_settled(expected)
 
-    def settle_and_ask_reserve(self, job_id: int, verdict: Verdict, timeout: int) -> bool:
-        """Give a verdict and ask for the next job in one write; returns what `settle` does, before the job is there."""
-        command, expected = _verdict_command(job_id, verdict)
-        self._write(b"%breserve-with-timeout %d\r\n" % (command, timeout))
-        return self._take_settled(expected)
+    def settle_and_ask_reserve(self, job_id: int, verdict: Verdict) -> Settled:
+        """Give a verdict and ask for the next job in one write; `take_reserved` must follow.
 
-    def ask_extend(self, job_id: int) -> None:
-        """Touch a lease; `take_extended` must follow."""
-        self._write(b"touch %d\r\n" % job_id)
+        Returns what `settle` does. The next job is asked for without a wait.
+        """
+        command, expected = _verdict_command(job_id, verdict)
+        return self._and_ask_reserve(command, expected)
+
+    def extend_and_ask_reserve(self, job_id: int) -> Settled:
+        """Touch a lease that is kept for later and ask for the next job, as `settle_and_ask_reserve` does."""
+        return self._and_ask_reserve(b"touch %d\r\n" % job_id, _TOUCHED)
+
+    def extend(self, job_id: int) -> Settled:
+        """Touch a lease."""
+        self.ask_extend([job_id])
+        return self._take_settled(_TOUCHED)
+
+    def ask_extend(self, job_ids: Iterable[int]) -> None:
+        """Touch leases; `take_extended` must follow for each."""
+        self._write(b"".join(b"touch %d\r\n" % job_id for job_id in job_ids))
 
     def take_extended(self) -> bool:
         """Read the answer to a touch; returns False where the lease was gone already."""
-        return self._take_settled(b"TOUCHED")
+        return self._take_settled(_TOUCHED) is Settled.DONE
+
+    def _and_ask_reserve(self, command: bytes, expected: re.Pattern[bytes]) -> Settled:
+        # Woken once for both answers, not for each: a switch between processes costs more than all else in here.
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _TWO_ANSWERS)
+        self._write(b"%breserve-with-timeout 0\r\n" % command)
+        try:
+            return self._take_settled(expected)
+        finally:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     def put_in(self, tube: str, body: bytes, *, priority: int, delay: int, ttr: int) -> int:
         """Put a job into a tube and return its id; raises RefusedError (JOB_TOO_BIG, DRAINING, …)."""
@@ -191,121 +249,129 @@ class Connection(greenstalk.Client[bytes]):
 
     def _take_tube_stats(self, name: str) -> TubeStats:
         try:
-            (size,) = self._ints(b"OK", 1)
+            body = self._read_chunk(int(self._take(_OK)[1]))
         except NotFoundError:
             return TubeStats(name)
-        values = _yaml(self._read_chunk(size))
-        try:
-            states = (int(values[b"current-jobs-" + state]) for state in (b"ready", b"reserved", b"delayed", b"buried"))
-            return TubeStats(name, *states)
-        except (KeyError, ValueError) as error:
-            raise _strange(b"stats-tube") from error
+        counts = {state.decode(): int(count) for state, count in _COUNT.findall(body)}
+        if len(counts) != 4:
+            raise _strange("counters of a tube")
+        return TubeStats(name, **counts)
 
-    def _take_settled(self, expected: bytes) -> bool:
+    def _take_settled(self, expected: re.Pattern[bytes]) -> Settled:
         try:
-            self._read_answer(expected)
+            self._take(expected)
         except NotFoundError:
-            return False
+            return Settled.LEASE_GONE
         except greenstalk.BuriedError:
-            # Out of memory for its queue of ready or delayed jobs, beanstalkd buried the job instead: it is safe.
-            return True
-        return True
+            if expected is _RELEASED:
+                return Settled.BURIED_INSTEAD
+            raise _strange(expected) from None
+        return Settled.DONE
 
-    def _ints(self, expected: bytes, count: int) -> list[int]:
-        return self._numbers(self._read_answer(expected), expected, count)
-
-    def _int_cmd(self, cmd: bytes, expected: bytes) -> int:
-        (number,) = self._numbers(self._send_cmd(cmd, expected), expected, 1)
-        return number
-
-    def _job_cmd(self, cmd: bytes, expected: bytes) -> greenstalk.Job[bytes]:
-        job_id, size = self._numbers(self._send_cmd(cmd, expected), expected, 2)
-        return greenstalk.Job(job_id, self._read_chunk(size))
-
-    def _numbers(self, values: list[bytes], expected: bytes, count: int) -> list[int]:
-        try:
-            numbers = [int(value) for value in values]
-        except ValueError as error:
-            raise _strange(expected) from error
-        if len(numbers) != count:
-            raise _strange(expected)
-        return numbers
+    # What greenstalk's own commands are made of
 
     def _send_cmd(self, cmd: bytes, expected: bytes) -> list[bytes]:
         self._write(cmd + b"\r\n")
-        return self._read_answer(expected)
+        return self._take(re.compile(rb"%b((?: [!-~]+)*)\r\n" % expected))[1].split()
+
+    def _int_cmd(self, cmd: bytes, expected: bytes) -> int:
+        self._write(cmd + b"\r\n")
+        return int(self._take(re.compile(rb"%b (\d{1,19})\r\n" % expected))[1])
+
+    def _job_cmd(self, cmd: bytes, expected: bytes) -> greenstalk.Job[bytes]:
+        self._write(cmd + b"\r\n")
+        answer = self._take(_FOUND if expected == b"FOUND" else _RESERVED)
+        return greenstalk.Job(int(answer[1]), self._read_chunk(int(answer[2])))
+
+    # Bytes
 
     def _write(self, data: bytes) -> None:
         try:
             self._sock.sendall(data)
         except OSError as error:
-            raise QueueUnavailable(f"the connection to beanstalkd broke while sending: {error}") from error
+            raise _broken(error) from error
 
-    def _read_answer(self, expected: bytes) -> list[bytes]:
-        try:
-            line = self._reader.readline(_LINE_MAX)
-        except OSError as error:
-            raise QueueUnavailable(f"the connection to beanstalkd broke while reading: {error}") from error
-        if line[-2:] != b"\r\n":
-            raise _strange(expected) if len(line) == _LINE_MAX else _silent()
-        status, *values = line.split() or [b""]
-        if status == expected:
-            return values
-        if status in greenstalk.ERROR_RESPONSES:
-            raise greenstalk.ERROR_RESPONSES[status](values)
-        raise _strange(expected)
+    def _take(self, expected: re.Pattern[bytes]) -> re.Match[bytes]:
+        """Read a line, which must be the expected answer; raises what another line means."""
+        if not self._unread:
+            self._unread = self._receive()
+        match = expected.match(self._unread)
+        if match is None:
+            self._complete_line(expected)
+            match = expected.match(self._unread)
+            if match is None:
+                raise self._take_refusal(expected)
+        self._unread = self._unread[match.end() :]
+        return match
+
+    def _take_refusal(self, expected: re.Pattern[bytes]) -> RefusedError | QueueUnavailable:
+        line, _, self._unread = self._unread.partition(b"\r\n")
+        status = b"".join(line.split()[:1])
+        if status not in greenstalk.ERROR_RESPONSES:
+            return _strange(expected)
+        refusal: RefusedError = greenstalk.ERROR_RESPONSES[status]()
+        refusal.args = (status.decode(),)  # what else stands in the line may be anything
+        return refusal
+
+    def _complete_line(self, expected: re.Pattern[bytes]) -> None:
+        deadline = time.monotonic() + _REPLY_SECONDS
+        while b"\r\n" not in self._unread:
+            if len(self._unread) > _LINE_MAX:
+                raise _strange(expected)
+            self._unread += self._receive(deadline)
 
     def _read_chunk(self, size: int) -> bytes:
-        if not 0 <= size <= _BODY_MAX:
-            raise _strange(b"a body")
-        try:
-            data = self._reader.read(size + 2)
-        except OSError as error:
-            raise QueueUnavailable(f"the connection to beanstalkd broke while reading: {error}") from error
-        if data is None or len(data) != size + 2:
+        if size > _BODY_MAX:
+            raise _strange("a body")
+        whole = size + 2
+        if len(self._unread) < whole:
+            self._unread = self._receive_all(whole)
+        body, end, self._unread = self._unread[:size], self._unread[size:whole], self._unread[whole:]
+        if end != b"\r\n":
+            raise _strange("a body")
+        return body
+
+    def _receive_all(self, whole: int) -> bytes:
+        # Piece by piece: a size that is only claimed costs no memory, and who dribbles bytes holds nobody up for ever.
+        deadline = time.monotonic() + _REPLY_SECONDS + whole / _RECEIVE_MOST
+        data = bytearray(self._unread)
+        while len(data) < whole:
+            data += self._receive(deadline)
+        return bytes(data)
+
+    def _receive(self, deadline: float = math.inf) -> bytes:
+        if time.monotonic() > deadline:
             raise _silent()
-        if data[-2:] != b"\r\n":
-            raise _strange(b"a body")
-        return data[:-2]
+        try:
+            data = self._sock.recv(_RECEIVE_MOST)
+        except BlockingIOError as error:  # the kernel's timeout
+            raise _silent() from error
+        except OSError as error:
+            raise _broken(error) from error
+        if not data:
+            raise QueueUnavailable("beanstalkd closed the connection")
+        return data
 
 
-def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, bytes]:
+def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[bytes]]:
     match verdict:
         case Delete():
-            return b"delete %d\r\n" % job_id, b"DELETED"
+            return b"delete %d\r\n" % job_id, _DELETED
         case Release(delay, priority):
-            return b"release %d %d %d\r\n" % (job_id, priority, delay), b"RELEASED"
+            return b"release %d %d %d\r\n" % (job_id, priority, delay), _RELEASED
         case Bury(priority):
-            return b"bury %d %d\r\n" % (job_id, priority), b"BURIED"
+            return b"bury %d %d\r\n" % (job_id, priority), _BURIED
 
 
-def _job_stats(data: bytes) -> JobStats:
-    values = _yaml(data)
-    try:
-        return JobStats(
-            id=int(values[b"id"]),
-            tube=values[b"tube"].strip(b'"').decode("ascii"),
-            priority=int(values[b"pri"]),
-            age=int(values[b"age"]),
-            delay=int(values[b"delay"]),
-            ttr=int(values[b"ttr"]),
-            reserves=int(values[b"reserves"]),
-            releases=int(values[b"releases"]),
-            buries=int(values[b"buries"]),
-            kicks=int(values[b"kicks"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise _strange(b"stats-job") from error
-
-
-def _yaml(data: bytes) -> dict[bytes, bytes]:
-    pairs = (line.partition(b": ") for line in data.split(b"\n"))
-    return {key: value for key, _, value in pairs}
+def _broken(error: OSError) -> QueueUnavailable:
+    return QueueUnavailable(f"the connection to beanstalkd broke: {error.strerror or error}")
 
 
 def _silent() -> QueueUnavailable:
-    return QueueUnavailable(f"beanstalkd closed the connection, or gave no answer within {_REPLY_SECONDS} s")
+    return QueueUnavailable(f"beanstalkd gave no answer within {_REPLY_SECONDS} s")
 
 
-def _strange(expected: bytes) -> QueueUnavailable:
-    return QueueUnavailable(f"the server's answer is not beanstalkd's ({expected.decode()} was expected)")
+def _strange(expected: re.Pattern[bytes] | str) -> QueueUnavailable:
+    if not isinstance(expected, str):
+        expected = re.split(r"[^A-Z]", expected.pattern.decode())[0]
+    return QueueUnavailable(f"the server's answer is not beanstalkd's ({expected} was expected)")

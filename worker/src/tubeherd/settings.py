@@ -70,7 +70,9 @@ class WorkerSettings(ServerSettings):
     job_timeout: OptionalDuration = None
     retry_delays: RetryDelays = DEFAULT_RETRY_DELAYS
     max_lost_deliveries: int = Field(DEFAULT_MAX_LOST_DELIVERIES, ge=0)
-    batch_size: int = Field(15, ge=1)
+    batch_size: int = Field(15, ge=1, le=100_000)
+    ack_after_flush: bool = False
+    async_concurrency: int = Field(1, ge=1, le=1000)
     grace_period: Duration = 70.0
     health: Server | None = None
 

@@ -16,19 +16,25 @@ from typing import Final, NamedTuple
 import structlog
 
 from tubeherd import discovery
+from tubeherd.coroutines import Deadline, overdue, too_long
 from tubeherd.events import Batch
 from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
-from tubeherd.job import Job
-from tubeherd.lease import Page, Phase, Request
-from tubeherd.policy import Bury, Release
-from tubeherd.processing import DeadlinePassed, Processed, Processor, announce_burial, describe, report
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
+from tubeherd.job import Job, JobStats
+from tubeherd.lane import Kept, Lane
+from tubeherd.lease import Lease, Phase, Request
+from tubeherd.metrics import Metrics
+from tubeherd.policy import Bury, Delete, Release, Verdict
+from tubeherd.processing import DeadlinePassed, FlushFailed, Processed, Processor
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, Settled, connect
+from tubeherd.reasons import describe
+from tubeherd.reporting import Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
 
 IDLE_SECONDS: Final = 30
-_ANSWER_SECONDS: Final = 10
-_BACKOFF_FIRST: Final = 0.1
+"""How long one reserve waits for a job."""
+ANSWER_SECONDS: Final = 10
+BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 5.0
 
 log: Final = structlog.get_logger()
@@ -41,40 +47,39 @@ class Burial(NamedTuple):
     reason: str
 
 
-class _Stop(Exception):
+class Seat(NamedTuple):
+    """A slot's place in the worker, which the next slot takes when this one ends."""
+
+    number: int
+    lanes: Sequence[Lane]
+    """One, or as many as there may be coroutines at a time, with the connections that an earlier slot left at rest."""
+    metrics: Metrics | None
+
+
+class Stop(Exception):
     """The supervisor wants the slot to end, or is gone, while the slot holds no lease."""
-
-
-class _FlushFailed(Exception):
-    """A listener of `worker.flush` raised."""
 
 
 class Slot:
     """The child's side of a slot; `run` is its whole life."""
 
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        page: Page,
-        control: socket.socket,
-        connection: Connection | None,
-        burials: Sequence[Burial],
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, seat: Seat, control: socket.socket, burials: Sequence[Burial]) -> None:
         """Prepare a slot, in the supervisor, before the process is forked that runs it.
 
         `control` carries each new connection to the supervisor; what comes back on it is the wish to stop.
-        `connection` is one that an earlier slot left at rest.
         """
         self._settings = settings
-        self._page = page
+        self._seat = seat
+        self._lanes = seat.lanes
+        self._page = seat.lanes[0].page
         self._control = control
-        self._connection = connection
         self._burials = burials
+        self._reporter = Reporter(seat.metrics)
         self._batch = Batch(settings.batch_size)
         self._supervisor = os.getpid()
         self._ends = time.monotonic() + settings.max_time if settings.max_time else None
         self._executed = 0
-        self._backoff = _BACKOFF_FIRST
+        self._backoff = BACKOFF_FIRST
         self._timeout = 0.0
         self._interruptible = False
         self._interrupted = False
@@ -84,6 +89,8 @@ class Slot:
     def run(self) -> Exit:
         """Import the executors, then do jobs until a limit, a stop or the end of the supervisor."""
         self._become_a_slot()
+        if self._seat.metrics:
+            self._seat.metrics.write_as(f"slot{self._seat.number}")
         try:
             executors = discovery.load(self._settings.executors)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
@@ -113,33 +120,44 @@ class Slot:
         if self._forked:  # from a fork: its files are its own
             return
         self._forked = True
-        self._page.close()
         self._control.close()
-        if self._connection is not None:
-            self._connection.close()
+        for lane in self._lanes:
+            lane.forget()
         if signal.getsignal(signal.SIGTERM) == self._on_deadline:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
-        if self._interruptible:
+        """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
+        if self._interruptible and (not self._processor.in_loop or overdue()):
             self._interruptible = False
-            raise DeadlinePassed(f"the job ran longer than its timeout of {self._timeout:g} s")
+            raise DeadlinePassed(too_long(self._timeout))
 
     def _serve(self, tubes: Sequence[str]) -> Exit:
         try:
-            with suppress(_Stop):
-                while not self._ending():
-                    try:
-                        self._do_jobs(self._connected(tubes))
-                    except (QueueUnavailable, RefusedError) as error:
-                        self._drop_connection()
-                        self._back_off(error)
+            with suppress(Stop):
+                self._work(tubes)
             self._flush("end")
-        except _FlushFailed as error:
-            log.error(f"{error}; the worker stops")
-            self._exit = Exit.STOPPED_BY_JOB
-        self._page.write(Phase.DONE)
+        except FlushFailed as error:
+            self._stop_for(error)
+        for lane in self._lanes:
+            lane.page.rest(Phase.DONE)
         return self._exit
+
+    def _stop_for(self, error: FlushFailed) -> None:
+        log.error(f"{error}; the worker stops")
+        self._exit = Exit.STOPPED_BY_JOB
+
+    def _work(self, tubes: Sequence[str]) -> None:
+        (lane,) = self._lanes
+        while not self._ending():
+            try:
+                if lane.connection is None:
+                    lane.open(connect(self._settings.server), self._control)
+                    log.info("connected", server=self._settings.server, tubes=list(tubes))
+                self._do_jobs(lane, lane.watch(tubes))
+            except (QueueUnavailable, RefusedError) as error:
+                lane.drop()
+                self._back_off(error)
 
     def _ending(self) -> bool:
         """Tell whether the slot takes no further job, and with which exit code it ends."""
@@ -159,120 +177,170 @@ class Slot:
             self._exit = Exit.LIMIT if stop else Exit.RECYCLE
         return limit
 
-    def _connected(self, tubes: Sequence[str]) -> Connection:
-        if self._connection is None:
-            self._connection = connect(self._settings.server)
-            socket.send_fds(self._control, [b"c"], [self._connection.socket.fileno()])
-            log.info("connected", server=self._settings.server, tubes=list(tubes))
-        self._command()
-        self._connection.watch_only(tubes)
-        return self._connection
-
     def _back_off(self, error: Exception) -> None:
         """Wait before the next connection, but not longer than the supervisor wants the slot."""
+        if select.select([self._control], [], [], self._pause(error))[0]:
+            raise Stop
+
+    def _pause(self, error: Exception) -> float:
+        """Return how many seconds to wait before the next connection, and log why."""
         pause = random.uniform(self._backoff / 2, self._backoff)  # noqa: S311 - spreads reconnects, guards nothing
         self._backoff = min(self._backoff * 2, _BACKOFF_MOST)
         reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {describe(error)}"
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
-        if select.select([self._control], [], [], pause)[0]:
-            raise _Stop
+        return pause
 
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            self._connection.abandon()
-            self._connection = None
-        self._page.write(Phase.CONNECTING)
-        self._page.unlock()
-
-    def _command(self) -> None:
-        """Claim the connection for commands; the supervisor keeps off until a job is executing."""
-        self._page.lock()
-        self._page.write(Phase.COMMAND)
-
-    def _do_jobs(self, connection: Connection) -> None:
+    def _do_jobs(self, lane: Lane, connection: Connection) -> None:
         reserved = None
         while reserved is not None or not self._ending():
             if reserved is None:
+                lane.page.rest()
                 self._flush("idle")
-                reserved = self._wait_for_job(connection)
-                self._backoff = _BACKOFF_FIRST
+                reserved = self._wait_for_job(lane, connection)
             else:
-                reserved = self._do_job(connection, reserved)
-                if self._batch.full:
+                reserved = self._do_job(lane, connection, reserved)
+                if reserved is None and self._flush_due():
+                    lane.page.rest()
                     self._flush("batch")
+        lane.page.rest()
 
-    def _wait_for_job(self, connection: Connection) -> Reserved | None:
-        timeout = IDLE_SECONDS
-        if self._ends is not None:
-            timeout = min(timeout, max(0, int(self._ends - time.monotonic()) + 1))
-        self._command()
+    def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
+        timeout, asked = self._idle_seconds(), time.monotonic()
+        lane.page.command()
         connection.ask_reserve(timeout)
-        readable, _, _ = select.select([connection.socket, self._control], [], [], timeout + _ANSWER_SECONDS)
+        readable, _, _ = select.select([connection.socket, self._control], [], [], timeout + ANSWER_SECONDS)
         # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
         if connection.socket in readable:
-            return connection.take_reserved()
+            reserved = connection.take_reserved()
+            if reserved is None and self._waited(timeout, asked):
+                self._backoff = BACKOFF_FIRST
+            elif reserved is None:
+                lane.page.rest()
+                self._take_a_breath()
+            return reserved
         if readable:
-            self._drop_connection()  # a reserve is in flight, so nobody else could use it
-            raise _Stop
-        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + _ANSWER_SECONDS} s")
+            lane.drop()  # a reserve is in flight, so nobody else could use it
+            raise Stop
+        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
 
-    def _do_job(self, connection: Connection, reserved: Reserved) -> Reserved | None:
+    def _waited(self, timeout: int, asked: float) -> bool:
+        """Tell whether an answer without a job came when it had to, and not at once: DEADLINE_SOON would, for ever."""
+        return time.monotonic() >= asked + timeout - 1
+
+    def _take_a_breath(self) -> None:
+        """Wait before the next command where the last one came to nothing, for a server could say so for ever."""
+        if select.select([self._control], [], [], BACKOFF_FIRST)[0]:
+            raise Stop
+
+    def _idle_seconds(self) -> int:
+        if self._ends is None:
+            return IDLE_SECONDS
+        return min(IDLE_SECONDS, max(0, int(self._ends - time.monotonic()) + 1))
+
+    def _do_job(self, lane: Lane, connection: Connection, reserved: Reserved) -> Reserved | None:
         """Do one leased job and return the next, unless there is none or the slot has something else to do first."""
         started = time.monotonic()
         try:
             stats = connection.job_stats(reserved.id)
         except NotFoundError:
             log.warning("lease was gone before the job began", job=reserved.id)
+            lane.page.rest()
+            self._take_a_breath()
             return None
         self._timeout = self._settings.job_timeout or stats.ttr
-        self._page.write(Phase.EXECUTING, reserved.id, started, stats.ttr)
-        self._page.unlock()
+        lane.page.execute(Lease(stats.id, started, stats.ttr))
         try:
             self._interruptible = True
-            processed = self._processor.process(stats, reserved.body)
+            processed = self._processor.process(stats, reserved.body, Deadline(started + self._timeout, self._timeout))
             self._interruptible = False
-        except DeadlinePassed as error:
-            processed = self._processor.too_late(stats, error)
+        except DeadlinePassed as error:  # in the last moment of the processing
+            processed = self._processor.fail(stats, error)
+        self._end_fork(stats)
+        self._interrupted = isinstance(processed.error, DeadlinePassed)
+        lane.page.command()
+        self._executed += 1
+        self._batch.add()
+        return self._settle(lane, connection, stats, processed)
+
+    def _end_fork(self, stats: JobStats) -> None:
         if self._forked:
             log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
             os._exit(0)
-        self._interrupted = isinstance(processed.error, DeadlinePassed)
-        self._command()
-        self._executed += 1
-        self._batch.add()
-        return self._settle(connection, processed)
 
-    def _settle(self, connection: Connection, processed: Processed) -> Reserved | None:
-        job, verdict = processed.job, processed.verdict
-        if isinstance(verdict, Release) and verdict.stop:
-            self._exit = Exit.STOPPED_BY_JOB
-        # The listeners of a burial may take long: no lease is to wait for them.
+    def _settle(self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed) -> Reserved | None:
+        verdict = processed.verdict
+        self._note_stop(verdict)
+        # The listeners of a burial or a flush may take long: no further lease is to wait for them.
         buried = isinstance(verdict, Bury)
-        last = buried or self._ending() or self._batch.full
+        last = buried or self._ending() or self._flush_due()
         try:
-            if last:
-                settled = connection.settle(job.id, verdict)
+            if self._waits_for_flush(verdict):
+                renewed = Settled.DONE if last else connection.extend_and_ask_reserve(stats.id)
+                settled = self._keep(lane, stats, processed, renewed)
+            elif last:
+                settled = connection.settle(stats.id, verdict)
             else:
-                settled = connection.settle_and_ask_reserve(job.id, verdict, 0)
-        except QueueUnavailable:
-            log.warning("executed, but its verdict was lost: it may run again", job=job.id, tube=job.tube)
+                settled = connection.settle_and_ask_reserve(stats.id, verdict)
+        except (QueueUnavailable, RefusedError):
+            log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
+        self._backoff = BACKOFF_FIRST
         if buried:
-            self._rest()
-        report(processed, settled)
+            lane.page.rest()
+        if settled is not None:
+            self._reporter.report(processed, settled)
         return None if last else connection.take_reserved()
 
-    def _rest(self) -> None:
-        """Give up the connection for as long as listeners run, while no lease is held."""
-        self._page.write(Phase.LISTENING)
-        self._page.unlock()
+    def _note_stop(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Release) and verdict.stop:
+            self._exit = Exit.STOPPED_BY_JOB
+
+    # Flushing
+
+    def _waits_for_flush(self, verdict: Verdict) -> bool:
+        return self._settings.ack_after_flush and isinstance(verdict, Delete) and self._batch.heard
+
+    def _keep(self, lane: Lane, stats: JobStats, processed: Processed, renewed: Settled) -> Settled | None:
+        """Keep a job whose lease was renewed until the next flush; return what became of it if it was gone."""
+        if renewed is not Settled.DONE:
+            return renewed
+        lane.keep(Kept(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
+        return None
+
+    def _flush_due(self) -> bool:
+        """Tell whether the batch is full, or half of a lease that waits for its flush is gone."""
+        if self._batch.full:
+            return True
+        if not self._settings.ack_after_flush:
+            return False
+        now = time.monotonic()
+        return any(now >= kept.lease.since + kept.lease.ttr / 2 for lane in self._lanes for kept in lane.kept[:1])
 
     def _flush(self, reason: str) -> None:
-        self._rest()
+        """Tell the listeners of `worker.flush`, then settle the jobs that waited for it; raises FlushFailed."""
+        failure = None
         try:
             self._batch.flush(reason)
         except BaseException as error:  # also SystemExit
-            raise _FlushFailed(f"a listener of worker.flush raised {describe(error)}") from error
+            failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
+        for lane in self._lanes:
+            if lane.kept and lane.connection:
+                self._settle_kept(lane, lane.connection, failure)
+        if failure:
+            raise failure
+
+    def _settle_kept(self, lane: Lane, connection: Connection, failure: FlushFailed | None) -> None:
+        phase = lane.page.phase
+        lane.page.command()
+        try:
+            for _, stats, processed in lane.take_kept():
+                verdict = self._processor.fail(stats, failure) if failure else processed
+                self._reporter.report(verdict, connection.settle(stats.id, verdict.verdict))
+        except (QueueUnavailable, RefusedError) as error:
+            log.warning(f"flushed, but the verdicts were lost: {error}; some of the jobs may run again")
+            lane.drop()
+        else:
+            lane.page.rest(phase)
 
 
 def main(slot: Slot) -> None:

@@ -11,28 +11,36 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import structlog
 
+from tubeherd.concurrent_slot import ConcurrentSlot
+from tubeherd.coroutines import too_long
 from tubeherd.exits import Exit
-from tubeherd.health import HealthServer
-from tubeherd.lease import Page, Phase, Request, State
+from tubeherd.health import CannotListen, HealthServer
+from tubeherd.lane import Lane
+from tubeherd.lease import Lease, Page, Phase, Request, State
 from tubeherd.memory import MIB, used_above
+from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Failed, Interrupted, Outcome
-from tubeherd.processing import Processed, report
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError
+from tubeherd.processing import Processed
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
+from tubeherd.reporting import Reporter
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot import Burial, Slot
+from tubeherd.slot import Burial, Seat, Slot
 from tubeherd.slot import main as slot_main
 
 _TICK_SECONDS: Final = 0.1
 _TERM_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 _PROMPT_SECONDS: Final = 0.01
+_COMMAND_SECONDS: Final = 1.0
+_PAUSE_MOST: Final = 5.0
 _STARTS_MOST: Final = 5
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,23 +48,72 @@ log: Final = structlog.get_logger()
 
 
 @dataclass(slots=True)
+class _Watch:
+    """What the supervisor knows of one connection of a slot."""
+
+    page: Page
+    connection: Connection | None = None
+    touched: dict[Lease, float] = field(default_factory=dict)
+    """When a lease that is still held was last touched."""
+    asked: list[Lease] = field(default_factory=list)
+    """The leases whose touches were not answered yet; the lock is held until they are."""
+    asked_at: float = 0.0
+    warned: tuple[State, float] | None = None
+    """The execution that got SIGTERM for its deadline, and when."""
+    commanding: tuple[State, float] | None = None
+    """What the slot was seen in the middle of, and since when, while it was to stop."""
+
+    def due(self, state: State, now: float) -> list[Lease]:
+        """Return the leases of which half is gone."""
+        return [lease for lease in state.leases if now >= self.touched.get(lease, lease.since) + lease.ttr / 2]
+
+    @contextmanager
+    def locked_while(self, state: State) -> Iterator[bool]:
+        """Hold the lock if the slot is in that very state, and tell whether it is."""
+        if self.asked:  # the lock is held until the answer comes
+            yield self.page.read() == state
+        else:
+            with self.page.locked_while(state) as same:
+                yield same
+
+    def close_connection(self) -> None:
+        """Close the connection for the slot too: beanstalkd gives its leases back."""
+        if self.connection:
+            self.connection.abandon()
+            self.connection = None
+
+
+@dataclass(slots=True)
 class _Child:
     """What the supervisor knows of one slot."""
 
     pid: int
-    page: Page
+    number: int
+    """The lowest that no other slot had when it was started."""
     control: socket.socket
-    connection: Connection | None
-    failed_starts: int = 0
-    """How often in a row a slot in this place died while it imported the executors."""
-    touched: tuple[State, float] | None = None
-    """The execution whose lease was last touched, and when."""
-    asked: float | None = None
-    """When the touch was sent whose answer is still out; the lock is held until it comes."""
-    warned: tuple[State, float] | None = None
-    """The execution that got SIGTERM for its deadline, and when."""
+    watches: list[_Watch]
+    deaths: int = 0
+    """How many slots before this one died in this place in a row without having executed a job."""
+    executed: bool = False
+    """Whether it has executed a job; known when it has ended."""
     doom: Failed | Interrupted | None = None
-    """Why the supervisor killed the slot; the lock is held until the slot is reaped."""
+    """Why the supervisor killed the slot; the lock of the culprit's page is held until the slot is reaped."""
+    culprit: State | None = None
+    """The execution for which the slot was killed, where it was not for all of them."""
+
+    @property
+    def page(self) -> Page:
+        """The page that tells of the slot as a whole."""
+        return self.watches[0].page
+
+
+@dataclass(slots=True)
+class _Vacancy:
+    """A place for a slot that is filled at some time, on the monotonic clock."""
+
+    due: float
+    connections: Sequence[Connection | None]
+    deaths: int
 
 
 @dataclass
@@ -66,6 +123,7 @@ class Supervisor:
     settings: WorkerSettings
     clock: Callable[[], float] = time.monotonic
     _children: dict[int, _Child] = field(default_factory=dict)
+    _vacancies: list[_Vacancy] = field(default_factory=list)
     _burials: list[Burial] = field(default_factory=list)
     _signals: list[int] = field(default_factory=list)
     _exit: Exit = Exit.OK
@@ -79,19 +137,35 @@ class Supervisor:
     def run(self) -> Exit:
         """Run the slots to the end of the worker and return its exit code; raises CannotListen."""
         self._selector = selectors.DefaultSelector()
-        self._health = HealthServer(self.settings.health, self._selector, self._ready) if self.settings.health else None
+        self._serve_health()
         self._catch_signals()
         # What is alive now is never collected, so that slots keep sharing its pages.
         gc.collect()
         gc.freeze()
-        self._spawn(None)
-        while self._children:
+        self._spawn()
+        while self._children or self._vacancies:
             self._wait()
+            self._fill_vacancies()
             self._reap()
             for child in list(self._children.values()):
                 self._supervise(child)
+        if self._metrics:
+            self._metrics.remove()
         log.info("worker stopped", exit_code=int(self._exit))
         return self._exit
+
+    def _serve_health(self) -> None:
+        self._metrics = self._health = None
+        if self.settings.health:
+            self._health = HealthServer(self.settings.health, self._selector, self._ready, self._metrics_text)
+            try:
+                self._metrics = Metrics()
+            except OSError as error:
+                raise CannotListen(f"no temporary directory for what /metrics shows: {error}") from error
+        self._reporter = Reporter(self._metrics)
+
+    def _metrics_text(self) -> bytes:
+        return self._metrics.text() if self._metrics else b""
 
     # Waiting
 
@@ -126,17 +200,31 @@ class Supervisor:
             self._health.drop_slow_peers()
 
     def _ready(self) -> bool:
-        connected = (Phase.COMMAND, Phase.EXECUTING, Phase.LISTENING)
-        stopping = self._stopping_since is not None
-        return not stopping and any(child.page.read().phase in connected for child in self._children.values())
+        connected = (Phase.COMMAND, Phase.EXECUTING, Phase.RESTING)
+        pages = (watch.page for child in self._children.values() for watch in child.watches)
+        return self._stopping_since is None and any(page.phase in connected for page in pages)
 
     # Slots
 
-    def _spawn(self, connection: Connection | None, failed_starts: int = 0) -> None:
-        page = Page()
-        ours, theirs = socket.socketpair()
+    def _fill_vacancies(self) -> None:
+        due = [vacancy for vacancy in self._vacancies if self.clock() >= vacancy.due]
+        self._vacancies = [vacancy for vacancy in self._vacancies if vacancy not in due]
+        for vacancy in due:
+            self._spawn(vacancy.connections, vacancy.deaths)
+
+    def _spawn(self, connections: Sequence[Connection | None] = (), deaths: int = 0) -> None:
+        kept_most = self.settings.batch_size if self.settings.ack_after_flush else 0
+        watches = [_Watch(Page(kept_most)) for _ in range(self.settings.async_concurrency)]
+        for watch, connection in zip(watches, connections, strict=False):
+            watch.connection = connection
+        for watch in watches[1:]:
+            watch.page.rest(Phase.RESTING if watch.connection else Phase.CONNECTING)
+        number = min(set(range(len(self._children) + 1)) - {child.number for child in self._children.values()})
+        lanes = [Lane(place, watch.page, watch.connection) for place, watch in enumerate(watches)]
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         burials, self._burials = self._burials, []
-        slot = Slot(self.settings, page, theirs, connection, burials)
+        kind = ConcurrentSlot if self.settings.async_concurrency > 1 else Slot
+        slot = kind(self.settings, Seat(number, lanes, self._metrics), theirs, burials)
         pid = os.fork()
         if pid == 0:
             self._forget_siblings(ours)
@@ -144,7 +232,7 @@ class Supervisor:
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
         theirs.close()
-        child = _Child(pid, page, ours, connection, failed_starts)
+        child = _Child(pid, number, ours, watches, deaths)
         self._children[pid] = child
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._receive(child))
 
@@ -157,23 +245,25 @@ class Supervisor:
         if self._health:
             self._health.forget()
         for sibling in self._children.values():
-            sibling.page.close()
             sibling.control.close()
-            if sibling.connection:
-                sibling.connection.close()
+            for watch in sibling.watches:
+                watch.page.close()
+                if watch.connection:
+                    watch.connection.close()
 
     def _receive(self, child: _Child) -> bool:
         """Take the socket of a connection that the slot has just opened; returns whether there was one."""
         try:
-            _, fds, _, _ = socket.recv_fds(child.control, 16, 8)
+            number, fds, _, _ = socket.recv_fds(child.control, 16, 8)
         except OSError:  # nothing has come, or the slot is dead
-            fds = []
+            number, fds = b"", []
         for fd in fds:
-            self._close_connection(child)
+            watch = child.watches[int(number)]
+            watch.close_connection()
             os.set_inheritable(fd, False)  # no program that a slot starts is to keep a connection open
             sock = socket.socket(fileno=fd)
             try:
-                child.connection = Connection(sock)
+                watch.connection = Connection(sock)
             except QueueUnavailable:
                 sock.close()
         if not fds:
@@ -181,13 +271,12 @@ class Supervisor:
                 self._selector.unregister(child.control)
         return bool(fds)
 
-    def _close_connection(self, child: _Child) -> None:
-        if child.connection:
-            child.connection.abandon()
-            child.connection = None
-
     def _stop(self) -> None:
         self._stopping_since = self.clock()
+        for connection in chain.from_iterable(vacancy.connections for vacancy in self._vacancies):
+            if connection:
+                connection.abandon()
+        self._vacancies.clear()
         for child in self._children.values():
             self._request_stop(child)
 
@@ -199,92 +288,119 @@ class Supervisor:
     # One look at one slot
 
     def _supervise(self, child: _Child) -> None:
-        state = child.page.read()
-        if state.phase is not Phase.STARTING:
+        phase = child.page.phase
+        if phase is not Phase.STARTING:
             self._start_the_others()
         if child.doom is not None:
             return
         now = self.clock()
-        if self._stopping_since is not None and state.phase is Phase.STARTING:
-            self._kill(child, state, Interrupted("the worker stopped before the executors were imported"))
+        if self._stopping_since is not None and phase is Phase.STARTING:
+            self._kill(child, Interrupted("the worker stopped before the executors were imported"))
         elif self._stopping_since is not None and now >= self._stopping_since + self.settings.grace_period:
-            self._kill(child, state, Interrupted("the worker had to stop before the job was done"))
-        elif state.phase is Phase.EXECUTING:
-            self._supervise_job(child, state, now)
+            self._kill(child, Interrupted("the worker had to stop before the job was done"))
+        else:
+            for watch in child.watches:
+                self._keep_leases(child, watch, now)
         if self._share and child.doom is None and (used := used_above(child.pid, self._share.soft)):
-            self._limit_memory(child, state, used)
+            self._limit_memory(child, used)
 
     def _start_the_others(self) -> None:
         # The first slot has shown that the executors can be imported; an error is reported once, not N times.
         if not self._all_started and self._stopping_since is None:
             self._all_started = True
             for _ in range(self.settings.concurrency - 1):
-                self._spawn(None)
+                self._spawn()
 
-    def _supervise_job(self, child: _Child, state: State, now: float) -> None:
-        if child.asked is not None:
-            self._take_touched(child, state, 0)
+    def _keep_leases(self, child: _Child, watch: _Watch, now: float) -> None:
+        if watch.asked:
+            self._take_touched(child, watch, 0)
+        if watch.page.phase not in (Phase.EXECUTING, Phase.RESTING):
+            if self._stopping_since is not None:
+                self._break_command_off(watch, now)
             return
-        timeout = self.settings.job_timeout or state.ttr
-        leased = child.touched[1] if child.touched and child.touched[0] == state else state.started
-        if child.warned and child.warned[0] == state:
-            if now >= child.warned[1] + _TERM_SECONDS:
-                self._kill(child, state, _too_long(timeout))
-        elif now >= state.started + timeout:
-            self._warn(child, state, now)
-        if child.doom is None and now >= leased + state.ttr / 2:
-            self._touch(child, state, now)
+        state = watch.page.read()
+        if state.phase is Phase.EXECUTING:
+            self._enforce_deadline(child, watch, state, now)
+        if child.doom is None and not watch.asked and watch.due(state, now):
+            self._touch(child, watch, state, now)
 
-    def _warn(self, child: _Child, state: State, now: float) -> None:
-        with child.page.locked_while(state) as same:
-            if same:
-                child.warned = (state, now)
-                os.kill(child.pid, signal.SIGTERM)
+    def _break_command_off(self, watch: _Watch, now: float) -> None:
+        """End the connection under a slot that is to stop and waits for a beanstalkd that says nothing."""
+        state = watch.page.read()
+        if watch.commanding is None or watch.commanding[0] != state:
+            watch.commanding = (state, now)
+        elif now >= watch.commanding[1] + _COMMAND_SECONDS:
+            watch.close_connection()
 
-    def _touch(self, child: _Child, state: State, now: float) -> None:
-        """Ask for a longer lease, and wait for the answer later: a silent beanstalkd must not hold up all the rest."""
-        if child.connection is None or not child.page.try_lock():
+    def _enforce_deadline(self, child: _Child, watch: _Watch, state: State, now: float) -> None:
+        timeout = self.settings.job_timeout or state.executing.ttr
+        if watch.warned and watch.warned[0] == state:
+            if now >= watch.warned[1] + _TERM_SECONDS:
+                self._kill(child, Failed(f"{too_long(timeout)} and did not end on SIGTERM"), watch, state)
+        elif now >= state.executing.since + timeout:
+            with watch.locked_while(state) as same:
+                if same:
+                    watch.warned = (state, now)
+                    os.kill(child.pid, signal.SIGTERM)
+
+    def _touch(self, child: _Child, watch: _Watch, state: State, now: float) -> None:
+        """Ask for longer leases, and wait for the answers later: a silent beanstalkd must not hold up all the rest."""
+        if watch.connection is None or not watch.page.try_lock():
             return
-        if child.page.read() != state:
-            child.page.unlock()
+        if watch.page.read() != state:
+            watch.page.unlock()
             return
-        child.touched, child.asked = (state, now), now
+        watch.asked, watch.asked_at = watch.due(state, now), now
+        held = {lease: when for lease, when in watch.touched.items() if lease in state.leases}
+        watch.touched = held | dict.fromkeys(watch.asked, now)
         with suppress(QueueUnavailable):  # the answer tells
-            child.connection.ask_extend(state.job)
-        self._take_touched(child, state, _PROMPT_SECONDS)
+            watch.connection.ask_extend(lease.job for lease in watch.asked)
+        self._take_touched(child, watch, _PROMPT_SECONDS)
 
-    def _take_touched(self, child: _Child, state: State, wait: float) -> None:
-        """Take the answer to a touch within `wait` seconds, or leave it for later."""
-        readable = child.connection is not None and _readable(child.connection.socket, wait)
-        if not readable and child.connection and child.asked and self.clock() < child.asked + _ANSWER_SECONDS:
+    def _take_touched(self, child: _Child, watch: _Watch, wait: float) -> None:
+        """Take the answers to touches within `wait` seconds, or leave them for later."""
+        connection = watch.connection
+        readable = connection is not None and _readable(connection.socket, wait)
+        if not readable and connection and self.clock() < watch.asked_at + _ANSWER_SECONDS:
             return
         try:
-            if not readable or child.connection is None:
+            if not readable or connection is None:
                 raise QueueUnavailable(f"beanstalkd gave no answer within {_ANSWER_SECONDS:g} s")
-            if not child.connection.take_extended():
-                log.warning("lease was gone while the job was executing: it may run twice", job=state.job)
+            for lease in watch.asked:
+                if not connection.take_extended():
+                    log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)
         except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"cannot keep the lease: {error}; the job may run twice", job=state.job)
-            self._close_connection(child)
-        child.asked = None
+            log.warning(f"cannot keep the lease: {error}; the job may run twice", job=watch.asked[0].job)
+            watch.close_connection()
+        watch.asked = []
         if child.doom is None:
-            child.page.unlock()
+            watch.page.unlock()
 
-    def _limit_memory(self, child: _Child, state: State, used: int) -> None:
+    def _limit_memory(self, child: _Child, used: int) -> None:
         assert self._share is not None  # noqa: S101 - told by the caller
         # In the middle of a command a kill could lose a delivery; the slot is recycled after its next job.
-        if used > self._share.hard and state.phase not in (Phase.COMMAND, Phase.DONE):
+        in_job = any(watch.page.phase is Phase.EXECUTING for watch in child.watches)
+        if used > self._share.hard and (in_job or child.page.phase not in (Phase.COMMAND, Phase.DONE)):
             limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
-            self._kill(child, state, Failed(f"memory limit passed: {limit}"))
+            self._kill(child, Failed(f"memory limit passed: {limit}"))
         elif child.page.request == Request.NOTHING:
             child.page.request = Request.RECYCLE
 
-    def _kill(self, child: _Child, state: State, doom: Failed | Interrupted) -> None:
-        """Kill a slot in that state, or any slot that executes no job; the lock is kept until it is reaped."""
-        if state.phase is Phase.EXECUTING and (not child.page.try_lock() or child.page.read() != state):
-            child.page.unlock()
+    def _kill(
+        self, child: _Child, doom: Failed | Interrupted, watch: _Watch | None = None, state: State | None = None
+    ) -> None:
+        """Kill a slot with the connections of its jobs at rest, for one execution (None: for all of them).
+
+        Tries again at the next look where a command is just beginning. The locks are kept until the slot is reaped.
+        """
+        executing = [other for other in child.watches if other.page.phase is Phase.EXECUTING and not other.asked]
+        locked = [other for other in executing if other.page.try_lock()]
+        at_rest = all(other.page.phase is Phase.EXECUTING for other in locked) and len(locked) == len(executing)
+        if not at_rest or (watch is not None and watch.page.read() != state):
+            for other in locked:
+                other.page.unlock()
             return
-        child.doom = doom
+        child.doom, child.culprit = doom, state
         os.kill(child.pid, signal.SIGKILL)  # the rest of its group is killed when it is reaped
 
     # The end of a slot
@@ -311,22 +427,30 @@ class Supervisor:
         while self._receive(child):
             pass
         del self._children[child.pid]
-        state = child.page.read()
-        child.failed_starts = child.failed_starts + 1 if state.phase is Phase.STARTING else 0
-        if state.phase is Phase.DONE or (state.phase is Phase.STARTING and code == Exit.EXECUTORS):
+        phase = child.page.phase
+        if phase is Phase.DONE or (phase is Phase.STARTING and code == Exit.EXECUTORS):
             self._ended_by_itself(child, code)
         else:
-            self._died(child, state, code)
+            self._died(child, code)
+        child.executed = any(watch.page.read().executing.job for watch in child.watches)
         self._discard(child)
-        if self._stopping_since is None and self._exit is Exit.OK and not self._limited(code, state):
-            self._spawn(child.connection, child.failed_starts)
+        if self._stopping_since is None and self._exit is Exit.OK and not (phase is Phase.DONE and code == Exit.LIMIT):
+            self._replace(child, died=phase is not Phase.DONE)
         else:
-            self._close_connection(child)
-        if state.phase is not Phase.STARTING:  # a slot may have come and gone between two looks at it
+            for watch in child.watches:
+                watch.close_connection()
+        if phase is not Phase.STARTING:  # a slot may have come and gone between two looks at it
             self._start_the_others()
 
-    def _limited(self, code: int, state: State) -> bool:
-        return code == Exit.LIMIT and state.phase is Phase.DONE
+    def _replace(self, child: _Child, died: bool) -> None:
+        """Have another slot in the place of one: at once, or later where slots die there without doing a job."""
+        connections = [watch.connection for watch in child.watches]
+        if not died or child.executed:
+            self._spawn(connections)
+            return
+        pause = min(_PAUSE_MOST, _TICK_SECONDS * 2**child.deaths) if child.deaths else 0.0
+        self._vacancies.append(_Vacancy(self.clock() + pause, connections, child.deaths + 1))
+        self._fill_vacancies()
 
     def _ended_by_itself(self, child: _Child, code: int) -> None:
         if code == Exit.RECYCLE:
@@ -336,15 +460,18 @@ class Supervisor:
         elif code in (Exit.EXECUTORS, Exit.STOPPED_BY_JOB):
             self._give_up(Exit(code))
 
-    def _died(self, child: _Child, state: State, code: int) -> None:
+    def _died(self, child: _Child, code: int) -> None:
         doom = child.doom or Failed(f"the slot died: {_describe_exit(code)}")
-        if state.phase is Phase.EXECUTING:
-            self._take_over(child, state, doom)
-            return
-        # Whether the command in flight was carried out is not known; beanstalkd sorts it out when the connection ends.
-        self._close_connection(child)
-        log.warning(doom.reason, pid=child.pid, phase=state.phase.name.lower())
-        if child.failed_starts == _STARTS_MOST:
+        states = [watch.page.read() for watch in child.watches]
+        for watch, state in zip(child.watches, states, strict=True):
+            if state.phase in (Phase.EXECUTING, Phase.RESTING):
+                self._take_over(child, watch, state, doom)
+            else:
+                # Whether the command in flight was carried out is not known; beanstalkd sorts it out.
+                watch.close_connection()
+        if not any(state.phase is Phase.EXECUTING for state in states):
+            log.warning(doom.reason, pid=child.pid, phase=states[0].phase.name.lower())
+        if child.deaths + 1 >= _STARTS_MOST and child.page.phase is Phase.STARTING:
             log.error(f"{doom.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
 
@@ -353,45 +480,51 @@ class Supervisor:
         if self._stopping_since is None:
             self._stop()
 
-    def _take_over(self, child: _Child, state: State, outcome: Outcome) -> None:
-        """Give the verdict on the job of a dead slot, whose lease the supervisor still holds."""
-        if child.asked is not None:
-            self._take_touched(child, state, _ANSWER_SECONDS)
-        connection = child.connection
+    def _take_over(self, child: _Child, watch: _Watch, state: State, doom: Failed | Interrupted) -> None:
+        """Give the verdicts on the jobs of a dead slot whose leases the supervisor still holds."""
+        if watch.asked:
+            self._take_touched(child, watch, _ANSWER_SECONDS)
+        if state.phase is Phase.EXECUTING:
+            innocent = child.culprit is not None and child.culprit != state
+            outcome = Interrupted(f"another job of the slot had to be killed: {doom.reason}") if innocent else doom
+            self._settle(watch, state.executing, outcome, self.clock() - state.executing.since)
+        # While listeners ran, the jobs that waited for them may be what killed the slot.
+        waiting = doom if state.phase is Phase.RESTING else Interrupted(f"executed, but not flushed: {doom.reason}")
+        for lease in state.kept:
+            self._settle(watch, lease, waiting, 0.0)
+
+    def _settle(self, watch: _Watch, lease: Lease, outcome: Outcome, seconds: float) -> None:
+        connection = watch.connection
         if connection is None:
-            log.warning("the slot died without a connection: its job comes back by itself", job=state.job)
+            log.warning("the slot died without a connection: its job comes back by itself", job=lease.job)
             return
-        seconds = self.clock() - state.started
         try:
-            stats = connection.job_stats(state.job)
+            stats = connection.job_stats(lease.job)
             verdict = self._policy.decide(outcome, stats)
-            settled = connection.settle(state.job, verdict)
+            settled = connection.settle(lease.job, verdict)
         except NotFoundError:
-            log.warning("lease was gone when the slot died", job=state.job)
+            log.warning("lease was gone when the slot died", job=lease.job)
         except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=state.job)
-            self._close_connection(child)
+            log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=lease.job)
+            watch.close_connection()
         else:
             processed = Processed(self._policy.job(stats), verdict, seconds)
-            report(processed, settled)
-            if settled and isinstance(verdict, Bury):
+            self._reporter.report(processed, settled)
+            if settled is Settled.DONE and isinstance(verdict, Bury):
                 self._burials.append(Burial(processed.job, verdict.reason))
 
     def _discard(self, child: _Child) -> None:
         with suppress(KeyError, ValueError):
             self._selector.unregister(child.control)
         child.control.close()
-        child.page.close()
+        for watch in child.watches:
+            watch.page.close()
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
-
-
-def _too_long(timeout: float) -> Failed:
-    return Failed(f"the job ran longer than its timeout of {timeout:g} s and did not end on SIGTERM")
 
 
 def _describe_exit(code: int) -> str:

@@ -1,0 +1,269 @@
+"""`--ack-after-flush`: jobs are deleted only after the listeners of worker.flush have returned."""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from contextlib import closing, suppress
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+BATCHES = """
+import os, signal, time
+from traces import FOLDER, note, wait_for
+from tubeherd import Job, Reschedule, events, executor
+rows = []
+@executor("rows")
+def collect(payload: dict, job: Job):
+    note(f"ran {payload['row']}")
+    exec(payload.get("code", ""))
+    rows.append(payload["row"])
+@events.flush.connect
+def write(reason, count):
+    batch, rows[:] = list(rows), []
+    note(f"flush {reason} {batch}")
+    if (FOLDER / "refuse").exists(): raise OSError("no space left")
+    if (FOLDER / "die").exists(): os.kill(os.getpid(), signal.SIGKILL)
+    if (FOLDER / "hold").exists(): wait_for("go")
+    note(f"flushed {batch}")
+"""
+
+
+def put(client, row, code="", ttr=60):
+    body = b'{"row": %d, "code": "%b"}' % (row, code.encode())
+    return client.put_in("rows", body, priority=1, delay=0, ttr=ttr)
+
+
+def run(run_worker, beanstalkd, *options, executors=BATCHES):
+    return run_worker(beanstalkd.server, executors, "--ack-after-flush", *options)
+
+
+def flushes(worker):
+    return [note for note in worker.notes() if note.startswith("flush ")]
+
+
+def test_jobs_are_deleted_only_when_their_batch_was_flushed(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for row in range(5):
+        put(client, row)
+    worker = run(run_worker, beanstalkd, "--batch-size", "3")
+    worker.allow("hold")
+    worker.wait_for_notes("flush batch [0, 1, 2]")
+    assert beanstalkd.count("rows") == NOTHING | {"ready": 2, "reserved": 3}
+    assert not worker.lines("deleted")
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "all are deleted")
+    assert flushes(worker) == ["flush batch [0, 1, 2]", "flush idle [3, 4]"]
+    assert len(worker.lines("deleted")) == 5
+    assert worker.stop() == 0
+
+
+def test_listener_that_raises_fails_every_job_of_its_batch_and_stops_the_worker(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = [put(client, row) for row in range(3)]
+    failing = put(client, 3, "raise ValueError(row)")
+    worker = run(run_worker, beanstalkd, "--batch-size", "4", "--retry-delays", "7m")
+    worker.allow("refuse")
+    assert worker.process.wait(15) == 1
+    reason = "a listener of worker.flush raised OSError: no space left"
+    assert {line["job"]: line["reason"] for line in worker.lines("failed, retry later", delay=420)} == {
+        **dict.fromkeys(jobs, reason),
+        failing: "NameError: name 'row' is not defined",
+    }
+    assert beanstalkd.count("rows") == NOTHING | {"delayed": 4}
+    assert {client.stats_job(job)["delay"] for job in jobs} == {420}
+
+
+def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 0)
+    put(client, 1)
+    worker = run(run_worker, beanstalkd, "--retry-delays", "none")
+    worker.allow("refuse")
+    assert worker.process.wait(15) == 1
+    assert beanstalkd.count("rows") == NOTHING | {"buried": 2}
+    assert len(worker.lines("buried", reason="a listener of worker.flush raised OSError: no space left")) == 2
+
+
+def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 0)
+    put(client, 1, "raise Reschedule('1 hour')")
+    put(client, 2, "time.sleep(0.2); wait_for('go')")
+    worker = run(run_worker, beanstalkd)
+    worker.wait_for_line("released", delay=3600)
+    worker.wait_for_notes("ran 2")
+    assert beanstalkd.count("rows") == NOTHING | {"reserved": 2, "delayed": 1}
+    worker.allow("go")
+    worker.wait_for(lambda: flushes(worker) == ["flush idle [0, 2]"], "the flush")
+    assert worker.stop() == 0
+
+
+def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_do(beanstalkd, run_worker):
+    """Each takes longer than the TTR of the jobs that wait."""
+    client = beanstalkd.client()
+    jobs = [put(client, row, ttr=2) for row in range(3)]
+    jobs.append(put(client, 3, "time.sleep(3.5)"))
+    worker = run(run_worker, beanstalkd, "--batch-size", "4", "--job-timeout", "30s")
+    worker.allow("hold")
+    worker.wait_for_line("connected")
+    begun = time.monotonic()
+    worker.wait_for_notes("flush batch [0, 1, 2, 3]")
+    worker.wait_for(
+        lambda: time.monotonic() > begun + 7, "longer than two TTRs"
+    )  # of the flush; nothing else awaits it
+    assert beanstalkd.count("rows") == NOTHING | {"reserved": 4}
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "all are deleted")
+    assert sorted(line["job"] for line in worker.lines("deleted")) == jobs
+    assert not worker.lines("lease was gone")
+    assert [note for note in worker.notes() if note.startswith("ran")] == [f"ran {row}" for row in range(4)]
+    assert worker.stop() == 0
+
+
+def test_batch_is_flushed_early_when_half_a_lease_is_gone(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 0, ttr=2)
+    for row in range(1, 12):
+        put(client, row, "time.sleep(0.25)")
+    worker = run(run_worker, beanstalkd, "--batch-size", "1000")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 12, "all are deleted")
+    first, *_ = flushes(worker)
+    assert first.startswith("flush batch [0, 1, 2")
+    assert "11" not in first
+    assert not worker.lines("lease was gone")
+    assert worker.stop() == 0
+
+
+def test_batch_is_flushed_at_recycling(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for row in range(4):
+        put(client, row)
+    worker = run(run_worker, beanstalkd, "--batch-size", "100", "--max-jobs", "3")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "all are deleted")
+    assert flushes(worker) == ["flush end [0, 1, 2]", "flush idle [3]"]
+    assert worker.stop() == 0
+
+
+def test_batch_is_flushed_on_sigterm(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 0)
+    put(client, 1, "wait_for('go')")
+    put(client, 2)
+    worker = run(run_worker, beanstalkd)
+    worker.wait_for_notes("ran 1")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.wait_for_line("SIGTERM")
+    worker.allow("go")
+    assert worker.process.wait(15) == 0
+    assert flushes(worker) == ["flush end [0, 1]"]
+    assert beanstalkd.count("rows") == NOTHING | {"ready": 1}
+
+
+def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    first = put(client, 0)
+    second = put(client, 1, "wait_for('go')")
+    worker = run(run_worker, beanstalkd, "--retry-delays", "7m")
+    worker.wait_for_notes("ran 1")
+    os.kill(worker.slots()[0], signal.SIGKILL)
+    line = worker.wait_for_line("released", job=first, delay=0)
+    assert line["reason"] == "executed, but not flushed: the slot died: signal 9 (SIGKILL)"
+    worker.wait_for_line("failed, retry later", job=second)
+    worker.wait_for_line("deleted", job=first)
+    worker.allow("die")
+    third = put(client, 2)
+    line = worker.wait_for_line("failed, retry later", job=third)
+    assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
+    assert client.stats_job(third)["reserves"] == 1
+    assert worker.stop() == 0
+
+
+def test_connection_that_breaks_before_the_flush_brings_the_jobs_back(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 0)
+    put(client, 1, "wait_for('go')")
+    worker = run(run_worker, beanstalkd)
+    worker.wait_for_notes("ran 1")
+    beanstalkd.kill()
+    worker.allow("go")
+    worker.wait_for_line("executed and not flushed when the connection broke: they run again", jobs=1)
+    beanstalkd.start()
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "both are deleted")
+    assert sorted(note for note in worker.notes() if note.startswith("ran")) == ["ran 0", "ran 0", "ran 1", "ran 1"]
+    assert worker.stop() == 0
+
+
+def test_without_a_listener_jobs_are_deleted_at_once(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, 0)
+    put(client, 1, "wait_for('go')")
+    worker = run(run_worker, beanstalkd, executors=BATCHES.replace("@events.flush.connect", ""))
+    worker.wait_for_notes("ran 1")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING | {"reserved": 1}, "the first is deleted")
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "the second is deleted")
+    assert worker.stop() == 0
+
+
+ROWS = """
+import sqlite3
+from traces import FOLDER
+from tubeherd import events, executor
+rows = []
+@executor("rows")
+def collect(payload: dict): rows.append(payload["row"])
+@events.flush.connect
+def write(reason, count):
+    with sqlite3.connect(FOLDER / "rows.db", timeout=30) as database:
+        database.executemany("INSERT OR IGNORE INTO rows VALUES (?)", [(row,) for row in rows])
+    database.close()
+    rows.clear()
+"""
+
+
+def test_every_row_is_there_whatever_is_killed(beanstalkd, run_worker):
+    """Slots, supervisors and beanstalkd are killed at random while rows are written to a database in batches."""
+    client = beanstalkd.client()
+    total = 3000
+    for row in range(total):
+        put(client, row)
+    dice = random.Random(4)  # noqa: S311
+    options = ("--batch-size", "20", "--concurrency", "2", "--log-level", "warning", "--max-lost-deliveries", "0",
+               "--retry-delays", "1s,2s,3s,4s,5s")  # fmt: skip
+    workers = [run(run_worker, beanstalkd, *options, executors=ROWS)]
+    path = workers[0].folder / "rows.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE rows (row INTEGER PRIMARY KEY)")
+
+    def written():
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT count(*) FROM rows").fetchone()[0]
+
+    def kill_something():
+        worker, what = workers[-1], dice.choice(["slot", "slot", "slot", "supervisor", "beanstalkd"])
+        if what == "beanstalkd":
+            beanstalkd.kill()
+            beanstalkd.start()
+        elif what == "supervisor":
+            worker.process.kill()
+            worker.wait_for(lambda: not worker.living(), "its slots have ended")
+            workers.append(
+                run(run_worker, beanstalkd, *options, executors=ROWS.replace("FOLDER /", f"'{path.parent}/' +"))
+            )
+        else:
+            for slot in worker.slots()[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(slot, signal.SIGKILL)
+
+    for _ in range(12):
+        seen = written()
+        if seen == total:
+            break
+        workers[-1].wait_for(lambda seen=seen: written() > seen or seen == total, "rows are written")
+        time.sleep(dice.uniform(0, 0.05))  # the fault's own moment; nothing is awaited by it
+        kill_something()
+    workers[-1].wait_for(lambda: beanstalkd.count("rows") == NOTHING, "the tube is empty", seconds=40)
+    assert written() == total
+    assert workers[-1].stop() == 0

@@ -1,0 +1,317 @@
+"""Coroutines: a loop that lives as long as the slot, deadlines that cancel, and many at a time in one process."""
+
+import os
+import signal
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+CODE = """
+import asyncio, os, signal, threading, time
+from traces import note, wait_for
+from tubeherd import Abort, Job, Reschedule, events, executor
+@executor("code")
+async def code(payload: bytes, job: Job):
+    scope = globals() | {"job": job}
+    exec("async def run():\\n" + "".join(f"  {line}\\n" for line in payload.decode().splitlines()), scope)
+    await scope["run"]()
+async def wait(name):
+    while not (traces.FOLDER / name).exists(): await asyncio.sleep(0.01)
+import traces
+"""
+
+
+def put(client, code="pass", *, ttr=60):
+    return client.put_in("code", code.encode(), priority=1, delay=0, ttr=ttr)
+
+
+def run(run_worker, beanstalkd, *options, executors=CODE):
+    return run_worker(beanstalkd.server, executors, *options)
+
+
+def many(run_worker, beanstalkd, *options, at_a_time=4, executors=CODE):
+    return run(run_worker, beanstalkd, "--async-concurrency", str(at_a_time), *options, executors=executors)
+
+
+# One at a time
+
+
+def test_loop_lives_as_long_as_the_slot(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for _ in range(3):
+        put(client, "note(id(asyncio.get_running_loop()))")
+    worker = run(run_worker, beanstalkd)
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    assert len(set(worker.notes())) == 1
+    assert worker.stop() == 0
+
+
+def test_deadline_cancels_the_coroutine_and_leaves_the_slot_alone(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    code = "try: await asyncio.sleep(100)\nexcept asyncio.CancelledError: note('cancelled'); raise\n"
+    late = put(client, code + "finally: await asyncio.sleep(0.01); note('cleaned up')")
+    worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "1m")
+    line = worker.wait_for_line("failed, retry later", job=late, delay=60)
+    assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
+    assert line["at"] == "<string>:2"
+    put(client, "note('next')")
+    worker.wait_for_notes("next")
+    assert worker.notes() == ["cancelled", "cleaned up", "next"]
+    assert not worker.lines("slot recycled")
+    assert worker.stop() == 0
+
+
+def test_code_that_holds_the_loop_is_broken_off(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    late = put(client, "try: time.sleep(100)\nfinally: note('cleaned up')")
+    worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "1m")
+    (slot,) = worker.wait_for(worker.slots, "a slot") or worker.slots()
+    line = worker.wait_for_line("failed, retry later", job=late)
+    assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
+    worker.wait_for_line("slot recycled between jobs", pid=slot)
+    assert worker.notes() == ["cleaned up"]
+    assert worker.stop() == 0
+
+
+def test_coroutine_that_swallows_its_cancellation_is_killed_five_seconds_later(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    swallow = "while True:\n try: await asyncio.sleep(100)\n except asyncio.CancelledError: note('swallowed')"
+    late = put(client, swallow)
+    worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "none")
+    line = worker.wait_for_line("buried", job=late)
+    assert line["reason"] == "the job ran longer than its timeout of 0.3 s and did not end on SIGTERM"
+    assert worker.notes() == ["swallowed"]
+    assert worker.stop() == 0
+
+
+def test_timeout_of_the_executors_own_is_told_from_the_deadline(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    job = put(client, "async with asyncio.timeout(0.01): await asyncio.sleep(100)")
+    worker = run(run_worker, beanstalkd, "--retry-delays", "none")
+    assert worker.wait_for_line("buried", job=job)["reason"] == "TimeoutError"
+    assert worker.stop() == 0
+
+
+# Many at a time
+
+
+def test_one_slot_has_as_many_jobs_in_flight_as_it_may(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(6):
+        put(client, f"note('begun {number}'); await wait('go'); note('done {number}')")
+    worker = many(run_worker, beanstalkd, at_a_time=4)
+    worker.wait_for_notes("begun 0", "begun 1", "begun 2", "begun 3")
+    assert beanstalkd.count("code") == NOTHING | {"ready": 2, "reserved": 4}
+    assert len(worker.slots()) == 1
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "all are done")
+    assert sorted(note for note in worker.notes() if "done" in note) == [f"done {number}" for number in range(6)]
+    assert worker.stop() == 0
+
+
+def test_each_verdict_is_given_while_others_run(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "note('begun'); await wait('go')")
+    verdicts = {
+        put(client): ("deleted", {}),
+        put(client, "raise ValueError('x')"): ("failed, retry later", {"reason": "ValueError: x", "delay": 420}),
+        put(client, "raise Reschedule('1 hour')"): ("released", {"delay": 3600}),
+        put(client, "raise SystemExit(3)"): ("failed, retry later", {"reason": "SystemExit: 3"}),
+        put(client, "raise asyncio.CancelledError"): ("failed, retry later", {"reason": "CancelledError"}),
+    }
+    worker = many(run_worker, beanstalkd, "--retry-delays", "7m")
+    for job, (event, fields) in verdicts.items():
+        worker.wait_for_line(event, job=job, **fields)
+    assert beanstalkd.count("code") == NOTHING | {"reserved": 1, "delayed": 4}
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"delayed": 4}, "the first is done")
+    assert worker.stop() == 0
+
+
+def test_deadline_cancels_only_the_job_that_is_late(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for _ in range(3):
+        put(client, "await wait('go'); note('done')", ttr=60)
+    late = put(client, "try: await asyncio.sleep(100)\nfinally: note('cleaned up')", ttr=1)
+    worker = many(run_worker, beanstalkd, "--retry-delays", "none")
+    assert worker.wait_for_line("buried", job=late)["reason"] == "the job ran longer than its timeout of 1 s"
+    assert worker.notes() == ["cleaned up"]
+    worker.allow("go")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "the others are done")
+    assert not worker.lines("slot recycled")
+    assert worker.stop() == 0
+
+
+def test_job_that_holds_the_loop_is_the_one_that_is_broken_off(beanstalkd, run_worker):
+    """Another's deadline passes meanwhile: it is cancelled as soon as the loop is free."""
+    client = beanstalkd.client()
+    other = put(client, "note('waits'); await asyncio.sleep(100)", ttr=2)
+    holder = put(client, "await wait('hold'); note('holds'); time.sleep(100)", ttr=1)
+    worker = many(run_worker, beanstalkd, "--retry-delays", "none")
+    worker.allow("hold")
+    worker.wait_for(lambda: len(worker.lines("buried")) == 2, "both are buried")
+    reasons = {line["job"]: line["reason"] for line in worker.lines("buried")}
+    assert reasons == {
+        holder: "the job ran longer than its timeout of 1 s",
+        other: "the job ran longer than its timeout of 2 s",
+    }
+    worker.wait_for_line("slot recycled between jobs")
+    assert worker.stop() == 0
+
+
+def test_killing_one_job_for_its_deadline_spends_no_attempt_of_the_others(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    others = [put(client, "note(f'attempt {job.attempt}'); await wait('go')") for _ in range(2)]
+    late = put(client, "while True:\n try: time.sleep(100)\n except BaseException: pass", ttr=1)
+    worker = many(run_worker, beanstalkd, "--retry-delays", "none")
+    line = worker.wait_for_line("buried", job=late)
+    assert line["reason"] == "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
+    for job in others:
+        line = worker.wait_for_line("released", job=job, delay=0)
+        assert line["reason"].startswith("another job of the slot had to be killed: the job ran longer")
+    worker.wait_for(lambda: worker.notes() == ["attempt 1"] * 4, "both run again")
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"buried": 1}, "both are done")
+    assert worker.stop() == 0
+
+
+def test_slot_that_dies_fails_every_job_that_ran_in_it(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = [put(client, f"note({number}); await wait('go')") for number in range(3)]
+    worker = many(run_worker, beanstalkd, "--retry-delays", "1s")
+    worker.wait_for_notes("0", "1", "2")
+    os.kill(worker.slots()[0], signal.SIGKILL)
+    for job in jobs:
+        line = worker.wait_for_line("failed, retry later", job=job, delay=1)
+        assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "all are done")
+    assert worker.notes()[3:] == ["0", "1", "2"]
+    assert worker.stop() == 0
+
+
+def test_leases_are_kept_while_jobs_outlive_their_ttr(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(4):
+        put(client, f"note({number}); await asyncio.sleep(2.5)", ttr=1)
+    worker = many(run_worker, beanstalkd, "--job-timeout", "20s")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 4, "all are done")
+    assert worker.notes() == ["0", "1", "2", "3"]
+    assert not [line for line in worker.lines() if line["level"] != "info"]
+    assert worker.stop() == 0
+
+
+def test_sigterm_lets_all_jobs_finish_and_takes_no_other(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(5):
+        put(client, f"note({number}); await wait('go')")
+    worker = many(run_worker, beanstalkd, at_a_time=3)
+    worker.wait_for_notes("0", "1", "2")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.wait_for_line("SIGTERM")
+    worker.allow("go")
+    assert worker.process.wait(15) == 0
+    assert beanstalkd.count("code") == NOTHING | {"ready": 2}
+    assert worker.notes() == ["0", "1", "2"]
+
+
+def test_jobs_that_do_not_finish_in_time_for_a_stop_are_released(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(2):
+        put(client, f"note({number}); await wait('never')")
+    worker = many(run_worker, beanstalkd, "--grace-period", "200ms")
+    worker.wait_for_notes("0", "1")
+    assert worker.stop() == 0
+    assert beanstalkd.count("code") == NOTHING | {"ready": 2}
+    assert len(worker.lines("released", delay=0)) == 2
+
+
+def test_idle_slot_with_room_for_many_opens_no_connection_it_does_not_need_and_stops_at_once(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = many(run_worker, beanstalkd, at_a_time=50)
+    put(client, "note('done')")
+    worker.wait_for_line("deleted")
+    worker.wait_for(lambda: client.stats_tube("code")["current-waiting"] == 1, "it waits for a job")
+    assert len(worker.lines("connected")) <= 2
+    assert worker.stop(seconds=5) == 0
+
+
+def test_abort_stops_the_worker_when_the_other_jobs_are_done(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "note('begun'); await wait('go'); note('done')")
+    worker = many(run_worker, beanstalkd)
+    worker.wait_for_notes("begun")
+    put(client, "raise Abort('no key')")
+    worker.wait_for_line("released", delay=60, reason="no key")
+    worker.allow("go")
+    assert worker.process.wait(15) == 1
+    assert "done" in worker.notes()
+    assert beanstalkd.count("code") == NOTHING | {"delayed": 1}
+
+
+def test_limits_recycle_the_slot_between_jobs(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(25):
+        put(client, f"note('{number} in', ) if {number} % 2 else None\nawait asyncio.sleep(0.01)\nnote(os.getpid())")
+    worker = many(run_worker, beanstalkd, "--max-jobs", "10")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 25, "all are done")
+    pids = [note for note in worker.notes() if note.isdigit()]
+    assert sorted(pids.count(pid) for pid in set(pids)) == [5, 10, 10]
+    assert not worker.lines("lease was gone")
+    assert worker.stop() == 0
+
+
+def test_beanstalkd_killed_in_the_middle_of_jobs_loses_none(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(6):
+        put(client, f"note({number}); await wait('go')")
+    worker = many(run_worker, beanstalkd, at_a_time=3)
+    worker.wait_for_notes("0", "1", "2")
+    beanstalkd.kill()
+    worker.allow("go")
+    worker.wait_for(lambda: len(worker.lines("executed, but its verdict was lost")) == 3, "the verdicts are lost")
+    beanstalkd.start()
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "the tube is empty")
+    assert sorted(worker.notes()) == sorted(["0", "1", "2"] * 2 + ["3", "4", "5"])
+    assert worker.stop() == 0
+
+
+ROWS = (
+    CODE
+    + """
+rows = []
+@events.flush.connect
+def write(reason, count):
+    batch, rows[:] = list(rows), []
+    note(f"flush {batch}")
+    if (traces.FOLDER / "refuse").exists(): raise OSError("no space left")
+"""
+)
+
+
+def test_flush_acknowledges_the_jobs_of_all_lanes(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(3):
+        put(client, f"rows.append({number})")
+    put(client, "await wait('go'); rows.append(3)")
+    worker = many(run_worker, beanstalkd, "--ack-after-flush", "--batch-size", "2", executors=ROWS)
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "the quick ones are deleted")
+    assert beanstalkd.count("code") == NOTHING | {"reserved": 1}
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "all are deleted")
+    assert worker.notes()[-1] == "flush [3]"
+    assert worker.stop() == 0
+
+
+def test_flush_that_fails_fails_the_waiting_jobs_of_all_lanes(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(3):
+        put(client, f"await wait('go'); rows.append({number})")
+    worker = many(
+        run_worker, beanstalkd, "--ack-after-flush", "--batch-size", "3", "--retry-delays", "7m", executors=ROWS
+    )
+    worker.allow("refuse")
+    worker.wait_for(lambda: beanstalkd.count("code")["reserved"] == 3, "all run")
+    worker.allow("go")
+    assert worker.process.wait(15) == 1
+    assert beanstalkd.count("code") == NOTHING | {"delayed": 3}
+    assert not worker.lines("deleted")

@@ -1,0 +1,170 @@
+"""A slot whose coroutines share one event loop: several jobs at a time, each with a lane of its own.
+
+Only the wait for a job and the executors are awaited. Every other command is a round trip in straight-line code, so
+that all lanes but the one that waits are at rest whenever a flush settles their jobs.
+"""
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from tubeherd.coroutines import Deadline, overdue, too_long
+from tubeherd.exits import Exit
+from tubeherd.lane import Lane
+from tubeherd.lease import Lease
+from tubeherd.processing import DeadlinePassed, FlushFailed
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
+from tubeherd.slot import ANSWER_SECONDS, BACKOFF_FIRST, Slot, Stop
+
+log: Final = structlog.get_logger()
+
+
+class ConcurrentSlot(Slot):
+    """Runs up to as many jobs at a time as there are lanes."""
+
+    _awake: asyncio.Event
+    """Set where something is to be read, or the slot is to stop."""
+    _free: asyncio.LifoQueue[Lane]
+    _dry: bool
+    """Whether no job is ready, so that a reserve waits for one."""
+
+    def _work(self, tubes: Sequence[str]) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._dispatch(tubes))
+
+    def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
+        # The loop has cancelled what it could; only code that does not give way to the loop is broken off.
+        if deadline := overdue():
+            raise DeadlinePassed(too_long(deadline.timeout))
+
+    async def _dispatch(self, tubes: Sequence[str]) -> None:
+        self._awake = asyncio.Event()
+        self._free = asyncio.LifoQueue()  # the first lanes do all where few are needed
+        self._dry = False
+        for lane in reversed(self._lanes):
+            self._free.put_nowait(lane)
+        async with asyncio.TaskGroup() as jobs:
+            with suppress(Stop):
+                while not self._ending():
+                    lane = await self._free.get()
+                    if not self._ending() and (reserved := await self._next(lane, tubes)):
+                        self._executed += 1
+                        jobs.create_task(self._do(lane, reserved))
+                    else:
+                        self._free.put_nowait(lane)
+
+    async def _next(self, lane: Lane, tubes: Sequence[str]) -> Reserved | None:
+        try:
+            if lane.connection is None:
+                lane.open(await asyncio.to_thread(connect, self._settings.server), self._control)
+                log.info("connected", server=self._settings.server, tubes=list(tubes))
+            connection = lane.watch(tubes)
+            connection.ask_reserve(0)
+            reserved = connection.take_reserved()
+            if reserved is None:
+                lane.page.rest()
+                self._flush_or_stop("idle")
+                reserved = await self._wait(lane, connection) if self._exit is Exit.OK else None
+        except (QueueUnavailable, RefusedError) as error:
+            lane.drop()
+            if await self._readable([self._control], self._pause(error)):
+                raise Stop from None
+            return None
+        return reserved
+
+    async def _wait(self, lane: Lane, connection: Connection) -> Reserved | None:
+        timeout, asked = self._idle_seconds(), time.monotonic()
+        lane.page.command()
+        connection.ask_reserve(timeout)
+        self._dry = True
+        readable = await self._readable([connection.socket, self._control], timeout + ANSWER_SECONDS)
+        self._dry = False
+        if connection.socket in readable:
+            reserved = connection.take_reserved()
+            if reserved is None and self._waited(timeout, asked):
+                self._backoff = BACKOFF_FIRST
+            elif reserved is None:
+                lane.page.rest()
+                await self._breathe()
+            return reserved
+        if readable or self._ending():
+            lane.drop()
+            raise Stop
+        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
+
+    async def _breathe(self) -> None:
+        if self._control in await self._readable([self._control], BACKOFF_FIRST):
+            raise Stop
+
+    async def _readable(self, socks: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
+        """Wait until one of the sockets has something to read, or a job has stopped the slot."""
+        loop = asyncio.get_running_loop()
+        self._awake.clear()
+        for sock in socks:
+            loop.add_reader(sock, self._awake.set)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._awake.wait()
+        finally:
+            for sock in socks:
+                loop.remove_reader(sock)
+        return select.select(socks, [], [], 0)[0]
+
+    async def _do(self, lane: Lane, reserved: Reserved) -> None:
+        try:
+            assert lane.connection is not None  # noqa: S101 - it was reserved there
+            await self._do_leased(lane, lane.connection, reserved)
+        except (QueueUnavailable, RefusedError) as error:
+            lane.drop()
+            await self._readable([], self._pause(error))
+        if self._exit is not Exit.OK or self._interrupted:
+            self._awake.set()
+        self._free.put_nowait(lane)
+
+    async def _do_leased(self, lane: Lane, connection: Connection, reserved: Reserved) -> None:
+        started = time.monotonic()
+        try:
+            stats = connection.job_stats(reserved.id)
+        except NotFoundError:
+            log.warning("lease was gone before the job began", job=reserved.id)
+            lane.page.rest()
+            await self._breathe()
+            return
+        timeout = self._settings.job_timeout or stats.ttr
+        lane.page.execute(Lease(stats.id, started, stats.ttr))
+        processed = await self._processor.process_concurrently(
+            stats, reserved.body, Deadline(started + timeout, timeout)
+        )
+        self._end_fork(stats)
+        self._interrupted |= isinstance(processed.error, DeadlinePassed)
+        self._note_stop(processed.verdict)
+        lane.page.command()
+        self._batch.add()
+        try:
+            if self._waits_for_flush(processed.verdict):
+                settled = self._keep(lane, stats, processed, connection.extend(stats.id))
+            else:
+                settled = connection.settle(stats.id, processed.verdict)
+        except (QueueUnavailable, RefusedError):
+            log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
+            raise
+        self._backoff = BACKOFF_FIRST
+        lane.page.rest()
+        if settled is not None:
+            self._reporter.report(processed, settled)
+        if self._dry or self._flush_due():
+            self._flush_or_stop("idle" if self._dry else "batch")
+
+    def _flush_or_stop(self, reason: str) -> None:
+        try:
+            self._flush(reason)
+        except FlushFailed as error:
+            self._stop_for(error)

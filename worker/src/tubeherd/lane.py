@@ -1,0 +1,76 @@
+"""One connection of a slot, with the leases on it: the job that executes, and those that wait for a flush."""
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import structlog
+
+from tubeherd.job import JobStats
+from tubeherd.lease import Lease, Page, Phase
+from tubeherd.processing import Processed
+from tubeherd.queue import Connection, QueueUnavailable
+
+log: Final = structlog.get_logger()
+
+
+class Kept(NamedTuple):
+    """A job that was executed and is deleted after the next flush."""
+
+    lease: Lease
+    stats: JobStats
+    processed: Processed
+
+
+@dataclass
+class Lane:
+    """A place for one job at a time in a slot; the supervisor knows its page, and a copy of its socket."""
+
+    number: int
+    page: Page
+    connection: Connection | None
+    kept: list[Kept] = field(default_factory=list)
+    _watching: bool = False
+
+    def open(self, connection: Connection, control: socket.socket) -> None:
+        """Use a new connection, and hand a copy of its socket to the supervisor."""
+        self.connection = connection
+        socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
+
+    def watch(self, tubes: Sequence[str]) -> Connection:
+        """Claim the connection for commands and return it, with these tubes watched; raises QueueUnavailable."""
+        if self.connection is None:
+            raise QueueUnavailable("there is no connection to beanstalkd")
+        self.page.command()
+        if not self._watching:
+            self.connection.watch_only(tubes)
+            self._watching = True
+        return self.connection
+
+    def keep(self, kept: Kept) -> None:
+        """Keep a lease that has just been renewed until the next flush."""
+        self.kept.append(kept)
+        self.page.keep(kept.lease)
+
+    def take_kept(self) -> list[Kept]:
+        """Return the jobs that wait for a flush, which the caller settles."""
+        kept, self.kept = self.kept, []
+        self.page.keep_none()
+        return kept
+
+    def drop(self) -> None:
+        """Close the connection: beanstalkd gives every lease on it back."""
+        if self.connection is not None:
+            self.connection.abandon()
+            self.connection = None
+            self._watching = False
+        if kept := self.take_kept():
+            log.warning("executed and not flushed when the connection broke: they run again", jobs=len(kept))
+        self.page.rest(Phase.CONNECTING)
+
+    def forget(self) -> None:
+        """Close page and connection in a process that was forked from the slot; the slot's stay open."""
+        self.page.close()
+        if self.connection is not None:
+            self.connection.close()

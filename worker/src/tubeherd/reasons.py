@@ -1,0 +1,101 @@
+"""The words on why a job failed: one line, with the place in the user's code, and without any part of the payload."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
+
+from tubeherd.coroutines import CancelledLate
+
+REASON_MAX: Final = 500
+_RUN: Final = 6
+_NOT_USERS: Final = (Path(__file__).parent, Path(asyncio.__file__).parent)
+_QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
+    "assertion_error",
+    "get_attribute_error",
+    "union_tag_invalid",
+    "uuid_parsing",
+    "value_error",
+}
+"""Kinds of errors whose messages are pydantic's own, with nothing of the input in them."""
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's type and message on one line of at most REASON_MAX characters."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:
+        message = "(its message cannot be read)"
+    name = type(error).__name__
+    return f"{name}: {message}"[:REASON_MAX] if message else name
+
+
+def place(error: BaseException | None) -> str | None:
+    """Return file and line of the last step of user code, where the exception came from."""
+    if isinstance(error, CancelledLate):
+        error = error.__cause__  # it came from where the coroutine was cancelled
+    found, trace = None, error.__traceback__ if error else None
+    while trace:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        if path.parent not in _NOT_USERS:
+            found = f"{path.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def complain(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
+    """Return what is not valid about a payload, and where, on one line of at most REASON_MAX characters."""
+    declared = set(_names(adapter.core_schema))
+    parts = []
+    for detail in error.errors(include_url=False, include_context=False):
+        # A key that no model declares is a part of the payload.
+        steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
+        parts.append(f"{'.'.join(steps) or 'payload'}: {_complaint(detail)}")
+    return f"payload is not valid: {'; '.join(parts)}"[:REASON_MAX]
+
+
+def _names(schema: Any) -> Iterator[str]:
+    """Return every text in a schema of pydantic's, among them the names, aliases and tags that it declares."""
+    match schema:
+        case dict():
+            yield from (key for key in schema if isinstance(key, str))
+            yield from chain.from_iterable(map(_names, schema.values()))
+        case list() | tuple():
+            yield from chain.from_iterable(map(_names, schema))
+        case str():
+            yield schema
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    """Return what is wrong, in pydantic's words, or only its kind where the words might quote the payload."""
+    message = " ".join(detail["msg"].split())[:REASON_MAX]
+    if detail["type"] in _QUOTES_NOTHING or not _quotes(message, list(_values(detail["input"]))):
+        return message
+    return detail["type"]
+
+
+def _quotes(message: str, values: list[str]) -> bool:
+    """Tell whether a message shares a word with one of the values, or a run of characters however it was cut."""
+    folded = message.casefold()
+    texts = [" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])]
+    if any(text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", folded) for text in texts):
+        return True
+    everything = "\n".join(texts)
+    return any(folded[at : at + _RUN] in everything for at in range(len(folded) - _RUN + 1))
+
+
+def _values(data: Any) -> Iterator[str]:
+    """Return every text and number in decoded JSON, keys included."""
+    match data:
+        case dict():
+            yield from chain.from_iterable(map(_values, chain.from_iterable(data.items())))
+        case list():
+            yield from chain.from_iterable(map(_values, data))
+        case str() | int() | float() if data != "":
+            yield str(data)
