@@ -249,7 +249,7 @@ class Impostor:
     [
         (b"", ""),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the server's answer is not beanstalkd's (WATCHING was expected)"),
-        (b"INTERNAL_ERROR\r\n", "beanstalkd answered InternalError"),
+        (b"INTERNAL_ERROR\r\n", "beanstalkd answered INTERNAL_ERROR"),
         (b"WATCHING 1\r\n", "the server's answer is not beanstalkd's (RESERVED was expected)"),
     ],
     ids=["closes", "http", "internal-error", "reserve"],

@@ -54,7 +54,7 @@ def test_new_page_is_starting(page):
 
 
 def test_other_process_sees_what_is_written(page, child):
-    child(lambda: page.execute(LEASE))
+    child(lambda: page.execute(*LEASE))
     assert page.read() == State(Phase.EXECUTING, LEASE)
 
 
@@ -66,7 +66,7 @@ def test_request_and_state_do_not_touch_each_other(page):
 
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
-    page.execute(LEASE)
+    page.execute(*LEASE)
     for phase in (Phase.RESTING, Phase.CONNECTING, Phase.DONE):
         page.rest(phase)
         assert page.read() == State(phase, LEASE)
@@ -79,7 +79,7 @@ def test_kept_leases_are_held_whatever_executes(child):
     def keep_and_execute():
         for lease in kept:
             page.keep(lease)
-        page.execute(LEASE)
+        page.execute(*LEASE)
 
     child(keep_and_execute)
     assert page.read() == State(Phase.EXECUTING, LEASE, kept)
@@ -100,7 +100,7 @@ def test_lock_is_held_while_a_command_is_in_flight_and_free_when_its_holder_is_k
 
 
 def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
-    child(lambda: (page.command(), page.execute(LEASE)))
+    child(lambda: (page.command(), page.execute(*LEASE)))
     assert page.try_lock()
     page.unlock()
     child(lambda: (page.command(), page.rest()))
@@ -108,11 +108,11 @@ def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
 
 
 def test_locked_while_tells_whether_the_state_is_still_that(page, child):
-    page.execute(LEASE)
+    page.execute(*LEASE)
     state = page.read()
     with page.locked_while(state) as same:
         assert same
-    page.execute(LEASE._replace(since=2.0))
+    page.execute(*LEASE._replace(since=2.0))
     with page.locked_while(state) as same:
         assert not same
     child(page.command)

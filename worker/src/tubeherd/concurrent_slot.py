@@ -18,7 +18,7 @@ import structlog
 from tubeherd.coroutines import Deadline, overdue, too_long
 from tubeherd.exits import Exit
 from tubeherd.lane import Lane
-from tubeherd.lease import Lease
+from tubeherd.policy import Release
 from tubeherd.processing import DeadlinePassed, FlushFailed
 from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
 from tubeherd.slot import ANSWER_SECONDS, BACKOFF_FIRST, Slot, Stop
@@ -139,18 +139,20 @@ class ConcurrentSlot(Slot):
             await self._breathe()
             return
         timeout = self._settings.job_timeout or stats.ttr
-        lane.page.execute(Lease(stats.id, started, stats.ttr))
+        lane.page.execute(stats.id, started, stats.ttr)
         processed = await self._processor.process_concurrently(
             stats, reserved.body, Deadline(started + timeout, timeout)
         )
-        self._end_fork(stats)
+        if self._forked:
+            self._end_fork(stats)
         self._interrupted |= isinstance(processed.error, DeadlinePassed)
-        self._note_stop(processed.verdict)
+        if isinstance(processed.verdict, Release) and processed.verdict.stop:
+            self._exit = Exit.STOPPED_BY_JOB
         lane.page.command()
-        self._batch.add()
+        full = self._batch.add()
         try:
             if self._waits_for_flush(processed.verdict):
-                settled = self._keep(lane, stats, processed, connection.extend(stats.id))
+                settled = self._keep(lane, connection, stats, processed, last=True)
             else:
                 settled = connection.settle(stats.id, processed.verdict)
         except (QueueUnavailable, RefusedError):
@@ -160,7 +162,7 @@ class ConcurrentSlot(Slot):
         lane.page.rest()
         if settled is not None:
             self._reporter.report(processed, settled)
-        if self._dry or self._flush_due():
+        if full or self._dry or self._half_gone():
             self._flush_or_stop("idle" if self._dry else "batch")
 
     def _flush_or_stop(self, reason: str) -> None:

@@ -47,19 +47,20 @@ class Batch:
         self._size = size
         self._count = 0
 
-    def add(self) -> None:
-        """Count one executed job."""
+    @property
+    def full(self) -> bool:
+        """Whether a batch is complete and somebody listens."""
+        return self._count >= self._size and bool(flush.receivers)
+
+    def add(self) -> bool:
+        """Count one executed job, and tell whether the batch is full."""
         self._count += 1
+        return self._count >= self._size and bool(flush.receivers)
 
     @property
     def heard(self) -> bool:
         """Whether somebody listens."""
         return bool(flush.receivers)
-
-    @property
-    def full(self) -> bool:
-        """Whether a batch is complete and somebody listens."""
-        return self._count >= self._size and bool(flush.receivers)
 
     def flush(self, reason: str) -> None:
         """Send `worker.flush` unless nothing was executed since the last one; raises what a listener raises."""

@@ -87,10 +87,10 @@ class Page:
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         self._map[_PHASE_AT] = Phase.COMMAND
 
-    def execute(self, lease: Lease) -> None:
-        """Say that a job runs, and leave the connection at rest."""
+    def execute(self, job: int, since: float, ttr: int) -> None:
+        """Say that a job runs (see `Lease`), and leave the connection at rest."""
         # A slot can be killed between any two bytes, so the phase changes last, in one.
-        _LEASE.pack_into(self._map, _LEASE_AT, *lease)
+        _LEASE.pack_into(self._map, _LEASE_AT, job, since, ttr)
         self._map[_PHASE_AT] = Phase.EXECUTING
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
 

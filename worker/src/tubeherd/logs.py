@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import time
-from contextlib import suppress
 from typing import Literal
 
 import structlog
@@ -65,8 +64,10 @@ class _StandardError:
     """Standard error, where a line is lost rather than a job: it may be closed, or its disk full."""
 
     def msg(self, line: bytes) -> None:
-        with suppress(OSError):
+        try:  # noqa: SIM105 - suppress would cost as much as the write
             os.write(2, line)
+        except OSError:
+            pass
 
     debug = info = warning = error = critical = exception = msg
 

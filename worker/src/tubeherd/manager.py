@@ -126,8 +126,7 @@ class QueueManager:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
         processed = self._processor.process(job.stats, job.body)
         self._reporter.report(processed, self._connection.settle(job.stats.id, processed.verdict))
-        self._batch.add()
-        if self._batch.full:
+        if self._batch.add():
             self._batch.flush("batch")
         if isinstance(processed.error, KeyboardInterrupt):
             raise processed.error

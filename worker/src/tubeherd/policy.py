@@ -133,7 +133,7 @@ class Policy:
 
     def job(self, stats: JobStats) -> Job:
         """Return what an executor is told of the job."""
-        attempt = self.schedule.failures(stats) + 1
+        attempt = self.schedule.failures(stats) + 1 if stats.releases else 1
         return Job(stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries)
 
     def guard(self, stats: JobStats) -> Bury | None:

@@ -75,12 +75,14 @@ class Processor:
             return Processed(job, poison)
         started = time.perf_counter()
         try:
-            payload, executor = self._begin(job, body)
+            executor = self._executors[job.tube]
+            payload = _payload(executor, job, body)
             result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
             # Asked of the result, not of the function: a decorator often hides that the function is a coroutine's.
             if inspect.iscoroutine(result):
                 result = self._finish_coroutine(result, deadline)
-            result = self._end(job, payload, result)
+            if events.execute_post.receivers:
+                result = _post(job, payload, result)
         except BaseException as error:  # also SystemExit: a job must not take the slot with it
             return self._failed(stats, job, error, time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -93,10 +95,12 @@ class Processor:
             return Processed(job, poison)
         started = time.perf_counter()
         try:
-            payload, executor = self._begin(job, body)
+            executor = self._executors[job.tube]
+            payload = _payload(executor, job, body)
             arguments = (payload, job) if executor.takes_job else (payload,)
             result = await within(deadline, partial(executor.function, *arguments))
-            result = self._end(job, payload, result)
+            if events.execute_post.receivers:
+                result = _post(job, payload, result)
         except BaseException as error:
             return self._failed(stats, job, error, time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -112,12 +116,6 @@ class Processor:
             self._runner.close()
             self._runner = None
 
-    def _begin(self, job: Job, body: bytes) -> tuple[Any, Executor]:
-        executor = self._executors[job.tube]
-        if events.job_execute.receivers:
-            events.job_execute.send(job)
-        return _payload(executor, job, body), executor
-
     def _finish_coroutine(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline | None) -> Any:
         if self._runner is None:
             self._runner = asyncio.Runner()
@@ -126,13 +124,6 @@ class Processor:
             return self._runner.run(within(deadline, lambda: coroutine))
         finally:
             self.in_loop = False
-
-    def _end(self, job: Job, payload: Any, result: Any) -> Any:
-        if not events.execute_post.receivers:
-            return result
-        action = events.Action(job, payload, result)
-        events.execute_post.send(action)
-        return action.result
 
     def _failed(self, stats: JobStats, job: Job, error: BaseException, seconds: float) -> Processed:
         outcome = self._outcome(error)
@@ -155,12 +146,22 @@ class Processor:
 
 def _payload(executor: Executor, job: Job, body: bytes) -> Any:
     """Return what the executor gets; raises InvalidPayload, or what a listener raises."""
-    if not events.execute_pre.receivers:
-        return body if executor.adapter is None else _validate(executor, body)
-    action = events.Action(job, body if executor.adapter is None else _decode(body))
-    events.execute_pre.send(action)
-    # The changed payload goes through JSON again, so that it is validated by the same rules as any body.
-    return action.payload if executor.adapter is None else _validate(executor, to_json(action.payload))
+    if events.job_execute.receivers:
+        events.job_execute.send(job)
+    adapter = executor.adapter
+    if events.execute_pre.receivers:
+        action = events.Action(job, body if adapter is None else _decode(body))
+        events.execute_pre.send(action)
+        if adapter is None:
+            return action.payload
+        # The changed payload goes through JSON again, so that it is validated by the same rules as any body.
+        body = to_json(action.payload)
+    if adapter is None:
+        return body
+    try:
+        return adapter.validator.validate_json(body)
+    except ValidationError as error:
+        raise InvalidPayload(complain(error, adapter)) from error
 
 
 def _decode(body: bytes) -> Any:
@@ -170,9 +171,7 @@ def _decode(body: bytes) -> Any:
         raise InvalidPayload(f"payload is no JSON: {describe(error)}") from error
 
 
-def _validate(executor: Executor, body: bytes) -> Any:
-    assert executor.adapter is not None  # noqa: S101 - told by the callers
-    try:
-        return executor.adapter.validate_json(body)
-    except ValidationError as error:
-        raise InvalidPayload(complain(error, executor.adapter)) from error
+def _post(job: Job, payload: Any, result: Any) -> Any:
+    action = events.Action(job, payload, result)
+    events.execute_post.send(action)
+    return action.result

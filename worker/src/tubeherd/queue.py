@@ -51,9 +51,9 @@ _RELEASED: Final = re.compile(rb"RELEASED\r\n")
 _BURIED: Final = re.compile(rb"BURIED\r\n")
 _TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
 _JOB_STATS: Final = re.compile(
-    rb"---\nid: (\d{1,19})\ntube: \"?([!-~]{1,200}?)\"?\nstate: [a-z]+\n"
+    rb"OK \d+\r\n---\nid: (\d{1,19})\ntube: \"?([!-~]{1,200}?)\"?\nstate: [a-z]+\n"
     rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: \d+\nfile: \d+\n"
-    rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n"
+    rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n\r\n"
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
 _COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
@@ -171,13 +171,26 @@ class Connection(greenstalk.Client[bytes]):
     def job_stats(self, job_id: int) -> JobStats:
         """Ask for a job's counters; raises NotFoundError where there is no such job."""
         self._write(b"stats-job %d\r\n" % job_id)
-        body = self._read_chunk(int(self._take(_OK)[1]))
-        if (match := _JOB_STATS.fullmatch(body)) is None:
-            raise _strange("counters of a job")
-        job, tube, *numbers = match.groups()
+        answer = self._receive()
+        match = _JOB_STATS.fullmatch(answer)
+        if match is None:
+            match = self._take_job_stats(answer)
+        job, tube, priority, age, delay, ttr, reserves, releases, buries, kicks = match.groups()
         if int(job) != job_id:  # the answer to another command: a verdict by it would hit the wrong job
             raise _strange("counters of that job")
-        return JobStats(job_id, tube.decode(), *map(int, numbers))
+        return JobStats(
+            job_id, tube.decode(), int(priority), int(age), int(delay), int(ttr),
+            int(reserves), int(releases), int(buries), int(kicks),
+        )  # fmt: skip
+
+    def _take_job_stats(self, answer: bytes) -> re.Match[bytes]:
+        """Read the counters of a job where they did not come whole and at once."""
+        self._unread = answer
+        body = self._read_chunk(int(self._take(_OK)[1]))
+        match = _JOB_STATS.fullmatch(b"OK %d\r\n%b\r\n" % (len(body), body))
+        if match is None:
+            raise _strange("counters of a job")
+        return match
 
     def settle(self, job_id: int, verdict: Verdict) -> Settled:
         """Give a verdict on a lease and return what became of it."""

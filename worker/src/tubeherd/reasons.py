@@ -52,12 +52,14 @@ def place(error: BaseException | None) -> str | None:
 def complain(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
     """Return what is not valid about a payload, and where, on one line of at most REASON_MAX characters."""
     declared = set(_names(adapter.core_schema))
-    parts = []
-    for detail in error.errors(include_url=False, include_context=False):
+    reason = "payload is not valid"
+    for number, detail in enumerate(error.errors(include_url=False, include_context=False)):
+        if len(reason) > REASON_MAX:  # a small payload can have thousands of errors
+            break
         # A key that no model declares is a part of the payload.
         steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
-        parts.append(f"{'.'.join(steps) or 'payload'}: {_complaint(detail)}")
-    return f"payload is not valid: {'; '.join(parts)}"[:REASON_MAX]
+        reason += f"{'; ' if number else ': '}{'.'.join(steps) or 'payload'}: {_complaint(detail)}"
+    return reason[:REASON_MAX]
 
 
 def _names(schema: Any) -> Iterator[str]:
@@ -83,8 +85,10 @@ def _complaint(detail: ErrorDetails) -> str:
 def _quotes(message: str, values: list[str]) -> bool:
     """Tell whether a message shares a word with one of the values, or a run of characters however it was cut."""
     folded = message.casefold()
-    texts = [" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])]
-    if any(text and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", folded) for text in texts):
+    texts = {" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])} - {""}
+    if any(word in texts for word in re.findall(r"\w+", folded)):
+        return True
+    if any(text in folded for text in texts if not text.isalnum()):
         return True
     everything = "\n".join(texts)
     return any(folded[at : at + _RUN] in everything for at in range(len(folded) - _RUN + 1))

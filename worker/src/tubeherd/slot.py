@@ -186,7 +186,7 @@ class Slot:
         """Return how many seconds to wait before the next connection, and log why."""
         pause = random.uniform(self._backoff / 2, self._backoff)  # noqa: S311 - spreads reconnects, guards nothing
         self._backoff = min(self._backoff * 2, _BACKOFF_MOST)
-        reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {describe(error)}"
+        reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {error}"
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
@@ -199,7 +199,7 @@ class Slot:
                 reserved = self._wait_for_job(lane, connection)
             else:
                 reserved = self._do_job(lane, connection, reserved)
-                if reserved is None and self._flush_due():
+                if reserved is None and (self._batch.full or self._half_gone()):
                     lane.page.rest()
                     self._flush("batch")
         lane.page.rest()
@@ -247,36 +247,36 @@ class Slot:
             lane.page.rest()
             self._take_a_breath()
             return None
-        self._timeout = self._settings.job_timeout or stats.ttr
-        lane.page.execute(Lease(stats.id, started, stats.ttr))
+        timeout = self._timeout = self._settings.job_timeout or stats.ttr
+        lane.page.execute(stats.id, started, stats.ttr)
         try:
             self._interruptible = True
-            processed = self._processor.process(stats, reserved.body, Deadline(started + self._timeout, self._timeout))
+            processed = self._processor.process(stats, reserved.body, Deadline(started + timeout, timeout))
             self._interruptible = False
         except DeadlinePassed as error:  # in the last moment of the processing
             processed = self._processor.fail(stats, error)
-        self._end_fork(stats)
-        self._interrupted = isinstance(processed.error, DeadlinePassed)
+        if self._forked:
+            self._end_fork(stats)
         lane.page.command()
         self._executed += 1
-        self._batch.add()
+        if processed.error is not None:
+            self._interrupted = isinstance(processed.error, DeadlinePassed)
         return self._settle(lane, connection, stats, processed)
 
     def _end_fork(self, stats: JobStats) -> None:
-        if self._forked:
-            log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
-            os._exit(0)
+        log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
+        os._exit(0)
 
     def _settle(self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed) -> Reserved | None:
-        verdict = processed.verdict
-        self._note_stop(verdict)
-        # The listeners of a burial or a flush may take long: no further lease is to wait for them.
-        buried = isinstance(verdict, Bury)
-        last = buried or self._ending() or self._flush_due()
+        """Give the verdict on an executed job and return the next, as `_do_job` does."""
+        verdict, full = processed.verdict, self._batch.add()
+        if isinstance(verdict, Release) and verdict.stop:
+            self._exit = Exit.STOPPED_BY_JOB
+        # The listeners of a flush or a burial may take long: no further lease is to wait for them.
+        last = full or self._ending() or isinstance(verdict, Bury) or (bool(lane.kept) and self._half_gone())
         try:
-            if self._waits_for_flush(verdict):
-                renewed = Settled.DONE if last else connection.extend_and_ask_reserve(stats.id)
-                settled = self._keep(lane, stats, processed, renewed)
+            if self._settings.ack_after_flush and self._waits_for_flush(verdict):
+                settled = self._keep(lane, connection, stats, processed, last)
             elif last:
                 settled = connection.settle(stats.id, verdict)
             else:
@@ -285,34 +285,29 @@ class Slot:
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
         self._backoff = BACKOFF_FIRST
-        if buried:
+        if isinstance(verdict, Bury):
             lane.page.rest()
         if settled is not None:
             self._reporter.report(processed, settled)
         return None if last else connection.take_reserved()
-
-    def _note_stop(self, verdict: Verdict) -> None:
-        if isinstance(verdict, Release) and verdict.stop:
-            self._exit = Exit.STOPPED_BY_JOB
 
     # Flushing
 
     def _waits_for_flush(self, verdict: Verdict) -> bool:
         return self._settings.ack_after_flush and isinstance(verdict, Delete) and self._batch.heard
 
-    def _keep(self, lane: Lane, stats: JobStats, processed: Processed, renewed: Settled) -> Settled | None:
-        """Keep a job whose lease was renewed until the next flush; return what became of it if it was gone."""
-        if renewed is not Settled.DONE:
-            return renewed
+    def _keep(
+        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
+    ) -> Settled | None:
+        """Keep a job until the next flush, with its lease renewed; return what became of it if it was gone."""
+        settled = connection.extend(stats.id) if last else connection.extend_and_ask_reserve(stats.id)
+        if settled is not Settled.DONE:
+            return settled
         lane.keep(Kept(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
         return None
 
-    def _flush_due(self) -> bool:
-        """Tell whether the batch is full, or half of a lease that waits for its flush is gone."""
-        if self._batch.full:
-            return True
-        if not self._settings.ack_after_flush:
-            return False
+    def _half_gone(self) -> bool:
+        """Tell whether half of a lease that waits for its flush is gone."""
         now = time.monotonic()
         return any(now >= kept.lease.since + kept.lease.ttr / 2 for lane in self._lanes for kept in lane.kept[:1])
 
