@@ -1,8 +1,10 @@
 """Servers that are no beanstalkd, or a mad one: the worker lives, says what is wrong, and neither hangs nor spins."""
 
 import math
+import os
 import random
 import re
+import signal
 import socket
 import threading
 import time
@@ -226,14 +228,9 @@ def test_what_is_no_beanstalkd_is_told_as_such(beanstalkd, serve, run_worker):
     check_that_it_lives_with(STRANGE, said, beanstalkd, serve, run_worker)
 
 
-def test_refusal_is_told_in_one_line(beanstalkd, serve, run_worker):
-    said = r"beanstalkd answered .{5,40}"
-    check_that_it_lives_with(REFUSALS, said, beanstalkd, serve, run_worker)
-
-
-def test_connection_that_is_closed_is_told_as_such(beanstalkd, serve, run_worker):
-    said = r"beanstalkd closed the connection.{0,50}|the connection to beanstalkd broke .{5,80}"
-    check_that_it_lives_with(CLOSING, said, beanstalkd, serve, run_worker)
+def test_refusals_and_closed_connections_are_told_in_one_line(beanstalkd, serve, run_worker):
+    said = r"beanstalkd (?:answered .{5,40}|closed the connection.{0,50})|the connection to beanstalkd broke .{5,80}"
+    check_that_it_lives_with(REFUSALS | CLOSING, said, beanstalkd, serve, run_worker)
 
 
 @pytest.mark.xfail(
@@ -281,7 +278,7 @@ def cpu_seconds(worker):
     return sum(it.user + it.system for it in times) + times[0].children_user + times[0].children_system
 
 
-def cpu_shares(workers, seconds=3.0):
+def cpu_shares(workers, seconds=2.0):
     """Return the share of a core that each of the workers uses for a while."""
     before = [cpu_seconds(worker) for worker in workers]
     begin = time.monotonic()
@@ -317,6 +314,149 @@ def test_answers_that_come_at_once_do_not_make_a_slot_spin(serve, run_worker):
     before = [server.commands for server in servers]
     shares = cpu_shares(workers)
     asked = [server.commands - asked for server, asked in zip(servers, before, strict=True)]
-    assert max(asked) < 200, asked
+    assert max(asked) < 100, asked
     assert max(shares) < 0.02, shares
     assert [worker.stop(seconds=2) for worker in workers] == [0, 0, 0]
+
+
+# Verdicts that are refused
+
+
+class Interceptor:
+    """Forwards to beanstalkd command by command, but answers some itself or sends others in their place."""
+
+    def __init__(self, target):
+        self._target = target
+        self._server = Server(self._forward)
+        self.server = self._server.server
+        self.answers = {}
+        """The first word of a command to the answers that the next of them get, instead of reaching beanstalkd."""
+        self.others = {}
+        """The first word of a command to a function that makes another of its line."""
+        self.close = self._server.close
+
+    def _forward(self, _server, peer):
+        with socket.create_connection(self._target) as far, peer.makefile("rb") as commands:
+            back = threading.Thread(target=self._answer, args=(far, peer))
+            back.start()
+            for line in commands:
+                word = line.split()[0].decode()
+                if answers := self.answers.get(word):
+                    peer.sendall(answers.pop(0) + b"\r\n")
+                else:
+                    far.sendall(self.others[word](line) if word in self.others else line)
+            far.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _answer(self, far, peer):
+        with suppress(OSError):
+            while data := far.recv(65536):
+                peer.sendall(data)
+        with suppress(OSError):
+            peer.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def interceptor(beanstalkd):
+    interceptor = Interceptor(("127.0.0.1", beanstalkd.port))
+    yield interceptor
+    interceptor.close()
+
+
+def put(beanstalkd, body, ttr=60):
+    return beanstalkd.client().put_in("mail", body, priority=1, delay=0, ttr=ttr)
+
+
+WAITING = """
+from traces import note, wait_for
+from tubeherd import executor
+@executor("mail")
+def mail(payload):
+    note("begun")
+    wait_for("go")
+    note("done")
+"""
+
+
+@pytest.mark.xfail(reason="a refused verdict names no job")
+def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, NOTING, "--retry-delays", "1h")
+    cases = [("delete", b"{}", NOTHING), ("release", b'{"fail": 1}', NOTHING | {"delayed": 1})]
+    cases += [("bury", b"[]", NOTHING | {"buried": 1})]
+    for refusal in ("OUT_OF_MEMORY", "INTERNAL_ERROR"):
+        for command, body, left in cases:
+            interceptor.answers[command] = [refusal.encode()]
+            job = put(beanstalkd, body)
+            worker.wait_for(lambda command=command: not interceptor.answers[command], f"{command} is refused")
+            worker.wait_for(lambda left=left: beanstalkd.count("mail") == left, f"{command} works the second time")
+            worker.wait_for_line("executed, but its verdict was lost: it may run again", job=job, seconds=1)
+            assert worker.lines(f"beanstalkd answered {refusal}")
+            if left != NOTHING:
+                beanstalkd.client().delete(job)
+    assert worker.stop(seconds=2) == 0
+
+
+@pytest.mark.xfail(reason="BURIED counts as done for every verdict")
+def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, NOTING)
+    interceptor.answers["delete"] = [b"BURIED"]
+    job = put(beanstalkd, b"{}")
+    worker.wait_for(lambda: not interceptor.answers["delete"], "the delete is answered")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job ran again, and was deleted", seconds=3)
+    assert worker.notes() == ["ran {}", "ran {}"]
+    assert len(worker.lines("deleted", job=job)) == 1
+    assert worker.stop(seconds=2) == 0
+
+
+def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, NOTING)
+    interceptor.answers["delete"] = [b"NOT_FOUND"]
+    job = put(beanstalkd, b"{}")
+    worker.wait_for_line("lease was gone", job=job)
+    assert not worker.lines("deleted")
+    assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
+    assert worker.stop(seconds=2) == 0
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"ready": 1}, "the job is back")
+
+
+@pytest.mark.xfail(reason="logged as a retry")
+def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd, interceptor, run_worker):
+    """So it does where it has no memory for the delayed jobs; here a real bury takes the place of the release."""
+    worker = run_worker(interceptor.server, NOTING)
+    interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
+    job = put(beanstalkd, b'{"fail": 1}')
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"buried": 1}, "the job is buried")
+    worker.wait_for(lambda: worker.lines("", job=job), "it is told")
+    (line,) = worker.lines("", job=job)
+    assert "buried" in line["event"]
+    assert line["reason"] == "ValueError: as asked"
+    assert worker.stop(seconds=2) == 0
+
+
+@pytest.mark.xfail(reason="the word is left out; BURIED x ends the supervisor")
+def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
+    interceptor.answers["touch"] = [b"OUT_OF_MEMORY", b"BURIED x", b"RELEASED"]
+    jobs = [put(beanstalkd, b"{}", ttr=2) for _ in range(3)]
+    worker = run_worker(interceptor.server, WAITING, "--concurrency", "3")
+    worker.wait_for(lambda: len(worker.lines("cannot keep the lease")) == 3, "three are told", seconds=5)
+    told = "".join(line["event"] for line in worker.lines("cannot keep the lease"))
+    assert "OUT_OF_MEMORY" in told
+    assert told.count("the server's answer is not beanstalkd's") == 2
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the jobs are done")
+    assert {line["job"] for line in worker.lines("deleted")} == set(jobs)
+    assert worker.stop(seconds=2) == 0
+
+
+@pytest.mark.xfail(reason="the word is left out")
+def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, WAITING)
+    job = put(beanstalkd, b"{}")
+    worker.wait_for_notes("begun")
+    interceptor.answers["stats-job"] = [b"INTERNAL_ERROR"]
+    os.kill(worker.slots()[0], signal.SIGKILL)
+    line = worker.wait_for_line("the verdict on the job was lost", job=job)
+    assert "INTERNAL_ERROR" in line["event"]
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")
+    assert worker.stop(seconds=2) == 0
