@@ -13,7 +13,7 @@ from tubeherd.durations import parse_duration
 from tubeherd.executors import executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release, RetrySchedule
-from tubeherd.processing import REASON_MAX, Processor
+from tubeherd.processing import Processor
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, parse_server
 from tubeherd.settings import RetryDelays, explain
 from tubeherd.sizes import parse_size
@@ -76,8 +76,8 @@ COMMANDS: list[Callable[[Connection], Any]] = [
     lambda it: it.kick_buried("a", 5),
     lambda it: it.watch_only(["a"]),
 ]
-JOB = b"---\nid: 7\ntube: a\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\n"
-JOB += b"reserves: 3\nreleases: 1\nburies: 0\nkicks: 0\n"
+JOB = b"---\nid: 7\ntube: a\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
+JOB += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
 TUBE = b"---\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\ncurrent-jobs-buried: 4\n"
 ANSWERS = [
     b"RESERVED 7 2\r\n{}\r\n", b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n", b"OK %d\r\n%b\r\n" % (len(JOB), JOB),
@@ -152,7 +152,7 @@ def payloads(data: bytes) -> None:
     verdict = PROCESSORS[(data or b"\0")[0] % len(PROCESSORS)].process(STATS, data[1:]).verdict
     assert isinstance(verdict, (Delete, Bury)), verdict
     if isinstance(verdict, Bury):
-        assert 10 < len(verdict.reason) <= REASON_MAX
+        assert 10 < len(verdict.reason) <= 500
         assert SECRET not in verdict.reason
 
 
