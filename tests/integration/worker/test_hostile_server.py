@@ -233,9 +233,6 @@ def test_refusals_and_closed_connections_are_told_in_one_line(beanstalkd, serve,
     check_that_it_lives_with(REFUSALS | CLOSING, said, beanstalkd, serve, run_worker)
 
 
-@pytest.mark.xfail(
-    reason="a slot dies of such a number and is forked again at once; the pauses grow only before a reserve"
-)
 def test_what_makes_no_sense_in_a_job_is_asked_less_and_less_often(beanstalkd, serve, run_worker):
     said = r"the server's answer is not beanstalkd's \([A-Za-z -]+ was expected\)|beanstalkd answered .{5,40}"
     check_that_it_lives_with(SENSELESS, said, beanstalkd, serve, run_worker)
@@ -250,7 +247,6 @@ def test_answers_that_dribble_are_taken(serve, run_worker):
     assert worker.stop(seconds=2) == 0
 
 
-@pytest.mark.xfail(reason="the slot hears the wish to stop only once the answer is there, or 10 s of silence")
 def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
     scripts = [
         answering(watch=b""),
@@ -301,7 +297,6 @@ def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
     assert (len(silent.times), silent.commands) == (1, 1)
 
 
-@pytest.mark.xfail(reason="a reserve that is answered at once without a job is asked again at once")
 def test_answers_that_come_at_once_do_not_make_a_slot_spin(serve, run_worker):
     servers = [
         serve(answering(reserve_with_timeout=b"DEADLINE_SOON\r\n")),
@@ -378,7 +373,6 @@ def mail(payload):
 """
 
 
-@pytest.mark.xfail(reason="a refused verdict names no job")
 def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, NOTING, "--retry-delays", "1h")
     cases = [("delete", b"{}", NOTHING), ("release", b'{"fail": 1}', NOTHING | {"delayed": 1})]
@@ -396,7 +390,6 @@ def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, intercepto
     assert worker.stop(seconds=2) == 0
 
 
-@pytest.mark.xfail(reason="BURIED counts as done for every verdict")
 def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, NOTING)
     interceptor.answers["delete"] = [b"BURIED"]
@@ -419,7 +412,6 @@ def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, int
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"ready": 1}, "the job is back")
 
 
-@pytest.mark.xfail(reason="logged as a retry")
 def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd, interceptor, run_worker):
     """So it does where it has no memory for the delayed jobs; here a real bury takes the place of the release."""
     worker = run_worker(interceptor.server, NOTING)
@@ -433,7 +425,6 @@ def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd
     assert worker.stop(seconds=2) == 0
 
 
-@pytest.mark.xfail(reason="the word is left out; BURIED x ends the supervisor")
 def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
     interceptor.answers["touch"] = [b"OUT_OF_MEMORY", b"BURIED x", b"RELEASED"]
     jobs = [put(beanstalkd, b"{}", ttr=2) for _ in range(3)]
@@ -448,7 +439,6 @@ def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor,
     assert worker.stop(seconds=2) == 0
 
 
-@pytest.mark.xfail(reason="the word is left out")
 def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, WAITING)
     job = put(beanstalkd, b"{}")

@@ -161,7 +161,6 @@ def split(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(marks)]
 
 
-@pytest.mark.xfail(reason="BURIED x raises ValueError; negative numbers are taken")
 @settings(max_examples=500)
 @given(asked(), st.lists(st.integers(0, 5000), max_size=4))
 @example(("release", b"BURIED x\r\n"), [])
@@ -172,7 +171,6 @@ def test_any_answer_split_anywhere_is_a_value_or_a_clear_error(asked, places):
     give_a_value_or_a_clear_error(command, *split(answer, places))
 
 
-@pytest.mark.xfail(reason="BURIED x raises ValueError; a refusal's message is []")
 def test_any_other_answer_is_a_value_or_a_clear_error():
     for command in EXCHANGES:
         for other in OTHERS:
@@ -193,7 +191,6 @@ def test_connection_that_closes_at_any_byte_is_unavailable(command):
             ask(command, answer[:end])
 
 
-@pytest.mark.xfail(reason="its message is the rest of the line, or []")
 @commands
 def test_refusal_says_in_beanstalkds_word_what_it_was(command):
     for refusal in REFUSALS:
@@ -207,14 +204,12 @@ def test_not_found_is_an_error_only_of_statistics_of_a_job():
         ask("job_stats", b"NOT_FOUND\r\n")
 
 
-@pytest.mark.xfail(reason="BURIED counts as done for every command")
 @pytest.mark.parametrize("command", ["delete", "take_extended"])
 def test_burial_is_no_answer_to_a_command_that_never_buries(command):
     with pytest.raises(QueueUnavailable):
         ask(command, b"BURIED\r\n")
 
 
-@pytest.mark.xfail(reason="int() takes signs and underscores, and there is no upper bound")
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
@@ -231,7 +226,6 @@ def test_number_that_beanstalkd_cannot_write_is_strange(command, answer):
             ask(command, answer.replace(b"%b", number))
 
 
-@pytest.mark.xfail(reason="int() takes signs and underscores, and there is no upper bound")
 @pytest.mark.parametrize("name", ["id", "pri", "age", "delay", "ttr", "reserves", "releases", "buries", "kicks"])
 def test_counter_that_beanstalkd_cannot_write_is_strange(name):
     stats = JOB.partition(b"\r\n")[2].removesuffix(b"\r\n")
@@ -240,14 +234,12 @@ def test_counter_that_beanstalkd_cannot_write_is_strange(name):
             ask("job_stats", body(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)))
 
 
-@pytest.mark.xfail(reason="the id is not looked at")
 def test_statistics_of_another_job_are_strange():
     """An answer to another command: a verdict by it would hit the wrong job."""
     with pytest.raises(QueueUnavailable):
         ask("job_stats", JOB.replace(b"id: 7", b"id: 8"))
 
 
-@pytest.mark.xfail(reason="BufferedReader.read allocates the whole size")
 @pytest.mark.parametrize("command", ["take_reserved", "job_stats", "stats_tubes"])
 def test_size_that_is_only_claimed_takes_no_memory(command):
     status = b"RESERVED 7" if command == "take_reserved" else b"OK"
@@ -269,7 +261,6 @@ def test_line_without_an_end_is_given_up_early(command, piece):
     assert peer.taken < 20_000
 
 
-@pytest.mark.xfail(reason="the time limit is one of each read")
 @pytest.mark.parametrize("answer", [b"x" * 1000, b"RESERVED 7 1000\r\n" + b"x" * 1002], ids=["line", "body"])
 def test_answer_that_dribbles_is_given_up(monkeypatch, answer):
     """A byte each second: were there a limit for each read only, this could go on for weeks."""
@@ -280,7 +271,6 @@ def test_answer_that_dribbles_is_given_up(monkeypatch, answer):
     assert peer.taken < 50
 
 
-@pytest.mark.xfail(reason="BURIED x raises ValueError")
 @given(st.lists(st.sampled_from(OTHERS) | st.binary(max_size=5), max_size=6))
 @example([b"BURIED x\r\n"])
 def test_nothing_is_read_after_the_connection_closed(pieces):
