@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup crd lint types unit integration check cluster test node node-down images demo demo-down bench lock clean
+.PHONY: help setup crd lint types unit integration check fuzz cluster test node node-down images demo demo-down bench lock clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ check: lint types unit integration ## The fast part: lint, types, unit and integ
 
 cluster: $(READY) images ## Run the tests on a real single-node Kubernetes
 	eval "$$($(PYTHON) $(NODE) env)" && $(BIN)/pytest tests/cluster
+
+fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
+	$(BIN)/python tests/fuzz/fuzz.py
 
 test: check cluster ## Run every test there is
 

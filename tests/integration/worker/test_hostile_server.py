@@ -1,0 +1,452 @@
+"""Servers that are no beanstalkd, or a mad one: the worker lives, says what is wrong, and neither hangs nor spins."""
+
+import math
+import os
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+
+NOTING = """
+from traces import note
+from tubeherd import executor
+@executor("mail")
+def mail(payload: dict):
+    note(f"ran {payload}")
+    if "fail" in payload: raise ValueError("as asked")
+"""
+
+
+# Servers
+
+
+class Server:
+    """Listens on loopback and plays, for each connection, the next of these scripts, over and over."""
+
+    def __init__(self, *scripts, port=0):
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.server = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._scripts = scripts
+        self.times = []
+        """When each connection was accepted, on the monotonic clock."""
+        self.commands = 0
+        self._peers = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for peer in self._peers:
+            with suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            thread.join()
+        self._listener.close()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                script = self._scripts[len(self.times) % len(self._scripts)]
+                self.times.append(time.monotonic())
+                self._peers.append(peer)
+                self._threads.append(threading.Thread(target=self._play, args=(script, peer)))
+                self._threads[-1].start()
+
+    def _play(self, script, peer):
+        with peer, suppress(OSError):
+            script(self, peer)
+
+    def commands_from(self, peer):
+        """Yield each command of the worker, and count it."""
+        with peer.makefile("rb") as lines:
+            for line in lines:
+                self.commands += 1
+                yield line.split()[0].decode()
+
+    def most_connections(self, slots):
+        """Return how many connections so many slots can have made by now, whose pauses double from 0.05 s on."""
+        return slots * (2 + math.log2(1 + (time.monotonic() - self.times[0]) / 0.05))
+
+
+COUNTERS = {"id": 7, "tube": "mail", "state": "reserved", "pri": 1, "age": 1, "delay": 0, "ttr": 60, "time-left": 59}
+COUNTERS |= {"file": 0, "reserves": 1, "timeouts": 0, "releases": 0, "buries": 0, "kicks": 0}
+
+
+def stats(**changed):
+    """Return the answer to a stats-job, with some counters changed."""
+    body = "".join(f"{name}: {value}\n" for name, value in (COUNTERS | changed).items())
+    return f"OK {len(body) + 4}\r\n---\n{body}\r\n".encode()
+
+
+RIGHT = {
+    "watch": b"WATCHING 2\r\n",
+    "ignore": b"WATCHING 1\r\n",
+    "reserve-with-timeout": b"RESERVED 7 2\r\n{}\r\n",
+    "stats-job": stats(),
+    "delete": b"DELETED\r\n",
+}
+
+
+def answering(greeting=b"", **answers):
+    """Script a server that greets and then answers each command as told (any: to all of them), or else rightly."""
+    told = {name.replace("_", "-"): answer for name, answer in answers.items()}
+
+    def script(server, peer):
+        peer.sendall(greeting)
+        for command in server.commands_from(peer):
+            peer.sendall(told.get("any", told.get(command, RIGHT.get(command, b""))))
+
+    return script
+
+
+def closing(after=None):
+    """Script a server that closes at once, or after it has got that command."""
+
+    def script(server, peer):
+        for command in server.commands_from(peer) if after else ():
+            if command == after:
+                return
+            peer.sendall(RIGHT[command])
+
+    return script
+
+
+def dribbling(server, peer):
+    """Answer rightly, a byte at a time, with one job and then none."""
+    reserves = [b"", b"TIMED_OUT\r\n", RIGHT["reserve-with-timeout"]]  # the last blocks
+    for command in server.commands_from(peer):
+        for byte in reserves.pop() if command == "reserve-with-timeout" else RIGHT[command]:
+            peer.sendall(bytes([byte]))
+            time.sleep(0.001)
+
+
+def without_end(piece, pause=0.0, after="watch"):
+    """Script a server whose answer to that command never ends."""
+
+    def script(server, peer):
+        for command in server.commands_from(peer):
+            while command == after:
+                peer.sendall(piece)
+                time.sleep(pause)
+            peer.sendall(RIGHT[command])
+
+    return script
+
+
+@pytest.fixture
+def serve():
+    """Start servers of scripts; all are closed after the test."""
+    servers = []
+
+    def start(*scripts, port=0):
+        servers.append(Server(*scripts, port=port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        with suppress(OSError):
+            server.close()
+
+
+RANDOM = bytes(byte for byte in random.Random(1).randbytes(3000) if byte not in b"\r\n") + b"\r\n"  # noqa: S311
+STRANGE = {
+    "http": answering(any=b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n<html>\r\n"),
+    "tls": answering(any=b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + RANDOM),
+    "smtp": answering(b"220 mail.example.org ESMTP Postfix\r\n", any=b"502 5.5.2 Error: command not recognized\r\n"),
+    "random": answering(RANDOM, any=RANDOM),
+    "nothing but ends": answering(any=b"\r\n\r\n\r\n"),
+    "endless line": without_end(b"x" * 4096),
+    "endless zeros": without_end(b"\0" * 4096),
+    "answer to another": answering(reserve_with_timeout=b"INSERTED 7\r\n"),
+    "no numbers": answering(reserve_with_timeout=b"RESERVED seven two\r\n{}\r\n"),
+    "too few": answering(reserve_with_timeout=b"RESERVED 7\r\n"),
+    "negative size": answering(reserve_with_timeout=b"RESERVED 7 -2\r\n{}\r\n"),
+    "huge size": answering(reserve_with_timeout=b"RESERVED 7 99999999999999\r\n{}\r\n"),
+    "longer than said": answering(reserve_with_timeout=b"RESERVED 7 2\r\n{} and more\r\n"),
+    "unknown word": answering(reserve_with_timeout=b"MAYBE 7 2\r\n"),
+}
+REFUSALS = {
+    word: answering(**{command: f"{word}\r\n".encode()})
+    for command, words in {
+        "watch": ["BAD_FORMAT", "UNKNOWN_COMMAND", "OUT_OF_MEMORY"],
+        "reserve_with_timeout": ["INTERNAL_ERROR", "DRAINING", "JOB_TOO_BIG"],
+    }.items()
+    for word in words
+}
+SENSELESS = {
+    "huge id": answering(reserve_with_timeout=b"RESERVED %d 2\r\n{}\r\n" % 2**70, stats_job=stats(id=2**70)),
+    "negative id": answering(reserve_with_timeout=b"RESERVED -7 2\r\n{}\r\n", stats_job=stats(id=-7)),
+    "another's id": answering(stats_job=stats(id=8)),
+    "huge ttr": answering(stats_job=stats(ttr=2**70)),
+    "negative ttr": answering(stats_job=stats(ttr=-1)),
+    "negative count": answering(stats_job=stats(releases=-1)),
+    "no number": answering(stats_job=stats(ttr="x")),
+    "no statistics": answering(stats_job=b"OK 3\r\nabc\r\n"),
+    "refused statistics": answering(stats_job=b"INTERNAL_ERROR\r\n"),
+}
+CLOSING = {
+    "at once": closing(),
+    "after a watch": closing("watch"),
+    "after a reserve": closing("reserve-with-timeout"),
+}
+
+
+def check_that_it_lives_with(scripts, said, beanstalkd, serve, run_worker):
+    """Let each slot meet one script after the other, then a real beanstalkd on the same port."""
+    beanstalkd.kill()
+    server = serve(*scripts.values(), port=beanstalkd.port)
+    slots = len(scripts)
+    worker = run_worker(server.server, NOTING, "--concurrency", str(slots))
+    worker.wait_for(lambda: len(server.times) >= 3 * slots, "each slot has tried three times")
+    assert len(server.times) <= server.most_connections(slots)
+    warnings = [line for line in worker.lines() if line["level"] not in ("info", "debug")]
+    assert len(warnings) >= 2 * slots
+    for line in warnings:
+        assert line["server"] == server.server
+        assert re.fullmatch(rf"(?:{said}); trying again in \d\.\d s", line["event"], re.ASCII), line
+    server.close()
+    beanstalkd.start()
+    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")
+    assert worker.notes() == ["ran {}"]
+    assert worker.stop(seconds=2) == 0
+
+
+def test_what_is_no_beanstalkd_is_told_as_such(beanstalkd, serve, run_worker):
+    said = r"the server's answer is not beanstalkd's \([A-Za-z -]+ was expected\)"
+    check_that_it_lives_with(STRANGE, said, beanstalkd, serve, run_worker)
+
+
+def test_refusals_and_closed_connections_are_told_in_one_line(beanstalkd, serve, run_worker):
+    said = r"beanstalkd (?:answered .{5,40}|closed the connection.{0,50})|the connection to beanstalkd broke .{5,80}"
+    check_that_it_lives_with(REFUSALS | CLOSING, said, beanstalkd, serve, run_worker)
+
+
+def test_what_makes_no_sense_in_a_job_is_asked_less_and_less_often(beanstalkd, serve, run_worker):
+    said = r"the server's answer is not beanstalkd's \([A-Za-z -]+ was expected\)|beanstalkd answered .{5,40}"
+    check_that_it_lives_with(SENSELESS, said, beanstalkd, serve, run_worker)
+
+
+def test_answers_that_dribble_are_taken(serve, run_worker):
+    server = serve(dribbling)
+    worker = run_worker(server.server, NOTING)
+    worker.wait_for_line("deleted", job=7)
+    assert worker.notes() == ["ran {}"]
+    assert len(server.times) == 1
+    assert worker.stop(seconds=2) == 0
+
+
+def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
+    scripts = [
+        answering(watch=b""),
+        answering(watch=b"WATCHI"),
+        answering(reserve_with_timeout=b"RESERVED 7 1073741824\r\nab"),
+        answering(stats_job=b""),
+        without_end(b"x", pause=0.1),
+        without_end(b"x", pause=0.1, after="ignore"),
+    ]
+    server = serve(*scripts)
+    worker = run_worker(server.server, NOTING, "--concurrency", str(len(scripts)))
+    worker.wait_for(lambda: server.commands >= 4 * 1 + 2 + 3 + 4 - 3, "each slot waits")
+    worker.wait_for(lambda: len(server.times) == len(scripts), "each slot is connected")
+    assert worker.stop(seconds=2) == 0
+    assert len(server.times) == len(scripts)
+
+
+# What it costs
+
+
+def cpu_seconds(worker):
+    """Return the CPU time that the worker has used, ended slots included."""
+    supervisor = psutil.Process(worker.process.pid)
+    times = [process.cpu_times() for process in (supervisor, *supervisor.children())]
+    return sum(it.user + it.system for it in times) + times[0].children_user + times[0].children_system
+
+
+def cpu_shares(workers, seconds=2.0):
+    """Return the share of a core that each of the workers uses for a while."""
+    before = [cpu_seconds(worker) for worker in workers]
+    begin = time.monotonic()
+    time.sleep(seconds)  # the time in which it is measured; nothing is awaited by it
+    lasted = time.monotonic() - begin
+    return [(cpu_seconds(worker) - used) / lasted for worker, used in zip(workers, before, strict=True)]
+
+
+def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    closes, silent = serve(closing()), serve(answering(watch=b""))
+    workers = [run_worker(server, NOTING) for server in (nobody, "nowhere.invalid", closes.server, silent.server)]
+    for worker in workers[:3]:
+        worker.wait_for_line("", level="warning")
+    workers[3].wait_for(lambda: silent.commands, "it has asked")
+    shares = cpu_shares(workers)
+    assert max(shares) < 0.02, shares
+    assert len(closes.times) <= closes.most_connections(slots=1)
+    assert (len(silent.times), silent.commands) == (1, 1)
+
+
+def test_answers_that_come_at_once_do_not_make_a_slot_spin(serve, run_worker):
+    servers = [
+        serve(answering(reserve_with_timeout=b"DEADLINE_SOON\r\n")),
+        serve(answering(reserve_with_timeout=b"TIMED_OUT\r\n")),
+        serve(answering(stats_job=b"NOT_FOUND\r\n")),
+    ]
+    workers = [run_worker(server.server, NOTING) for server in servers]
+    for worker, server in zip(workers, servers, strict=True):
+        worker.wait_for(lambda server=server: server.commands > 2, "it has asked")
+    before = [server.commands for server in servers]
+    shares = cpu_shares(workers)
+    asked = [server.commands - asked for server, asked in zip(servers, before, strict=True)]
+    assert max(asked) < 100, asked
+    assert max(shares) < 0.02, shares
+    assert [worker.stop(seconds=2) for worker in workers] == [0, 0, 0]
+
+
+# Verdicts that are refused
+
+
+class Interceptor:
+    """Forwards to beanstalkd command by command, but answers some itself or sends others in their place."""
+
+    def __init__(self, target):
+        self._target = target
+        self._server = Server(self._forward)
+        self.server = self._server.server
+        self.answers = {}
+        """The first word of a command to the answers that the next of them get, instead of reaching beanstalkd."""
+        self.others = {}
+        """The first word of a command to a function that makes another of its line."""
+        self.close = self._server.close
+
+    def _forward(self, _server, peer):
+        with socket.create_connection(self._target) as far, peer.makefile("rb") as commands:
+            back = threading.Thread(target=self._answer, args=(far, peer))
+            back.start()
+            for line in commands:
+                word = line.split()[0].decode()
+                if answers := self.answers.get(word):
+                    peer.sendall(answers.pop(0) + b"\r\n")
+                else:
+                    far.sendall(self.others[word](line) if word in self.others else line)
+            far.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _answer(self, far, peer):
+        with suppress(OSError):
+            while data := far.recv(65536):
+                peer.sendall(data)
+        with suppress(OSError):
+            peer.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def interceptor(beanstalkd):
+    interceptor = Interceptor(("127.0.0.1", beanstalkd.port))
+    yield interceptor
+    interceptor.close()
+
+
+def put(beanstalkd, body, ttr=60):
+    return beanstalkd.client().put_in("mail", body, priority=1, delay=0, ttr=ttr)
+
+
+WAITING = """
+from traces import note, wait_for
+from tubeherd import executor
+@executor("mail")
+def mail(payload):
+    note("begun")
+    wait_for("go")
+    note("done")
+"""
+
+
+def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, NOTING, "--retry-delays", "1h")
+    cases = [("delete", b"{}", NOTHING), ("release", b'{"fail": 1}', NOTHING | {"delayed": 1})]
+    cases += [("bury", b"[]", NOTHING | {"buried": 1})]
+    for refusal in ("OUT_OF_MEMORY", "INTERNAL_ERROR"):
+        for command, body, left in cases:
+            interceptor.answers[command] = [refusal.encode()]
+            job = put(beanstalkd, body)
+            worker.wait_for(lambda command=command: not interceptor.answers[command], f"{command} is refused")
+            worker.wait_for(lambda left=left: beanstalkd.count("mail") == left, f"{command} works the second time")
+            worker.wait_for_line("executed, but its verdict was lost: it may run again", job=job, seconds=1)
+            assert any(refusal in line["event"] for line in worker.lines("beanstalkd answered"))
+            if left != NOTHING:
+                beanstalkd.client().delete(job)
+    assert worker.stop(seconds=2) == 0
+
+
+def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, NOTING)
+    interceptor.answers["delete"] = [b"BURIED"]
+    job = put(beanstalkd, b"{}")
+    worker.wait_for(lambda: not interceptor.answers["delete"], "the delete is answered")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job ran again, and was deleted", seconds=3)
+    assert worker.notes() == ["ran {}", "ran {}"]
+    assert len(worker.lines("deleted", job=job)) == 1
+    assert worker.stop(seconds=2) == 0
+
+
+def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, NOTING)
+    interceptor.answers["delete"] = [b"NOT_FOUND"]
+    job = put(beanstalkd, b"{}")
+    worker.wait_for_line("lease was gone", job=job)
+    assert not worker.lines("deleted")
+    assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
+    assert worker.stop(seconds=2) == 0
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"ready": 1}, "the job is back")
+
+
+def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd, interceptor, run_worker):
+    """So it does where it has no memory for the delayed jobs; here a real bury takes the place of the release."""
+    worker = run_worker(interceptor.server, NOTING)
+    interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
+    job = put(beanstalkd, b'{"fail": 1}')
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"buried": 1}, "the job is buried")
+    worker.wait_for(lambda: worker.lines("", job=job), "it is told")
+    (line,) = worker.lines("", job=job)
+    assert "buried" in line["event"]
+    assert line["reason"] == "ValueError: as asked"
+    assert worker.stop(seconds=2) == 0
+
+
+def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
+    interceptor.answers["touch"] = [b"OUT_OF_MEMORY", b"BURIED x", b"RELEASED"]
+    jobs = [put(beanstalkd, b"{}", ttr=2) for _ in range(3)]
+    worker = run_worker(interceptor.server, WAITING, "--concurrency", "3")
+    worker.wait_for(lambda: len(worker.lines("cannot keep the lease")) == 3, "three are told", seconds=5)
+    told = "".join(line["event"] for line in worker.lines("cannot keep the lease"))
+    assert "OUT_OF_MEMORY" in told
+    assert told.count("the server's answer is not beanstalkd's") == 2
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the jobs are done")
+    assert {line["job"] for line in worker.lines("deleted")} == set(jobs)
+    assert worker.stop(seconds=2) == 0
+
+
+def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, interceptor, run_worker):
+    worker = run_worker(interceptor.server, WAITING)
+    job = put(beanstalkd, b"{}")
+    worker.wait_for_notes("begun")
+    interceptor.answers["stats-job"] = [b"INTERNAL_ERROR"]
+    os.kill(worker.slots()[0], signal.SIGKILL)
+    line = worker.wait_for_line("the verdict on the job was lost", job=job)
+    assert "INTERNAL_ERROR" in line["event"]
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")
+    assert worker.stop(seconds=2) == 0

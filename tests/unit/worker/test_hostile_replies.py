@@ -1,0 +1,282 @@
+"""Replies that no beanstalkd would give, cut and split anywhere: a value that makes sense, or one clear error."""
+
+import re
+import socket
+import time
+import tracemalloc
+from collections import deque
+from contextlib import closing, suppress
+from dataclasses import asdict, is_dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tubeherd.policy import Bury, Delete, Release
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError
+
+U64 = range(2**64)
+
+
+class Peer(socket.socket):
+    """A socket whose other end has sent these pieces, one a read, and then closed."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        super().__init__(socket.AF_UNIX)
+        self._pieces = deque(piece for piece in pieces if piece)
+        self.taken = 0
+        self.reads_after_the_end = 0
+
+    def getpeername(self) -> str:
+        return "peer"
+
+    def sendall(self, data: bytes) -> None:
+        """Take a command; what it asks makes no difference to the answer."""
+
+    def recv(self, size: int) -> bytes:
+        if not self._pieces:
+            self.reads_after_the_end += 1
+            assert self.reads_after_the_end < 10, "read again and again after the end"
+            return b""
+        piece = self._pieces.popleft()
+        if piece[size:]:
+            self._pieces.appendleft(piece[size:])
+        self.taken += len(piece[:size])
+        return piece[:size]
+
+    def recv_into(self, buffer: memoryview) -> int:
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Exchange(NamedTuple):
+    """A command and what beanstalkd answers to it."""
+
+    ask: object
+    answer: bytes
+
+
+def body(data: bytes) -> bytes:
+    return b"OK %d\r\n%b\r\n" % (len(data), data)
+
+
+JOB = body(
+    b"---\nid: 7\ntube: mail\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
+    b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
+)
+TUBE = body(
+    b"---\nname: a\ncurrent-jobs-urgent: 0\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\n"
+    b"current-jobs-delayed: 3\ncurrent-jobs-buried: 4\n"
+)
+
+EXCHANGES = {
+    "take_reserved": Exchange(lambda it: it.take_reserved(), b'RESERVED 7 9\r\n{"a": 1}\n\r\n'),
+    "job_stats": Exchange(lambda it: it.job_stats(7), JOB),
+    "delete": Exchange(lambda it: it.settle(7, Delete()), b"DELETED\r\n"),
+    "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
+    "bury": Exchange(lambda it: it.settle(7, Bury(5, "why")), b"BURIED\r\n"),
+    "take_extended": Exchange(lambda it: it.take_extended(), b"TOUCHED\r\n"),
+    "stats_tubes": Exchange(lambda it: it.stats_tubes(["a", "b", "c"]), TUBE + b"NOT_FOUND\r\n" + TUBE),
+    "put_in": Exchange(
+        lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED 9999999999999999999\r\n"
+    ),
+    "kick_buried": Exchange(lambda it: it.kick_buried("a", 5), TUBE + b"USING a\r\nKICKED 4\r\n"),
+    "watch_only": Exchange(lambda it: it.watch_only(["a", "b"]), b"WATCHING 2\r\nWATCHING 3\r\nWATCHING 2\r\n"),
+}
+commands = pytest.mark.parametrize("command", EXCHANGES)
+
+REFUSALS = [
+    "OUT_OF_MEMORY", "INTERNAL_ERROR", "DRAINING", "BAD_FORMAT", "UNKNOWN_COMMAND", "JOB_TOO_BIG", "EXPECTED_CRLF",
+]  # fmt: skip
+OTHERS = [
+    b"", b"\r\n", b"\n", b"\r\n\r\n", b"OK 2\r\n{}\r\n", b"WATCHING 1\r\n", b"USING a\r\n", b"INSERTED 1\r\n",
+    b"RESERVED 1 0\r\n\r\n", b"FOUND 1 0\r\n\r\n", b"KICKED\r\n", b"PAUSED\r\n", b"DELETED\r\n", b"TOUCHED\r\n",
+    b"RELEASED\r\n", b"BURIED\r\n", b"BURIED 7\r\n", b"BURIED x\r\n", b"NOT_FOUND\r\n", b"NOT_IGNORED\r\n",
+    b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n", *(f"{refusal}\r\n".encode() for refusal in REFUSALS),
+    b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nConnection: close\r\n\r\n<html>\r\n",
+    b"220 mail.example.org ESMTP Postfix\r\n", b"-ERR unknown command\r\n", b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"\x15\x03\x01\x00\x02\x02\x0a", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 40, b"x" * 5000,
+]  # fmt: skip
+NUMBERS = [
+    b"-1", b"+7", b"1_0", b"0x7", b"1e3", b"7.0", b"007", b"\xd9\xa7", b"x", b"", b"4294967296", b"9223372036854775808",
+    b"18446744073709551615", b"18446744073709551616", b"9" * 30, b"9" * 900, b"-9" + b"9" * 30,
+    b"1073741822", b"1073741823", b"1073741824",
+]  # fmt: skip
+BAD_NUMBERS = [b"-1", b"+7", b"1_0", b"x", b"18446744073709551616", b"9" * 30]
+
+
+def ask(command: str, *pieces: bytes) -> object:
+    """Return what the command makes of these answers, or raise."""
+    with closing(Connection(Peer(*pieces))) as connection:
+        return EXCHANGES[command].ask(connection)
+
+
+def numbers_in(value):
+    match value:
+        case dict():
+            return [number for item in value.values() for number in numbers_in(item)]
+        case tuple():
+            return [number for item in value for number in numbers_in(item)]
+        case int():
+            return [value]
+    return numbers_in(asdict(value)) if is_dataclass(value) else []
+
+
+def give_a_value_or_a_clear_error(command: str, *pieces: bytes) -> None:
+    """Check what must hold of any answer at all."""
+    message, value = None, None
+    try:
+        value = ask(command, *pieces)
+    except (QueueUnavailable, RefusedError) as error:
+        message = str(error)
+    assert message is None or re.fullmatch(r"[\w' ().,-]{5,150}", message, re.ASCII)
+    assert all(number in U64 for number in numbers_in(value)), value
+
+
+@st.composite
+def asked(draw) -> tuple[str, bytes]:
+    """A command and an answer: the right one with a token changed, cut, or with bytes put in; other answers; bytes."""
+    command = draw(st.sampled_from(list(EXCHANGES)))
+    answer = EXCHANGES[command].answer
+    start = draw(st.integers(0, len(answer)))
+    end = draw(st.integers(start, len(answer)))
+    kind = draw(st.sampled_from(["number", "bytes", "cut", "others", "anything"]))
+    if kind == "number":
+        found = draw(st.sampled_from(list(re.finditer(rb"\b[0-9]+\b", answer)) or [re.search(b"$", answer)]))
+        return command, answer[: found.start()] + draw(st.sampled_from(NUMBERS)) + answer[found.end() :]
+    if kind == "bytes":
+        return command, answer[:start] + draw(st.binary(max_size=10)) + answer[end:]
+    if kind == "cut":
+        return command, answer[:end]
+    if kind == "others":
+        return command, b"".join(draw(st.lists(st.sampled_from([*OTHERS, answer]), max_size=5)))
+    return command, draw(st.binary(max_size=40))
+
+
+def split(data: bytes, places: list[int]) -> list[bytes]:
+    marks = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
+    return [data[start:end] for start, end in pairwise(marks)]
+
+
+@settings(max_examples=500)
+@given(asked(), st.lists(st.integers(0, 5000), max_size=4))
+@example(("release", b"BURIED x\r\n"), [])
+@example(("job_stats", b"NOT_FOUND \xff\r\n"), [])
+@example(("kick_buried", EXCHANGES["kick_buried"].answer.replace(b"buried: 4", b"buried: -4")), [])
+def test_any_answer_split_anywhere_is_a_value_or_a_clear_error(asked, places):
+    command, answer = asked
+    give_a_value_or_a_clear_error(command, *split(answer, places))
+
+
+def test_any_other_answer_is_a_value_or_a_clear_error():
+    for command in EXCHANGES:
+        for other in OTHERS:
+            give_a_value_or_a_clear_error(command, other)
+
+
+@commands
+def test_right_answer_a_byte_at_a_time_is_taken_as_a_whole_one(command):
+    answer = EXCHANGES[command].answer
+    assert ask(command, *(bytes([byte]) for byte in answer)) == ask(command, answer)
+
+
+@commands
+def test_connection_that_closes_at_any_byte_is_unavailable(command):
+    answer = EXCHANGES[command].answer
+    for end in range(len(answer)):
+        with pytest.raises(QueueUnavailable, match="closed the connection"):
+            ask(command, answer[:end])
+
+
+@commands
+def test_refusal_says_in_beanstalkds_word_what_it_was(command):
+    for refusal in REFUSALS:
+        for more in (b"", b" s3cret \xff"):
+            with pytest.raises(RefusedError, match=f"^{refusal}$"):
+                ask(command, refusal.encode() + more + b"\r\n")
+
+
+def test_not_found_is_an_error_only_of_statistics_of_a_job():
+    with pytest.raises(NotFoundError):
+        ask("job_stats", b"NOT_FOUND\r\n")
+
+
+@pytest.mark.parametrize("command", ["delete", "take_extended"])
+def test_burial_is_no_answer_to_a_command_that_never_buries(command):
+    with pytest.raises(QueueUnavailable):
+        ask(command, b"BURIED\r\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("take_reserved", b"RESERVED %b 2\r\n{}\r\n"),
+        ("put_in", b"USING a\r\nINSERTED %b\r\n"),
+        ("kick_buried", TUBE + b"USING a\r\nKICKED %b\r\n"),
+        ("watch_only", b"WATCHING %b\r\n" * 3),
+    ],
+)
+def test_number_that_beanstalkd_cannot_write_is_strange(command, answer):
+    assert numbers_in(ask(command, answer.replace(b"%b", b"9" * 19))) in ([], [10**19 - 1])
+    for number in BAD_NUMBERS:
+        with pytest.raises(QueueUnavailable):
+            ask(command, answer.replace(b"%b", number))
+
+
+@pytest.mark.parametrize("name", ["id", "pri", "age", "delay", "ttr", "reserves", "releases", "buries", "kicks"])
+def test_counter_that_beanstalkd_cannot_write_is_strange(name):
+    stats = JOB.partition(b"\r\n")[2].removesuffix(b"\r\n")
+    for number in BAD_NUMBERS:
+        with pytest.raises(QueueUnavailable):
+            ask("job_stats", body(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)))
+
+
+def test_statistics_of_another_job_are_strange():
+    """An answer to another command: a verdict by it would hit the wrong job."""
+    with pytest.raises(QueueUnavailable):
+        ask("job_stats", JOB.replace(b"id: 7", b"id: 8"))
+
+
+@pytest.mark.parametrize("command", ["take_reserved", "job_stats", "stats_tubes"])
+def test_size_that_is_only_claimed_takes_no_memory(command):
+    status = b"RESERVED 7" if command == "take_reserved" else b"OK"
+    tracemalloc.start()
+    try:
+        with pytest.raises(QueueUnavailable):
+            ask(command, b"%b %d\r\n" % (status, 1 << 30), b"ab")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@commands
+@pytest.mark.parametrize("piece", [b"x" * 100, b"\r" * 100, b"OK ", b"RESERVED 7 "])
+def test_line_without_an_end_is_given_up_early(command, piece):
+    peer = Peer(*[piece] * 2000)
+    with closing(Connection(peer)) as connection, pytest.raises(QueueUnavailable, match="is not beanstalkd's"):
+        EXCHANGES[command].ask(connection)
+    assert peer.taken < 20_000
+
+
+@pytest.mark.parametrize("answer", [b"x" * 1000, b"RESERVED 7 1000\r\n" + b"x" * 1002], ids=["line", "body"])
+def test_answer_that_dribbles_is_given_up(monkeypatch, answer):
+    """A byte each second: were there a limit for each read only, this could go on for weeks."""
+    peer = Peer(*(bytes([byte]) for byte in answer))
+    monkeypatch.setattr(time, "monotonic", lambda: float(peer.taken))
+    with closing(Connection(peer)) as connection, pytest.raises(QueueUnavailable, match="gave no answer within 10 s"):
+        connection.take_reserved()
+    assert peer.taken < 50
+
+
+@given(st.lists(st.sampled_from(OTHERS) | st.binary(max_size=5), max_size=6))
+@example([b"BURIED x\r\n"])
+def test_nothing_is_read_after_the_connection_closed(pieces):
+    peer = Peer(*pieces)
+    with closing(Connection(peer)) as connection, suppress(QueueUnavailable):
+        while True:
+            with suppress(RefusedError):
+                connection.job_stats(7)
+    assert peer.reads_after_the_end <= 1
