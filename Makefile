@@ -42,6 +42,9 @@ cluster: $(READY) images ## Run the tests on a real single-node Kubernetes
 
 test: check cluster ## Run every test there is
 
+bench: $(READY) ## Measure speed, latency and memory, and write them to docs/performance.md
+	$(BIN)/python tests/bench
+
 node: ## Boot the single-node Kubernetes (needs Linux, root, Go, Debian)
 	$(PYTHON) $(NODE) up
 
