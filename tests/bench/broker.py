@@ -10,6 +10,7 @@ from typing import Final
 
 import greenstalk
 
+ALL_CORES: Final = frozenset(os.sched_getaffinity(0))
 TUBE: Final = "bench"
 NOTED: Final = b'{"number": 0, "name": "abcdefgh"}'
 """A job whose executor notes when it was called."""
@@ -41,9 +42,9 @@ class Broker:
         self.server = f"127.0.0.1:{port}"
         self.client = greenstalk.Client(("127.0.0.1", port), encoding=None, use=TUBE)
 
-    def fill(self, count: int) -> None:
-        """Put `count` jobs, of which the first and the last are noted."""
-        bodies = [NOTED, *[SILENT] * (count - 2), NOTED]
+    def fill(self, count: int, body: bytes = SILENT) -> None:
+        """Put `count` jobs of this body, but the first and the last noted."""
+        bodies = [NOTED, *[body] * (count - 2), NOTED]
         with socket.create_connection(("127.0.0.1", self.port)) as sock, sock.makefile("rb") as answers:
             sock.sendall(b"use %b\r\n" % TUBE.encode())
             answers.readline()
@@ -53,6 +54,17 @@ class Broker:
                 for _ in batch:
                     if not (line := answers.readline()).startswith(b"INSERTED"):
                         raise RuntimeError(f"beanstalkd refused a job: {line!r}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hand out no job meanwhile, so that all who wait for one begin together."""
+        self.client.pause_tube(TUBE, 3600)
+        yield
+        self.client.pause_tube(TUBE, 0)
+
+    def wait_for_waiting(self, count: int) -> None:
+        """Wait until so many connections wait for a job."""
+        wait_for(lambda: self.waiting() == count, f"{count} slots wait for a job")
 
     def waiting(self) -> int:
         """Return how many connections wait for a job of the tube."""
@@ -64,7 +76,7 @@ class Broker:
 
 
 @contextmanager
-def beanstalkd(cores: Collection[int]) -> Iterator[Broker]:
+def beanstalkd(cores: Collection[int] = ALL_CORES) -> Iterator[Broker]:
     """Run a beanstalkd on these cores."""
     port = free_port()
     command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(port)]

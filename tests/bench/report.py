@@ -1,7 +1,16 @@
-"""Markdown tables with a verdict on each target."""
+"""Markdown tables with a verdict on each target, and the page that shows them."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Final, NamedTuple
+
+_BEGIN: Final = "<!-- measured: `make bench` replaces what follows -->\n"
+_END: Final = "<!-- end of what was measured -->\n"
 
 
 class Verdict(NamedTuple):
@@ -10,8 +19,8 @@ class Verdict(NamedTuple):
     target: str
     met: str
 
-    def __add__(self, other: Self) -> Self:  # type: ignore[override]
-        return type(self)(f"{self.target}, {other.target}", f"{self.met}, {other.met}")
+
+NO_TARGET: Final = Verdict("", "")
 
 
 def at_least(value: float, bound: float, unit: str) -> Verdict:
@@ -19,12 +28,54 @@ def at_least(value: float, bound: float, unit: str) -> Verdict:
     return Verdict(f"≥ {bound:g} {unit}", "met" if value >= bound else "not met")
 
 
-def at_most(value: float, bound: float, unit: str) -> Verdict:
-    """Judge a figure that should stay below a bound."""
-    return Verdict(f"≤ {bound:g} {unit}", "met" if value <= bound else "not met")
+def both(one: Verdict, other: Verdict) -> Verdict:
+    """Show two targets in one line."""
+    return Verdict(f"{one.target}; {other.target}", f"{one.met}; {other.met}")
+
+
+def figure(
+    name: str,
+    samples: Sequence[float],
+    unit: str,
+    most: float | None = None,
+    judged: Callable[[Sequence[float]], float] = median,
+) -> list[str]:
+    """Return a line of the table of figures; the 99th percentile only where there are samples enough for one.
+
+    `most` is what the median, or what `judged` names, should not pass.
+    """
+    cells = [f"{value:.3g}" for value in (median(samples), min(samples), max(samples))]
+    p99 = f"{quantiles(samples, n=100)[98]:.3g}" if len(samples) >= 100 else ""
+    verdict = NO_TARGET
+    if most is not None:
+        verdict = Verdict(f"{judged.__name__} ≤ {most:g} {unit}", "met" if judged(samples) <= most else "not met")
+    return [name, unit, *cells, p99, str(len(samples)), *verdict]
+
+
+def figures(lines: Sequence[Sequence[str]]) -> str:
+    """Return the table of what `figure` made."""
+    return table(["figure", "unit", "median", "min", "max", "p99", "samples", "target", "met"], lines)
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     rule = ["---"] * len(head)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *lines))
+
+
+def machine() -> str:
+    """Return a line about where the figures come from."""
+    cores = os.cpu_count()
+    virtual = "virtual " if " hypervisor" in Path("/proc/cpuinfo").read_text() else ""
+    broker = subprocess.run(["beanstalkd", "-v"], capture_output=True, text=True, check=True).stdout.strip()
+    kernel = platform.release().partition("-")[0]
+    python = platform.python_version()
+    day = datetime.now(UTC).date()
+    return f"Measured on {day}: {cores} {virtual}CPUs, Linux {kernel}, Python {python}, {broker}."
+
+
+def write(page: Path, measured: str) -> None:
+    """Replace what the page shows between its two markers."""
+    before, _, rest = page.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    page.write_text(f"{before}{_BEGIN}\n{measured}\n{_END}{after}")

@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
-from broker import TUBE, Broker, beanstalkd, wait_for
-from report import Verdict, at_least, table
+from broker import ALL_CORES, Broker, beanstalkd, wait_for
+from report import NO_TARGET, at_least, both, table
 from worker import tubeherd_run
 
 ROUNDS: Final = 5
@@ -32,11 +32,11 @@ class Placement(NamedTuple):
     over_stats: float
 
 
-ALL: Final = frozenset(os.sched_getaffinity(0))
-PINNED: Final = Placement("one core, concurrency 1", 1, {max(ALL)}, 0.7, 1.15)
-UNPINNED: Final = (
-    Placement("all cores, concurrency 1", 1, ALL, None, 1.0),
-    Placement("all cores, concurrency 2", 2, ALL, None, 1.0),
+PINNED: Final = Placement("one core, concurrency 1", 1, {max(ALL_CORES)}, 0.7, 1.15)
+PLACEMENTS: Final = (
+    PINNED,
+    Placement("all cores, concurrency 1", 1, ALL_CORES, None, 1.0),
+    Placement("all cores, concurrency 2", 2, ALL_CORES, None, 1.0),
 )
 
 
@@ -60,14 +60,14 @@ def measure(placements: Collection[Placement], rounds: int = ROUNDS) -> str:
 
 def _line(placement: Placement, name: str, rates: dict[str, list[float]]) -> list[str]:
     over_bare, over_stats = _ratio(rates[name], rates[_BARE]), _ratio(rates[name], rates[_STATS])
-    verdict = Verdict("", "")
+    verdict = NO_TARGET
     if name == _RUN:
         verdict = at_least(over_stats, placement.over_stats, "x stats-job")
         if placement.over_bare is not None:
-            verdict += at_least(over_bare, placement.over_bare, "x bare")
+            verdict = both(verdict, at_least(over_bare, placement.over_bare, "x bare"))
     own = rates[name]
     speeds = [f"{speed:,.0f}" for speed in (median(own), min(own), max(own))]
-    return [placement.name, name, *speeds, f"{over_bare:.2f}", f"{over_stats:.2f}", verdict.target, verdict.met]
+    return [placement.name, name, *speeds, f"{over_bare:.2f}", f"{over_stats:.2f}", *verdict]
 
 
 def _ratio(rates: list[float], base: list[float]) -> float:
@@ -119,12 +119,10 @@ def _loop_seconds(broker: Broker, placement: Placement, loop: str, count: int) -
 def _run_seconds(broker: Broker, placement: Placement, options: list[str], count: int) -> float:
     """Return the seconds from the first job's call to the last one's, by the executors' own clock."""
     slots = placement.concurrency
-    with tubeherd_run(broker, placement.cores, "--concurrency", str(slots), *options) as worker:
-        wait_for(lambda: broker.waiting() == slots, f"{slots} slots wait for a job")
-        # All slots are to begin together: the tube is paused until it is full.
-        broker.client.pause_tube(TUBE, 3600)
-        broker.fill(count)
-        broker.client.pause_tube(TUBE, 0)
+    with tubeherd_run(broker, "--concurrency", str(slots), *options, cores=placement.cores) as worker:
+        broker.wait_for_waiting(slots)
+        with broker.paused():
+            broker.fill(count)
         first, last = worker.wait_for_notes(2, pause=0.05)
     return last.time - first.time
 
@@ -132,9 +130,9 @@ def _run_seconds(broker: Broker, placement: Placement, options: list[str], count
 @contextmanager
 def _bench_elsewhere(cores: Collection[int]) -> Iterator[None]:
     """Keep this process off the measured cores, where it can do with others."""
-    if others := ALL - set(cores):
+    if others := ALL_CORES - set(cores):
         os.sched_setaffinity(0, others)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, ALL)
+        os.sched_setaffinity(0, ALL_CORES)

@@ -1,6 +1,7 @@
 """A `tubeherd run` under measurement."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from broker import Broker, free_port, wait_for
+from broker import ALL_CORES, Broker, free_port, wait_for
 
 _HERE = str(Path(__file__).parent)
 
@@ -31,7 +32,8 @@ class Worker:
         self._notes.touch()
         env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes)}
         command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", server]
-        command += ["--health", f"127.0.0.1:{free_port()}", "--job-timeout", "30s", *options]
+        self.health = f"127.0.0.1:{free_port()}"
+        command += ["--health", self.health, "--job-timeout", "30s", *options]
         with (folder / "log").open("wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(
@@ -53,15 +55,20 @@ class Worker:
     def stop(self) -> float:
         """End the worker with SIGTERM and return the seconds that it took."""
         began = time.monotonic()
+        exited = os.pidfd_open(self.process.pid)
         self.process.send_signal(signal.SIGTERM)
-        if code := self.process.wait(60):
+        if not select.select([exited], [], [], 60)[0]:
+            raise TimeoutError("the worker did not end within 60 s")
+        seconds = time.monotonic() - began
+        os.close(exited)
+        if code := self.process.wait():
             raise RuntimeError(f"the worker ended with exit code {code}")
-        return time.monotonic() - began
+        return seconds
 
 
 @contextmanager
-def tubeherd_run(broker: Broker, cores: Collection[int], *options: str) -> Iterator[Worker]:
-    """Run a worker on these cores, ended afterwards."""
+def tubeherd_run(broker: Broker, *options: str, cores: Collection[int] = ALL_CORES) -> Iterator[Worker]:
+    """Run a worker on these cores, ended afterwards; a later `--executors` option replaces the one given here."""
     with TemporaryDirectory() as folder:
         worker = Worker(broker.server, Path(folder), cores, list(options))
         try:
