@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+import hot_loop
 import latency
 import lifecycle
 import memory
@@ -29,6 +30,8 @@ def main() -> None:
     part.add_argument("--pinned", action="store_true", help="only on one core, which is the repeatable part")
     part.add_argument("--rounds", type=int, default=throughput.ROUNDS)
     commands.add_parser("figures", help="print all but the throughput")
+    part = commands.add_parser("profile", help="print where the time of a job goes")
+    part.add_argument("--log-level", default="info")
     arguments = parser.parse_args()
     match arguments.command:
         case "throughput":
@@ -36,6 +39,8 @@ def main() -> None:
             print(throughput.measure(placements, arguments.rounds))
         case "figures":
             print(_figures())
+        case "profile":
+            print(hot_loop.profile("--log-level", arguments.log_level))
         case _:
             _write_page()
 

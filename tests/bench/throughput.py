@@ -45,7 +45,7 @@ def measure(placements: Collection[Placement], rounds: int = ROUNDS) -> str:
     lines: list[list[str]] = []
     for placement in placements:
         rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-        with _bench_elsewhere(placement.cores):
+        with bench_elsewhere(placement.cores):
             # The first run of each is not counted: it warms the caches and tells how many jobs fill the time.
             counts = {name: int(_rate(name, placement, _TRIAL_JOBS) * _SECONDS) for name in CONTESTANTS}
             for number in range(rounds):
@@ -128,7 +128,7 @@ def _run_seconds(broker: Broker, placement: Placement, options: list[str], count
 
 
 @contextmanager
-def _bench_elsewhere(cores: Collection[int]) -> Iterator[None]:
+def bench_elsewhere(cores: Collection[int]) -> Iterator[None]:
     """Keep this process off the measured cores, where it can do with others."""
     if others := ALL_CORES - set(cores):
         os.sched_setaffinity(0, others)

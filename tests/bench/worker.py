@@ -1,5 +1,6 @@
 """A `tubeherd run` under measurement."""
 
+import json
 import os
 import select
 import signal
@@ -27,10 +28,13 @@ class Note(NamedTuple):
 class Worker:
     """A running worker with everything on that a pool has, its log in a file."""
 
-    def __init__(self, server: str, folder: Path, cores: Collection[int], options: list[str]) -> None:
+    def __init__(self, server: str, folder: Path, cores: Collection[int], options: list[str], sampled: bool) -> None:
         self._notes = folder / "notes"
         self._notes.touch()
+        self._samples = folder / "samples"
         env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes)}
+        if sampled:
+            env["BENCH_SAMPLES"] = str(self._samples)
         command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", server]
         self.health = f"127.0.0.1:{free_port()}"
         command += ["--health", self.health, "--job-timeout", "30s", *options]
@@ -52,6 +56,11 @@ class Worker:
             raise RuntimeError(f"the worker ended with exit code {self.process.returncode}")
         return self.notes()
 
+    def samples(self) -> list[tuple[str, float, float]]:
+        """Return each function with its share of the samples, alone and with what it calls."""
+        shares: list[tuple[str, float, float]] = json.loads(self._samples.read_text())
+        return shares
+
     def stop(self) -> float:
         """End the worker with SIGTERM and return the seconds that it took."""
         began = time.monotonic()
@@ -67,10 +76,12 @@ class Worker:
 
 
 @contextmanager
-def tubeherd_run(broker: Broker, *options: str, cores: Collection[int] = ALL_CORES) -> Iterator[Worker]:
-    """Run a worker on these cores, ended afterwards; a later `--executors` option replaces the one given here."""
+def tubeherd_run(
+    broker: Broker, *options: str, cores: Collection[int] = ALL_CORES, sampled: bool = False
+) -> Iterator[Worker]:
+    """Run a worker on these cores, ended afterwards."""
     with TemporaryDirectory() as folder:
-        worker = Worker(broker.server, Path(folder), cores, list(options))
+        worker = Worker(broker.server, Path(folder), cores, list(options), sampled)
         try:
             yield worker
             if worker.process.poll() is None:
