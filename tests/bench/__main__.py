@@ -1,7 +1,6 @@
 """Measure Tubeherd: `python tests/bench` measures all and writes the page; see --help for parts."""
 
 import argparse
-import time
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ import lifecycle
 import memory
 import report
 import throughput
+from machine import Usage, describe
 
 _PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
 _FIGURES: Final = (
@@ -46,11 +46,12 @@ def main() -> None:
 
 
 def _write_page() -> None:
-    began = time.monotonic()
-    measured = f"{report.machine()}\n\n{throughput.measure(throughput.PLACEMENTS)}\n{_figures()}"
+    before = Usage.now()
+    tables = f"{throughput.measure(throughput.PLACEMENTS)}\n{_figures()}"
+    after = Usage.now()
+    measured = f"{describe(after.others_since(before))}\n\n{tables}"
     report.write(_PAGE, measured)
-    print(measured)
-    print(f"written to docs/{_PAGE.name}; measured in {time.monotonic() - began:.0f} s")
+    print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {after.at - before.at:.0f} s")
 
 
 def _figures() -> str:

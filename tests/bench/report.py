@@ -1,10 +1,6 @@
 """Markdown tables with a verdict on each target, and the page that shows them."""
 
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Final, NamedTuple
@@ -63,19 +59,10 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *lines))
 
 
-def machine() -> str:
-    """Return a line about where the figures come from."""
-    cores = os.cpu_count()
-    virtual = "virtual " if " hypervisor" in Path("/proc/cpuinfo").read_text() else ""
-    broker = subprocess.run(["beanstalkd", "-v"], capture_output=True, text=True, check=True).stdout.strip()
-    kernel = platform.release().partition("-")[0]
-    python = platform.python_version()
-    day = datetime.now(UTC).date()
-    return f"Measured on {day}: {cores} {virtual}CPUs, Linux {kernel}, Python {python}, {broker}."
-
-
 def write(page: Path, measured: str) -> None:
-    """Replace what the page shows between its two markers."""
-    before, _, rest = page.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    page.write_text(f"{before}{_BEGIN}\n{measured}\n{_END}{after}")
+    """Replace what the page shows between its two markers; raises ValueError where it has none."""
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{page.name} has lost a marker: {(_END if begin else _BEGIN).strip()}")
+    page.write_text(f"{before}{begin}\n{measured}\n{end}{after}")
