@@ -1,7 +1,7 @@
 """What a worker of ten lines does: reserve, optionally ask for the job's counters, delete. Run as a process of its own.
 
-It says on standard output that it is connected, begins when a line comes on standard input, and prints when it began
-and ended.
+It says on standard output that it is connected, begins when a line comes on standard input, prints when it began and
+ended, and stays until standard input is closed.
 """
 
 import sys
@@ -39,7 +39,8 @@ def main(port: str, loop: str) -> None:
     sys.stdin.readline()
     began = time.monotonic()
     run(client)
-    print(began, time.monotonic())
+    print(began, time.monotonic(), flush=True)
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":

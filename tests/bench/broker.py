@@ -37,8 +37,9 @@ def free_port() -> int:
 class Broker:
     """A running beanstalkd and a client of it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int) -> None:
         self.port = port
+        self.pid = pid
         self.server = f"127.0.0.1:{port}"
         self.client = greenstalk.Client(("127.0.0.1", port), encoding=None, use=TUBE)
 
@@ -83,7 +84,7 @@ def beanstalkd(cores: Collection[int] = ALL_CORES) -> Iterator[Broker]:
     with subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, cores)) as process:
         try:
             wait_for(lambda: _answers(port), "beanstalkd answers", pause=0.005)
-            broker = Broker(port)
+            broker = Broker(port, process.pid)
             yield broker
             broker.client.close()
         finally:

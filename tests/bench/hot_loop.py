@@ -3,7 +3,8 @@
 from typing import Final
 
 from broker import beanstalkd
-from throughput import PINNED, bench_elsewhere
+from contestants import bench_elsewhere
+from throughput import PINNED
 from worker import tubeherd_run
 
 _JOBS: Final = 40_000

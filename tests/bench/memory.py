@@ -81,16 +81,14 @@ def _after(worker: Worker, broker: Broker, jobs: int) -> Usage:
 
 
 def _usage(worker: Worker) -> Usage:
-    supervisor = psutil.Process(worker.process.pid)
-    tree = [supervisor, *supervisor.children(recursive=True)]
     pss, anonymous = 0, 0
     files: Counter[tuple[str, str]] = Counter()
-    for process in tree:
-        rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    for pid in worker.pids():
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         pss += _kilobytes(rollup, "Pss:") * 1024
         anonymous += _kilobytes(rollup, "Pss_Anon:") * 1024
         # The slots map the same files in the same places, being forks of the supervisor.
-        maps = process.memory_maps(grouped=False)
+        maps = psutil.Process(pid).memory_maps(grouped=False)
         files |= Counter({(part.path, part.addr): part.rss - part.anonymous for part in maps})
     return Usage(pss / _MIB, (anonymous + files.total()) / _MIB)
 

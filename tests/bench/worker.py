@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import psutil
 from broker import ALL_CORES, Broker, free_port, wait_for
 
 _HERE = str(Path(__file__).parent)
@@ -43,6 +44,11 @@ class Worker:
             self.process = subprocess.Popen(
                 command, env=env, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores)
             )
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the supervisor and of what descends from it."""
+        slots = psutil.Process(self.process.pid).children(recursive=True)
+        return [self.process.pid, *(slot.pid for slot in slots)]
 
     def notes(self) -> list[Note]:
         """Return what the executors noted, in order."""
