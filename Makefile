@@ -45,6 +45,9 @@ fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (
 
 test: check cluster ## Run every test there is
 
+bench: $(READY) ## Measure speed, latency and memory, and write them to docs/performance.md
+	$(BIN)/python tests/bench
+
 node: ## Boot the single-node Kubernetes (needs Linux, root, Go, Debian)
 	$(PYTHON) $(NODE) up
 

@@ -1,0 +1,68 @@
+"""Measure Tubeherd: `python tests/bench` measures all and writes the page; see --help for parts."""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+import hot_loop
+import latency
+import lifecycle
+import memory
+import report
+import throughput
+from machine import Usage, describe
+
+_PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
+_FIGURES: Final = (
+    latency.put_to_start,
+    lifecycle.start_and_stop,
+    lifecycle.recycle_gap,
+    memory.by_slots,
+    memory.over_time,
+)
+
+
+def main() -> None:
+    """Run what the arguments name."""
+    parser = argparse.ArgumentParser(prog="tests/bench", description="Measure Tubeherd; alone, all of it for the page.")
+    commands = parser.add_subparsers(dest="command")
+    part = commands.add_parser("throughput", help="print the throughput only")
+    part.add_argument("--pinned", action="store_true", help="only on one core, which is the repeatable part")
+    part.add_argument("--rounds", type=int, default=throughput.ROUNDS)
+    commands.add_parser("figures", help="print all but the throughput")
+    part = commands.add_parser("profile", help="print where the time of a job goes")
+    part.add_argument("--log-level", default="info")
+    arguments = parser.parse_args()
+    match arguments.command:
+        case "throughput":
+            placements = (throughput.PINNED,) if arguments.pinned else throughput.PLACEMENTS
+            print(throughput.measure(placements, arguments.rounds))
+        case "figures":
+            print(_figures())
+        case "profile":
+            print(hot_loop.profile("--log-level", arguments.log_level))
+        case _:
+            _write_page()
+
+
+def _write_page() -> None:
+    before = Usage.now()
+    tables = f"{throughput.measure(throughput.PLACEMENTS)}\n{_figures()}"
+    after = Usage.now()
+    measured = f"{describe(after.others_since(before))}\n\n{tables}"
+    report.write(_PAGE, measured)
+    print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {after.at - before.at:.0f} s")
+
+
+def _figures() -> str:
+    lines = []
+    for measure in _FIGURES:
+        print(f"{measure.__module__}, {measure.__name__}", flush=True)
+        for line in measure():
+            print("  " + " | ".join(line), flush=True)
+            lines.append(line)
+    return report.figures(lines)
+
+
+if __name__ == "__main__":
+    main()

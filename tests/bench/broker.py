@@ -1,0 +1,97 @@
+"""A beanstalkd of its own for each measurement, without a binlog."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import greenstalk
+
+ALL_CORES: Final = frozenset(os.sched_getaffinity(0))
+TUBE: Final = "bench"
+NOTED: Final = b'{"number": 0, "name": "abcdefgh"}'
+"""A job whose executor notes when it was called."""
+SILENT: Final = b'{"number": 1, "name": "abcdefgh"}'
+_BATCH: Final = 500
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0, pause: float = 0.02) -> None:
+    """Poll until the condition holds; raises TimeoutError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g} s: {what}")
+        time.sleep(pause)
+
+
+def free_port() -> int:
+    """Return a port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+class Broker:
+    """A running beanstalkd and a client of it."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.port = port
+        self.pid = pid
+        self.server = f"127.0.0.1:{port}"
+        self.client = greenstalk.Client(("127.0.0.1", port), encoding=None, use=TUBE)
+
+    def fill(self, count: int, body: bytes = SILENT) -> None:
+        """Put `count` jobs of this body, but the first and the last noted."""
+        bodies = [NOTED, *[body] * (count - 2), NOTED]
+        with socket.create_connection(("127.0.0.1", self.port)) as sock, sock.makefile("rb") as answers:
+            sock.sendall(b"use %b\r\n" % TUBE.encode())
+            answers.readline()
+            for start in range(0, count, _BATCH):
+                batch = bodies[start : start + _BATCH]
+                sock.sendall(b"".join(b"put 65536 0 60 %d\r\n%b\r\n" % (len(body), body) for body in batch))
+                for _ in batch:
+                    if not (line := answers.readline()).startswith(b"INSERTED"):
+                        raise RuntimeError(f"beanstalkd refused a job: {line!r}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hand out no job meanwhile, so that all who wait for one begin together."""
+        self.client.pause_tube(TUBE, 3600)
+        yield
+        self.client.pause_tube(TUBE, 0)
+
+    def wait_for_waiting(self, count: int) -> None:
+        """Wait until so many connections wait for a job."""
+        wait_for(lambda: self.waiting() == count, f"{count} slots wait for a job")
+
+    def waiting(self) -> int:
+        """Return how many connections wait for a job of the tube."""
+        return self.client.stats_tube(TUBE)["current-waiting"]
+
+    def deleted(self) -> int:
+        """Return how many jobs of the tube were deleted."""
+        return self.client.stats_tube(TUBE)["cmd-delete"]
+
+
+@contextmanager
+def beanstalkd(cores: Collection[int] = ALL_CORES) -> Iterator[Broker]:
+    """Run a beanstalkd on these cores."""
+    port = free_port()
+    command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, cores)) as process:
+        try:
+            wait_for(lambda: _answers(port), "beanstalkd answers", pause=0.005)
+            broker = Broker(port, process.pid)
+            yield broker
+            broker.client.close()
+        finally:
+            process.kill()
+
+
+def _answers(port: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False

@@ -1,0 +1,42 @@
+"""What machine the figures come from, and how much of it others used meanwhile."""
+
+import os
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import psutil
+
+
+class Usage(NamedTuple):
+    """Processor time used since boot, in seconds."""
+
+    at: float
+    by_all: float
+    by_bench: float
+
+    @classmethod
+    def now(cls) -> Self:
+        """Read the counters; a process of the bench counts from when it has ended."""
+        times = psutil.cpu_times()
+        busy = sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
+        return cls(time.monotonic(), busy, sum(os.times()[:4]))
+
+    def others_since(self, earlier: Self) -> float:
+        """Return what share of all processors went to others than the bench, or to other virtual machines."""
+        others = (self.by_all - earlier.by_all) - (self.by_bench - earlier.by_bench)
+        return max(0.0, others / (self.at - earlier.at) / (os.cpu_count() or 1))
+
+
+def describe(others: float) -> str:
+    """Return a line for the page."""
+    virtual = "virtual " if " hypervisor" in Path("/proc/cpuinfo").read_text() else ""
+    broker = subprocess.run(["beanstalkd", "-v"], capture_output=True, text=True, check=True).stdout.strip()
+    kernel = platform.release().partition("-")[0]
+    return (
+        f"Measured on {datetime.now(UTC).date()}: {os.cpu_count()} {virtual}CPUs, Linux {kernel}, "
+        f"Python {platform.python_version()}, {broker}. Others used {others:.0%} of the CPUs meanwhile."
+    )

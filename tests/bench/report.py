@@ -1,0 +1,68 @@
+"""Markdown tables with a verdict on each target, and the page that shows them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Final, NamedTuple
+
+_BEGIN: Final = "<!-- measured: `make bench` replaces what follows -->\n"
+_END: Final = "<!-- end of what was measured -->\n"
+
+
+class Verdict(NamedTuple):
+    """A target as the table shows it, and whether it was met."""
+
+    target: str
+    met: str
+
+
+NO_TARGET: Final = Verdict("", "")
+
+
+def at_least(value: float, bound: float, unit: str) -> Verdict:
+    """Judge a figure that should reach a bound."""
+    return Verdict(f"≥ {bound:g} {unit}", "met" if value >= bound else "not met")
+
+
+def both(one: Verdict, other: Verdict) -> Verdict:
+    """Show two targets in one line."""
+    return Verdict(f"{one.target}; {other.target}", f"{one.met}; {other.met}")
+
+
+def figure(
+    name: str,
+    samples: Sequence[float],
+    unit: str,
+    most: float | None = None,
+    judged: Callable[[Sequence[float]], float] = median,
+) -> list[str]:
+    """Return a line of the table of figures; the 99th percentile only where there are samples enough for one.
+
+    `most` is what the median, or what `judged` names, should not pass.
+    """
+    cells = [f"{value:.3g}" for value in (median(samples), min(samples), max(samples))]
+    p99 = f"{quantiles(samples, n=100)[98]:.3g}" if len(samples) >= 100 else ""
+    verdict = NO_TARGET
+    if most is not None:
+        verdict = Verdict(f"{judged.__name__} ≤ {most:g} {unit}", "met" if judged(samples) <= most else "not met")
+    return [name, unit, *cells, p99, str(len(samples)), *verdict]
+
+
+def figures(lines: Sequence[Sequence[str]]) -> str:
+    """Return the table of what `figure` made."""
+    return table(["figure", "unit", "median", "min", "max", "p99", "samples", "target", "met"], lines)
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    rule = ["---"] * len(head)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *lines))
+
+
+def write(page: Path, measured: str) -> None:
+    """Replace what the page shows between its two markers; raises ValueError where it has none."""
+    before, begin, rest = page.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{page.name} has lost a marker: {(_END if begin else _BEGIN).strip()}")
+    page.write_text(f"{before}{begin}\n{measured}\n{end}{after}")

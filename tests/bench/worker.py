@@ -1,0 +1,97 @@
+"""A `tubeherd run` under measurement."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import psutil
+from broker import ALL_CORES, Broker, free_port, wait_for
+
+_HERE = str(Path(__file__).parent)
+
+
+class Note(NamedTuple):
+    """When an executor was called, on the clock that all processes share, and in which process."""
+
+    time: float
+    pid: int
+
+
+class Worker:
+    """A running worker with everything on that a pool has, its log in a file."""
+
+    def __init__(self, server: str, folder: Path, cores: Collection[int], options: list[str], sampled: bool) -> None:
+        self._notes = folder / "notes"
+        self._notes.touch()
+        self._samples = folder / "samples"
+        env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes)}
+        if sampled:
+            env["BENCH_SAMPLES"] = str(self._samples)
+        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", server]
+        self.health = f"127.0.0.1:{free_port()}"
+        command += ["--health", self.health, "--job-timeout", "30s", *options]
+        with (folder / "log").open("wb") as log:
+            self.started = time.monotonic()
+            self.process = subprocess.Popen(
+                command, env=env, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+            )
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the supervisor and of what descends from it."""
+        slots = psutil.Process(self.process.pid).children(recursive=True)
+        return [self.process.pid, *(slot.pid for slot in slots)]
+
+    def notes(self) -> list[Note]:
+        """Return what the executors noted, in order."""
+        pairs = (line.split() for line in self._notes.read_text().splitlines())
+        return [Note(float(moment), int(pid)) for moment, pid in pairs]
+
+    def wait_for_notes(self, count: int, pause: float = 0.02) -> list[Note]:
+        """Wait until so many jobs were noted, and return them."""
+        wait_for(lambda: self.process.poll() is not None or len(self.notes()) >= count, f"{count} notes", pause=pause)
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the worker ended with exit code {self.process.returncode}")
+        return self.notes()
+
+    def samples(self) -> list[tuple[str, float, float]]:
+        """Return each function with its share of the samples, alone and with what it calls."""
+        shares: list[tuple[str, float, float]] = json.loads(self._samples.read_text())
+        return shares
+
+    def stop(self) -> float:
+        """End the worker with SIGTERM and return the seconds that it took."""
+        began = time.monotonic()
+        exited = os.pidfd_open(self.process.pid)
+        self.process.send_signal(signal.SIGTERM)
+        if not select.select([exited], [], [], 60)[0]:
+            raise TimeoutError("the worker did not end within 60 s")
+        seconds = time.monotonic() - began
+        os.close(exited)
+        if code := self.process.wait():
+            raise RuntimeError(f"the worker ended with exit code {code}")
+        return seconds
+
+
+@contextmanager
+def tubeherd_run(
+    broker: Broker, *options: str, cores: Collection[int] = ALL_CORES, sampled: bool = False
+) -> Iterator[Worker]:
+    """Run a worker on these cores, ended afterwards."""
+    with TemporaryDirectory() as folder:
+        worker = Worker(broker.server, Path(folder), cores, list(options), sampled)
+        try:
+            yield worker
+            if worker.process.poll() is None:
+                worker.stop()
+        finally:
+            worker.process.kill()
+            worker.process.wait()
