@@ -22,7 +22,7 @@ from typing import Any, Final
 from tests.chaos import faults, jobs, ledger
 from tests.chaos.faults import Fault
 from tests.chaos.ledger import Hit
-from tests.chaos.processes import ROOT, Broker, Worker
+from tests.chaos.processes import Broker, Worker, kill_all, living
 from tests.chaos.proxy import Proxy
 
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
@@ -35,7 +35,7 @@ WORKERS: Final[Sequence[Sequence[str]]] = (
 )
 COMMON: Final = (
     "--concurrency", "3", "--retry-delays", "1s,2s", "--job-timeout", "2s", "--grace-period", "3s",
-    "--max-memory", "450Mi", "--max-lost-deliveries", "10", "--log-format", "json",
+    "--max-memory", "450Mi", "--log-format", "json",
 )  # fmt: skip
 TTR: Final = 6
 DRAIN_SECONDS: Final = 240
@@ -103,7 +103,7 @@ class Campaign:
 
     async def run(self) -> ledger.Account:
         """Run the campaign; raises LimitReached where it does not come to its end."""
-        self.broker = Broker(self.folder / "binlog")
+        self.broker = Broker(self.folder)
         try:
             await self._put()
             await self._open_proxies()
@@ -117,6 +117,10 @@ class Campaign:
                 self._keeping = False
             await self._stop_workers()
             return self._account()
+        except (LimitReached, QueueUnavailable):
+            for line in self._summary():
+                say(line)
+            raise
         finally:
             await self._end()
 
@@ -136,6 +140,8 @@ class Campaign:
         with closing(self._client()) as client:
             for job in self.jobs:
                 self.ids[job.number] = client.put_in(job.tube, job.body, priority=1, delay=0, ttr=TTR)
+                if job.number % 100 == 0:
+                    await asyncio.sleep(0)  # Ctrl-C is heard
         say(f"{len(self.jobs)} jobs put into {len(jobs.TUBES)} tubes")
 
     def _drained(self) -> bool:
@@ -178,7 +184,7 @@ class Campaign:
 
     def _start(self, place: Place) -> None:
         log = self.folder / f"worker-{place.number}-{len(place.workers)}.log"
-        env = {"CHAOS_RECORDS": str(self._records), "CHAOS_BEGAN": str(self._began), "PYTHONPATH": str(ROOT)}
+        env = {"CHAOS_RECORDS": str(self._records), "CHAOS_BEGAN": str(self._began)}
         options = [*COMMON, *place.options]
         place.workers.append(Worker(log, f"127.0.0.1:{place.port}", options, env))
 
@@ -187,11 +193,11 @@ class Campaign:
         while self._keeping:
             for place in self.places:
                 if place.worker.has_ended():
-                    self._note_exit(place.worker)
+                    await self._note_exit(place.worker)
                     self._start(place)
             await asyncio.sleep(0.05)
 
-    def _note_exit(self, worker: Worker) -> None:
+    async def _note_exit(self, worker: Worker) -> None:
         code = worker.process.returncode
         meaning = {1: "a job aborted it", -9: "killed"}.get(code)
         if worker.told_to_stop:
@@ -199,6 +205,12 @@ class Campaign:
         self.exits[f"exit code {code}: {meaning or 'unexpected'}"] += 1
         if meaning is None:
             self.broken.append(f"a worker ended with exit code {code}, see {worker.log.name}")
+        if code < 0:
+            return
+        with suppress(LimitReached):
+            await wait_for(lambda: not living([worker.pid]), "its processes are gone", 2)
+            return
+        self.broken.append(f"a worker that ended by itself left processes behind, see {worker.log.name}")
 
     async def _replace(self, place: Place) -> None:
         """Start another worker and have the old one stop, as a Deployment does."""
@@ -207,17 +219,17 @@ class Campaign:
         old.stop()
         with suppress(LimitReached):
             await wait_for(old.has_ended, "the worker ends", _ROLLOUT_SECONDS)
-            self._note_exit(old)
+            await self._note_exit(old)
             return
         self.exits["did not stop in time, killed"] += 1
-        old.kill_all()
+        kill_all([old.pid])
 
     async def _stop_workers(self) -> None:
         for place in self.places:
             place.worker.stop()
         for place in self.places:
             await wait_for(place.worker.has_ended, f"worker {place.number} ends", _STOP_SECONDS)
-            self._note_exit(place.worker)
+            await self._note_exit(place.worker)
 
     # Faults
 
@@ -278,7 +290,7 @@ class Campaign:
         if fault.kind == faults.KILL_SUPERVISOR:
             worker.process.kill()
             await asyncio.sleep(fault.seconds)
-            worker.kill_all()
+            kill_all([worker.pid])
         else:
             worker.process.send_signal(signal.SIGSTOP)
             await asyncio.sleep(fault.seconds)
@@ -333,7 +345,7 @@ class Campaign:
         account.broken.extend(self.broken)
         return account
 
-    def summary(self) -> list[str]:
+    def _summary(self) -> list[str]:
         """Return the state of the campaign where it did not come to its end."""
         lines = [
             f"worker {place.number}, started {len(place.workers)} times, is {sorted(place.pids())}"
@@ -341,14 +353,14 @@ class Campaign:
         ]
         with suppress(QueueUnavailable):
             lines += [f"tube {tube}: {words}" for tube, (_, words) in self._counts().items()]
+            waiting = [f"{number} ({state})" for number, state in self._states().items() if state != "buried"]
+            lines.append(f"jobs that are neither gone nor buried: {' '.join(waiting[:50]) or 'none'}")
         return lines
 
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
-        for place in self.places:
-            for worker in place.workers:
-                worker.kill_all()
+        kill_all({worker.pid for place in self.places for worker in place.workers})
         for proxy in self.proxies:
             await proxy.close()
         self.broker.kill()
@@ -373,7 +385,7 @@ async def run(folder: Path, options: argparse.Namespace) -> bool:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         account = await campaign.run()
-    except LimitReached as error:
+    except (LimitReached, QueueUnavailable) as error:
         say(f"the campaign failed: {error}")
         return False
     say("faults")

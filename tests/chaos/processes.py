@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
+_KILL_SECONDS: Final = 10
 
 
 def children(pid: int) -> list[int]:
@@ -22,17 +23,27 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def living(session: int) -> list[int]:
-    """Return every process of a session that still runs."""
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _session(path) == session]
+def living(sessions: Collection[int]) -> list[tuple[int, int]]:
+    """Return every process of these sessions that still runs, with its session."""
+    found = ((int(path.name), _session(path)) for path in Path("/proc").glob("[0-9]*"))
+    return [(pid, session) for pid, session in found if session in sessions]
 
 
-def _session(process: Path) -> int | None:
+def kill_all(sessions: Collection[int]) -> None:
+    """End every process of these sessions."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while (left := living(sessions)) and time.monotonic() < deadline:
+        for pid, session in left:
+            send(pid, signal.SIGKILL, session)
+        time.sleep(0.01)
+
+
+def _session(process: Path) -> int:
     try:
         state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:
-        return None
-    return None if state in "ZX" else int(session)
+        return 0
+    return 0 if state in "ZX" else int(session)
 
 
 def send(pid: int, number: int, session: int) -> None:
@@ -52,7 +63,9 @@ def send(pid: int, number: int, session: int) -> None:
 class Broker:
     """One beanstalkd with a binlog, that is started again on the same port."""
 
-    def __init__(self, binlog: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "beanstalkd.log"
+        binlog = folder / "binlog"
         binlog.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
@@ -61,7 +74,8 @@ class Broker:
 
     def start(self) -> None:
         """Start it."""
-        self.process = subprocess.Popen(self._command, start_new_session=True)
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -76,10 +90,11 @@ class Worker:
         self.log = log
         self.server = server
         command = [sys.executable, "-m", "tubeherd", "run", "--executors", "tests.chaos.executors", "--server", server]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
                 [*command, *options],
-                env=os.environ | env,
+                env=os.environ | env | {"PYTHONPATH": path},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -105,13 +120,3 @@ class Worker:
         """Ask it to stop."""
         self.told_to_stop = True
         self.process.terminate()
-
-    def kill_all(self) -> None:
-        """End all of its processes, also those that outlived their supervisor."""
-        deadline = time.monotonic() + 10
-        while (left := living(self.pid)) and time.monotonic() < deadline:
-            for pid in left:
-                send(pid, signal.SIGKILL, self.pid)
-            time.sleep(0.01)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)

@@ -78,10 +78,9 @@ class Proxy:
         self._tasks.add(task)
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
-            writer.transport.abort()
-        else:
             await self._pass(reader, far_writer, far_reader, writer)
+        except (OSError, asyncio.CancelledError):  # the server it is a task of only wants to know of bugs
+            writer.transport.abort()
         finally:
             self._tasks.discard(task)
 
