@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup crd lint types unit integration check fuzz cluster test node node-down images demo demo-down bench lock clean
+.PHONY: help setup crd lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,13 +37,19 @@ integration: $(READY) ## Run the tests against a real beanstalkd and real proces
 
 check: lint types unit integration ## The fast part: lint, types, unit and integration (under 3 minutes)
 
+chaos: $(READY) ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
+	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED))
+
+chaos-short: $(READY) ## The same with 1,500 jobs, under a minute
+	$(BIN)/pytest tests/chaos
+
 cluster: $(READY) images ## Run the tests on a real single-node Kubernetes
 	eval "$$($(PYTHON) $(NODE) env)" && $(BIN)/pytest tests/cluster
 
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
 	$(BIN)/python tests/fuzz/fuzz.py
 
-test: check cluster ## Run every test there is
+test: check chaos-short cluster ## Run every test there is
 
 bench: $(READY) ## Measure speed, latency and memory, and write them to docs/performance.md
 	$(BIN)/python tests/bench

@@ -1,0 +1,187 @@
+"""The executors under attack. Every run leaves a record before it does anything, and after it did everything."""
+
+import asyncio
+import ctypes
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from tubeherd import Abort, Job, Reschedule, executor
+
+RECORDS: Final = Path(os.environ["CHAOS_RECORDS"])
+BEGAN: Final = float(os.environ["CHAOS_BEGAN"])
+_LONG: Final = 3600
+_PIECE: Final = 16 << 20
+_PIECES_MOST: Final = 40
+
+
+@dataclass
+class Record:
+    """What a job is told to do; see jobs.py."""
+
+    number: int
+    kind: str
+    times: int
+    due: float
+
+
+class Task(BaseModel):
+    """The same as a pydantic model."""
+
+    number: int
+    kind: str
+    times: int
+    due: float
+
+
+def note(*words: object) -> None:
+    """Append a line in one write, which survives any kill: the system has it."""
+    file = os.open(RECORDS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(file, (" ".join(map(str, words)) + "\n").encode())
+    os.close(file)
+
+
+def begin(task: Record | Task, job: Job) -> None:
+    note("begin", task.number, job.id, job.attempt, os.getpid(), os.getppid(), time.time())
+
+
+def end(task: Record | Task) -> None:
+    note("end", task.number, os.getpid(), time.time())
+
+
+def pause(task: Record | Task) -> float:
+    """Return how long a job takes, in seconds: the queue is to last as long as the faults do."""
+    return max(random.Random(task.number).uniform(0.001, 0.01), min(0.2, BEGAN + task.due - time.time()))
+
+
+def first_time(task: Record | Task) -> bool:
+    """Tell whether the job never got this far; only of jobs whose attempts do not tell it."""
+    with suppress(FileExistsError):
+        os.close(os.open(f"{RECORDS}.{task.number}", os.O_CREAT | os.O_EXCL))
+        return True
+    return False
+
+
+def fail() -> None:
+    raise RuntimeError("as told")
+
+
+def sleep() -> None:
+    time.sleep(_LONG)
+
+
+def swallow() -> None:
+    while True:
+        with suppress(BaseException):
+            time.sleep(_LONG)
+
+
+def block() -> None:
+    """Wait in C for a mutex that this thread holds, with the interpreter's lock: no signal is handled."""
+    library, mutex = ctypes.PyDLL(None), ctypes.create_string_buffer(64)
+    library.pthread_mutex_lock(mutex)
+    library.pthread_mutex_lock(mutex)
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(_LONG)  # where somebody continued it
+
+
+def grow() -> None:
+    pieces = []
+    for _ in range(_PIECES_MOST):
+        pieces.append(b"x" * _PIECE)
+        time.sleep(0.05)
+    raise MemoryError("nobody stopped it")
+
+
+def leave() -> None:
+    os._exit(0)
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+MISBEHAVIOUR: Final[dict[str, Callable[[], None]]] = {
+    "fail": fail,
+    "sleep": sleep,
+    "swallow": swallow,
+    "block": block,
+    "stop": stop,
+    "grow": grow,
+    "exit": leave,
+    "kill": kill,
+    "crash": crash,
+}
+"""What never comes to an end."""
+
+
+def misbehave(task: Record | Task, job: Job) -> bool:
+    """Do what the job is told; return whether the executor is to return at once, as in a forked process."""
+    if task.kind in MISBEHAVIOUR and job.attempt <= task.times:
+        MISBEHAVIOUR[task.kind]()
+    elif task.kind == "reschedule" and first_time(task):
+        raise Reschedule(in_=task.number % 4, message="reschedule")
+    elif task.kind == "abort" and first_time(task):
+        raise Abort("abort")
+    elif task.kind == "close_files":
+        os.closerange(3, 1024)
+    elif task.kind == "fork_and_stay" and os.fork() == 0:
+        time.sleep(_LONG)
+        os._exit(0)
+    return task.kind == "fork_and_return" and os.fork() == 0
+
+
+def run(task: Record | Task, job: Job) -> None:
+    begin(task, job)
+    if misbehave(task, job):
+        return
+    time.sleep(pause(task))
+    end(task)
+
+
+@executor("plain")
+def plain(payload: Any, job: Job) -> None:
+    run(Record(**payload), job)
+
+
+@executor("raw")
+def raw(payload: bytes, job: Job) -> None:
+    run(Record(**json.loads(payload)), job)
+
+
+@executor("model")
+def model(payload: Task, job: Job) -> None:
+    run(payload, job)
+
+
+@executor("record")
+def record(payload: Record, job: Job) -> None:
+    run(payload, job)
+
+
+@executor("coroutine")
+async def coroutine(payload: Task, job: Job) -> None:
+    begin(payload, job)
+    while payload.kind in ("sleep", "swallow") and job.attempt <= payload.times:
+        with suppress(BaseException if payload.kind == "swallow" else TimeoutError):
+            await asyncio.sleep(_LONG)
+    if misbehave(payload, job):
+        return
+    await asyncio.sleep(pause(payload))
+    end(payload)

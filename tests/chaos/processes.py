@@ -1,0 +1,122 @@
+"""The processes of a campaign: beanstalkd and workers, and signals that reach nobody else."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+_KILL_SECONDS: Final = 10
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process; none where it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def living(sessions: Collection[int]) -> list[tuple[int, int]]:
+    """Return every process of these sessions that still runs, with its session."""
+    found = ((int(path.name), _session(path)) for path in Path("/proc").glob("[0-9]*"))
+    return [(pid, session) for pid, session in found if session in sessions]
+
+
+def kill_all(sessions: Collection[int]) -> None:
+    """End every process of these sessions."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while (left := living(sessions)) and time.monotonic() < deadline:
+        for pid, session in left:
+            send(pid, signal.SIGKILL, session)
+        time.sleep(0.01)
+
+
+def _session(process: Path) -> int:
+    try:
+        state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return 0
+    return 0 if state in "ZX" else int(session)
+
+
+def send(pid: int, number: int, session: int) -> None:
+    """Send a signal to a process of that session; another that got its id meanwhile is spared."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _session(Path(f"/proc/{pid}")) == session:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
+
+
+class Broker:
+    """One beanstalkd with a binlog, that is started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "beanstalkd.log"
+        binlog = folder / "binlog"
+        binlog.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self._command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(binlog), "-f", "0"]
+        self.start()
+
+    def start(self) -> None:
+        """Start it."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stderr=log, start_new_session=True)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Worker:
+    """One run of `tubeherd run`, which logs into a file of its own."""
+
+    def __init__(self, log: Path, server: str, options: Sequence[str], env: dict[str, str]) -> None:
+        self.log = log
+        self.server = server
+        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "tests.chaos.executors", "--server", server]
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with log.open("ab") as stream:
+            self.process = subprocess.Popen(
+                [*command, *options],
+                env=os.environ | env | {"PYTHONPATH": path},
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+        self.told_to_stop = False
+
+    def has_ended(self) -> bool:
+        """Tell whether its supervisor has ended."""
+        return self.process.poll() is not None
+
+    def slots(self) -> list[int]:
+        """Return its slots."""
+        return children(self.pid)
+
+    def send(self, pid: int, number: int) -> None:
+        """Send a signal to one of its processes."""
+        send(pid, number, self.pid)
+
+    def stop(self) -> None:
+        """Ask it to stop."""
+        self.told_to_stop = True
+        self.process.terminate()
