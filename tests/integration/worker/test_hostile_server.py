@@ -229,7 +229,7 @@ def test_what_is_no_beanstalkd_is_told_as_such(beanstalkd, serve, run_worker):
 
 
 def test_refusals_and_closed_connections_are_told_in_one_line(beanstalkd, serve, run_worker):
-    said = r"beanstalkd (?:answered .{5,40}|closed the connection.{0,50})|the connection to beanstalkd broke .{5,80}"
+    said = r"beanstalkd (?:answered .{5,40}|closed the connection.{0,50})|the connection to beanstalkd broke: .{5,80}"
     check_that_it_lives_with(REFUSALS | CLOSING, said, beanstalkd, serve, run_worker)
 
 
