@@ -32,6 +32,8 @@ WORKERS: Final[Sequence[Sequence[str]]] = (
     [],
     ["--max-jobs", "200", "--batch-size", "5"],
     ["--max-time", "20s", "--batch-size", "1"],
+    ["--ack-after-flush", "--batch-size", "10"],
+    ["--include", "coroutine", "--concurrency", "2", "--async-concurrency", "8"],
 )
 COMMON: Final = (
     "--concurrency", "3", "--retry-delays", "1s,2s", "--job-timeout", "2s", "--grace-period", "3s",

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,10 +16,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from tubeherd import Abort, Job, Reschedule, executor
+from tubeherd import Abort, Job, Reschedule, events, executor
 
 RECORDS: Final = Path(os.environ["CHAOS_RECORDS"])
 BEGAN: Final = float(os.environ["CHAOS_BEGAN"])
+ACKS_LATE: Final = "--ack-after-flush" in sys.argv
 _LONG: Final = 3600
 _PIECE: Final = 16 << 20
 _PIECES_MOST: Final = 40
@@ -54,8 +56,21 @@ def begin(task: Record | Task, job: Job) -> None:
     note("begin", task.number, job.id, job.attempt, os.getpid(), os.getppid(), time.time())
 
 
+unwritten: Final[list[int]] = []
+"""Jobs that were done and are only recorded by the flush, where jobs are deleted after that."""
+
+
 def end(task: Record | Task) -> None:
-    note("end", task.number, os.getpid(), time.time())
+    unwritten.append(task.number)
+    if not ACKS_LATE:
+        write("at once")
+
+
+@events.flush.connect
+def write(reason: str, count: int = 1) -> None:
+    for number in unwritten:
+        note("end", number, os.getpid(), time.time())
+    unwritten.clear()
 
 
 def pause(task: Record | Task) -> float:
