@@ -1,8 +1,10 @@
-"""/healthz tells that the supervisor is alive, /readyz that a slot has its connection; no peer holds them up."""
+"""/healthz tells that the supervisor is alive, /readyz that a slot is connected, /metrics what became of jobs."""
 
 import http.client
 import signal
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +120,76 @@ def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker
     worker.allow("go")
     worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
     assert worker.stop() == 0
+
+
+COUNTED = """
+import os, signal
+from prometheus_client import Counter
+from tubeherd import executor
+PAGES = Counter("pages", "Pages printed.")
+@executor("mail")
+def mail(payload):
+    if payload == "fail": raise ValueError
+    if payload == "die": os.kill(os.getpid(), signal.SIGKILL)
+    PAGES.inc(payload)
+"""
+
+
+def test_metrics_tell_what_became_of_jobs_whoever_gave_the_verdict(beanstalkd, run_worker, address):
+    """Slots are recycled and killed meanwhile: nothing is forgotten, and there are no more files than slots."""
+    client = beanstalkd.client()
+    for body in (b"1", b"2", b"3", b"4", b'"fail"', b'"die"', b"no JSON"):
+        client.put_in("mail", body, priority=1, delay=0, ttr=60)
+    options = ("--health", address, "--max-jobs", "2", "--retry-delays", "1h")
+    worker = run_worker(beanstalkd.server, COUNTED, *options)
+    worker.wait_for(lambda: beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 2, "buried": 1}, "done")
+
+    def metrics():
+        return set(get(address, "/metrics")[1].splitlines())
+
+    expected = {
+        'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 4.0',
+        'tubeherd_job_seconds_count{tube="mail",verdict="retried"} 2.0',
+        'tubeherd_job_seconds_count{tube="mail",verdict="buried"} 1.0',
+        'tubeherd_job_seconds_bucket{le="600.0",tube="mail",verdict="deleted"} 4.0',
+        "pages_total 10.0",
+    }
+    worker.wait_for(lambda: expected <= metrics(), f"these metrics: {expected}, not {metrics()}")
+    (folder,) = Path(tempfile.gettempdir()).glob(f"tubeherd-metrics-{worker.process.pid}-*")
+    assert len(list(folder.iterdir())) <= 4  # the supervisor's and the slot's, histograms and counters
+    assert worker.stop() == 0
+    assert not folder.exists()
+
+
+def test_more_metrics_than_one_write_takes_are_served_whole(beanstalkd, run_worker, address):
+    client = beanstalkd.client()
+    client.put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        from prometheus_client import Counter
+        from tubeherd import executor
+        MANY = Counter("many", "Many.", ["number"])
+        @executor("mail")
+        def mail(payload):
+            for number in range(20_000): MANY.labels("x" * 100 + str(number)).inc()
+        """,
+        "--health", address,
+    )  # fmt: skip
+    worker.wait_for_line("deleted")
+    text = get(address, "/metrics")[1]
+    assert len(text) > 2_000_000
+    assert text.count("many_total{") == 20_000
+    assert worker.stop() == 0
+
+
+def test_no_temporary_directory_for_the_metrics_is_told(beanstalkd, run_worker, address, monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/proc/nowhere")
+    worker = run_worker(
+        beanstalkd.server, WAITING, "--health", address, prefix=["unshare", "--mount", "sh", "-c", READ_ONLY]
+    )
+    assert worker.process.wait(15) == 2
+    assert "--health (TUBEHERD_HEALTH): no temporary directory for what /metrics shows" in worker.output()
+
+
+READ_ONLY = 'for folder in /tmp /var/tmp; do mount --bind -o ro $folder $folder; done; cd /proc; exec "$0" "$@"'

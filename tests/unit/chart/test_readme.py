@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from tubeherd import events
 from tubeherd.executors import registry
 from tubeherd.pool import WorkerPoolSpec
 
@@ -13,9 +15,8 @@ ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
 
 
-def block(language):
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return found
+def block(language, number=0):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number]
 
 
 def example():
@@ -39,6 +40,16 @@ def test_executor_takes_the_payload_that_is_scheduled(capsys):
     executor = registry["mail"]
     executor.function(executor.adapter.validate_json(payload))
     assert capsys.readouterr().out == "to you@example.com: hello\n"
+
+
+def test_batch_is_written_by_the_listener():
+    written = []
+    scope = {"database": SimpleNamespace(insert_many=written.extend)}
+    exec(block("python", 1), scope)  # noqa: S102 - our own text
+    registry["clicks"].function({"page": "/"})
+    events.flush.send("batch", count=1)
+    events.flush.send("idle", count=1)
+    assert written == [{"page": "/"}]
 
 
 def test_executor_is_as_short_as_promised():

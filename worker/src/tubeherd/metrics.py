@@ -20,7 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Make the folder of the files; raises OSError where no temporary directory can be written."""
-        self._folder = Path(tempfile.mkdtemp(prefix="tubeherd-metrics-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
         self._writer = SUPERVISOR
         os.environ[_FOLDER_VARIABLE] = str(self._folder)
         from prometheus_client import Histogram, values  # its mode is decided by the variable, at the import
