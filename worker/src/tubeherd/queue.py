@@ -40,8 +40,7 @@ _REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
 _RECEIVE_MOST: Final = 1 << 16
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
-_TWO_ANSWERS: Final = len(b"BURIED\r\nTIMED_OUT\r\n")
-"""Bytes of the shortest two answers to a verdict and a reserve."""
+_RESERVE_AT_ONCE: Final = b"reserve-with-timeout 0\r\n"
 # No number has more than 19 digits, so that each fits 64 bits.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
@@ -166,7 +165,12 @@ class Connection(greenstalk.Client[bytes]):
             answer = self._take(_RESERVED)
         except (TimedOutError, DeadlineSoonError):
             return None
-        return Reserved(int(answer[1]), self._read_chunk(int(answer[2])))
+        size = int(answer[2])
+        if len(self._unread) == size + 2 and self._unread.endswith(b"\r\n"):  # as nearly always
+            body, self._unread = self._unread[:size], b""
+        else:
+            body = self._read_chunk(size)
+        return Reserved(int(answer[1]), body)
 
     def job_stats(self, job_id: int) -> JobStats:
         """Ask for a job's counters; raises NotFoundError where there is no such job."""
@@ -204,11 +208,13 @@ class Connection(greenstalk.Client[bytes]):
         Returns what `settle` does. The next job is asked for without a wait.
         """
         command, expected = _verdict_command(job_id, verdict)
-        return self._and_ask_reserve(command, expected)
+        self._write(command + _RESERVE_AT_ONCE)
+        return self._take_settled(expected)
 
     def extend_and_ask_reserve(self, job_id: int) -> Settled:
         """Touch a lease that is kept for later and ask for the next job, as `settle_and_ask_reserve` does."""
-        return self._and_ask_reserve(b"touch %d\r\n" % job_id, _TOUCHED)
+        self._write(b"touch %d\r\n%b" % (job_id, _RESERVE_AT_ONCE))
+        return self._take_settled(_TOUCHED)
 
     def extend(self, job_id: int) -> Settled:
         """Touch a lease."""
@@ -222,15 +228,6 @@ class Connection(greenstalk.Client[bytes]):
     def take_extended(self) -> bool:
         """Read the answer to a touch; returns False where the lease was gone already."""
         return self._take_settled(_TOUCHED) is Settled.DONE
-
-    def _and_ask_reserve(self, command: bytes, expected: re.Pattern[bytes]) -> Settled:
-        # Woken once for both answers, not for each: a switch between processes costs more than all else in here.
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _TWO_ANSWERS)
-        self._write(b"%breserve-with-timeout 0\r\n" % command)
-        try:
-            return self._take_settled(expected)
-        finally:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     def put_in(self, tube: str, body: bytes, *, priority: int, delay: int, ttr: int) -> int:
         """Put a job into a tube and return its id; raises RefusedError (JOB_TOO_BIG, DRAINING, …)."""
