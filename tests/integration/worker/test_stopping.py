@@ -1,9 +1,14 @@
 """SIGTERM and SIGINT at any moment: running jobs finish, nothing further is reserved, nothing is lost."""
 
+import json
 import os
+import re
 import signal
+import sys
 import time
+from pathlib import Path
 
+DOCKERFILE = Path(__file__).resolve().parents[3] / "Dockerfile.worker"
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 
 WAITING = """
@@ -207,3 +212,19 @@ def test_stop_right_after_the_start(beanstalkd, run_worker):
         assert worker.process.wait(5) in (0, -signal.SIGTERM)
         worker.wait_for(lambda worker=worker: not worker.living(), "nothing is left running", seconds=1)
     assert client.stats_tube("mail")["current-jobs-reserved"] == 0 if "mail" in client.tubes() else jobs
+
+
+def test_sigterm_before_the_worker_listens_is_heard_where_it_is_process_1(beanstalkd, run_worker):
+    """With the entry point of the image; the kernel drops signals that process 1 has no handler for."""
+    (entry_point,) = re.findall(r"^ENTRYPOINT (.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    *before, command = json.loads(entry_point)
+    assert command == "tubeherd"
+    container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    worker = run_worker(beanstalkd.server, WAITING, prefix=[*container, *before])
+    worker.wait_for(worker.slots, "process 1 of the container")
+    (process_1,) = worker.slots()
+    program = Path(f"/proc/{process_1}/cmdline")
+    worker.wait_for(lambda: program.read_bytes().startswith(sys.executable.encode()), "the worker's own program")
+    os.kill(process_1, signal.SIGTERM)
+    assert worker.process.wait(10) == 0
+    assert not worker.lines("connected")

@@ -178,6 +178,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in _STOP_SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # as the image's entry point blocks them
         self._selector.register(self._wakeup, selectors.EVENT_READ, self._drain_wakeup)
 
     def _drain_wakeup(self) -> None:
