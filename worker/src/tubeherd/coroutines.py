@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 
@@ -20,9 +21,12 @@ class Deadline(NamedTuple):
     """How long the job may take, in seconds."""
 
 
-class _Limit(NamedTuple):
+@dataclass(slots=True)
+class _Limit:
     timeout: asyncio.Timeout
     deadline: Deadline
+    done: bool = False
+    """Whether the job has ended; a task that it left behind still has its limit."""
 
 
 _limit: Final[ContextVar[_Limit | None]] = ContextVar("limit", default=None)
@@ -40,11 +44,13 @@ async def within(deadline: Deadline | None, call: Callable[[], Any]) -> Any:
         return await result if inspect.iscoroutine(result) else result
     try:
         async with asyncio.timeout_at(deadline.at) as timeout:
-            token = _limit.set(_Limit(timeout, deadline))
+            limit = _Limit(timeout, deadline)
+            token = _limit.set(limit)
             try:
                 result = call()
                 return await result if inspect.iscoroutine(result) else result
             finally:
+                limit.done = True
                 _limit.reset(token)
     except TimeoutError as error:
         if timeout.expired():
@@ -57,7 +63,7 @@ def overdue() -> Deadline | None:
 
     None where no job's code runs, where its deadline has not come, or where it was cancelled in time.
     """
-    if (limit := _limit.get()) is None or limit.timeout.expired():
+    if (limit := _limit.get()) is None or limit.done or limit.timeout.expired():
         return None
     return limit.deadline if asyncio.get_running_loop().time() >= limit.deadline.at else None
 

@@ -275,7 +275,7 @@ class Slot:
         # The listeners of a flush or a burial may take long: no further lease is to wait for them.
         last = full or self._ending() or isinstance(verdict, Bury) or (bool(lane.kept) and self._half_gone())
         try:
-            if self._settings.ack_after_flush and self._waits_for_flush(verdict):
+            if self._waits_for_flush(verdict):
                 settled = self._keep(lane, connection, stats, processed, last)
             elif last:
                 settled = connection.settle(stats.id, verdict)
