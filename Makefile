@@ -33,7 +33,7 @@ unit: $(READY) ## Run the tests of pure logic
 	$(BIN)/pytest tests/unit
 
 integration: $(READY) ## Run the tests against a real beanstalkd and real processes
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest -n 4 tests/integration
 
 check: lint types unit integration ## The fast part: lint, types, unit and integration (under 3 minutes)
 

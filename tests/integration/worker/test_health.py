@@ -24,8 +24,8 @@ def address():
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
-def get(address, path, method="GET"):
-    connection = http.client.HTTPConnection(address, timeout=1)
+def get(address, path, method="GET", seconds=1):
+    connection = http.client.HTTPConnection(address, timeout=seconds)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -172,14 +172,14 @@ def test_more_metrics_than_one_write_takes_are_served_whole(beanstalkd, run_work
         MANY = Counter("many", "Many.", ["number"])
         @executor("mail")
         def mail(payload):
-            for number in range(20_000): MANY.labels("x" * 100 + str(number)).inc()
+            for number in range(2_000): MANY.labels("x" * 500 + str(number)).inc()
         """,
         "--health", address,
     )  # fmt: skip
     worker.wait_for_line("deleted")
-    text = get(address, "/metrics")[1]
-    assert len(text) > 2_000_000
-    assert text.count("many_total{") == 20_000
+    text = get(address, "/metrics", seconds=15)[1]
+    assert len(text) > 1_000_000
+    assert text.count("many_total{") == 2_000
     assert worker.stop() == 0
 
 

@@ -65,8 +65,9 @@ class Lane:
             self.connection.abandon()
             self.connection = None
             self._watching = False
-        if kept := self.take_kept():
-            log.warning("executed and not flushed when the connection broke: they run again", jobs=len(kept))
+        for kept in self.take_kept():
+            message = "executed, but not flushed when the connection broke: it runs again"
+            log.warning(message, job=kept.stats.id, tube=kept.stats.tube)
         self.page.rest(Phase.CONNECTING)
 
     def forget(self) -> None:
