@@ -2,6 +2,8 @@
 
 import re
 import socket
+import struct
+import threading
 import time
 import tracemalloc
 from collections import deque
@@ -15,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError
+from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, connect
 
 U64 = range(2**64)
 
@@ -280,3 +282,21 @@ def test_nothing_is_read_after_the_connection_closed(pieces):
             with suppress(RefusedError):
                 connection.job_stats(7)
     assert peer.reads_after_the_end <= 1
+
+
+@pytest.mark.timeout(10)
+def test_two_answers_that_come_apart_are_taken():
+    """The kernel must not put a reader to sleep for ever that has taken the first answer already."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = connect(f"127.0.0.1:{listener.getsockname()[1]}")
+        peer, _ = listener.accept()
+    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))  # no end of a sleep
+    second = threading.Timer(0.1, peer.sendall, [b"TIMED_OUT\r\n"])
+    with closing(connection), closing(peer):
+        peer.sendall(b"DELETED\r\n")
+        second.start()
+        try:
+            connection.settle_and_ask_reserve(7, Delete())
+            assert connection.take_reserved() is None
+        finally:
+            second.join()
