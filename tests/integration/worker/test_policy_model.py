@@ -23,7 +23,7 @@ from tubeherd.executors import Executor
 from tubeherd.job import JobStats
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.processing import Processor
-from tubeherd.queue import Connection, NotFoundError, TubeStats
+from tubeherd.queue import Connection, NotFoundError, Settled, TubeStats
 
 PRIORITIES = st.sampled_from([2, 1, 0, 2**32 - 1])
 HOUR = 3600
@@ -252,10 +252,8 @@ class PolicyMachine(RuleBasedStateMachine):
         self.check_what_the_executor_was_told(lease.job, told)
         self.leases.remove(lease)
         since = time.time()
-        if next_too:
-            assert lease.connection.settle_and_ask_reserve(lease.job.id, verdict, 0)
-        else:
-            assert lease.connection.settle(lease.job.id, verdict)
+        settle = lease.connection.settle_and_ask_reserve if next_too else lease.connection.settle
+        assert settle(lease.job.id, verdict) is Settled.DONE
         self.expect(lease.job, outcome, since)
         if next_too:
             self.take_reserved(lease.connection, since)
@@ -265,7 +263,7 @@ class PolicyMachine(RuleBasedStateMachine):
         outcome = data.draw(st.sampled_from([Failed("the slot died"), Interrupted("the worker stops")]), "outcome")
         job, since = lease.job, time.time()
         verdict = self.policy.decide(outcome, lease.connection.job_stats(job.id))
-        assert lease.connection.settle(job.id, verdict)
+        assert lease.connection.settle(job.id, verdict) is Settled.DONE
         self.leases.remove(lease)
         if isinstance(outcome, Failed):
             self.expect_failure(job, since)
@@ -396,7 +394,7 @@ class ClockMachine(PolicyMachine):
         verdict, told = self.process(lease, outcome)
         job, returned = lease.job, told is not None and outcome is None
         deletes = returned and job.state in ("ready", "delayed", "buried")
-        assert lease.connection.settle(job.id, verdict) == deletes
+        assert lease.connection.settle(job.id, verdict) is (Settled.DONE if deletes else Settled.LEASE_GONE)
         if deletes:
             job.state = "deleted"
 
