@@ -1,6 +1,10 @@
 """Limits that hold whatever the job does: the deadline, the lease, the memory of a slot."""
 
 import signal
+import socket
+import urllib.request
+
+import pytest
 
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
@@ -103,6 +107,26 @@ def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalk
     assert client.stats()["cmd-touch"] >= 1
     assert beanstalkd.count("code") == NOTHING
     assert worker.stop() == 0
+
+
+@pytest.mark.xfail(reason="the supervisor waits ten seconds for the verdict on each dead slot")
+def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health = f"127.0.0.1:{free.getsockname()[1]}"
+    for number in range(2):
+        put(client, f"note({number}); max(iter(int, 1))")
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--concurrency", "2", "--health", health)
+    worker.wait_for_notes("0", "1")
+    slots = worker.slots()
+
+    def are_replaced():
+        # As long as the pool's liveness probe waits.
+        urllib.request.urlopen(f"http://{health}/healthz", timeout=5).close()
+        return not set(slots) & set(worker.slots())
+
+    with beanstalkd.stopped():
+        worker.wait_for(are_replaced, "both slots are replaced")
 
 
 def test_job_longer_than_its_ttr_runs_once_where_the_timeout_allows_it(beanstalkd, run_worker):
