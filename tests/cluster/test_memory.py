@@ -69,7 +69,7 @@ def test_one_allocation_far_past_the_limit_spends_an_attempt_and_the_container_l
     namespace.wait_ready("mail")
     started = container(namespace)["containerID"]
     queue.put("gulp")
-    eventually(lambda: queue.count("gulp") == (0, 0, 0, 1), "the job is buried", 110)
+    eventually(lambda: queue.count("gulp") == (0, 0, 0, 1), "the job is buried", 60)
     if not KILLS_CONTAINERS:
         stats = buried_job(queue, "gulp")
         assert (stats["reserves"], stats["releases"], stats["buries"], stats["timeouts"]) == (2, 1, 1, 0)

@@ -1,12 +1,16 @@
 """Limits that hold whatever the job does: the deadline, the lease, the memory of a slot."""
 
 import signal
+import socket
+import urllib.request
+
+import pytest
 
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
 
 CODE = """
-import ctypes, os, signal, subprocess, threading, time
+import ctypes, os, re, signal, subprocess, threading, time
 from traces import note, wait_for
 from tubeherd import Job, executor
 @executor("code")
@@ -42,17 +46,23 @@ def test_ttr_is_the_deadline_where_no_timeout_is_set(beanstalkd, run_worker):
 
 
 def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beanstalkd, run_worker):
-    """Python that swallows the exception, C code that never looks, a blocked signal, a stopped process, a child."""
+    """Python that swallows the exception, C code that never looks, a blocked signal, a stopped process, a child.
+
+    Their leases are shorter than that, and are kept until the verdict.
+    """
     client = beanstalkd.client()
-    jobs = [
-        put(client, "while True:\n try: time.sleep(100)\n except BaseException: note('swallowed')"),
-        put(client, "lock = ctypes.PyDLL(None).pthread_mutex_lock; mutex = bytes(64); lock(mutex); lock(mutex)"),
-        put(client, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); time.sleep(100)"),
-        put(client, "os.kill(os.getpid(), signal.SIGSTOP)"),
-        put(client, "note(subprocess.Popen(['sleep', '1000']).pid); os.setpgid(0, os.getpgid(os.getppid()))\n"
-            "while True:\n try: time.sleep(100)\n except BaseException: pass"),
-        put(client, "signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.run(['sleep', '1000'])"),
-    ]  # fmt: skip
+    codes = [
+        "while True:\n try: time.sleep(100)\n except BaseException: note('swallowed')",
+        "lock = ctypes.PyDLL(None).pthread_mutex_lock; mutex = bytes(64); lock(mutex); lock(mutex)",
+        "sum(range(10**15))",
+        "max(iter(int, 1))",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]); time.sleep(100)",
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+        "note(subprocess.Popen(['sleep', '1000']).pid); os.setpgid(0, os.getpgid(os.getppid()))\n"
+        "while True:\n try: time.sleep(100)\n except BaseException: pass",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.run(['sleep', '1000'])",
+    ]
+    jobs = [put(client, code, ttr=2) for code in codes]
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
@@ -67,6 +77,56 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
     assert "swallowed" in worker.notes()
     assert worker.stop() == 0
     worker.wait_for(lambda: not worker.living(), "no child is left")
+
+
+def test_c_code_that_looks_for_signals_is_broken_off_at_its_deadline(beanstalkd, run_worker):
+    """A regular expression that goes back for ever, and the arithmetic of large numbers: both heed the signal."""
+    client = beanstalkd.client()
+    jobs = [put(client, "re.match('(a+)+$', 'a' * 60 + 'b')"), put(client, "pow(3, 10**9)")]
+    worker = run_worker(
+        beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
+    )
+    worker.wait_for(lambda: len(worker.lines("buried")) == len(jobs), "all are buried")
+    reasons = {line["job"]: line["reason"] for line in worker.lines("buried")}
+    assert reasons == dict.fromkeys(jobs, "the job ran longer than its timeout of 1 s")
+    worker.wait_for(lambda: len(worker.lines("slot recycled between jobs")) == len(jobs), "both slots are recycled")
+    assert worker.stop() == 0
+
+
+def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalkd, run_worker):
+    """The touch of half the lease is out when the deadline passes, and still is when the slot is killed."""
+    client = beanstalkd.client()
+    job = put(client, "if job.lost_deliveries == 0: note('begun'); max(iter(int, 1))", ttr=2)
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "2s")
+    worker.wait_for_notes("begun")
+    (slot,) = worker.slots()
+    with beanstalkd.stopped():
+        worker.wait_for(lambda: slot not in worker.slots(), "the slot is killed", seconds=20)
+        assert not worker.lines("cannot keep the lease"), "it was not killed before the touch was given up"
+    worker.wait_for_line("deleted", job=job)
+    assert client.stats()["cmd-touch"] >= 1
+    assert beanstalkd.count("code") == NOTHING
+    assert worker.stop() == 0
+
+
+@pytest.mark.xfail(reason="the supervisor waits ten seconds for the verdict on each dead slot")
+def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        health = f"127.0.0.1:{free.getsockname()[1]}"
+    for number in range(2):
+        put(client, f"note({number}); max(iter(int, 1))")
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--concurrency", "2", "--health", health)
+    worker.wait_for_notes("0", "1")
+    slots = worker.slots()
+
+    def are_replaced():
+        # As long as the pool's liveness probe waits.
+        urllib.request.urlopen(f"http://{health}/healthz", timeout=5).close()
+        return not set(slots) & set(worker.slots())
+
+    with beanstalkd.stopped():
+        worker.wait_for(are_replaced, "both slots are replaced")
 
 
 def test_job_longer_than_its_ttr_runs_once_where_the_timeout_allows_it(beanstalkd, run_worker):
