@@ -43,9 +43,13 @@ TTR: Final = 6
 DRAIN_SECONDS: Final = 240
 _ROLLOUT_SECONDS: Final = 25
 _STOP_SECONDS: Final = 30
-_FULL_GAP: Final = 0.8
+_FELT_SECONDS: Final = 1  # a run may begin while its process is being killed
+_MEAN_GAP: Final = 0.8
 
-say: Final = print
+
+def say(text: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
 
 
 class LimitReached(Exception):
@@ -87,7 +91,7 @@ class Campaign:
         self.folder = folder
         self.seconds = seconds
         self.jobs = jobs.draw(random.Random(f"jobs {seed}"), count, seconds)
-        self.faults = faults.schedule(random.Random(f"faults {seed}"), seconds, len(WORKERS), _FULL_GAP)
+        self.faults = faults.schedule(random.Random(f"faults {seed}"), seconds, len(WORKERS), _MEAN_GAP)
         self.ids: dict[int, int] = {}
         self.hits: list[Hit] = []
         self.struck: Counter[str] = Counter()
@@ -253,7 +257,7 @@ class Campaign:
 
     def _hit(self, kind: str, pids: frozenset[int], seconds: float = 0.0) -> None:
         now = time.time()
-        self.hits.append(Hit(now, now + seconds, kind, pids))
+        self.hits.append(Hit(now, now + seconds + _FELT_SECONDS, kind, pids))
 
     async def _strike(self, fault: Fault) -> None:
         self.struck[fault.kind] += 1
@@ -335,8 +339,7 @@ class Campaign:
                 seconds = time.time() - self._began
                 say(
                     f"{seconds:5.0f} s  runs begun {begun}, ended {ended}  faults {self.struck.total()}"
-                    f"  workers up {up} of {len(self.places)}",
-                    flush=True,
+                    f"  workers up {up} of {len(self.places)}"
                 )
                 await asyncio.sleep(5)
 
@@ -350,7 +353,7 @@ class Campaign:
     def _summary(self) -> list[str]:
         """Return the state of the campaign where it did not come to its end."""
         lines = [
-            f"worker {place.number}, started {len(place.workers)} times, is {sorted(place.pids())}"
+            f"worker {place.number}: started {len(place.workers)} times, {len(place.pids())} still run"
             for place in self.places
         ]
         with suppress(QueueUnavailable):
