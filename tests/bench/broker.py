@@ -63,10 +63,6 @@ class Broker:
         yield
         self.client.pause_tube(TUBE, 0)
 
-    def wait_for_waiting(self, count: int) -> None:
-        """Wait until so many connections wait for a job."""
-        wait_for(lambda: self.waiting() == count, f"{count} slots wait for a job")
-
     def waiting(self) -> int:
         """Return how many connections wait for a job of the tube."""
         return self.client.stats_tube(TUBE)["current-waiting"]

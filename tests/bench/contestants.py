@@ -77,7 +77,7 @@ def _drain_by_worker(options: Collection[str], broker: Broker, placement: Placem
     """Time from the call for the first job to the call for the last one."""
     slots = placement.concurrency
     with tubeherd_run(broker, "--concurrency", str(slots), *options, cores=placement.cores) as worker:
-        broker.wait_for_waiting(slots)
+        worker.wait_until_idle(slots)
         with broker.paused():
             broker.fill(jobs)
             before = _worked(broker.pid, *worker.pids())

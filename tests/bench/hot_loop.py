@@ -20,7 +20,10 @@ def profile(*options: str) -> str:
             first, last = worker.wait_for_notes(2)
             shares = worker.samples()
     job = (last.time - first.time) / _JOBS * 1e6
-    lines = [f"{job:.1f} us a job, sampled", "   own us  with callees  function"]
+    lines = [
+        f"{job:.1f} us a job, sampled; a write includes what beanstalkd does on the same core",
+        "   own us  with callees  function",
+    ]
     for name, own, with_callees in sorted(shares, key=lambda share: -share[1])[:_LINES]:
         lines.append(f"{own * job:9.1f} {with_callees * job:13.1f}  {name}")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ def put_to_start() -> list[list[str]]:
     """Measure from before the put to the executor's call, a job at a time."""
     puts: list[float] = []
     with beanstalkd() as broker, tubeherd_run(broker) as worker:
-        broker.wait_for_waiting(1)
+        worker.wait_until_idle()
         for _ in range(_JOBS):
             puts.append(time.monotonic())
             broker.client.put(NOTED)

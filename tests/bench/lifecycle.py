@@ -21,7 +21,7 @@ def start_and_stop() -> list[list[str]]:
             with tubeherd_run(broker) as worker:
                 (note,) = worker.wait_for_notes(1)
                 starts.append(note.time - worker.started)
-                broker.wait_for_waiting(1)
+                worker.wait_until_idle()
                 stops.append(worker.stop())
     return [
         figure("start of the command to start of the first job, which waits already", starts, "s", most=0.3),

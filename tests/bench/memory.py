@@ -61,14 +61,14 @@ def over_time() -> list[list[str]]:
 
 def _idle(slots: int) -> Usage:
     with beanstalkd() as broker, tubeherd_run(broker, "--concurrency", str(slots)) as worker:
-        broker.wait_for_waiting(slots)
+        worker.wait_until_idle(slots)
         with broker.paused():  # every slot waits, so that each gets one of the jobs
             for _ in range(slots):
                 broker.client.put(NOTED)
         notes = worker.wait_for_notes(slots)
         if len({note.pid for note in notes}) < slots:
             raise RuntimeError(f"{slots} jobs were not done by {slots} slots")
-        broker.wait_for_waiting(slots)
+        worker.wait_until_idle(slots)
         return _usage(worker)
 
 
@@ -76,7 +76,7 @@ def _after(worker: Worker, broker: Broker, jobs: int) -> Usage:
     seen = len(worker.notes())
     broker.fill(jobs)
     worker.wait_for_notes(seen + 2, pause=0.1)
-    broker.wait_for_waiting(1)
+    worker.wait_until_idle()
     return _usage(worker)
 
 

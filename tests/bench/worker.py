@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,17 +29,18 @@ class Note(NamedTuple):
 class Worker:
     """A running worker with everything on that a pool has, its log in a file."""
 
-    def __init__(self, server: str, folder: Path, cores: Collection[int], options: list[str], sampled: bool) -> None:
+    def __init__(self, broker: Broker, folder: Path, cores: Collection[int], options: list[str], sampled: bool) -> None:
+        self._broker = broker
+        self._log = folder / "log"
         self._notes = folder / "notes"
         self._notes.touch()
         self._samples = folder / "samples"
         env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes)}
         if sampled:
             env["BENCH_SAMPLES"] = str(self._samples)
-        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", server]
-        self.health = f"127.0.0.1:{free_port()}"
-        command += ["--health", self.health, "--job-timeout", "30s", *options]
-        with (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", broker.server]
+        command += ["--health", f"127.0.0.1:{free_port()}", "--job-timeout", "30s", *options]
+        with self._log.open("wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(
                 command, env=env, stderr=log, preexec_fn=lambda: os.sched_setaffinity(0, cores)
@@ -57,10 +58,19 @@ class Worker:
 
     def wait_for_notes(self, count: int, pause: float = 0.02) -> list[Note]:
         """Wait until so many jobs were noted, and return them."""
-        wait_for(lambda: self.process.poll() is not None or len(self.notes()) >= count, f"{count} notes", pause=pause)
-        if self.process.poll() is not None:
-            raise RuntimeError(f"the worker ended with exit code {self.process.returncode}")
+        self._wait_for(lambda: len(self.notes()) >= count, f"{count} notes", pause)
         return self.notes()
+
+    def wait_until_idle(self, slots: int = 1) -> None:
+        """Wait until so many slots wait for a job."""
+        self._wait_for(lambda: self._broker.waiting() == slots, f"{slots} slots wait for a job", 0.02)
+
+    def _wait_for(self, condition: Callable[[], bool], what: str, pause: float) -> None:
+        """Wait for a condition; raises RuntimeError with the worker's last words where it ends first."""
+        wait_for(lambda: self.process.poll() is not None or condition(), what, pause=pause)
+        if self.process.poll() is not None:
+            words = self._log.read_text()[-2000:]
+            raise RuntimeError(f"the worker ended with exit code {self.process.returncode}:\n{words}")
 
     def samples(self) -> list[tuple[str, float, float]]:
         """Return each function with its share of the samples, alone and with what it calls."""
@@ -87,7 +97,7 @@ def tubeherd_run(
 ) -> Iterator[Worker]:
     """Run a worker on these cores, ended afterwards."""
     with TemporaryDirectory() as folder:
-        worker = Worker(broker.server, Path(folder), cores, list(options), sampled)
+        worker = Worker(broker, Path(folder), cores, list(options), sampled)
         try:
             yield worker
             if worker.process.poll() is None:
