@@ -1,5 +1,6 @@
 """A real beanstalkd for each test that asks for one."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -7,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tubeherd.logs import log
 from tubeherd.queue import Connection, QueueUnavailable, connect
 
 
@@ -78,6 +81,14 @@ class Beanstalkd:
         except QueueUnavailable:
             return False
         return True
+
+
+@pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Return the lines that this process logs: `logged()` gives those since the last time."""
+    log.configure("json", "debug")
+    yield lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    log.configure("text", "info")
 
 
 @pytest.fixture

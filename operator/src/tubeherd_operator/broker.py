@@ -10,16 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
-
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, TubeStats, connect
 from tubeherd_operator.workqueue import Key
 
 _BACKOFF_MOST: Final = 15.0
 _COUNTS_SECONDS: Final = 30.0
 _EVERY_JOB: Final = 2**31
-
-log: Final = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

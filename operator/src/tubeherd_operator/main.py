@@ -4,14 +4,14 @@ import itertools
 import logging
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Final
 
 import kopf
-import structlog
 from pydantic import ValidationError
 
-from tubeherd import logs
+from tubeherd.logs import log
 from tubeherd_operator import handlers
 from tubeherd_operator.broker import Broker
 from tubeherd_operator.cluster import Cluster, ClusterError
@@ -22,12 +22,10 @@ from tubeherd_operator.workqueue import Key, WorkQueue
 _THREADS: Final = 4
 _RESYNC_SECONDS: Final = 300.0
 
-log: Final = structlog.get_logger()
-
 
 def main() -> None:
     """Run the operator until it is told to stop."""
-    logs.configure("auto", "info")
+    log.configure("auto", "info")
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLogs()])
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a request that failed is told by the pass that made it
     try:
@@ -63,7 +61,8 @@ def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
             log.warning(f"pass failed, it is repeated: {error}", pool=f"{key.namespace}/{key.name}")
             queue.failed(key)
         except Exception as error:  # one pool's trouble must not end the thread that serves the others
-            log.exception("pass failed, it is repeated", pool=f"{key.namespace}/{key.name}", error=repr(error))
+            trace = traceback.format_exc()
+            log.error("pass failed, it is repeated", pool=f"{key.namespace}/{key.name}", error=repr(error), trace=trace)
             queue.failed(key)
         else:
             queue.done(key, again)
@@ -102,7 +101,8 @@ class _LibraryLogs(logging.Handler):
     """Has what libraries log look like our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, record.getMessage(), logger=record.name)
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write(record.getMessage(), logger=record.name)
 
 
 def _name(detail: object) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-import structlog
-
+from tubeherd.logs import log
 from tubeherd.pool import GROUP, KIND, VERSION
 from tubeherd_operator.broker import Broker
 from tubeherd_operator.cluster import Cluster, ClusterError, Object
@@ -21,8 +20,6 @@ from tubeherd_operator.workqueue import Key
 
 _COUNTS_SECONDS: Final = 29.0
 _RETRY_KICK_SECONDS: Final = 2.0
-
-log: Final = structlog.get_logger()
 
 
 class _Progress(NamedTuple):

@@ -130,13 +130,14 @@ def test_poison_job(beanstalkd, queue, executor):
     assert counts(beanstalkd) == {"buried": 1}
 
 
-def test_lease_gone(beanstalkd, queue, executor, capsys):
+def test_lease_gone(beanstalkd, queue, executor, logged):
     @executor("mail")
     def mail(payload, job: Job):
         queue._connection.delete(job.id)
 
     assert process(queue, {}).verdict == Delete()
-    assert "lease was gone" in capsys.readouterr().out
+    (line,) = logged()
+    assert line["event"].startswith("lease was gone")
     assert counts(beanstalkd) == {}
 
 

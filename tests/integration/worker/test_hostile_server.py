@@ -279,7 +279,6 @@ def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
     assert len(server.times) == len(scripts)
 
 
-@pytest.mark.xfail(reason="a lane's pause after an error does not listen for the wish to stop")
 def test_lane_that_waits_for_its_next_connection_stops_at_once(serve, run_worker):
     server = serve(answering(delete=b"OUT_OF_MEMORY\r\n"))
     worker = run_worker(server.server, NOTING_ASYNC, "--async-concurrency", "2")
@@ -287,7 +286,6 @@ def test_lane_that_waits_for_its_next_connection_stops_at_once(serve, run_worker
     assert worker.stop(seconds=1) == 0
 
 
-@pytest.mark.xfail(reason="the wish to stop, heard in a lane that takes a breath, ends the slot with all its jobs")
 def test_stop_while_leases_are_gone_lets_the_other_lanes_finish(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, WAITING_ASYNC, "--async-concurrency", "3")
     job = put(beanstalkd, b"{}")
@@ -337,7 +335,6 @@ def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
     assert (len(silent.times), silent.commands) == (1, 1)
 
 
-@pytest.mark.xfail(reason="nothing slows down verdicts that are refused after a flush")
 def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
     refused = one_job(delete=b"OUT_OF_MEMORY\r\n")
     runs = [
@@ -494,8 +491,8 @@ def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor,
     assert "OUT_OF_MEMORY" in told
     assert told.count("the server's answer is not beanstalkd's") == 2
     worker.allow("go")
-    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the jobs are done")
-    assert {line["job"] for line in worker.lines("deleted")} == set(jobs)
+    worker.wait_for(lambda: {line["job"] for line in worker.lines("deleted")} == set(jobs), "the jobs are done")
+    assert beanstalkd.count("mail") == NOTHING
     assert worker.stop(seconds=2) == 0
 
 

@@ -4,8 +4,6 @@ import signal
 import socket
 import urllib.request
 
-import pytest
-
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
 
@@ -109,7 +107,6 @@ def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalk
     assert worker.stop() == 0
 
 
-@pytest.mark.xfail(reason="the supervisor waits ten seconds for the verdict on each dead slot")
 def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_worker):
     client = beanstalkd.client()
     with socket.create_server(("127.0.0.1", 0)) as free:

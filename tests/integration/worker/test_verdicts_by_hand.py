@@ -8,7 +8,6 @@ import time
 from typing import NamedTuple
 
 import pytest
-import structlog
 
 from tubeherd import Policy, QueueManager, RetrySchedule, executor
 from tubeherd.executors import registry
@@ -192,13 +191,13 @@ def test_the_table_in_a_slot(beanstalkd, run_worker, put_table):
     check_table(beanstalkd, jobs, worker.lines())
 
 
-def test_the_table_by_hand(beanstalkd, executors, put_table):
+def test_the_table_by_hand(beanstalkd, executors, put_table, logged):
     jobs = put_table()
     policy = Policy(RetrySchedule((3600,)), max_lost_deliveries=2)
-    with QueueManager(beanstalkd.server, policy=policy) as queue, structlog.testing.capture_logs() as lines:
+    with QueueManager(beanstalkd.server, policy=policy) as queue:
         while job := queue.get():
             queue.process(job)
-    check_table(beanstalkd, jobs, [{**line, "level": line["log_level"]} for line in lines])
+    check_table(beanstalkd, jobs, logged())
 
 
 @pytest.fixture

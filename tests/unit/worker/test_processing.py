@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
@@ -194,14 +193,15 @@ def test_listener_that_only_looks_changes_nothing(value):
     assert seen == [value, value]
 
 
-def test_place_of_an_exception_is_the_users_line_not_the_librarys():
+def test_place_of_an_exception_is_the_users_line_not_the_librarys(logged):
     def mail(payload):
         raise Reschedule("soon")
 
-    with structlog.testing.capture_logs() as lines:
-        Reporter().report(process(mail), Settled.DONE)
+    Reporter().report(process(mail), Settled.DONE)
     line = mail.__code__.co_firstlineno + 1
-    assert [(entry["reason"][:11], entry["at"]) for entry in lines] == [("ValueError:", f"test_processing.py:{line}")]
+    assert [(entry["reason"][:11], entry["at"]) for entry in logged()] == [
+        ("ValueError:", f"test_processing.py:{line}")
+    ]
 
 
 class Strict(BaseModel, extra="forbid"):

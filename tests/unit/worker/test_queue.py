@@ -53,6 +53,20 @@ def test_reserve_takes_a_body_of_any_bytes(scripted):
     assert sent(connection) == b"reserve-with-timeout 3\r\n"
 
 
+def test_body_that_beanstalkd_lost_is_none(scripted):
+    connection = scripted(b"RESERVED 7 2\r\n\0\0\0\0")
+    connection.ask_reserve(0)
+    assert connection.take_reserved() == (7, None)
+
+
+def test_body_that_is_longer_than_it_was_said_to_be_ends_the_connection(scripted):
+    connection = scripted(b"RESERVED 7 4\r\nabcdef\r\n")
+    connection.ask_reserve(0)
+    assert connection.take_reserved() == (7, None)
+    with pytest.raises(QueueUnavailable):
+        connection.job_stats(7)
+
+
 @pytest.mark.parametrize("answer", [b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n"])
 def test_reserve_without_a_job_is_none(scripted, answer):
     connection = scripted(answer)
@@ -126,7 +140,6 @@ STRANGE = [
     b"RESERVED x y\r\n",
     b"RESERVED 7 -1\r\n",
     b"RESERVED 7 4\r\nab",
-    b"RESERVED 7 4\r\nabcdef\r\n",
     b"RESERVED 7 99999999999999999999\r\n",
     b"RESERVED 7 1000000000\r\nab",
     b"x" * 5000,

@@ -7,8 +7,8 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 
-from tubeherd import logs
 from tubeherd.exits import Exit
+from tubeherd.logs import log
 from tubeherd.settings import ServerSettings, WorkerSettings, explain
 
 Model = TypeVar("Model", bound=ServerSettings)
@@ -71,7 +71,7 @@ def run(
     Exit codes: 0 stopped as asked, 1 a job aborted the worker or a flush failed, 2 settings wrong, 3 bad executors.
     """
     settings = _settings(WorkerSettings, {name: value for name, value in locals().items() if value is not None})
-    logs.configure(settings.log_format, settings.log_level)
+    log.configure(settings.log_format, settings.log_level)
     # Imported late, so that help and mistakes answer at once.
     from tubeherd.health import CannotListen
     from tubeherd.supervisor import Supervisor

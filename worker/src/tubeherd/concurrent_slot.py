@@ -11,26 +11,24 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
-from typing import Final
-
-import structlog
 
 from tubeherd.coroutines import Deadline, overdue, too_long
 from tubeherd.exits import Exit
 from tubeherd.lane import Lane
+from tubeherd.logs import log
 from tubeherd.policy import Release
 from tubeherd.processing import DeadlinePassed, FlushFailed
 from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
 from tubeherd.slot import ANSWER_SECONDS, BACKOFF_FIRST, Slot, Stop
-
-log: Final = structlog.get_logger()
 
 
 class ConcurrentSlot(Slot):
     """Runs up to as many jobs at a time as there are lanes."""
 
     _awake: asyncio.Event
-    """Set where something is to be read, or the slot is to stop."""
+    """Set where a job has come, or the slot is to stop."""
+    _stopped: asyncio.Event
+    """Set where the supervisor wants the slot to stop, or is gone."""
     _free: asyncio.LifoQueue[Lane]
     _dry: bool
     """Whether no job is ready, so that a reserve waits for one."""
@@ -45,7 +43,9 @@ class ConcurrentSlot(Slot):
             raise DeadlinePassed(too_long(deadline.timeout))
 
     async def _dispatch(self, tubes: Sequence[str]) -> None:
-        self._awake = asyncio.Event()
+        self._awake, self._stopped = asyncio.Event(), asyncio.Event()
+        # One reader for all who wait: the loop keeps no more than one for a socket.
+        asyncio.get_running_loop().add_reader(self._control, self._hear)
         self._free = asyncio.LifoQueue()  # the first lanes do all where few are needed
         self._dry = False
         for lane in reversed(self._lanes):
@@ -74,8 +74,7 @@ class ConcurrentSlot(Slot):
                 reserved = await self._wait(lane, connection) if self._exit is Exit.OK else None
         except (QueueUnavailable, RefusedError) as error:
             lane.drop()
-            if await self._readable([self._control], self._pause(error)):
-                raise Stop from None
+            await self._pause_or_stop(self._pause(error))
             return None
         return reserved
 
@@ -84,39 +83,44 @@ class ConcurrentSlot(Slot):
         lane.page.command()
         connection.ask_reserve(timeout)
         self._dry = True
-        readable = await self._readable([connection.socket, self._control], timeout + ANSWER_SECONDS)
+        readable = await self._readable(connection.socket, timeout + ANSWER_SECONDS)
         self._dry = False
-        if connection.socket in readable:
+        if readable:
             reserved = connection.take_reserved()
             if reserved is None and self._waited(timeout, asked):
                 self._backoff = BACKOFF_FIRST
             elif reserved is None:
                 lane.page.rest()
-                await self._breathe()
+                await self._pause_or_stop(BACKOFF_FIRST)
             return reserved
-        if readable or self._ending():
+        if self._stopped.is_set() or self._ending():
             lane.drop()
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
 
-    async def _breathe(self) -> None:
-        if self._control in await self._readable([self._control], BACKOFF_FIRST):
-            raise Stop
+    def _hear(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._control)  # it stays readable
+        self._stopped.set()
+        self._awake.set()
 
-    async def _readable(self, socks: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
-        """Wait until one of the sockets has something to read, or a job has stopped the slot."""
+    async def _pause_or_stop(self, seconds: float) -> None:
+        """Wait, but not longer than the supervisor wants the slot."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    async def _readable(self, sock: socket.socket, seconds: float) -> bool:
+        """Wait until the socket has something to read, or the slot is to stop; returns whether it has."""
         loop = asyncio.get_running_loop()
         self._awake.clear()
-        for sock in socks:
-            loop.add_reader(sock, self._awake.set)
+        loop.add_reader(sock, self._awake.set)
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(0 if self._stopped.is_set() else seconds):
                     await self._awake.wait()
         finally:
-            for sock in socks:
-                loop.remove_reader(sock)
-        return select.select(socks, [], [], 0)[0]
+            loop.remove_reader(sock)
+        return bool(select.select([sock], [], [], 0)[0])
 
     async def _do(self, lane: Lane, reserved: Reserved) -> None:
         try:
@@ -124,7 +128,7 @@ class ConcurrentSlot(Slot):
             await self._do_leased(lane, lane.connection, reserved)
         except (QueueUnavailable, RefusedError) as error:
             lane.drop()
-            await self._readable([], self._pause(error))
+            await self._pause_or_stop(self._pause(error))
         if self._exit is not Exit.OK or self._interrupted:
             self._awake.set()
         self._free.put_nowait(lane)
@@ -136,7 +140,7 @@ class ConcurrentSlot(Slot):
         except NotFoundError:
             log.warning("lease was gone before the job began", job=reserved.id)
             lane.page.rest()
-            await self._breathe()
+            await self._pause_or_stop(BACKOFF_FIRST)
             return
         timeout = self._settings.job_timeout or stats.ttr
         lane.page.execute(stats.id, started, stats.ttr)
@@ -158,9 +162,9 @@ class ConcurrentSlot(Slot):
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
-        self._backoff = BACKOFF_FIRST
         lane.page.rest()
         if settled is not None:
+            self._backoff = BACKOFF_FIRST
             self._reporter.report(processed, settled)
         if full or self._dry or self._half_gone():
             self._flush_or_stop("idle" if self._dry else "batch")

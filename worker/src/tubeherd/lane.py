@@ -3,16 +3,13 @@
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
-
-import structlog
+from typing import NamedTuple
 
 from tubeherd.job import JobStats
 from tubeherd.lease import Lease, Page, Phase
+from tubeherd.logs import log
 from tubeherd.processing import Processed
 from tubeherd.queue import Connection, QueueUnavailable
-
-log: Final = structlog.get_logger()
 
 
 class Kept(NamedTuple):
@@ -53,22 +50,18 @@ class Lane:
         self.kept.append(kept)
         self.page.keep(kept.lease)
 
-    def take_kept(self) -> list[Kept]:
-        """Return the jobs that wait for a flush, which the caller settles."""
-        kept, self.kept = self.kept, []
-        self.page.keep_none()
-        return kept
-
-    def drop(self) -> None:
-        """Close the connection: beanstalkd gives every lease on it back."""
+    def drop(self, phase: Phase = Phase.CONNECTING) -> None:
+        """Close the connection: beanstalkd gives every lease on it back. A job that executes goes on as it may."""
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
             self._watching = False
-        for kept in self.take_kept():
-            message = "executed, but not flushed when the connection broke: it runs again"
+        for kept in self.kept:
+            message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=kept.stats.id, tube=kept.stats.tube)
-        self.page.rest(Phase.CONNECTING)
+        self.kept.clear()
+        self.page.keep_none()
+        self.page.rest(phase)
 
     def forget(self) -> None:
         """Close page and connection in a process that was forked from the slot; the slot's stay open."""

@@ -27,7 +27,8 @@ class LeasedJob(NamedTuple):
     """A job that the manager holds a lease on."""
 
     stats: JobStats
-    body: bytes
+    body: bytes | None
+    """None where beanstalkd lost it in a crash."""
 
 
 class QueueManager:

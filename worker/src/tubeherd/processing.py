@@ -65,7 +65,7 @@ class Processor:
         self.in_loop = False
         """Whether a coroutine runs, which the loop cancels at its deadline."""
 
-    def process(self, stats: JobStats, body: bytes, deadline: Deadline | None = None) -> Processed:
+    def process(self, stats: JobStats, body: bytes | None, deadline: Deadline | None = None) -> Processed:
         """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's.
 
         A coroutine is cancelled at the deadline; whoever calls breaks off other executors.
@@ -88,7 +88,7 @@ class Processor:
         seconds = time.perf_counter() - started
         return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
 
-    async def process_concurrently(self, stats: JobStats, body: bytes, deadline: Deadline) -> Processed:
+    async def process_concurrently(self, stats: JobStats, body: bytes | None, deadline: Deadline) -> Processed:
         """Do what `process` does on the event loop that runs, beside other jobs."""
         job = self._policy.job(stats)
         if poison := self._policy.guard(stats):
@@ -144,8 +144,10 @@ class Processor:
                 return Failed(describe(error))
 
 
-def _payload(executor: Executor, job: Job, body: bytes) -> Any:
+def _payload(executor: Executor, job: Job, body: bytes | None) -> Any:
     """Return what the executor gets; raises InvalidPayload, or what a listener raises."""
+    if body is None:
+        raise InvalidPayload("the job's body is damaged: beanstalkd lost it in a crash")
     if events.job_execute.receivers:
         events.job_execute.send(job)
     adapter = executor.adapter

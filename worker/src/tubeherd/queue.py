@@ -24,6 +24,7 @@ from tubeherd.policy import Bury, Delete, Release, Verdict
 
 __all__ = [
     "DEFAULT_PORT",
+    "REPLY_SECONDS",
     "Connection",
     "NotFoundError",
     "QueueUnavailable",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 DEFAULT_PORT: Final = 11300
-_REPLY_SECONDS: Final = 10
+REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
 _RECEIVE_MOST: Final = 1 << 16
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
@@ -77,7 +78,8 @@ class Reserved(NamedTuple):
     """A job that this connection holds a lease on."""
 
     id: int
-    body: bytes
+    body: bytes | None
+    """None where beanstalkd lost it in a crash: the job is there, and its bytes are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,10 @@ def connect(server: str, timeout: float = 5.0) -> "Connection":
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     # The kernel's timeouts cost no extra system call, and hold for every process that shares the socket.
-    limit = struct.pack("ll", _REPLY_SECONDS, 0)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    return Connection(sock)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", REPLY_SECONDS, 0))
+    connection = Connection(sock)
+    connection.wait_at_most(REPLY_SECONDS)
+    return connection
 
 
 class Connection(greenstalk.Client[bytes]):
@@ -140,6 +142,12 @@ class Connection(greenstalk.Client[bytes]):
     def socket(self) -> socket.socket:
         """The connected socket."""
         return self._sock
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Change how long an answer may take, from REPLY_SECONDS; for every process that shares the socket."""
+        whole, fraction = divmod(seconds, 1)
+        limit = struct.pack("ll", int(whole), int(fraction * 1e6))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def abandon(self) -> None:
         """Close the connection for every process that shares it: beanstalkd gives its leases back."""
@@ -168,12 +176,15 @@ class Connection(greenstalk.Client[bytes]):
         size = int(answer[2])
         if len(self._unread) == size + 2 and self._unread.endswith(b"\r\n"):  # as nearly always
             body, self._unread = self._unread[:size], b""
-        else:
-            body = self._read_chunk(size)
-        return Reserved(int(answer[1]), body)
+            return Reserved(int(answer[1]), body)
+        whole = self._read_bytes(size + 2)
+        # If it is the stream that is out of step instead, the answer to stats-job will tell.
+        return Reserved(int(answer[1]), whole[:-2] if whole.endswith(b"\r\n") else None)
 
     def job_stats(self, job_id: int) -> JobStats:
         """Ask for a job's counters; raises NotFoundError where there is no such job."""
+        if self._unread:  # the stream is out of step, since a body was not what it was said to be
+            raise _strange("the end of a body")
         self._write(b"stats-job %d\r\n" % job_id)
         answer = self._receive()
         match = _JOB_STATS.fullmatch(answer)
@@ -324,26 +335,29 @@ class Connection(greenstalk.Client[bytes]):
         return refusal
 
     def _complete_line(self, expected: re.Pattern[bytes]) -> None:
-        deadline = time.monotonic() + _REPLY_SECONDS
+        deadline = time.monotonic() + REPLY_SECONDS
         while b"\r\n" not in self._unread:
             if len(self._unread) > _LINE_MAX:
                 raise _strange(expected)
             self._unread += self._receive(deadline)
 
     def _read_chunk(self, size: int) -> bytes:
-        if size > _BODY_MAX:
+        whole = self._read_bytes(size + 2)
+        if not whole.endswith(b"\r\n"):
             raise _strange("a body")
-        whole = size + 2
-        if len(self._unread) < whole:
-            self._unread = self._receive_all(whole)
-        body, end, self._unread = self._unread[:size], self._unread[size:whole], self._unread[whole:]
-        if end != b"\r\n":
+        return whole[:-2]
+
+    def _read_bytes(self, count: int) -> bytes:
+        if count > _BODY_MAX:
             raise _strange("a body")
-        return body
+        if len(self._unread) < count:
+            self._unread = self._receive_all(count)
+        data, self._unread = self._unread[:count], self._unread[count:]
+        return data
 
     def _receive_all(self, whole: int) -> bytes:
         # Piece by piece: a size that is only claimed costs no memory, and who dribbles bytes holds nobody up for ever.
-        deadline = time.monotonic() + _REPLY_SECONDS + whole / _RECEIVE_MOST
+        deadline = time.monotonic() + REPLY_SECONDS + whole / _RECEIVE_MOST
         data = bytearray(self._unread)
         while len(data) < whole:
             data += self._receive(deadline)
@@ -378,7 +392,7 @@ def _broken(error: OSError) -> QueueUnavailable:
 
 
 def _silent() -> QueueUnavailable:
-    return QueueUnavailable(f"beanstalkd gave no answer within {_REPLY_SECONDS} s")
+    return QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
 
 
 def _strange(expected: re.Pattern[bytes] | str) -> QueueUnavailable:

@@ -1,27 +1,22 @@
 """Tells what became of jobs: a line in the log, a count in the metrics, an event for the listeners of burials."""
 
-from typing import Any, Final
-
-import structlog
+from typing import Any
 
 from tubeherd import events
 from tubeherd.job import Job
+from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Delete, Release
 from tubeherd.processing import Processed
 from tubeherd.queue import Settled
 from tubeherd.reasons import describe, place
 
-log: Final = structlog.get_logger()
-
 
 class Reporter:
     """Reports the verdicts of one process."""
 
     def __init__(self, metrics: Metrics | None = None) -> None:
-        """Report to the log as it is configured now, and to `metrics`."""
         self._metrics = metrics
-        self._log = log.bind()  # resolved once, not for each line
 
     def report(self, processed: Processed, settled: Settled) -> None:
         """Log and count one verdict and, where the job was buried, tell the listeners."""
@@ -29,7 +24,7 @@ class Reporter:
         if settled is not Settled.DONE:
             self._unsettled(processed, settled)
         elif isinstance(verdict, Delete):
-            self._log.info("deleted", job=job.id, tube=job.tube, seconds=round(processed.seconds, 6))
+            log.info("deleted", job=job.id, tube=job.tube, seconds=round(processed.seconds, 6))
             self._count("deleted", processed)
         elif isinstance(verdict, Release):
             self._released(processed, verdict)
@@ -39,16 +34,14 @@ class Reporter:
     def _released(self, processed: Processed, release: Release) -> None:
         attempt, fields = processed.job.attempt, _fields(processed)
         if release.failure:
-            self._log.warning(
-                "failed, retry later", **fields, delay=release.delay, attempt=attempt, reason=release.reason
-            )
+            log.warning("failed, retry later", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         else:
-            self._log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
+            log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         self._count("retried" if release.failure else "released", processed)
 
     def _buried(self, processed: Processed, event: str, reason: str) -> None:
         job = processed.job
-        self._log.error(event, **_fields(processed), attempt=job.attempt, reason=reason)
+        log.error(event, **_fields(processed), attempt=job.attempt, reason=reason)
         self._count("buried", processed)
         announce_burial(job, reason, processed.error)
 
@@ -57,7 +50,7 @@ class Reporter:
             reason = getattr(processed.verdict, "reason", None) or "to be released"
             self._buried(processed, "buried by beanstalkd, which is out of memory: kick it when there is some", reason)
             return
-        self._log.warning(
+        log.warning(
             "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
             **_fields(processed),
         )

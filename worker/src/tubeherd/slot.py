@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
-import structlog
-
 from tubeherd import discovery
 from tubeherd.coroutines import Deadline, overdue, too_long
 from tubeherd.events import Batch
@@ -23,6 +21,7 @@ from tubeherd.exits import Exit
 from tubeherd.job import Job, JobStats
 from tubeherd.lane import Kept, Lane
 from tubeherd.lease import Lease, Phase, Request
+from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.processing import DeadlinePassed, FlushFailed, Processed, Processor
@@ -36,8 +35,6 @@ IDLE_SECONDS: Final = 30
 ANSWER_SECONDS: Final = 10
 BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 5.0
-
-log: Final = structlog.get_logger()
 
 
 class Burial(NamedTuple):
@@ -139,6 +136,8 @@ class Slot:
             self._flush("end")
         except FlushFailed as error:
             self._stop_for(error)
+        except (QueueUnavailable, RefusedError) as error:
+            log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
             lane.page.rest(Phase.DONE)
         return self._exit
@@ -284,10 +283,10 @@ class Slot:
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
-        self._backoff = BACKOFF_FIRST
         if isinstance(verdict, Bury):
             lane.page.rest()
         if settled is not None:
+            self._backoff = BACKOFF_FIRST
             self._reporter.report(processed, settled)
         return None if last else connection.take_reserved()
 
@@ -312,30 +311,42 @@ class Slot:
         return any(now >= kept.lease.since + kept.lease.ttr / 2 for lane in self._lanes for kept in lane.kept[:1])
 
     def _flush(self, reason: str) -> None:
-        """Tell the listeners of `worker.flush`, then settle the jobs that waited for it; raises FlushFailed."""
-        failure = None
+        """Tell the listeners of `worker.flush`, then settle the jobs that waited for it.
+
+        Raises FlushFailed, and QueueUnavailable or RefusedError where the jobs could not be settled.
+        """
+        failure: Exception | None = None
+        broken: Exception | None = None
         try:
             self._batch.flush(reason)
         except BaseException as error:  # also SystemExit
             failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
         for lane in self._lanes:
             if lane.kept and lane.connection:
-                self._settle_kept(lane, lane.connection, failure)
-        if failure:
+                try:
+                    self._settle_kept(lane, lane.connection, failure)
+                except (QueueUnavailable, RefusedError) as error:
+                    broken = error
+        if failure is not None:
             raise failure
+        if broken is not None:
+            raise broken
 
-    def _settle_kept(self, lane: Lane, connection: Connection, failure: FlushFailed | None) -> None:
+    def _settle_kept(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         phase = lane.page.phase
         lane.page.command()
         try:
-            for _, stats, processed in lane.take_kept():
-                verdict = self._processor.fail(stats, failure) if failure else processed
-                self._reporter.report(verdict, connection.settle(stats.id, verdict.verdict))
-        except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"flushed, but the verdicts were lost: {error}; some of the jobs may run again")
-            lane.drop()
-        else:
-            lane.page.rest(phase)
+            for kept in list(lane.kept):
+                processed = self._processor.fail(kept.stats, failure) if failure else kept.processed
+                settled = connection.settle(kept.stats.id, processed.verdict)
+                lane.kept.remove(kept)
+                self._reporter.report(processed, settled)
+        except (QueueUnavailable, RefusedError):
+            lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
+            raise
+        lane.page.keep_none()
+        self._backoff = BACKOFF_FIRST
+        lane.page.rest(phase)
 
 
 def main(slot: Slot) -> None:

@@ -17,19 +17,18 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-import structlog
-
 from tubeherd.concurrent_slot import ConcurrentSlot
 from tubeherd.coroutines import too_long
 from tubeherd.exits import Exit
 from tubeherd.health import CannotListen, HealthServer
 from tubeherd.lane import Lane
 from tubeherd.lease import Lease, Page, Phase, Request, State
+from tubeherd.logs import log
 from tubeherd.memory import MIB, used_above
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Failed, Interrupted, Outcome
 from tubeherd.processing import Processed
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
+from tubeherd.queue import REPLY_SECONDS, Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
 from tubeherd.reporting import Reporter
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot import Burial, Seat, Slot
@@ -39,12 +38,11 @@ _TICK_SECONDS: Final = 0.1
 _TERM_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 _PROMPT_SECONDS: Final = 0.01
+_VERDICT_SECONDS: Final = 1.0
 _COMMAND_SECONDS: Final = 1.0
 _PAUSE_MOST: Final = 5.0
 _STARTS_MOST: Final = 5
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-log: Final = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -129,6 +127,8 @@ class Supervisor:
     _exit: Exit = Exit.OK
     _stopping_since: float | None = None
     _all_started: bool = False
+    _silent_until: float = 0.0
+    """Until when beanstalkd is asked nothing about the jobs of dead slots, for it did not answer the last time."""
 
     def __post_init__(self) -> None:
         self._policy = self.settings.policy()
@@ -484,7 +484,10 @@ class Supervisor:
     def _take_over(self, child: _Child, watch: _Watch, state: State, doom: Failed | Interrupted) -> None:
         """Give the verdicts on the jobs of a dead slot whose leases the supervisor still holds."""
         if watch.asked:
-            self._take_touched(child, watch, _ANSWER_SECONDS)
+            self._take_touched(child, watch, _VERDICT_SECONDS)
+            if watch.asked:
+                watch.close_connection()
+                watch.asked = []
         if state.phase is Phase.EXECUTING:
             innocent = child.culprit is not None and child.culprit != state
             outcome = Interrupted(f"another job of the slot had to be killed: {doom.reason}") if innocent else doom
@@ -496,10 +499,15 @@ class Supervisor:
 
     def _settle(self, watch: _Watch, lease: Lease, outcome: Outcome, seconds: float) -> None:
         connection = watch.connection
-        if connection is None:
-            log.warning("the slot died without a connection: its job comes back by itself", job=lease.job)
+        if connection is None or self.clock() < self._silent_until:
+            log.warning(
+                "no connection for the verdict on the job of a dead slot: it comes back by itself", job=lease.job
+            )
+            watch.close_connection()
             return
+        asked = self.clock()
         try:
+            connection.wait_at_most(_VERDICT_SECONDS)  # all the rest waits as well
             stats = connection.job_stats(lease.job)
             verdict = self._policy.decide(outcome, stats)
             settled = connection.settle(lease.job, verdict)
@@ -508,11 +516,15 @@ class Supervisor:
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=lease.job)
             watch.close_connection()
+            if self.clock() >= asked + _VERDICT_SECONDS:
+                self._silent_until = self.clock() + _ANSWER_SECONDS
         else:
             processed = Processed(self._policy.job(stats), verdict, seconds)
             self._reporter.report(processed, settled)
             if settled is Settled.DONE and isinstance(verdict, Bury):
                 self._burials.append(Burial(processed.job, verdict.reason))
+        if watch.connection:
+            watch.connection.wait_at_most(REPLY_SECONDS)
 
     def _discard(self, child: _Child) -> None:
         with suppress(KeyError, ValueError):

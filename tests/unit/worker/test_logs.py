@@ -1,0 +1,69 @@
+"""One line for an event, whatever is in it, and none where standard error is not there."""
+
+import json
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tubeherd.logs import Log
+
+
+@pytest.fixture
+def log():
+    log = Log()
+    log.configure("json", "info")
+    return log
+
+
+def test_json_has_the_event_its_level_its_time_and_its_fields(log, capfd):
+    log.info("deleted", job=7, tube="mail", seconds=0.25, reason=None)
+    line = json.loads(capfd.readouterr().err)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "deleted", "level": "info", "job": 7, "tube": "mail", "seconds": 0.25}
+
+
+@pytest.mark.parametrize(("least", "written"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_only_what_reaches_the_level_is_written(log, capfd, log_format, least, written):
+    log.configure(log_format, least)
+    for write in (log.debug, log.info, log.warning, log.error):
+        write("event")
+    assert len(capfd.readouterr().err.splitlines()) == written
+
+
+def test_text_is_one_line_without_colours_where_no_terminal_is(log, capfd):
+    log.configure("auto", "info")
+    assert json.loads((log.error("buried"), capfd.readouterr().err)[1])["event"] == "buried"
+    log.configure("text", "info")
+    log.error("buried", job=7, reason="ValueError: no\nroute", at=None)
+    text = capfd.readouterr().err
+    assert text[8:] == " error   buried  job=7  reason='ValueError: no\\nroute'\n"
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(), st.one_of(st.text(), st.floats(), st.binary(), st.lists(st.text()), st.builds(object)))
+def test_any_text_and_any_value_is_one_line(log, capfd, log_format, event, value):
+    log.configure(log_format, "info")
+    log.warning(f"event {event!r}", value=value)
+    text = capfd.readouterr().err
+    assert text.count("\n") == 1
+    if log_format == "json":
+        assert json.loads(text)["level"] == "warning"
+
+
+def test_half_a_surrogate_pair_costs_no_line(log, capfd):
+    log.error("\ud800", reason="\udfff")
+    assert json.loads(capfd.readouterr().err)["event"] == "\ud800"
+
+
+def test_closed_standard_error_costs_a_line_and_nothing_else(log):
+    saved = os.dup(2)
+    try:
+        os.close(2)
+        log.error("nobody hears")
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
