@@ -11,7 +11,7 @@ import pytest
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 HIERARCHY = Path("/sys/fs/cgroup/memory")
 LIMIT = 128 << 20
-KILLED = "the slot died: signal 9 (SIGKILL)"
+KILLED = "the slot died: signal 9 (SIGKILL), killed by the kernel for the memory limit of its container"
 
 TAKING = """
 import os, signal

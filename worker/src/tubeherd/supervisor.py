@@ -24,7 +24,7 @@ from tubeherd.health import CannotListen, HealthServer
 from tubeherd.lane import Lane
 from tubeherd.lease import Lease, Page, Phase, Request, State
 from tubeherd.logs import log
-from tubeherd.memory import MIB, used_above
+from tubeherd.memory import MIB, kernel_kills, used_above
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Failed, Interrupted, Outcome
 from tubeherd.processing import Processed
@@ -133,6 +133,7 @@ class Supervisor:
     def __post_init__(self) -> None:
         self._policy = self.settings.policy()
         self._share = self.settings.memory_share()
+        self._kernel_kills = kernel_kills()
 
     def run(self) -> Exit:
         """Run the slots to the end of the worker and return its exit code; raises CannotListen."""
@@ -462,7 +463,7 @@ class Supervisor:
             self._give_up(Exit(code))
 
     def _died(self, child: _Child, code: int) -> None:
-        doom = child.doom or Failed(f"the slot died: {_describe_exit(code)}")
+        doom = child.doom or Failed(f"the slot died: {_describe_exit(code)}{self._kernel_killed(code)}")
         states = [watch.page.read() for watch in child.watches]
         for watch, state in zip(child.watches, states, strict=True):
             if state.phase in (Phase.EXECUTING, Phase.RESTING):
@@ -475,6 +476,12 @@ class Supervisor:
         if child.deaths + 1 >= _STARTS_MOST and child.page.phase is Phase.STARTING:
             log.error(f"{doom.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
+
+    def _kernel_killed(self, code: int) -> str:
+        if code != -signal.SIGKILL:
+            return ""
+        before, self._kernel_kills = self._kernel_kills, kernel_kills()
+        return ", killed by the kernel for the memory limit of its container" if self._kernel_kills > before else ""
 
     def _give_up(self, code: Exit) -> None:
         self._exit = code
