@@ -28,6 +28,7 @@ OPTIONS = [name for name in WorkerSettings.model_fields if name not in ("executo
 @example("retry_delays", "999999999w")
 @example("max_memory", "1" * 4301)
 @example("server", "\ud800:1")
+@example("server", "mail:65536")
 def test_any_text_is_a_setting_within_bounds_or_refused_in_few_words(option, text):
     try:
         worker = WorkerSettings(**{option: text})
