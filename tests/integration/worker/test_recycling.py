@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 
@@ -155,3 +156,28 @@ def test_killed_slots_get_their_connection_and_their_files_back(beanstalkd, run_
     )
     assert open_files(worker.process.pid) == files
     assert worker.stop() == 0
+
+
+def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for body in (b"0", b'"die"', b"1", b"2"):
+        client.put_in("mail", body, priority=1, delay=0, ttr=60)
+    executors = NOTING.replace("): note(", "):\n    if payload == 'die': os.kill(os.getpid(), 9)\n    note(")
+    worker = run_worker(beanstalkd.server, executors, "--max-jobs", "3", "--on-limit", "stop", "--retry-delays", "none")
+    assert worker.process.wait(15) == 0
+    assert [note.split()[0] for note in worker.notes()] == ["0", "1"]
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1, "buried": 1}
+
+
+def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = run_worker(beanstalkd.server, NOTING, "--max-time", "4s", "--on-limit", "stop")
+    begun = time.monotonic()
+    for number in range(3):
+        put(client, 1, first=number)
+        worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, "the job is done")
+        os.kill(worker.slots()[0], signal.SIGKILL)
+        worker.wait_for(lambda: len(worker.lines("connected")) > 0, "connected")
+    assert worker.process.wait(15) == 0
+    assert time.monotonic() - begun >= 3
+    assert len(worker.lines("slot ended: it reached a limit")) == 1

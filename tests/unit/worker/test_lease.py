@@ -54,8 +54,15 @@ def test_new_page_is_starting(page):
 
 
 def test_other_process_sees_what_is_written(page, child):
-    child(lambda: page.execute(*LEASE))
+    child(lambda: page.execute(*LEASE, 1))
     assert page.read() == State(Phase.EXECUTING, LEASE)
+
+
+def test_number_of_jobs_begun_stays_while_none_runs(page, child):
+    assert page.begun == 0
+    child(lambda: page.execute(*LEASE, 7))
+    page.rest()
+    assert page.begun == 7
 
 
 def test_request_and_state_do_not_touch_each_other(page):
@@ -66,7 +73,7 @@ def test_request_and_state_do_not_touch_each_other(page):
 
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
-    page.execute(*LEASE)
+    page.execute(*LEASE, 1)
     for phase in (Phase.RESTING, Phase.CONNECTING, Phase.DONE):
         page.rest(phase)
         assert page.read() == State(phase, LEASE)
@@ -79,7 +86,7 @@ def test_kept_leases_are_held_whatever_executes(child):
     def keep_and_execute():
         for lease in kept:
             page.keep(lease)
-        page.execute(*LEASE)
+        page.execute(*LEASE, 1)
 
     child(keep_and_execute)
     assert page.read() == State(Phase.EXECUTING, LEASE, kept)
@@ -100,7 +107,7 @@ def test_lock_is_held_while_a_command_is_in_flight_and_free_when_its_holder_is_k
 
 
 def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
-    child(lambda: (page.command(), page.execute(*LEASE)))
+    child(lambda: (page.command(), page.execute(*LEASE, 1)))
     assert page.try_lock()
     page.unlock()
     child(lambda: (page.command(), page.rest()))
@@ -108,11 +115,11 @@ def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
 
 
 def test_locked_while_tells_whether_the_state_is_still_that(page, child):
-    page.execute(*LEASE)
+    page.execute(*LEASE, 1)
     state = page.read()
     with page.locked_while(state) as same:
         assert same
-    page.execute(*LEASE._replace(since=2.0))
+    page.execute(*LEASE._replace(since=2.0), 2)
     with page.locked_while(state) as same:
         assert not same
     child(page.command)

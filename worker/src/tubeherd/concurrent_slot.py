@@ -55,7 +55,7 @@ class ConcurrentSlot(Slot):
                 while not self._ending():
                     lane = await self._free.get()
                     if not self._ending() and (reserved := await self._next(lane, tubes)):
-                        self._executed += 1
+                        self._begun += 1
                         jobs.create_task(self._do(lane, reserved))
                     else:
                         self._free.put_nowait(lane)
@@ -143,7 +143,7 @@ class ConcurrentSlot(Slot):
             await self._pause_or_stop(BACKOFF_FIRST)
             return
         timeout = self._settings.job_timeout or stats.ttr
-        lane.page.execute(stats.id, started, stats.ttr)
+        lane.page.execute(stats.id, started, stats.ttr, self._begun)
         processed = await self._processor.process_concurrently(
             stats, reserved.body, Deadline(started + timeout, timeout)
         )

@@ -16,9 +16,11 @@ from typing import Final, NamedTuple
 _PHASE_AT: Final = 0
 _REQUEST_AT: Final = 1
 _LEASE_AT: Final = 8
+_BEGUN_AT: Final = 32
 _COUNT_AT: Final = 56
 _KEPT_AT: Final = 64
 _LEASE: Final = struct.Struct("=QdQ")
+_EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
 
 
@@ -87,10 +89,10 @@ class Page:
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         self._map[_PHASE_AT] = Phase.COMMAND
 
-    def execute(self, job: int, since: float, ttr: int) -> None:
-        """Say that a job runs (see `Lease`), and leave the connection at rest."""
+    def execute(self, job: int, since: float, ttr: int, begun: int) -> None:
+        """Say that a job runs (see `Lease`), the slot's `begun`-th, and leave the connection at rest."""
         # A slot can be killed between any two bytes, so the phase changes last, in one.
-        _LEASE.pack_into(self._map, _LEASE_AT, job, since, ttr)
+        _EXECUTION.pack_into(self._map, _LEASE_AT, job, since, ttr, begun)
         self._map[_PHASE_AT] = Phase.EXECUTING
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
@@ -121,6 +123,11 @@ class Page:
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
         places = range(_KEPT_AT, _KEPT_AT + count * _LEASE.size, _LEASE.size)
         return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, place)) for place in places))
+
+    @property
+    def begun(self) -> int:
+        """How many jobs the slot had begun with the last that ran here; 0 where none did."""
+        return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
 
     @property
     def request(self) -> int:

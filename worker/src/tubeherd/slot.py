@@ -44,6 +44,15 @@ class Burial(NamedTuple):
     reason: str
 
 
+class Progress(NamedTuple):
+    """How far a slot has come towards its limits."""
+
+    begun: int
+    """Jobs that were begun."""
+    ends: float | None
+    """When `maxTime` is over, on the monotonic clock."""
+
+
 class Seat(NamedTuple):
     """A slot's place in the worker, which the next slot takes when this one ends."""
 
@@ -51,6 +60,7 @@ class Seat(NamedTuple):
     lanes: Sequence[Lane]
     """One, or as many as there may be coroutines at a time, with the connections that an earlier slot left at rest."""
     metrics: Metrics | None
+    progress: Progress
 
 
 class Stop(Exception):
@@ -74,8 +84,7 @@ class Slot:
         self._reporter = Reporter(seat.metrics)
         self._batch = Batch(settings.batch_size)
         self._supervisor = os.getpid()
-        self._ends = time.monotonic() + settings.max_time if settings.max_time else None
-        self._executed = 0
+        self._begun, self._ends = seat.progress
         self._backoff = BACKOFF_FIRST
         self._timeout = 0.0
         self._interruptible = False
@@ -166,9 +175,9 @@ class Slot:
         if request == Request.STOP or os.getppid() != self._supervisor:
             return True
         limit = (
-            (request == Request.RECYCLE and self._executed > 0)  # a limit that no slot keeps must not stop all work
+            (request == Request.RECYCLE and self._begun > 0)  # a limit that no slot keeps must not stop all work
             or self._interrupted  # user code that was broken off in the middle is not trusted any more
-            or 0 < self._settings.max_jobs <= self._executed
+            or 0 < self._settings.max_jobs <= self._begun
             or (self._ends is not None and time.monotonic() >= self._ends)
         )
         if limit:
@@ -247,7 +256,8 @@ class Slot:
             self._take_a_breath()
             return None
         timeout = self._timeout = self._settings.job_timeout or stats.ttr
-        lane.page.execute(stats.id, started, stats.ttr)
+        self._begun += 1
+        lane.page.execute(stats.id, started, stats.ttr, self._begun)
         try:
             self._interruptible = True
             processed = self._processor.process(stats, reserved.body, Deadline(started + timeout, timeout))
@@ -257,7 +267,6 @@ class Slot:
         if self._forked:
             self._end_fork(stats)
         lane.page.command()
-        self._executed += 1
         if processed.error is not None:
             self._interrupted = isinstance(processed.error, DeadlinePassed)
         return self._settle(lane, connection, stats, processed)

@@ -31,7 +31,7 @@ from tubeherd.processing import Processed
 from tubeherd.queue import REPLY_SECONDS, Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
 from tubeherd.reporting import Reporter
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot import Burial, Seat, Slot
+from tubeherd.slot import Burial, Progress, Seat, Slot
 from tubeherd.slot import main as slot_main
 
 _TICK_SECONDS: Final = 0.1
@@ -90,10 +90,10 @@ class _Child:
     """The lowest that no other slot had when it was started."""
     control: socket.socket
     watches: list[_Watch]
+    progress: Progress
+    """How far the slots of this place had come towards their limits when it was started."""
     deaths: int = 0
-    """How many slots before this one died in this place in a row without having executed a job."""
-    executed: bool = False
-    """Whether it has executed a job; known when it has ended."""
+    """How many slots before this one died in this place in a row without having begun a job."""
     doom: Failed | Interrupted | None = None
     """Why the supervisor killed the slot; the lock of the culprit's page is held until the slot is reaped."""
     culprit: State | None = None
@@ -111,6 +111,7 @@ class _Vacancy:
 
     due: float
     connections: Sequence[Connection | None]
+    progress: Progress
     deaths: int
 
 
@@ -143,7 +144,7 @@ class Supervisor:
         # What is alive now is never collected, so that slots keep sharing its pages.
         gc.collect()
         gc.freeze()
-        self._spawn()
+        self._spawn([], self._no_progress())
         while self._children or self._vacancies:
             self._wait()
             self._fill_vacancies()
@@ -212,9 +213,9 @@ class Supervisor:
         due = [vacancy for vacancy in self._vacancies if self.clock() >= vacancy.due]
         self._vacancies = [vacancy for vacancy in self._vacancies if vacancy not in due]
         for vacancy in due:
-            self._spawn(vacancy.connections, vacancy.deaths)
+            self._spawn(vacancy.connections, vacancy.progress, vacancy.deaths)
 
-    def _spawn(self, connections: Sequence[Connection | None] = (), deaths: int = 0) -> None:
+    def _spawn(self, connections: Sequence[Connection | None], progress: Progress, deaths: int = 0) -> None:
         kept_most = self.settings.batch_size if self.settings.ack_after_flush else 0
         watches = [_Watch(Page(kept_most)) for _ in range(self.settings.async_concurrency)]
         for watch, connection in zip(watches, connections, strict=False):
@@ -226,7 +227,7 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         burials, self._burials = self._burials, []
         kind = ConcurrentSlot if self.settings.async_concurrency > 1 else Slot
-        slot = kind(self.settings, Seat(number, lanes, self._metrics), theirs, burials)
+        slot = kind(self.settings, Seat(number, lanes, self._metrics, progress), theirs, burials)
         pid = os.fork()
         if pid == 0:
             self._forget_siblings(ours)
@@ -234,7 +235,7 @@ class Supervisor:
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
         theirs.close()
-        child = _Child(pid, number, ours, watches, deaths)
+        child = _Child(pid, number, ours, watches, progress, deaths)
         self._children[pid] = child
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._receive(child))
 
@@ -311,7 +312,7 @@ class Supervisor:
         if not self._all_started and self._stopping_since is None:
             self._all_started = True
             for _ in range(self.settings.concurrency - 1):
-                self._spawn()
+                self._spawn([], self._no_progress())
 
     def _keep_leases(self, child: _Child, watch: _Watch, now: float) -> None:
         if watch.asked:
@@ -434,25 +435,31 @@ class Supervisor:
             self._ended_by_itself(child, code)
         else:
             self._died(child, code)
-        child.executed = any(watch.page.read().executing.job for watch in child.watches)
+        begun = max(watch.page.begun for watch in child.watches)
         self._discard(child)
         if self._stopping_since is None and self._exit is Exit.OK and not (phase is Phase.DONE and code == Exit.LIMIT):
-            self._replace(child, died=phase is not Phase.DONE)
+            self._replace(child, begun, died=phase is not Phase.DONE)
         else:
             for watch in child.watches:
                 watch.close_connection()
         if phase is not Phase.STARTING:  # a slot may have come and gone between two looks at it
             self._start_the_others()
 
-    def _replace(self, child: _Child, died: bool) -> None:
-        """Have another slot in the place of one: at once, or later where slots die there without doing a job."""
+    def _replace(self, child: _Child, begun: int, died: bool) -> None:
+        """Have another slot in the place of one: at once, or later where slots die there without beginning a job."""
         connections = [watch.connection for watch in child.watches]
-        if not died or child.executed:
-            self._spawn(connections)
-            return
-        pause = min(_PAUSE_MOST, _TICK_SECONDS * 2**child.deaths) if child.deaths else 0.0
-        self._vacancies.append(_Vacancy(self.clock() + pause, connections, child.deaths + 1))
+        progress = self._no_progress()
+        if self.settings.on_limit == "stop":  # else a limit would begin anew with each death
+            progress = child.progress._replace(begun=max(child.progress.begun, begun))
+        pause, deaths = 0.0, 0
+        if died and not begun:
+            pause = min(_PAUSE_MOST, _TICK_SECONDS * 2**child.deaths) if child.deaths else 0.0
+            deaths = child.deaths + 1
+        self._vacancies.append(_Vacancy(self.clock() + pause, connections, progress, deaths))
         self._fill_vacancies()
+
+    def _no_progress(self) -> Progress:
+        return Progress(0, self.clock() + self.settings.max_time if self.settings.max_time else None)
 
     def _ended_by_itself(self, child: _Child, code: int) -> None:
         if code == Exit.RECYCLE:
