@@ -61,7 +61,7 @@ def test_other_process_sees_what_is_written(page, child):
 def test_number_of_jobs_begun_stays_while_none_runs(page, child):
     assert page.begun == 0
     child(lambda: page.execute(*LEASE, 7))
-    page.rest()
+    page.leave()
     assert page.begun == 7
 
 
@@ -75,7 +75,7 @@ def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
     page.execute(*LEASE, 1)
     for phase in (Phase.RESTING, Phase.CONNECTING, Phase.DONE):
-        page.rest(phase)
+        page.leave(phase)
         assert page.read() == State(phase, LEASE)
 
 
@@ -91,7 +91,7 @@ def test_kept_leases_are_held_whatever_executes(child):
     child(keep_and_execute)
     assert page.read() == State(Phase.EXECUTING, LEASE, kept)
     assert page.read().leases == (LEASE, *kept)
-    page.rest()
+    page.leave()
     assert page.read().leases == kept
     page.keep_none()
     assert page.read().leases == ()
@@ -110,7 +110,7 @@ def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
     child(lambda: (page.command(), page.execute(*LEASE, 1)))
     assert page.try_lock()
     page.unlock()
-    child(lambda: (page.command(), page.rest()))
+    child(lambda: (page.command(), page.leave()))
     assert page.try_lock()
 
 

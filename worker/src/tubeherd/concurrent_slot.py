@@ -5,21 +5,22 @@ that all lanes but the one that waits are at rest whenever a flush settles their
 """
 
 import asyncio
-import select
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from tubeherd.coroutines import Deadline, overdue, too_long
+from tubeherd.coroutines import Deadline, any_overdue, broken_off, holder
 from tubeherd.exits import Exit
+from tubeherd.job import JobStats
 from tubeherd.lane import Lane
 from tubeherd.logs import log
 from tubeherd.policy import Release
-from tubeherd.processing import DeadlinePassed, FlushFailed
+from tubeherd.processing import DeadlinePassed, FlushFailed, Processed
 from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
-from tubeherd.slot import ANSWER_SECONDS, BACKOFF_FIRST, Slot, Stop
+from tubeherd.slot import ANSWER_SECONDS, BACKOFF_FIRST, Slot, Stop, crash
+from tubeherd.sockets import readable
 
 
 class ConcurrentSlot(Slot):
@@ -34,13 +35,17 @@ class ConcurrentSlot(Slot):
     """Whether no job is ready, so that a reserve waits for one."""
 
     def _work(self, tubes: Sequence[str]) -> None:
-        with asyncio.Runner() as runner:
-            runner.run(self._dispatch(tubes))
+        # Never closed, which would wait for every thread and task that jobs have left: the process just ends.
+        self._runner = asyncio.Runner()
+        self._runner.run(self._dispatch(tubes))
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
-        # The loop has cancelled what it could; only code that does not give way to the loop is broken off.
-        if deadline := overdue():
-            raise DeadlinePassed(too_long(deadline.timeout))
+        """Break off the code that holds the loop, so that the loop could not cancel a job that is late."""
+        held_by = holder()
+        self._page.tell_holder(held_by.job if held_by else 0)
+        if held_by and any_overdue():
+            self._interrupted = True
+            raise DeadlinePassed(broken_off(held_by))
 
     async def _dispatch(self, tubes: Sequence[str]) -> None:
         self._awake, self._stopped = asyncio.Event(), asyncio.Event()
@@ -50,53 +55,80 @@ class ConcurrentSlot(Slot):
         self._dry = False
         for lane in reversed(self._lanes):
             self._free.put_nowait(lane)
-        async with asyncio.TaskGroup() as jobs:
-            with suppress(Stop):
-                while not self._ending():
-                    lane = await self._free.get()
-                    if not self._ending() and (reserved := await self._next(lane, tubes)):
-                        self._begun += 1
-                        jobs.create_task(self._do(lane, reserved))
-                    else:
-                        self._free.put_nowait(lane)
+        running: set[asyncio.Task[None]] = set()
+        with suppress(Stop):
+            while not self._ending():
+                lane = await self._free.get()
+                leased = None if self._ending() else await self._next(lane, tubes)
+                if leased is None:
+                    self._free.put_nowait(lane)
+                else:
+                    task = asyncio.create_task(self._do(lane, *leased))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+        while running:
+            await asyncio.wait(running)
 
-    async def _next(self, lane: Lane, tubes: Sequence[str]) -> Reserved | None:
+    async def _next(self, lane: Lane, tubes: Sequence[str]) -> tuple[JobStats, Reserved, Deadline] | None:
+        """Return a job that is leased and said to be executing, if there is one."""
         try:
             if lane.connection is None:
                 lane.open(await asyncio.to_thread(connect, self._settings.server), self._control)
                 log.info("connected", server=self._settings.server, tubes=list(tubes))
-            connection = lane.watch(tubes)
+                if self._ending():
+                    return None
+            connection = lane.claim(tubes)
+            since = time.monotonic()
             connection.ask_reserve(0)
             reserved = connection.take_reserved()
             if reserved is None:
-                lane.page.rest()
+                lane.page.leave()
                 self._flush_or_stop("idle")
-                reserved = await self._wait(lane, connection) if self._exit is Exit.OK else None
+                reserved = await self._wait(lane, connection) if not self._ending() else None
+                since = time.monotonic()
+            return reserved and await self._begin(lane, connection, reserved, since)
         except (QueueUnavailable, RefusedError) as error:
             lane.drop()
             await self._pause_or_stop(self._pause(error))
             return None
-        return reserved
 
     async def _wait(self, lane: Lane, connection: Connection) -> Reserved | None:
         timeout, asked = self._idle_seconds(), time.monotonic()
         lane.page.command()
         connection.ask_reserve(timeout)
+        lane.page.wait_for_job()
         self._dry = True
-        readable = await self._readable(connection.socket, timeout + ANSWER_SECONDS)
+        found = await self._readable(connection.socket, timeout + ANSWER_SECONDS)
         self._dry = False
-        if readable:
+        lane.page.command()
+        if found:
             reserved = connection.take_reserved()
-            if reserved is None and self._waited(timeout, asked):
-                self._backoff = BACKOFF_FIRST
-            elif reserved is None:
-                lane.page.rest()
-                await self._pause_or_stop(BACKOFF_FIRST)
+            if reserved is None:
+                lane.page.leave()
+                if self._waited(timeout, asked):
+                    self._backoff = BACKOFF_FIRST
+                else:
+                    await self._pause_or_stop(BACKOFF_FIRST)
             return reserved
         if self._stopped.is_set() or self._ending():
             lane.drop()
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
+
+    async def _begin(
+        self, lane: Lane, connection: Connection, reserved: Reserved, since: float
+    ) -> tuple[JobStats, Reserved, Deadline] | None:
+        try:
+            stats = connection.job_stats(reserved.id)
+        except NotFoundError:
+            log.warning("lease was gone before the job began", job=reserved.id)
+            lane.page.leave()
+            await self._pause_or_stop(BACKOFF_FIRST)
+            return None
+        timeout = self._settings.job_timeout or stats.ttr
+        self._begun += 1
+        lane.page.execute(stats.id, since, stats.ttr, self._begun)
+        return stats, reserved, Deadline(since + timeout, timeout)
 
     def _hear(self) -> None:
         asyncio.get_running_loop().remove_reader(self._control)  # it stays readable
@@ -120,54 +152,45 @@ class ConcurrentSlot(Slot):
                     await self._awake.wait()
         finally:
             loop.remove_reader(sock)
-        return bool(select.select([sock], [], [], 0)[0])
+        return bool(readable([sock], 0))
 
-    async def _do(self, lane: Lane, reserved: Reserved) -> None:
+    async def _do(self, lane: Lane, stats: JobStats, reserved: Reserved, deadline: Deadline) -> None:
         try:
-            assert lane.connection is not None  # noqa: S101 - it was reserved there
-            await self._do_leased(lane, lane.connection, reserved)
+            processed = await self._processor.process_concurrently(stats, reserved.body, deadline)
+            if self._forked:
+                self._end_fork(stats)
+            self._finish(lane, stats, processed)
         except (QueueUnavailable, RefusedError) as error:
             lane.drop()
             await self._pause_or_stop(self._pause(error))
-        if self._exit is not Exit.OK or self._interrupted:
-            self._awake.set()
-        self._free.put_nowait(lane)
+        except Exception as error:  # none of a job's: nobody would hear of it
+            crash(error)
+        finally:
+            if self._exit is not Exit.OK or self._interrupted:
+                self._awake.set()
+            self._free.put_nowait(lane)
 
-    async def _do_leased(self, lane: Lane, connection: Connection, reserved: Reserved) -> None:
-        started = time.monotonic()
-        try:
-            stats = connection.job_stats(reserved.id)
-        except NotFoundError:
-            log.warning("lease was gone before the job began", job=reserved.id)
-            lane.page.rest()
-            await self._pause_or_stop(BACKOFF_FIRST)
-            return
-        timeout = self._settings.job_timeout or stats.ttr
-        lane.page.execute(stats.id, started, stats.ttr, self._begun)
-        processed = await self._processor.process_concurrently(
-            stats, reserved.body, Deadline(started + timeout, timeout)
-        )
-        if self._forked:
-            self._end_fork(stats)
-        self._interrupted |= isinstance(processed.error, DeadlinePassed)
+    def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> None:
         if isinstance(processed.verdict, Release) and processed.verdict.stop:
             self._exit = Exit.STOPPED_BY_JOB
-        lane.page.command()
         full = self._batch.add()
+        lane.page.command()
         try:
+            if lane.connection is None:
+                raise QueueUnavailable("the connection broke while the job ran")
             if self._waits_for_flush(processed.verdict):
-                settled = self._keep(lane, connection, stats, processed, last=True)
+                settled = self._keep(lane, lane.connection, stats, processed, last=True)
             else:
-                settled = connection.settle(stats.id, processed.verdict)
+                settled = lane.connection.settle(stats.id, processed.verdict)
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
-        lane.page.rest()
+        lane.page.leave()
         if settled is not None:
             self._backoff = BACKOFF_FIRST
-            self._reporter.report(processed, settled)
-        if full or self._dry or self._half_gone():
-            self._flush_or_stop("idle" if self._dry else "batch")
+            self._report(processed, settled)
+        if full or self._dry or self._half_gone() or self._ending():
+            self._flush_or_stop("batch" if full else "idle")
 
     def _flush_or_stop(self, reason: str) -> None:
         try:

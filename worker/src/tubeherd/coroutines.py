@@ -1,8 +1,8 @@
 """Runs a job within its deadline on an event loop, which cancels coroutines but not code that holds the loop."""
 
 import asyncio
-import inspect
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -16,58 +16,69 @@ class Deadline(NamedTuple):
     """When a job has to be done."""
 
     at: float
-    """On the monotonic clock, which is the event loop's too, in seconds."""
+    """On the monotonic clock, in seconds."""
     timeout: float
     """How long the job may take, in seconds."""
 
 
-@dataclass(slots=True)
-class _Limit:
-    timeout: asyncio.Timeout
+@dataclass(eq=False, slots=True)
+class Attempt:
+    """One job on the event loop."""
+
+    job: int
     deadline: Deadline
-    done: bool = False
-    """Whether the job has ended; a task that it left behind still has its limit."""
+    timeout: asyncio.Timeout | None = None
+
+    def is_overdue(self) -> bool:
+        """Tell whether its deadline has passed and the loop could not cancel it: some code holds the loop."""
+        cancelled = self.timeout is not None and self.timeout.expired()
+        return not cancelled and time.monotonic() >= self.deadline.at
 
 
-_limit: Final[ContextVar[_Limit | None]] = ContextVar("limit", default=None)
-"""The deadline of the job whose code runs now; tasks that a job starts inherit it."""
+_attempt: Final[ContextVar[Attempt | None]] = ContextVar("attempt", default=None)
+"""The job whose code runs now; tasks that a job starts inherit it, and may outlive it."""
+_running: Final[set[Attempt]] = set()
 
 
-async def within(deadline: Deadline | None, call: Callable[[], Any]) -> Any:
-    """Call a function and, where that makes a coroutine, await it until the deadline (None: for ever).
+async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Any]]) -> Any:
+    """Await a job until its deadline.
 
-    At the deadline CancelledError is raised inside the coroutine. Raises CancelledLate where that ended it, and what
-    the coroutine itself raises.
+    At the deadline CancelledError is raised inside it. Raises CancelledLate where that ended it, and what the job
+    itself raises.
     """
-    if deadline is None:
-        result = call()
-        return await result if inspect.iscoroutine(result) else result
+    attempt = Attempt(job, deadline)
+    token = _attempt.set(attempt)
+    _running.add(attempt)
     try:
-        async with asyncio.timeout_at(deadline.at) as timeout:
-            limit = _Limit(timeout, deadline)
-            token = _limit.set(limit)
-            try:
-                result = call()
-                return await result if inspect.iscoroutine(result) else result
-            finally:
-                limit.done = True
-                _limit.reset(token)
+        async with asyncio.timeout_at(deadline.at) as attempt.timeout:
+            return await run()
     except TimeoutError as error:
-        if timeout.expired():
+        if attempt.timeout and attempt.timeout.expired():
             raise CancelledLate(too_long(deadline.timeout)) from error.__cause__
         raise
+    finally:
+        _running.discard(attempt)
+        _attempt.reset(token)
 
 
-def overdue() -> Deadline | None:
-    """Return, in a signal handler, the deadline of the job whose code was interrupted, if the loop missed it.
+def holder() -> Attempt | None:
+    """Return, in a signal handler, the job whose code was interrupted; None where no running job's was."""
+    attempt = _attempt.get()
+    return attempt if attempt in _running else None
 
-    None where no job's code runs, where its deadline has not come, or where it was cancelled in time.
-    """
-    if (limit := _limit.get()) is None or limit.done or limit.timeout.expired():
-        return None
-    return limit.deadline if asyncio.get_running_loop().time() >= limit.deadline.at else None
+
+def any_overdue() -> bool:
+    """Tell whether the deadline of some job has passed without the loop's notice."""
+    return any(attempt.is_overdue() for attempt in _running)
 
 
 def too_long(timeout: float) -> str:
     """Return the reason of a job that was broken off at its deadline."""
     return f"the job ran longer than its timeout of {timeout:g} s"
+
+
+def broken_off(attempt: Attempt) -> str:
+    """Return the reason of a job that is broken off because it holds the loop past its own deadline or another's."""
+    if attempt.is_overdue():
+        return too_long(attempt.deadline.timeout)
+    return "the job held the event loop of its process past the deadline of another job: await instead"

@@ -14,6 +14,8 @@ class Exit(IntEnum):
     """An option or a TUBEHERD_* variable is wrong."""
     EXECUTORS = 3
     """The executors cannot be used: import error, none for a tube, two of one name."""
+    CRASHED = 70
+    """A slot met an error that is none of a job's; its last log line tells which."""
     RECYCLE = 64
     """A slot reached a limit and wants to be replaced."""
     LIMIT = 65

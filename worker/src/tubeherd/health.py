@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from tubeherd.logs import log
 from tubeherd.queue import parse_server
 
 _REQUEST_MAX: Final = 4096
@@ -64,6 +65,8 @@ class HealthServer:
             self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))
 
     def _read(self, peer: socket.socket) -> None:
+        if peer not in self._peers:  # dropped since the loop saw it
+            return
         request, deadline = self._peers[peer]
         try:
             data = peer.recv(_REQUEST_MAX)
@@ -79,6 +82,8 @@ class HealthServer:
         self._selector.modify(peer, selectors.EVENT_WRITE, lambda: self._write(peer))
 
     def _write(self, peer: socket.socket) -> None:
+        if peer not in self._peers:
+            return
         answer, deadline = self._peers[peer]
         sent = len(answer)
         with suppress(OSError):
@@ -98,11 +103,18 @@ class HealthServer:
             case [b"GET", b"/readyz"]:
                 status, text = "503 Service Unavailable", b"no slot is connected to beanstalkd\n"
             case [b"GET", b"/metrics"]:
-                status, kind, text = "200 OK", _METRICS_TYPE, self._metrics()
+                status, kind, text = self._read_metrics()
             case _:
                 status, text = "404 Not Found", b"this server has /healthz, /readyz and /metrics\n"
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
         return head.encode() + text
+
+    def _read_metrics(self) -> tuple[str, str, bytes]:
+        try:
+            return "200 OK", _METRICS_TYPE, self._metrics()
+        except Exception as error:  # an executor's own metrics can be anything, and its jobs can damage the files
+            log.warning(f"/metrics cannot be shown: {type(error).__name__}: {error}")
+            return "500 Internal Server Error", "text/plain", b"the metrics cannot be read; the log tells why\n"
 
     def _drop(self, peer: socket.socket) -> None:
         self._peers.pop(peer, None)

@@ -1,5 +1,6 @@
 """One connection of a slot, with the leases on it: the job that executes, and those that wait for a flush."""
 
+import math
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,21 +28,27 @@ class Lane:
     number: int
     page: Page
     connection: Connection | None
+    inherited: bool = False
+    """Whether the connection was an earlier slot's."""
     kept: list[Kept] = field(default_factory=list)
+    flush_by: float = math.inf
+    """When half of a lease that is kept is gone, on the monotonic clock."""
     _watching: bool = False
 
     def open(self, connection: Connection, control: socket.socket) -> None:
         """Use a new connection, and hand a copy of its socket to the supervisor."""
-        self.connection = connection
+        self.connection, self.inherited = connection, False
         socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
 
-    def watch(self, tubes: Sequence[str]) -> Connection:
+    def claim(self, tubes: Sequence[str]) -> Connection:
         """Claim the connection for commands and return it, with these tubes watched; raises QueueUnavailable."""
         if self.connection is None:
             raise QueueUnavailable("there is no connection to beanstalkd")
         self.page.command()
         if not self._watching:
             self.connection.watch_only(tubes)
+            if self.inherited:  # the slot before may have had other executors
+                self.connection.ignore_others(tubes)
             self._watching = True
         return self.connection
 
@@ -49,6 +56,13 @@ class Lane:
         """Keep a lease that has just been renewed until the next flush."""
         self.kept.append(kept)
         self.page.keep(kept.lease)
+        self.flush_by = min(self.flush_by, kept.lease.since + kept.lease.ttr / 2)
+
+    def keep_none(self) -> None:
+        """Forget the jobs that waited for a flush."""
+        self.kept.clear()
+        self.page.keep_none()
+        self.flush_by = math.inf
 
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
         """Close the connection: beanstalkd gives every lease on it back. A job that executes goes on as it may."""
@@ -59,9 +73,8 @@ class Lane:
         for kept in self.kept:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=kept.stats.id, tube=kept.stats.tube)
-        self.kept.clear()
-        self.page.keep_none()
-        self.page.rest(phase)
+        self.keep_none()
+        self.page.leave(phase)
 
     def forget(self) -> None:
         """Close page and connection in a process that was forked from the slot; the slot's stay open."""

@@ -2,6 +2,20 @@
 
 The page is an anonymous file in memory, mapped by both. Whoever has a command in flight on the shared connection holds
 the file's lock, which the kernel frees when its holder dies.
+
+| phase      | the connection belongs to   | leases held               | touched by | where the slot dies            |
+|------------|-----------------------------|---------------------------|------------|--------------------------------|
+| STARTING   | nobody; at rest, or none    | none                      | nobody     | the connection is closed       |
+| CONNECTING | nobody; there is none       | none                      | nobody     | -                              |
+| COMMAND    | the slot, which has locked  | unknown, and those kept   | nobody     | closed: all come back          |
+| WAITING    | the slot, which has locked  | none, a reserve is out    | nobody     | closed                         |
+| EXECUTING  | who takes the lock          | the job's, and those kept | supervisor | it gives the verdicts          |
+| RESTING    | who takes the lock          | those kept                | supervisor | it gives the verdicts          |
+| DONE       | the next slot               | none                      | nobody     | -                              |
+
+Between two jobs the slot goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for round trips, each of which
+the socket's timeout bounds; WAITING as long as a reserve may wait; EXECUTING until the job's deadline and five seconds.
+While listeners run, `listening_since` says so, in the first page of a slot.
 """
 
 import fcntl
@@ -17,18 +31,22 @@ _PHASE_AT: Final = 0
 _REQUEST_AT: Final = 1
 _LEASE_AT: Final = 8
 _BEGUN_AT: Final = 32
+_LISTENING_AT: Final = 40
+_HOLDER_AT: Final = 48
 _COUNT_AT: Final = 56
 _KEPT_AT: Final = 64
 _LEASE: Final = struct.Struct("=QdQ")
 _EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
+_TIME: Final = struct.Struct("=d")
+_NOT_HEARD: Final = 2**64 - 1
 
 
 class Phase(IntEnum):
     """What a slot is doing with one of its connections."""
 
     STARTING = 0
-    """Importing the executors, then telling the listeners of burials that the supervisor did."""
+    """Importing the executors, telling the listeners of burials that the supervisor did, and connecting at first."""
     CONNECTING = 1
     """Without a connection."""
     COMMAND = 2
@@ -36,7 +54,9 @@ class Phase(IntEnum):
     EXECUTING = 3
     """A job runs; the connection is at rest."""
     RESTING = 4
-    """No job runs, the connection is at rest; listeners of `worker.flush` or `worker.job.buried` may run."""
+    """No job runs here; the connection is at rest."""
+    WAITING = 6
+    """A reserve is in flight that waits for a job."""
     DONE = 5
     """The slot ends by itself; its connection is at rest and holds no lease."""
 
@@ -84,6 +104,10 @@ class Page:
         os.ftruncate(self._fd, size)
         self._map = mmap.mmap(self._fd, size)
 
+    def wait_for_job(self) -> None:
+        """Say that the command in flight is a reserve that may wait long."""
+        self._map[_PHASE_AT] = Phase.WAITING
+
     def command(self) -> None:
         """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest."""
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
@@ -101,8 +125,8 @@ class Page:
         """What the slot does with the connection."""
         return Phase(self._map[_PHASE_AT])
 
-    def rest(self, phase: Phase = Phase.RESTING) -> None:
-        """Leave the connection at rest in this phase; EXECUTING means the job that ran before the command."""
+    def leave(self, phase: Phase = Phase.RESTING) -> None:
+        """Give up the connection in this phase; EXECUTING means the job that ran before the command."""
         self._map[_PHASE_AT] = phase
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
@@ -128,6 +152,29 @@ class Page:
     def begun(self) -> int:
         """How many jobs the slot had begun with the last that ran here; 0 where none did."""
         return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
+
+    @property
+    def listening_since(self) -> float:
+        """When listeners of a flush or a burial began to run, on the monotonic clock; 0 where none do."""
+        return float(_TIME.unpack_from(self._map, _LISTENING_AT)[0])
+
+    @listening_since.setter
+    def listening_since(self, since: float) -> None:
+        _TIME.pack_into(self._map, _LISTENING_AT, since)
+
+    def ask_holder(self) -> None:
+        """Forget who holds the event loop, before the slot is asked by SIGTERM."""
+        _COUNT.pack_into(self._map, _HOLDER_AT, _NOT_HEARD)
+
+    def tell_holder(self, job: int) -> None:
+        """Answer that this job's code holds the event loop (0: none does)."""
+        _COUNT.pack_into(self._map, _HOLDER_AT, job)
+
+    @property
+    def holder(self) -> int | None:
+        """The job whose code held the event loop at the last SIGTERM, 0 for none; None where no answer came."""
+        (job,) = _COUNT.unpack_from(self._map, _HOLDER_AT)
+        return None if job == _NOT_HEARD else job
 
     @property
     def request(self) -> int:

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 
 from tubeherd import events
 from tubeherd.coroutines import CancelledLate, Deadline, within
-from tubeherd.executors import Abort, Executor, Reschedule
+from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule
 from tubeherd.job import Job, JobStats
 from tubeherd.policy import (
     Aborted,
@@ -64,6 +64,8 @@ class Processor:
         self._runner: asyncio.Runner | None = None
         self.in_loop = False
         """Whether a coroutine runs, which the loop cancels at its deadline."""
+        self.broken_off = False
+        """Whether user code was broken off in the middle, so that the process is not trusted any more."""
 
     def process(self, stats: JobStats, body: bytes | None, deadline: Deadline | None = None) -> Processed:
         """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's.
@@ -78,9 +80,8 @@ class Processor:
             executor = self._executors[job.tube]
             payload = _payload(executor, job, body)
             result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
-            # Asked of the result, not of the function: a decorator often hides that the function is a coroutine's.
-            if inspect.iscoroutine(result):
-                result = self._finish_coroutine(result, deadline)
+            if result is not None:
+                result = self._finish(job, result, deadline)
             if events.execute_post.receivers:
                 result = _post(job, payload, result)
         except BaseException as error:  # also SystemExit: a job must not take the slot with it
@@ -94,13 +95,17 @@ class Processor:
         if poison := self._policy.guard(stats):
             return Processed(job, poison)
         started = time.perf_counter()
-        try:
+
+        async def run() -> Any:
             executor = self._executors[job.tube]
             payload = _payload(executor, job, body)
-            arguments = (payload, job) if executor.takes_job else (payload,)
-            result = await within(deadline, partial(executor.function, *arguments))
-            if events.execute_post.receivers:
-                result = _post(job, payload, result)
+            result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
+            if _is_awaitable(result):
+                result = await result
+            return _post(job, payload, result) if events.execute_post.receivers else result
+
+        try:
+            result = await within(job.id, deadline, run)
         except BaseException as error:
             return self._failed(stats, job, error, time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -116,12 +121,22 @@ class Processor:
             self._runner.close()
             self._runner = None
 
-    def _finish_coroutine(self, coroutine: Coroutine[Any, Any, Any], deadline: Deadline | None) -> Any:
+    def _finish(self, job: Job, result: Any, deadline: Deadline | None) -> Any:
+        """Await what an executor returned, where it is to be awaited."""
+        if not _is_awaitable(result):
+            return result
         if self._runner is None:
             self._runner = asyncio.Runner()
         self.in_loop = True
         try:
-            return self._runner.run(within(deadline, lambda: coroutine))
+            # A context of its own: variables of one job are not the next one's.
+            return self._runner.run(_await(job, result, deadline), context=copy_context())
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # What broke the loop off, and no plain exception, may have left the job's tasks running in it.
+            self.broken_off |= not isinstance(error, Exception)
+            raise
         finally:
             self.in_loop = False
 
@@ -177,3 +192,20 @@ def _post(job: Job, payload: Any, result: Any) -> Any:
     action = events.Action(job, payload, result)
     events.execute_post.send(action)
     return action.result
+
+
+async def _await(job: Job, result: Awaitable[Any], deadline: Deadline | None) -> Any:
+    async def run() -> Any:
+        return await result
+
+    return await (run() if deadline is None else within(job.id, deadline, run))
+
+
+def _is_awaitable(result: Any) -> bool:
+    """Tell whether the result of an executor is still to be awaited; raises ExecutorError where it ran nothing.
+
+    Asked of the result, not of the function: a decorator often hides what the function is.
+    """
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise ExecutorError("the executor has a yield, so its call ran nothing: remove the yield")
+    return inspect.isawaitable(result)

@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -41,6 +41,8 @@ REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
 _RECEIVE_MOST: Final = 1 << 16
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
+_BATCH: Final = 500
+"""Commands in one write: with more, both sides could wait for the other to read."""
 _RESERVE_AT_ONCE: Final = b"reserve-with-timeout 0\r\n"
 # No number has more than 19 digits, so that each fits 64 bits.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
@@ -163,6 +165,14 @@ class Connection(greenstalk.Client[bytes]):
             with suppress(greenstalk.NotIgnoredError):
                 self.ignore(greenstalk.DEFAULT_TUBE)
 
+    def ignore_others(self, tubes: Sequence[str]) -> None:
+        """Watch no tubes but these, whatever a connection watched that was in use before."""
+        self._write(b"list-tubes-watched\r\n")
+        body = self._read_chunk(int(self._take(_OK)[1]))
+        for tube in re.findall(rb"^- \"?([!-~]+?)\"?$", body, re.MULTILINE):
+            if tube.decode() not in tubes:
+                self.ignore(tube.decode())
+
     def ask_reserve(self, timeout: int) -> None:
         """Send a reserve that waits `timeout` seconds; `take_reserved` must follow."""
         self._write(b"reserve-with-timeout %d\r\n" % timeout)
@@ -213,6 +223,14 @@ class Connection(greenstalk.Client[bytes]):
         self._write(command)
         return self._take_settled(expected)
 
+    def settle_all(self, verdicts: Sequence[tuple[int, Verdict]]) -> Iterator[Settled]:
+        """Give verdicts on many leases in few writes and yield what became of each, in their order."""
+        for start in range(0, len(verdicts), _BATCH):
+            batch = [_verdict_command(job_id, verdict) for job_id, verdict in verdicts[start : start + _BATCH]]
+            self._write(b"".join(command for command, _ in batch))
+            for _, expected in batch:
+                yield self._take_settled(expected)
+
     def settle_and_ask_reserve(self, job_id: int, verdict: Verdict) -> Settled:
         """Give a verdict and ask for the next job in one write; `take_reserved` must follow.
 
@@ -249,9 +267,8 @@ class Connection(greenstalk.Client[bytes]):
         """Ask for the counts of many tubes in one write."""
         names = list(dict.fromkeys(tubes))
         stats: dict[str, TubeStats] = {}
-        # A bounded batch: both sides could otherwise wait for the other to read.
-        for start in range(0, len(names), 500):
-            batch = names[start : start + 500]
+        for start in range(0, len(names), _BATCH):
+            batch = names[start : start + _BATCH]
             self._write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
             stats.update({name: self._take_tube_stats(name) for name in batch})
         return stats

@@ -2,19 +2,18 @@
 
 import os
 import random
-import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from tubeherd import discovery
-from tubeherd.coroutines import Deadline, overdue, too_long
+from tubeherd.coroutines import Deadline, any_overdue, holder, too_long
 from tubeherd.events import Batch
 from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
@@ -29,6 +28,7 @@ from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedE
 from tubeherd.reasons import describe
 from tubeherd.reporting import Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
+from tubeherd.sockets import readable
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
@@ -82,6 +82,7 @@ class Slot:
         self._control = control
         self._burials = burials
         self._reporter = Reporter(seat.metrics)
+        self._writer = f"slot{seat.number}"
         self._batch = Batch(settings.batch_size)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
@@ -96,7 +97,7 @@ class Slot:
         """Import the executors, then do jobs until a limit, a stop or the end of the supervisor."""
         self._become_a_slot()
         if self._seat.metrics:
-            self._seat.metrics.write_as(f"slot{self._seat.number}")
+            self._seat.metrics.write_as(self._writer)
         try:
             executors = discovery.load(self._settings.executors)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
@@ -105,7 +106,8 @@ class Slot:
             return Exit.EXECUTORS
         self._processor = Processor(executors, self._settings.policy())
         for job, reason in self._burials:
-            announce_burial(job, reason)
+            with self._listeners():
+                announce_burial(job, reason)
         return self._serve(tubes)
 
     def _become_a_slot(self) -> None:
@@ -126,6 +128,8 @@ class Slot:
         if self._forked:  # from a fork: its files are its own
             return
         self._forked = True
+        if self._seat.metrics:  # two processes that write into one file would damage it
+            self._seat.metrics.write_as(f"{self._writer}-{os.getpid()}")
         self._control.close()
         for lane in self._lanes:
             lane.forget()
@@ -134,8 +138,9 @@ class Slot:
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
         """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
-        if self._interruptible and (not self._processor.in_loop or overdue()):
+        if self._interruptible and (not self._processor.in_loop or (holder() and any_overdue())):
             self._interruptible = False
+            self._interrupted = True
             raise DeadlinePassed(too_long(self._timeout))
 
     def _serve(self, tubes: Sequence[str]) -> Exit:
@@ -148,7 +153,7 @@ class Slot:
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
-            lane.page.rest(Phase.DONE)
+            lane.page.leave(Phase.DONE)
         return self._exit
 
     def _stop_for(self, error: FlushFailed) -> None:
@@ -162,10 +167,19 @@ class Slot:
                 if lane.connection is None:
                     lane.open(connect(self._settings.server), self._control)
                     log.info("connected", server=self._settings.server, tubes=list(tubes))
-                self._do_jobs(lane, lane.watch(tubes))
+                self._do_jobs(lane, lane.claim(tubes))
             except (QueueUnavailable, RefusedError) as error:
                 lane.drop()
                 self._back_off(error)
+
+    @contextmanager
+    def _listeners(self) -> Iterator[None]:
+        """Say that listeners run, whose time the supervisor limits."""
+        self._page.listening_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._page.listening_since = 0.0
 
     def _ending(self) -> bool:
         """Tell whether the slot takes no further job, and with which exit code it ends."""
@@ -176,18 +190,19 @@ class Slot:
             return True
         limit = (
             (request == Request.RECYCLE and self._begun > 0)  # a limit that no slot keeps must not stop all work
-            or self._interrupted  # user code that was broken off in the middle is not trusted any more
+            or self._interrupted
+            or self._processor.broken_off  # user code that was broken off in the middle is not trusted any more
             or 0 < self._settings.max_jobs <= self._begun
             or (self._ends is not None and time.monotonic() >= self._ends)
         )
         if limit:
-            stop = self._settings.on_limit == "stop" and not self._interrupted
+            stop = self._settings.on_limit == "stop" and not (self._interrupted or self._processor.broken_off)
             self._exit = Exit.LIMIT if stop else Exit.RECYCLE
         return limit
 
     def _back_off(self, error: Exception) -> None:
         """Wait before the next connection, but not longer than the supervisor wants the slot."""
-        if select.select([self._control], [], [], self._pause(error))[0]:
+        if readable([self._control], self._pause(error)):
             raise Stop
 
     def _pause(self, error: Exception) -> float:
@@ -202,31 +217,33 @@ class Slot:
         reserved = None
         while reserved is not None or not self._ending():
             if reserved is None:
-                lane.page.rest()
+                lane.page.leave()
                 self._flush("idle")
                 reserved = self._wait_for_job(lane, connection)
             else:
                 reserved = self._do_job(lane, connection, reserved)
                 if reserved is None and (self._batch.full or self._half_gone()):
-                    lane.page.rest()
+                    lane.page.leave()
                     self._flush("batch")
-        lane.page.rest()
+        lane.page.leave()
 
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         timeout, asked = self._idle_seconds(), time.monotonic()
         lane.page.command()
         connection.ask_reserve(timeout)
-        readable, _, _ = select.select([connection.socket, self._control], [], [], timeout + ANSWER_SECONDS)
+        lane.page.wait_for_job()
+        found = readable([connection.socket, self._control], timeout + ANSWER_SECONDS)
+        lane.page.command()
         # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
-        if connection.socket in readable:
+        if connection.socket in found:
             reserved = connection.take_reserved()
             if reserved is None and self._waited(timeout, asked):
                 self._backoff = BACKOFF_FIRST
             elif reserved is None:
-                lane.page.rest()
+                lane.page.leave()
                 self._take_a_breath()
             return reserved
-        if readable:
+        if found:
             lane.drop()  # a reserve is in flight, so nobody else could use it
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
@@ -237,7 +254,7 @@ class Slot:
 
     def _take_a_breath(self) -> None:
         """Wait before the next command where the last one came to nothing, for a server could say so for ever."""
-        if select.select([self._control], [], [], BACKOFF_FIRST)[0]:
+        if readable([self._control], BACKOFF_FIRST):
             raise Stop
 
     def _idle_seconds(self) -> int:
@@ -252,7 +269,7 @@ class Slot:
             stats = connection.job_stats(reserved.id)
         except NotFoundError:
             log.warning("lease was gone before the job began", job=reserved.id)
-            lane.page.rest()
+            lane.page.leave()
             self._take_a_breath()
             return None
         timeout = self._timeout = self._settings.job_timeout or stats.ttr
@@ -267,8 +284,6 @@ class Slot:
         if self._forked:
             self._end_fork(stats)
         lane.page.command()
-        if processed.error is not None:
-            self._interrupted = isinstance(processed.error, DeadlinePassed)
         return self._settle(lane, connection, stats, processed)
 
     def _end_fork(self, stats: JobStats) -> None:
@@ -281,7 +296,7 @@ class Slot:
         if isinstance(verdict, Release) and verdict.stop:
             self._exit = Exit.STOPPED_BY_JOB
         # The listeners of a flush or a burial may take long: no further lease is to wait for them.
-        last = full or self._ending() or isinstance(verdict, Bury) or (bool(lane.kept) and self._half_gone())
+        last = full or self._ending() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
         try:
             if self._waits_for_flush(verdict):
                 settled = self._keep(lane, connection, stats, processed, last)
@@ -293,11 +308,18 @@ class Slot:
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
         if isinstance(verdict, Bury):
-            lane.page.rest()
+            lane.page.leave()
         if settled is not None:
             self._backoff = BACKOFF_FIRST
-            self._reporter.report(processed, settled)
+            self._report(processed, settled)
         return None if last else connection.take_reserved()
+
+    def _report(self, processed: Processed, settled: Settled) -> None:
+        if settled is Settled.BURIED_INSTEAD or isinstance(processed.verdict, Bury):
+            with self._listeners():
+                self._reporter.report(processed, settled)
+        else:
+            self._reporter.report(processed, settled)
 
     # Flushing
 
@@ -316,8 +338,7 @@ class Slot:
 
     def _half_gone(self) -> bool:
         """Tell whether half of a lease that waits for its flush is gone."""
-        now = time.monotonic()
-        return any(now >= kept.lease.since + kept.lease.ttr / 2 for lane in self._lanes for kept in lane.kept[:1])
+        return time.monotonic() >= min(lane.flush_by for lane in self._lanes)
 
     def _flush(self, reason: str) -> None:
         """Tell the listeners of `worker.flush`, then settle the jobs that waited for it.
@@ -327,7 +348,8 @@ class Slot:
         failure: Exception | None = None
         broken: Exception | None = None
         try:
-            self._batch.flush(reason)
+            with self._listeners():
+                self._batch.flush(reason)
         except BaseException as error:  # also SystemExit
             failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
         for lane in self._lanes:
@@ -344,29 +366,37 @@ class Slot:
     def _settle_kept(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         phase = lane.page.phase
         lane.page.command()
+        done = [self._processor.fail(kept.stats, failure) if failure else kept.processed for kept in lane.kept]
         try:
-            for kept in list(lane.kept):
-                processed = self._processor.fail(kept.stats, failure) if failure else kept.processed
-                settled = connection.settle(kept.stats.id, processed.verdict)
-                lane.kept.remove(kept)
+            answers = connection.settle_all([(processed.job.id, processed.verdict) for processed in done])
+            for processed, settled in zip(done, answers, strict=True):
+                del lane.kept[0]
                 self._reporter.report(processed, settled)
         except (QueueUnavailable, RefusedError):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
-        lane.page.keep_none()
+        lane.keep_none()
         self._backoff = BACKOFF_FIRST
-        lane.page.rest(phase)
+        lane.page.leave(phase)
 
 
-def main(slot: Slot) -> None:
+def main(slot: Slot) -> NoReturn:
     """Run a slot and end the process with its exit code, without the clean-up that belongs to its parent."""
-    code = 70
     try:
         code = slot.run()
     except BaseException as error:
-        log.error(f"the slot ends: {describe(error)}")
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+        crash(error)
+    _end_process(code)
+
+
+def crash(error: BaseException) -> NoReturn:
+    """End the process because of an error that is none of a job's."""
+    log.error(f"the slot ends: {describe(error)}")
+    _end_process(Exit.CRASHED)
+
+
+def _end_process(code: Exit) -> NoReturn:
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
