@@ -315,3 +315,121 @@ def test_flush_that_fails_fails_the_waiting_jobs_of_all_lanes(beanstalkd, run_wo
     assert worker.process.wait(15) == 1
     assert beanstalkd.count("code") == NOTHING | {"delayed": 3}
     assert not worker.lines("deleted")
+
+
+# What jobs must not do to each other, or to their slot
+
+
+def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fails(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    holder = put(client, "await wait('hold'); note('holds'); time.sleep(100)", ttr=60)
+    other = put(client, "note('waits'); await asyncio.sleep(100)", ttr=2)
+    worker = many(run_worker, beanstalkd, "--retry-delays", "none")
+    worker.wait_for_notes("waits")
+    worker.allow("hold")
+    line = worker.wait_for_line("buried", job=holder)
+    assert line["reason"].startswith("the job held the event loop of its process past the deadline of another job")
+    assert worker.wait_for_line("buried", job=other)["reason"] == "the job ran longer than its timeout of 2 s"
+    assert worker.stop() == 0
+
+
+def test_code_that_hears_no_signal_fails_every_job_of_its_slot(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    jobs = [
+        put(client, "await wait('hold'); sum(range(10**15))", ttr=60),
+        put(client, "note('waits'); await asyncio.sleep(100)", ttr=2),
+    ]
+    worker = many(run_worker, beanstalkd, "--retry-delays", "none")
+    worker.wait_for_notes("waits")
+    worker.allow("hold")
+    for job in jobs:
+        reason = worker.wait_for_line("buried", job=job)["reason"]
+        assert reason == f"code that ends on no signal held the event loop past the deadline of job {jobs[1]}"
+    assert worker.stop() == 0
+
+
+def test_slot_is_recycled_whatever_threads_and_tasks_its_jobs_have_left(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "await asyncio.to_thread(time.sleep, 1000)", ttr=1)
+    put(client, "async def endless():\n while True:\n  try: await asyncio.sleep(1000)\n"
+        "  except BaseException: pass\nglobals()['kept'] = asyncio.create_task(endless())")  # fmt: skip
+    for number in range(4):
+        put(client, f"note({number})")
+    worker = many(run_worker, beanstalkd, "--max-jobs", "3", "--retry-delays", "none")
+    worker.wait_for_notes("0", "1", "2", "3")
+    worker.wait_for_line("slot recycled between jobs")
+    assert worker.stop(seconds=5) == 0
+
+
+def test_variables_of_one_job_are_not_the_next_ones(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for number in range(3):
+        put(client, f"note(seen.get()); seen.set({number})")
+    executors = CODE + "import contextvars\nseen = contextvars.ContextVar('seen', default='nothing')\n"
+    worker = run(run_worker, beanstalkd, executors=executors)
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    assert worker.notes() == ["nothing"] * 3
+    assert worker.stop() == 0
+
+
+def test_more_lanes_than_select_can_look_at(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    worker = many(run_worker, beanstalkd, at_a_time=600)
+    for _ in range(600):
+        put(client, "while not (traces.FOLDER / 'go').exists(): await asyncio.sleep(0.5)")
+    # With one client: beanstalkd has files for about a thousand connections.
+    worker.wait_for(lambda: client.stats_tube("code")["current-jobs-reserved"] == 600, "all are in flight", seconds=30)
+    worker.allow("go")
+    worker.wait_for(lambda: client.stats_tube("code")["cmd-delete"] == 600, "all are done", seconds=30)
+    put(client, "note('idle')")
+    worker.wait_for_notes("idle")
+    assert not [line for line in worker.lines() if line["level"] != "info"]
+    assert worker.stop() == 0
+
+
+AWAITABLE = """
+import functools
+from traces import note
+from tubeherd import executor
+class Result:
+    def __await__(self):
+        note("awaited")
+        yield from ()
+def hidden(function):
+    return lambda payload: function(payload)
+@executor("awaitable")
+def awaitable(payload): return Result()
+@executor("generator")
+@hidden
+def generator(payload):
+    note("ran")
+    yield
+"""
+
+
+def test_result_that_is_still_to_be_run_is_awaited_or_refused_and_never_deleted(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    for options in ((), ("--async-concurrency", "2")):
+        for tube in ("awaitable", "generator"):
+            client.put_in(tube, b"1", priority=1, delay=0, ttr=60)
+        worker = run(run_worker, beanstalkd, "--retry-delays", "none", *options, executors=AWAITABLE)
+        worker.wait_for_line("deleted", tube="awaitable")
+        reason = worker.wait_for_line("buried", tube="generator")["reason"]
+        assert "the executor has a yield, so its call ran nothing" in reason
+        assert worker.notes() == ["awaited"]
+        assert worker.stop() == 0
+
+
+def test_flush_does_not_wait_for_the_longest_job_when_the_slot_is_to_stop(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "note('long'); await wait('never')")
+    put(client, "note('begun'); await wait('go'); rows.append(1)")
+    options = ("--ack-after-flush", "--batch-size", "50", "--grace-period", "2s")
+    worker = many(run_worker, beanstalkd, *options, executors=ROWS)
+    worker.wait_for_notes("long", "begun")
+    worker.process.send_signal(signal.SIGTERM)
+    worker.wait_for_line("SIGTERM")
+    worker.allow("go")
+    assert worker.process.wait(15) == 0
+    assert "flush [1]" in worker.notes()
+    assert beanstalkd.count("code") == NOTHING | {"ready": 1}

@@ -4,6 +4,7 @@ import http.client
 import signal
 import socket
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,52 @@ def test_no_temporary_directory_for_the_metrics_is_told(beanstalkd, run_worker, 
     )
     assert worker.process.wait(15) == 2
     assert "--health (TUBEHERD_HEALTH): no temporary directory for what /metrics shows" in worker.output()
+
+
+def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, address):
+    """A label that is no text, and a job that removes or damages the files of the metrics."""
+    client = beanstalkd.client()
+    put = lambda code: client.put_in("code", code, priority=1, delay=0, ttr=60)  # noqa: E731
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import glob, os, shutil
+        from prometheus_client import Counter
+        from tubeherd import executor
+        FILES = Counter("files", "Files.", ["name"])
+        FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        @executor("code")
+        def code(payload: bytes): exec(payload)
+        """,
+        "--health", address, "--max-jobs", "1",
+    )  # fmt: skip
+    put(b"FILES.labels(os.fsdecode(b'\\xff')).inc()")
+    worker.wait_for_line("deleted")
+    assert get(address, "/metrics")[0] == 500
+    worker.wait_for_line("/metrics cannot be shown")
+    put(b"for name in glob.glob(FOLDER + '/*'): open(name, 'r+b').write(b'x' * 4096)")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "the second is done")
+    assert get(address, "/metrics")[0] == 500
+    put(b"shutil.rmtree(FOLDER)")
+    put(b"pass")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 4, "all are done")
+    assert get(address, "/healthz") == (200, "ok\n")
+    assert worker.lines("jobs are not counted for /metrics any more")
+    assert worker.stop() == 0
+
+
+def test_peers_that_are_dropped_for_newer_ones_end_nothing(beanstalkd, run_worker, address):
+    host, port = address.split(":")
+    worker = run_worker(beanstalkd.server, WAITING, "--health", address)
+    worker.wait_for(lambda: get(address, "/healthz")[0] == 200, "it listens")
+    with ExitStack() as peers:
+        for number in range(300):
+            peer = peers.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            if number % 2:
+                peer.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+    worker.wait_for(lambda: get(address, "/healthz")[0] == 200, "it still answers")
+    assert not worker.lines("a request could not be answered")
+    assert worker.stop() == 0
 
 
 READ_ONLY = 'for folder in /tmp /var/tmp; do mount --bind -o ro $folder $folder; done; cd /proc; exec "$0" "$@"'

@@ -181,3 +181,21 @@ def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
     assert worker.process.wait(15) == 0
     assert time.monotonic() - begun >= 3
     assert len(worker.lines("slot ended: it reached a limit")) == 1
+
+
+def test_slot_with_other_executors_than_the_one_before_watches_only_its_own_tubes(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    both = NOTING + '@executor("old")\ndef old(payload): note("old")\n'
+    worker = run_worker(beanstalkd.server, both, "--max-jobs", "1")
+    worker.wait_for_line("connected")
+    (worker.folder / "executors_under_test.py").write_text(NOTING)
+    put(client, 1)
+    worker.wait_for_line("slot recycled between jobs")
+    put(client, 1, first=1)
+    worker.wait_for(lambda: len(worker.notes()) == 2, "the next slot works")
+    client.put_in("old", b"1", priority=1, delay=0, ttr=60)
+    put(client, 1, first=2)
+    worker.wait_for(lambda: len(worker.notes()) == 3, "it takes what it has an executor for")
+    assert beanstalkd.count("old") == NOTHING | {"ready": 1}
+    assert len(worker.lines("connected")) == 1
+    assert worker.stop() == 0
