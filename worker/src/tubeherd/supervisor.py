@@ -245,6 +245,7 @@ class Supervisor:
             Lane(place, view.page, view.connection, view.connection is not None) for place, view in enumerate(views)
         ]
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
         burials, self._burials = self._burials, []
         kind = ConcurrentSlot if self.settings.async_concurrency > 1 else Slot
         slot = kind(self.settings, Seat(number, lanes, self._metrics, progress), theirs, burials)
@@ -257,7 +258,7 @@ class Supervisor:
         theirs.close()
         child = _Child(pid, number, ours, views, progress, deaths)
         self._children[pid] = child
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._receive(child))
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._receive_all(child))
 
     def _forget_siblings(self, ours: socket.socket) -> None:
         """Close, in a new slot, what belongs to the supervisor and to the other slots."""
@@ -277,11 +278,18 @@ class Supervisor:
             for view in sibling.views:
                 view.page.close()
 
+    def _receive_all(self, child: _Child) -> None:
+        """Take the sockets of all connections that the slot has opened."""
+        while self._receive(child):
+            pass
+
     def _receive(self, child: _Child) -> bool:
         """Take the socket of a connection that the slot has just opened; returns whether there was one."""
         try:
             number, fds, _, _ = socket.recv_fds(child.control, 16, 8)
-        except OSError:  # nothing has come, or the slot is dead
+        except BlockingIOError:
+            return False
+        except OSError:  # the slot is dead
             number, fds = b"", []
         for fd in fds:
             view = child.views[int(number)]
@@ -328,8 +336,9 @@ class Supervisor:
             words = "listeners of worker.flush or worker.job.buried took longer than"
             self._kill(child, Failed(f"{words} {self._listener_seconds:g} s"))
         else:
+            held_up = self._is_held_up(child)
             for view in child.views:
-                self._look_at(child, view, now)
+                self._look_at(child, view, now, held_up)
         if self._share and child.doom is None and (used := used_above(child.pid, self._share.soft)):
             self._limit_memory(child, used)
 
@@ -339,7 +348,7 @@ class Supervisor:
             self._all_started = True
             self._vacate(self.settings.concurrency - 1)
 
-    def _look_at(self, child: _Child, view: _LaneView, now: float) -> None:
+    def _look_at(self, child: _Child, view: _LaneView, now: float, held_up: bool) -> None:
         if view.asked:
             self._take_touched(child, view, 0)
         if view.page.phase not in (Phase.EXECUTING, Phase.RESTING):
@@ -347,7 +356,7 @@ class Supervisor:
                 self._break_command_off(view, now)
             return
         state = view.page.read()
-        if state.phase is Phase.EXECUTING and not self._is_held_up(child):
+        if state.phase is Phase.EXECUTING and not held_up:
             self._enforce_deadline(child, view, state, now)
         if child.doom is None and not view.asked and view.due(state, now):
             self._touch(child, view, state, now)
@@ -480,9 +489,7 @@ class Supervisor:
                 self._end(child, os.waitstatus_to_exitcode(status))
 
     def _end(self, child: _Child, code: int) -> None:
-        child.control.setblocking(False)
-        while self._receive(child):
-            pass
+        self._receive_all(child)
         del self._children[child.pid]
         phase = child.page.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and code == Exit.EXECUTORS):
