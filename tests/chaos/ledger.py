@@ -179,7 +179,7 @@ def _told_cause(line: Line, struck: set[str]) -> str | None:
         return "retry after a failure"
     if line.event == "released":
         return next((cause for start, cause in _RELEASED.items() if line.reason.startswith(start)), None)
-    if "verdict" in line.event and "lost" in line.event:
+    if "verdict" in line.event or "connection broke" in line.event:
         return _first_of(_VERDICT_LOST, struck) or "verdict lost"
     if line.event.startswith("lease was gone"):
         return _first_of(_LEASE_GONE, struck) or "lease ran out"

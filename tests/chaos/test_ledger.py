@@ -111,6 +111,8 @@ def test_payload_must_be_the_jobs_own():
             [Hit(11.5, 11.5, faults.KILL_BROKER)],
             "beanstalkd killed, verdict lost",
         ),
+        (line("no connection for the verdict on the job of a dead slot"), [], "verdict lost"),
+        (line("executed, but the connection broke before it was deleted"), [], "verdict lost"),
         (
             line("lease was gone: its TTR passed"),
             [Hit(11.5, 18.0, faults.STOP_SUPERVISOR, frozenset([SUPERVISOR]))],
