@@ -178,16 +178,21 @@ def _told_cause(line: Line, struck: set[str]) -> str | None:
             return "slot stopped past its job's time"
         return "retry after a failure"
     if line.event == "released":
-        if line.reason in ("reschedule", "abort"):
-            return line.reason
-        return "interrupted by a rollout"
-    if "verdict" in line.event and "lost" in line.event:
+        return next((cause for start, cause in _RELEASED.items() if line.reason.startswith(start)), None)
+    if "verdict" in line.event or "connection broke" in line.event:
         return _first_of(_VERDICT_LOST, struck) or "verdict lost"
     if line.event.startswith("lease was gone"):
         return _first_of(_LEASE_GONE, struck) or "lease ran out"
     return None
 
 
+_RELEASED: Final = {
+    "reschedule": "reschedule",
+    "abort": "abort",
+    "the worker had to stop": "interrupted by a rollout",
+    "executed, but not flushed": "executed, but its batch was not flushed",
+    "another job of the slot": "its slot was killed for another job",
+}
 _VERDICT_LOST: Final = {
     faults.KILL_BROKER: "beanstalkd killed, verdict lost",
     faults.CUT: "connection cut, verdict lost",

@@ -103,11 +103,16 @@ def test_payload_must_be_the_jobs_own():
         (line("released", "reschedule"), [], "reschedule"),
         (line("released", "abort"), [], "abort"),
         (line("released", "the worker had to stop before the job was done"), [], "interrupted by a rollout"),
+        (line("released", "executed, but not flushed: the slot died"), [], "executed, but its batch was not flushed"),
+        (line("released", "another job of the slot had to be killed"), [], "its slot was killed for another job"),
+        (line("released", "nobody knows why"), [], "unexplained"),
         (
             line("executed, but its verdict was lost: it may run again"),
             [Hit(11.5, 11.5, faults.KILL_BROKER)],
             "beanstalkd killed, verdict lost",
         ),
+        (line("no connection for the verdict on the job of a dead slot"), [], "verdict lost"),
+        (line("executed, but the connection broke before it was deleted"), [], "verdict lost"),
         (
             line("lease was gone: its TTR passed"),
             [Hit(11.5, 18.0, faults.STOP_SUPERVISOR, frozenset([SUPERVISOR]))],
