@@ -191,7 +191,7 @@ _RELEASED: Final = {
     "abort": "abort",
     "the worker had to stop": "interrupted by a rollout",
     "executed, but not flushed": "executed, but its batch was not flushed",
-    "another job of the slot": "its slot was killed for another job",
+    "not the job's fault": "its slot was killed for another job",
 }
 _VERDICT_LOST: Final = {
     faults.KILL_BROKER: "beanstalkd killed, verdict lost",

@@ -104,7 +104,7 @@ def test_payload_must_be_the_jobs_own():
         (line("released", "abort"), [], "abort"),
         (line("released", "the worker had to stop before the job was done"), [], "interrupted by a rollout"),
         (line("released", "executed, but not flushed: the slot died"), [], "executed, but its batch was not flushed"),
-        (line("released", "another job of the slot had to be killed"), [], "its slot was killed for another job"),
+        (line("released", "not the job's fault: the job ran longer"), [], "its slot was killed for another job"),
         (line("released", "nobody knows why"), [], "unexplained"),
         (
             line("executed, but its verdict was lost: it may run again"),

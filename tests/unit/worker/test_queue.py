@@ -81,6 +81,11 @@ def test_job_stats(scripted, tube):
     assert (stats.reserves, stats.releases, stats.buries, stats.kicks, stats.lost_deliveries) == (3, 1, 0, 0, 1)
 
 
+def test_job_stats_of_a_lease_that_has_run_out(scripted):
+    """beanstalkd may notice late, and tells a negative time until then."""
+    assert scripted(body((STATS % b"mail").replace(b"time-left: 59", b"time-left: -1"))).job_stats(7).ttr == 60
+
+
 @pytest.mark.parametrize(
     ("verdict", "command", "answer"),
     [

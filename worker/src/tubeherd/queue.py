@@ -54,7 +54,7 @@ _BURIED: Final = re.compile(rb"BURIED\r\n")
 _TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
 _JOB_STATS: Final = re.compile(
     rb"OK \d+\r\n---\nid: (\d{1,19})\ntube: \"?([!-~]{1,200}?)\"?\nstate: [a-z]+\n"
-    rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: \d+\nfile: \d+\n"
+    rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: -?\d+\nfile: \d+\n"
     rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n\r\n"
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""

@@ -39,7 +39,7 @@ from tubeherd.sockets import readable
 _TICK_SECONDS: Final = 0.1
 _TERM_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
-_PROMPT_SECONDS: Final = 0.01
+_PROMPT_SECONDS: Final = 0.05
 _VERDICT_SECONDS: Final = 1.0
 _LISTENER_SECONDS: Final = 600.0
 _TOUCHES_MOST: Final = 500
@@ -134,7 +134,7 @@ class Supervisor:
     _stopping_since: float | None = None
     _all_started: bool = False
     _silent_until: float = 0.0
-    """Until when beanstalkd is asked nothing about the jobs of dead slots, for it did not answer the last time."""
+    """Until when beanstalkd gets little time to answer about the jobs of dead slots, as it took too long before."""
 
     def __post_init__(self) -> None:
         self._policy = self.settings.policy()
@@ -576,15 +576,14 @@ class Supervisor:
 
     def _settle(self, view: _LaneView, lease: Lease, outcome: Outcome, seconds: float) -> None:
         connection = view.connection
-        if connection is None or self.clock() < self._silent_until:
-            log.warning(
-                "no connection for the verdict on the job of a dead slot: it comes back by itself", job=lease.job
-            )
-            view.close_connection()
+        if connection is None:
+            log.warning("no connection for the verdict on a dead slot's job: it comes back by itself", job=lease.job)
             return
         asked = self.clock()
+        # All the rest waits as well: once beanstalkd has not answered, it is asked about the others in passing.
+        patience = _VERDICT_SECONDS if asked >= self._silent_until else _PROMPT_SECONDS
         try:
-            connection.wait_at_most(_VERDICT_SECONDS)  # all the rest waits as well
+            connection.wait_at_most(patience)
             stats = connection.job_stats(lease.job)
             verdict = self._policy.decide(outcome, stats)
             settled = connection.settle(lease.job, verdict)
@@ -593,9 +592,10 @@ class Supervisor:
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=lease.job)
             view.close_connection()
-            if self.clock() >= asked + _VERDICT_SECONDS:
+            if self.clock() >= asked + patience:
                 self._silent_until = self.clock() + _ANSWER_SECONDS
         else:
+            self._silent_until = 0.0
             processed = Processed(self._policy.job(stats), verdict, seconds)
             self._reporter.report(processed, settled)
             if settled is Settled.DONE and isinstance(verdict, Bury):
