@@ -39,7 +39,8 @@ from tubeherd.sockets import readable
 _TICK_SECONDS: Final = 0.1
 _TERM_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
-_PROMPT_SECONDS: Final = 0.05
+_PROMPT_SECONDS: Final = 0.01
+_PASSING_SECONDS: Final = 0.05
 _VERDICT_SECONDS: Final = 1.0
 _LISTENER_SECONDS: Final = 600.0
 _TOUCHES_MOST: Final = 500
@@ -581,7 +582,7 @@ class Supervisor:
             return
         asked = self.clock()
         # All the rest waits as well: once beanstalkd has not answered, it is asked about the others in passing.
-        patience = _VERDICT_SECONDS if asked >= self._silent_until else _PROMPT_SECONDS
+        patience = _VERDICT_SECONDS if asked >= self._silent_until else _PASSING_SECONDS
         try:
             connection.wait_at_most(patience)
             stats = connection.job_stats(lease.job)
