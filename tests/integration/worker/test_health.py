@@ -225,6 +225,36 @@ def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, addres
     assert worker.stop() == 0
 
 
+def test_processes_that_jobs_fork_damage_no_metrics_and_leave_no_files(beanstalkd, run_worker, address):
+    client = beanstalkd.client()
+    for number in range(20):
+        client.put_in("mail", str(number).encode(), priority=1, delay=0, ttr=60)
+    worker = run_worker(
+        beanstalkd.server,
+        """
+        import multiprocessing
+        from prometheus_client import Counter
+        from tubeherd import executor
+        PAGES = Counter("pages", "Pages printed.")
+        def count(): PAGES.inc()
+        @executor("mail")
+        def mail(payload):
+            PAGES.inc()
+            fork = multiprocessing.get_context("fork")
+            process = fork.Process(target=count if payload == 7 else int)
+            process.start()
+            process.join()
+        """,
+        "--health", address,
+    )  # fmt: skip
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 20, "all are done")
+    status, text = get(address, "/metrics")
+    assert (status, "pages_total 21.0" in text.splitlines()) == (200, True)
+    (folder,) = Path(tempfile.gettempdir()).glob(f"tubeherd-metrics-{worker.process.pid}-*")
+    assert len(list(folder.iterdir())) <= 5  # one of the supervisor, two of the slot, two of the process that counted
+    assert worker.stop() == 0
+
+
 def test_peers_that_are_dropped_for_newer_ones_end_nothing(beanstalkd, run_worker, address):
     host, port = address.split(":")
     worker = run_worker(beanstalkd.server, WAITING, "--health", address)

@@ -44,6 +44,10 @@ class Metrics:
         self._writer = writer
         self._allocate()
 
+    def write_apart(self) -> None:
+        """Have a forked process write its own metrics, if any, into files of its own: two writers would damage one."""
+        self._writer = f"{self._writer}-{os.getpid()}"
+
     def count(self, tube: str, verdict: str, seconds: float) -> None:
         """Count one job; where that is not possible any more, say so once and count nothing from then on."""
         if self._lost:

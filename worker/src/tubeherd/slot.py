@@ -82,7 +82,6 @@ class Slot:
         self._control = control
         self._burials = burials
         self._reporter = Reporter(seat.metrics)
-        self._writer = f"slot{seat.number}"
         self._batch = Batch(settings.batch_size)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
@@ -97,7 +96,7 @@ class Slot:
         """Import the executors, then do jobs until a limit, a stop or the end of the supervisor."""
         self._become_a_slot()
         if self._seat.metrics:
-            self._seat.metrics.write_as(self._writer)
+            self._seat.metrics.write_as(f"slot{self._seat.number}")
         try:
             executors = discovery.load(self._settings.executors)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
@@ -128,8 +127,8 @@ class Slot:
         if self._forked:  # from a fork: its files are its own
             return
         self._forked = True
-        if self._seat.metrics:  # two processes that write into one file would damage it
-            self._seat.metrics.write_as(f"{self._writer}-{os.getpid()}")
+        if self._seat.metrics:
+            self._seat.metrics.write_apart()
         self._control.close()
         for lane in self._lanes:
             lane.forget()
