@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -62,9 +63,16 @@ async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Any]]
 
 
 def holder() -> Attempt | None:
-    """Return, in a signal handler, the job whose code was interrupted; None where no running job's was."""
+    """Return, in a signal handler, the job whose code was interrupted; None where no running job's was.
+
+    Only the code of a task counts: a callback of the loop, such as the one that cancels at the deadline, would swallow
+    what is raised in it.
+    """
     attempt = _attempt.get()
-    return attempt if attempt in _running else None
+    with suppress(RuntimeError):  # no loop runs
+        if attempt in _running and asyncio.current_task() is not None:
+            return attempt
+    return None
 
 
 def any_overdue() -> bool:

@@ -1,0 +1,60 @@
+"""Whose code holds the event loop, as a signal handler sees it."""
+
+import asyncio
+import time
+
+from tubeherd.coroutines import Deadline, any_overdue, holder, within
+
+
+def run(job, code, seconds=60.0):
+    return asyncio.run(within(job, Deadline(time.monotonic() + seconds, seconds), code))
+
+
+def test_code_of_a_job_and_of_the_tasks_that_it_starts_is_the_jobs():
+    async def child():
+        return holder()
+
+    async def code():
+        return holder(), await asyncio.create_task(child())
+
+    assert [attempt.job for attempt in run(7, code)] == [7, 7]
+    assert holder() is None
+
+
+def test_callback_of_the_loop_is_nobodys_code():
+    """The callback that cancels at the deadline runs in the job's context, and must not be broken off itself."""
+
+    async def code():
+        seen = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(lambda: seen.set_result(holder()))
+        return await seen
+
+    assert run(7, code) is None
+
+
+def test_task_that_outlives_its_job_is_nobodys_code():
+    left = []
+
+    async def code():
+        left.append(asyncio.create_task(later()))
+
+    async def later():
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return holder()
+
+    async def both():
+        await within(7, Deadline(time.monotonic() + 60, 60), code)
+        return await left[0]
+
+    assert asyncio.run(both()) is None
+
+
+def test_job_is_overdue_only_while_the_loop_could_not_cancel_it():
+    async def code():
+        before = any_overdue()
+        time.sleep(0.02)  # holds the loop past the deadline
+        return before, any_overdue()
+
+    assert run(7, code, seconds=0.01) == (False, True)
+    assert not any_overdue()
