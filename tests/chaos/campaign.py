@@ -23,7 +23,7 @@ from tests.chaos import faults, jobs, ledger
 from tests.chaos.faults import Fault
 from tests.chaos.ledger import Hit
 from tests.chaos.processes import Broker, Worker, kill_all, living
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Proxy, deck
 
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
 
@@ -102,6 +102,7 @@ class Campaign:
         self._records = folder / "records"
         self._records.touch()
         self._dice = random.Random(f"proxies {seed}")
+        self._effects = deck(self._dice)
         self._began = 0.0
         self._counted = [0, 0]
         self._tasks: set[asyncio.Task[None]] = set()
@@ -177,7 +178,7 @@ class Campaign:
 
     async def _open_proxies(self) -> None:
         for place in self.places:
-            proxy = Proxy(self.broker.port, self._dice, self._noter(place))
+            proxy = Proxy(self.broker.port, self._dice, self._effects, self._noter(place))
             place.port = await proxy.open()
             self.proxies.append(proxy)
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -11,6 +11,12 @@ EFFECTS: Final = ("delay", "delay", "cut", "close", "swallow")
 _MEAN_DISTANCE: Final = 1500
 _CHUNK: Final = 1 << 16
 _DELAY_MOST: Final = 2.0
+
+
+def deck(dice: random.Random) -> Iterator[str]:
+    """Yield effects for ever, in an order that leaves none out for long."""
+    while True:
+        yield from dice.sample(EFFECTS, len(EFFECTS))
 
 
 class _Link:
@@ -34,9 +40,12 @@ class _Link:
 class Proxy:
     """Passes bytes on to a port; `note` hears of each disturbance, and how many seconds it may be felt."""
 
-    def __init__(self, target: int, dice: random.Random, note: Callable[[str, float], None]) -> None:
+    def __init__(
+        self, target: int, dice: random.Random, effects: Iterator[str], note: Callable[[str, float], None]
+    ) -> None:
         self._target = target
         self._dice = dice
+        self._effects = effects
         self._note = note
         self._rough_until = 0.0
         self._links: set[_Link] = set()
@@ -122,7 +131,7 @@ class Proxy:
         return int(self._dice.expovariate(1 / _MEAN_DISTANCE))
 
     async def _affect(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, link: _Link) -> None:
-        effect = self._dice.choice(EFFECTS)
+        effect = next(self._effects)
         seconds = self._dice.uniform(0.01, _DELAY_MOST) if effect == "delay" else 0.0
         self._note(effect, 15.0 if effect == "swallow" else seconds)
         match effect:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from tests.chaos import faults, jobs
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Proxy, deck
 
 SENT = bytes(range(256)) * 40
 
@@ -57,7 +57,8 @@ async def through_proxy(seed: int, rough: bool) -> tuple[bytes, list[str]]:
         writer.close()
 
     server = await asyncio.start_server(send, "127.0.0.1", 0)
-    proxy = Proxy(server.sockets[0].getsockname()[1], random.Random(seed), lambda effect, _: noted.append(effect))
+    dice = random.Random(seed)
+    proxy = Proxy(server.sockets[0].getsockname()[1], dice, deck(dice), lambda effect, _: noted.append(effect))
     port = await proxy.open()
     if rough:
         proxy.disturb(60)
