@@ -55,7 +55,7 @@ class Batch:
     def add(self) -> bool:
         """Count one executed job, and tell whether the batch is full."""
         self._count += 1
-        return self._count >= self._size and bool(flush.receivers)
+        return self.full
 
     @property
     def heard(self) -> bool:

@@ -1,4 +1,4 @@
-"""A slot: the process that holds one connection and runs one job at a time, in straight-line code."""
+"""A slot: the process that runs jobs one at a time, in straight-line code; ConcurrentSlot is built on it."""
 
 import os
 import random
