@@ -100,4 +100,4 @@ def test_job_whose_container_is_killed_as_a_whole_comes_back_and_is_buried_as_po
     stats = buried_job(queue, "wait")
     assert (stats["reserves"], stats["releases"], stats["buries"]) == (3, 0, 1)
     (reason,) = eventually(lambda: reasons(namespace), "the log tells why", 10)
-    assert reason == "lost 2 times: its worker died, or its TTR of 60 s passed"
+    assert reason == "lost 2 times: its worker or its connection died, or its TTR of 60 s passed"

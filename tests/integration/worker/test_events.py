@@ -158,7 +158,9 @@ def test_burial_of_a_poison_job_is_told(beanstalkd, run_worker, put):
     victim.reserve_job(job)
     victim.abandon()
     worker = run_worker(beanstalkd.server, LISTENERS, "--max-lost-deliveries", "1")
-    worker.wait_for_notes("buried NoneType 1 lost 1 times: its worker died, or its TTR of 60 s passed")
+    worker.wait_for_notes(
+        "buried NoneType 1 lost 1 times: its worker or its connection died, or its TTR of 60 s passed"
+    )
     assert "execute 1" not in worker.notes()
 
 

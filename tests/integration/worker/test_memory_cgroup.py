@@ -122,7 +122,7 @@ def test_job_that_takes_its_whole_container_along_is_buried_in_the_end(beanstalk
     assert notes == ["attempt 1, lost 0", "attempt 1, lost 1"]
     worker = run_worker(beanstalkd.server, TAKING, "--max-lost-deliveries", "2")
     line = worker.wait_for_line("buried", job=job)
-    assert line["reason"] == "lost 2 times: its worker died, or its TTR of 60 s passed"
+    assert line["reason"] == "lost 2 times: its worker or its connection died, or its TTR of 60 s passed"
     assert worker.notes() == []
     assert beanstalkd.count("kill") == NOTHING | {"buried": 1}
     assert worker.stop() == 0

@@ -156,7 +156,8 @@ class PolicyMachine(RuleBasedStateMachine):
             lease = self.take_reserved(connection, since)
         else:
             job = data.draw(st.sampled_from(self.in_state("delayed")), "job")
-            lease = self.lease(job, connection, connection.reserve_job(job.id).body, since)
+            body = connection.reserve_job(job.id).body
+            lease = self.lease(job, connection, body, connection.job_stats(job.id), since)
         if not held:
             self.end(data, lease)
 
@@ -296,12 +297,11 @@ class PolicyMachine(RuleBasedStateMachine):
     def take_reserved(self, connection, since):
         reserved = connection.take_reserved()
         first = min(self.in_state("ready"), key=lambda job: (job.priority, job.id), default=None)
-        assert (reserved and reserved.id) == (first and first.id)
-        return self.lease(first, connection, reserved.body, since) if reserved else None
+        assert (reserved and reserved.stats.id) == (first and first.id)
+        return self.lease(first, connection, reserved.body, reserved.stats, since) if reserved else None
 
-    def lease(self, job, connection, body, since):
+    def lease(self, job, connection, body, stats, since):
         job.take(since)
-        stats = connection.job_stats(job.id)
         assert self.policy.schedule.failures(stats) == job.failures
         assert stats.lost_deliveries == job.lost
         # A late verdict of this connection would count again: it holds the lease.

@@ -76,7 +76,7 @@ def released(reason, *left):
 DELETED = (None, "info", "deleted", None)
 NO_ADDRESS = "payload is not valid: to: Field required"
 NO_BODY = "payload is not valid: payload: Invalid JSON: EOF while parsing a value at line 1 column 0"
-LOST = "lost {} times: its worker died, or its TTR of 60 s passed"
+LOST = "lost {} times: its worker or its connection died, or its TTR of 60 s passed"
 
 # What happened before (see `happen`), tube, body; what is left of the job; level, event and reason in the log.
 TABLE = {

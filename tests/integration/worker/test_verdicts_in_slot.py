@@ -244,7 +244,7 @@ def test_poison_job_is_buried_without_being_executed(beanstalkd, run_worker, put
         victim = beanstalkd.client()
         victim.watch_only(["mail"])
         victim.ask_reserve(5)
-        assert victim.take_reserved().id == job
+        assert victim.take_reserved().stats.id == job
         victim.abandon()
         deadline = time.monotonic() + 5
         while counts(beanstalkd, "mail") != {"ready": 1}:

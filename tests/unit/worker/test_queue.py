@@ -1,13 +1,23 @@
 """The reader of the protocol, against scripted answers over a real socket: whatever comes, one clear error."""
 
 import socket
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Settled, TubeStats, connect
+from tubeherd.queue import (
+    Connection,
+    NotFoundError,
+    QueueUnavailable,
+    RefusedError,
+    Reserved,
+    Settled,
+    TubeStats,
+    connect,
+)
 
 STATS = b"---\nid: 7\ntube: %b\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
 STATS += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
@@ -42,29 +52,45 @@ def sent(connection: Connection) -> bytes:
     return received
 
 
+def stats_of(number: int) -> bytes:
+    """Return the answer to stats-job."""
+    return body((STATS % b"mail").replace(b"id: 7", b"id: %d" % number))
+
+
 def body(data: bytes, status: bytes = b"OK") -> bytes:
     return b"%b %d\r\n%b\r\n" % (status, len(data), data)
 
 
 def test_reserve_takes_a_body_of_any_bytes(scripted):
-    connection = scripted(b"RESERVED 7 4\r\n\r\n\xff\x00\r\n")
+    before = time.monotonic()
+    connection = scripted(b"RESERVED 7 4\r\n\r\n\xff\x00\r\n" + stats_of(7))
     connection.ask_reserve(3)
-    assert connection.take_reserved() == (7, b"\r\n\xff\x00")
-    assert sent(connection) == b"reserve-with-timeout 3\r\n"
+    reserved = connection.take_reserved()
+    assert (reserved.stats.id, reserved.body) == (7, b"\r\n\xff\x00")
+    assert reserved.stats == scripted(stats_of(7)).job_stats(7)
+    assert before < reserved.since < time.monotonic()
+    assert sent(connection) == b"reserve-with-timeout 3\r\nstats-job 7\r\n"
+
+
+def test_lease_that_was_gone_at_once_is_told(scripted):
+    connection = scripted(b"RESERVED 7 2\r\n{}\r\nNOT_FOUND\r\n")
+    connection.ask_reserve(0)
+    with pytest.raises(NotFoundError, match="NOT_FOUND for job 7"):
+        connection.take_reserved()
 
 
 def test_body_that_beanstalkd_lost_is_none(scripted):
-    connection = scripted(b"RESERVED 7 2\r\n\0\0\0\0")
+    connection = scripted(b"RESERVED 7 2\r\n\0\0\0\0" + stats_of(7))
     connection.ask_reserve(0)
-    assert connection.take_reserved() == (7, None)
+    reserved = connection.take_reserved()
+    assert (reserved.stats.id, reserved.body, reserved.stats.ttr) == (7, None, 60)
 
 
 def test_body_that_is_longer_than_it_was_said_to_be_ends_the_connection(scripted):
     connection = scripted(b"RESERVED 7 4\r\nabcdef\r\n")
     connection.ask_reserve(0)
-    assert connection.take_reserved() == (7, None)
     with pytest.raises(QueueUnavailable):
-        connection.job_stats(7)
+        connection.take_reserved()
 
 
 @pytest.mark.parametrize("answer", [b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n"])
@@ -95,10 +121,79 @@ def test_job_stats_of_a_lease_that_has_run_out(scripted):
     ],
 )
 def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command, answer):
-    connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n")
+    connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
     assert connection.settle_and_ask_reserve(7, verdict) is Settled.DONE
-    assert connection.take_reserved() == (8, b"{}")
-    assert sent(connection) == command + b"reserve-with-timeout 0\r\n"
+    assert connection.take_reserved().stats.id == 8
+    assert sent(connection) == command + b"reserve-with-timeout 0\r\nstats-job 8\r\n"
+
+
+def answers_to(*ids: int) -> bytes:
+    """Return what beanstalkd says where jobs come with these ids, each but the first after the delete of the last."""
+    return b"DELETED\r\n".join(b"RESERVED %d 2\r\n{}\r\n%b" % (number, stats_of(number)) for number in ids)
+
+
+def do(connection: Connection, number: int | None = None) -> Reserved | None:
+    """Delete this job, if one is given, and take the next."""
+    if number is None:
+        connection.ask_reserve(0)
+    else:
+        connection.settle_and_ask_reserve(number, Delete())
+    return connection.take_reserved()
+
+
+def foreseeing(scripted, further: bytes) -> Connection:
+    """Return a connection that has taken the jobs 5, 6 and 7, and foresees the job 8."""
+    connection = scripted(answers_to(5, 6, 7) + b"DELETED\r\n" + further)
+    for number in (None, 5, 6):
+        do(connection, number)
+    return connection
+
+
+@pytest.mark.parametrize("ids", [(5, 6, 7, 8), (10, 13, 16, 19), (9, 8, 7, 6)])
+def test_counters_of_a_job_whose_id_is_foreseen_are_asked_for_in_the_same_write(scripted, ids):
+    connection = scripted(answers_to(*ids))
+    taken = [do(connection, number) for number in (None, *ids[:-1])]
+    assert [reserved.stats.id for reserved in taken] == list(ids)
+    assert sent(connection).endswith(b"delete %d\r\nreserve-with-timeout 0\r\nstats-job %d\r\n" % ids[-2:])
+
+
+@pytest.mark.parametrize("ids", [(5, 6, 9, 10), (3, 1, 4, 2), (5, 3, 1, 2)])
+def test_nothing_is_foreseen_where_ids_come_in_no_order(scripted, ids):
+    connection = scripted(answers_to(*ids))
+    for number in (None, *ids[:-1]):
+        do(connection, number)
+    assert sent(connection).endswith(b"delete %d\r\nreserve-with-timeout 0\r\nstats-job %d\r\n" % ids[-2:])
+
+
+@pytest.mark.parametrize("foreseen", [b"NOT_FOUND\r\n", "stats"], ids=["gone", "there"])
+def test_another_job_than_the_foreseen_one_has_its_own_counters(scripted, foreseen):
+    told = stats_of(8).replace(b"pri: 5", b"pri: 99") if foreseen == "stats" else foreseen
+    connection = foreseeing(scripted, b"RESERVED 9 2\r\n{}\r\n" + told + stats_of(9))
+    reserved = do(connection, 7)
+    assert (reserved.stats.id, reserved.stats.priority) == (9, 5)
+    assert sent(connection).endswith(b"reserve-with-timeout 0\r\nstats-job 8\r\nstats-job 9\r\n")
+
+
+def test_foreseen_job_whose_lease_is_gone_at_once_is_told(scripted):
+    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\nNOT_FOUND\r\n")
+    with pytest.raises(NotFoundError, match="NOT_FOUND for job 8"):
+        do(connection, 7)
+    assert sent(connection).endswith(b"stats-job 8\r\n")
+
+
+@pytest.mark.parametrize("foreseen", [b"NOT_FOUND\r\n", "stats"], ids=["gone", "there"])
+def test_answer_without_a_job_leaves_nothing_of_the_foreseen_one_unread(scripted, foreseen):
+    told = stats_of(8) if foreseen == "stats" else foreseen
+    connection = foreseeing(scripted, b"TIMED_OUT\r\n" + told + b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
+    assert do(connection, 7) is None
+    assert do(connection).stats.id == 8
+    assert sent(connection).endswith(b"stats-job 8\r\nreserve-with-timeout 0\r\nstats-job 8\r\n")
+
+
+def test_counters_of_yet_another_job_than_the_foreseen_end_the_connection(scripted):
+    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_of(9))
+    with pytest.raises(QueueUnavailable):
+        do(connection, 7)
 
 
 def test_lease_that_is_gone_is_told(scripted):

@@ -6,20 +6,16 @@ that all lanes but the one that waits are at rest whenever a flush settles their
 
 import asyncio
 import socket
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from tubeherd.coroutines import Deadline, any_overdue, broken_off, holder
-from tubeherd.exits import Exit
-from tubeherd.job import JobStats
+from tubeherd.coroutines import any_overdue, broken_off, holder
+from tubeherd.events import FlushReason
 from tubeherd.lane import Lane
-from tubeherd.logs import log
-from tubeherd.policy import Release
-from tubeherd.processing import DeadlinePassed, FlushFailed, Processed
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
-from tubeherd.slot import ANSWER_SECONDS, BACKOFF_FIRST, Slot, Stop, crash
+from tubeherd.processing import DeadlinePassed, FlushFailed
+from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
+from tubeherd.slot import BACKOFF_FIRST, Execution, Slot, Stop, crash
 from tubeherd.sockets import readable
 
 
@@ -48,6 +44,7 @@ class ConcurrentSlot(Slot):
             raise DeadlinePassed(broken_off(held_by))
 
     async def _dispatch(self, tubes: Sequence[str]) -> None:
+        """Give each lane that is free a job to begin with; it takes further ones by itself."""
         self._awake, self._stopped = asyncio.Event(), asyncio.Event()
         # One reader for all who wait: the loop keeps no more than one for a socket.
         asyncio.get_running_loop().add_reader(self._control, self._hear)
@@ -57,89 +54,44 @@ class ConcurrentSlot(Slot):
             self._free.put_nowait(lane)
         running: set[asyncio.Task[None]] = set()
         with suppress(Stop):
-            while not self._ending():
+            while self._due() is None:
                 lane = await self._free.get()
-                leased = None if self._ending() else await self._next(lane, tubes)
-                if leased is None:
+                execution = await self._next(lane, tubes) if self._due() is None else None
+                if execution is None:
                     self._free.put_nowait(lane)
                 else:
-                    task = asyncio.create_task(self._do(lane, *leased))
+                    task = asyncio.create_task(self._do_jobs(lane, execution))
                     running.add(task)
                     task.add_done_callback(running.discard)
         while running:
             await asyncio.wait(running)
 
-    async def _next(self, lane: Lane, tubes: Sequence[str]) -> tuple[JobStats, Reserved, Deadline] | None:
-        """Return a job that is leased and said to be executing, if there is one."""
+    async def _next(self, lane: Lane, tubes: Sequence[str]) -> Execution | None:
+        """Return a job for a lane that has none, if one comes."""
         try:
             if lane.connection is None:
-                lane.open(await asyncio.to_thread(connect, self._settings.server), self._control)
-                log.info("connected", server=self._settings.server, tubes=list(tubes))
-                if self._ending():
-                    return None
+                self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
             connection = lane.claim(tubes)
-            since = time.monotonic()
             connection.ask_reserve(0)
-            reserved = connection.take_reserved()
-            if reserved is None:
-                lane.page.leave()
-                self._flush_or_stop("idle")
-                reserved = await self._wait(lane, connection) if not self._ending() else None
-                since = time.monotonic()
-            return reserved and await self._begin(lane, connection, reserved, since)
+            execution = self._begin(lane, connection)
+            if execution is None:
+                self._flush("idle")
+                execution = await self._wait_for_job(lane, connection) if self._due() is None else None
         except (QueueUnavailable, RefusedError) as error:
-            lane.drop()
-            await self._pause_or_stop(self._pause(error))
+            await self._reconnect_later(lane, error)
             return None
+        return execution
 
-    async def _wait(self, lane: Lane, connection: Connection) -> Reserved | None:
-        timeout, asked = self._idle_seconds(), time.monotonic()
-        lane.page.command()
-        connection.ask_reserve(timeout)
-        lane.page.wait_for_job()
+    async def _wait_for_job(self, lane: Lane, connection: Connection) -> Execution | None:
+        waits = self._ask_for_job(lane, connection)
         self._dry = True
-        found = await self._readable(connection.socket, timeout + ANSWER_SECONDS)
+        found = await self._readable(connection.socket, waits.longest)
         self._dry = False
-        lane.page.command()
-        if found:
-            reserved = connection.take_reserved()
-            if reserved is None:
-                lane.page.leave()
-                if self._waited(timeout, asked):
-                    self._backoff = BACKOFF_FIRST
-                else:
-                    await self._pause_or_stop(BACKOFF_FIRST)
-            return reserved
-        if self._stopped.is_set() or self._ending():
-            lane.drop()
-            raise Stop
-        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
-
-    async def _begin(
-        self, lane: Lane, connection: Connection, reserved: Reserved, since: float
-    ) -> tuple[JobStats, Reserved, Deadline] | None:
-        try:
-            stats = connection.job_stats(reserved.id)
-        except NotFoundError:
-            log.warning("lease was gone before the job began", job=reserved.id)
-            lane.page.leave()
-            await self._pause_or_stop(BACKOFF_FIRST)
-            return None
-        timeout = self._settings.job_timeout or stats.ttr
-        self._begun += 1
-        lane.page.execute(stats.id, since, stats.ttr, self._begun)
-        return stats, reserved, Deadline(since + timeout, timeout)
-
-    def _hear(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._control)  # it stays readable
-        self._stopped.set()
-        self._awake.set()
-
-    async def _pause_or_stop(self, seconds: float) -> None:
-        """Wait, but not longer than the supervisor wants the slot."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopped.wait()
+        stop = self._stopped.is_set() or self._due() is not None
+        execution = self._take_job(lane, connection, waits, found, stop)
+        if execution is None and waits.in_vain():
+            await self._wait(BACKOFF_FIRST)
+        return execution
 
     async def _readable(self, sock: socket.socket, seconds: float) -> bool:
         """Wait until the socket has something to read, or the slot is to stop; returns whether it has."""
@@ -154,46 +106,47 @@ class ConcurrentSlot(Slot):
             loop.remove_reader(sock)
         return bool(readable([sock], 0))
 
-    async def _do(self, lane: Lane, stats: JobStats, reserved: Reserved, deadline: Deadline) -> None:
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but not longer than the supervisor wants the slot."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    def _hear(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._control)  # it stays readable
+        self._stopped.set()
+        self._awake.set()
+
+    async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
+        lane.drop()
+        await self._wait(self._pause(error))
+
+    async def _do_jobs(self, lane: Lane, first: Execution) -> None:
+        """Do a leased job and those that follow it on the same lane."""
+        execution: Execution | None = first
         try:
-            processed = await self._processor.process_concurrently(stats, reserved.body, deadline)
-            if self._forked:
-                self._end_fork(stats)
-            self._finish(lane, stats, processed)
+            while execution is not None:
+                execution = await self._do_job(lane, execution)
+                await asyncio.sleep(0)  # the other lanes' turn, though no job ever waits for anything
+            if self._batch.due:
+                self._flush("batch")
+            elif self._dry or self._due() is not None:
+                self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:
-            lane.drop()
-            await self._pause_or_stop(self._pause(error))
+            await self._reconnect_later(lane, error)
         except Exception as error:  # none of a job's: nobody would hear of it
             crash(error)
         finally:
-            if self._exit is not Exit.OK or self._interrupted:
+            if self._due() is not None:
                 self._awake.set()
             self._free.put_nowait(lane)
 
-    def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> None:
-        if isinstance(processed.verdict, Release) and processed.verdict.stop:
-            self._exit = Exit.STOPPED_BY_JOB
-        full = self._batch.add()
-        lane.page.command()
-        try:
-            if lane.connection is None:
-                raise QueueUnavailable("the connection broke while the job ran")
-            if self._waits_for_flush(processed.verdict):
-                settled = self._keep(lane, lane.connection, stats, processed, last=True)
-            else:
-                settled = lane.connection.settle(stats.id, processed.verdict)
-        except (QueueUnavailable, RefusedError):
-            log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
-            raise
-        lane.page.leave()
-        if settled is not None:
-            self._backoff = BACKOFF_FIRST
-            self._report(processed, settled)
-        if full or self._dry or self._half_gone() or self._ending():
-            self._flush_or_stop("batch" if full else "idle")
+    async def _do_job(self, lane: Lane, execution: Execution) -> Execution | None:
+        stats, body, deadline = execution
+        return self._finish(lane, stats, await self._processor.process_concurrently(stats, body, deadline))
 
-    def _flush_or_stop(self, reason: str) -> None:
+    def _flush(self, reason: FlushReason) -> None:
         try:
-            self._flush(reason)
+            self._batch.flush(reason)
         except FlushFailed as error:
             self._stop_for(error)

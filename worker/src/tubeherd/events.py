@@ -5,13 +5,15 @@ blinker keeps weak references.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from blinker import Namespace
 
 from tubeherd.job import Job
 
 _events: Final = Namespace()
+FlushReason = Literal["batch", "idle", "end"]
+"""Why `worker.flush` is sent: the batch is full or its leases run out, nothing is left to do, the slot ends."""
 
 
 @dataclass(slots=True)
@@ -38,32 +40,3 @@ job_execute: Final = _events.signal("worker.job.execute")
 """Sent with a `Job` when its execution begins."""
 job_buried: Final = _events.signal("worker.job.buried")
 """Sent with a `Job` after it was buried, with `error` (the exception, or None), `reason` and `attempts`."""
-
-
-class Batch:
-    """Counts executed jobs and sends `worker.flush` for them."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._count = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether a batch is complete and somebody listens."""
-        return self._count >= self._size and bool(flush.receivers)
-
-    def add(self) -> bool:
-        """Count one executed job, and tell whether the batch is full."""
-        self._count += 1
-        return self.full
-
-    @property
-    def heard(self) -> bool:
-        """Whether somebody listens."""
-        return bool(flush.receivers)
-
-    def flush(self, reason: str) -> None:
-        """Send `worker.flush` unless nothing was executed since the last one; raises what a listener raises."""
-        count, self._count = self._count, 0
-        if count and flush.receivers:
-            flush.send(reason, count=count)

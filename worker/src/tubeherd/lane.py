@@ -40,17 +40,22 @@ class Lane:
         self.connection, self.inherited = connection, False
         socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
 
+    def connected(self) -> Connection:
+        """Return the connection; raises QueueUnavailable where it broke."""
+        if self.connection is None:
+            raise QueueUnavailable("the connection to beanstalkd broke")
+        return self.connection
+
     def claim(self, tubes: Sequence[str]) -> Connection:
         """Claim the connection for commands and return it, with these tubes watched; raises QueueUnavailable."""
-        if self.connection is None:
-            raise QueueUnavailable("there is no connection to beanstalkd")
+        connection = self.connected()
         self.page.command()
         if not self._watching:
-            self.connection.watch_only(tubes)
+            connection.watch_only(tubes)
             if self.inherited:  # the slot before may have had other executors
-                self.connection.ignore_others(tubes)
+                connection.ignore_others(tubes)
             self._watching = True
-        return self.connection
+        return connection
 
     def keep(self, kept: Kept) -> None:
         """Keep a lease that has just been renewed until the next flush."""

@@ -22,6 +22,7 @@ import fcntl
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -161,6 +162,15 @@ class Page:
     @listening_since.setter
     def listening_since(self, since: float) -> None:
         _TIME.pack_into(self._map, _LISTENING_AT, since)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Say that listeners run, whose time the supervisor limits."""
+        self.listening_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.listening_since = 0.0
 
     def ask_holder(self) -> None:
         """Forget who holds the event loop, before the slot is asked by SIGTERM."""

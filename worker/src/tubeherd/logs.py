@@ -31,7 +31,7 @@ class Log:
         self._colours = False
         self._least = _LEVELS.index("info")
         self._second = 0
-        self._date = ""
+        self._date = b""
 
     def configure(self, log_format: LogFormat, level: LogLevel) -> None:
         """Set format and least level for this process and those forked from it."""
@@ -59,30 +59,47 @@ class Log:
         """Tell what somebody must look at."""
         self._write("error", event, fields)
 
+    def deleted(self, job: int, tube: str, seconds: float) -> None:
+        """Tell that a job is done: the line that every job costs, so its JSON is written by hand."""
+        if self._least > 1:
+            return
+        if self._text:
+            self._write("info", "deleted", {"job": job, "tube": tube, "seconds": round(seconds, 6)})
+            return
+        # The name of a tube needs no escapes.
+        line = b'{"timestamp":"%b","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
+        _put(line % (self._timestamp(), job, tube.encode(), seconds))
+
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        line = self._as_text(level, event, fields) if self._text else self._as_json(level, event, fields)
-        try:  # noqa: SIM105 - suppress would cost as much as the write
-            os.write(2, line)
-        except OSError:
-            pass
+        fields = {key: value for key, value in fields.items() if value is not None}
+        _put(self._as_text(level, event, fields) if self._text else self._as_json(level, event, fields))
 
     def _as_json(self, level: str, event: str, fields: dict[str, object]) -> bytes:
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        known = {key: value for key, value in fields.items() if value is not None}
-        line = {"timestamp": f"{self._date}.{int((now - second) * 1e6):06d}Z", "level": level, "event": event, **known}
+        line = {"timestamp": self._timestamp().decode(), "level": level, "event": event, **fields}
         try:
             return to_json(line, fallback=repr) + b"\n"
         except ValueError:  # half a surrogate pair
             return json.dumps(line, default=repr).encode() + b"\n"
 
+    def _timestamp(self) -> bytes:
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        return b"%b.%06dZ" % (self._date, (now - second) * 1e6)
+
     def _as_text(self, level: str, event: str, fields: dict[str, object]) -> bytes:
-        words = "".join(f"  {key}={_word(value)}" for key, value in fields.items() if value is not None)
+        words = "".join(f"  {key}={_word(value)}" for key, value in fields.items())
         colour = _COLOURS.get(level, "") if self._colours else ""
         end = "\033[0m" if colour else ""
         return f"{time.strftime('%H:%M:%S')} {colour}{level:<7}{end} {event}{words}\n".encode(errors="backslashreplace")
+
+
+def _put(line: bytes) -> None:
+    try:  # noqa: SIM105 - suppress would cost as much as the write
+        os.write(2, line)
+    except OSError:
+        pass
 
 
 def _word(value: object) -> str:

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from pydantic_core import to_json
 
+from tubeherd.batch import Batch
 from tubeherd.durations import parse_duration
-from tubeherd.events import Batch
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Policy, round_up
@@ -65,7 +66,7 @@ class QueueManager:
     def close(self) -> None:
         """Flush what was processed and close the connection, which gives back every lease."""
         try:
-            self._batch.flush("end")
+            self._batch.send("end")
         finally:
             self._connection.abandon()
             self._processor.close()
@@ -105,11 +106,9 @@ class QueueManager:
             asked = time.monotonic()
             wait = max(0, min(5, round_up(deadline - asked)))
             self._connection.ask_reserve(wait)
-            if reserved := self._connection.take_reserved():
-                try:
-                    return LeasedJob(self._connection.job_stats(reserved.id), reserved.body)
-                except NotFoundError:
-                    continue
+            with suppress(NotFoundError):
+                if reserved := self._connection.take_reserved():
+                    return LeasedJob(reserved.stats, reserved.body)
             now = time.monotonic()
             if now >= deadline:
                 return None
@@ -128,7 +127,7 @@ class QueueManager:
         processed = self._processor.process(job.stats, job.body)
         self._reporter.report(processed, self._connection.settle(job.stats.id, processed.verdict))
         if self._batch.add():
-            self._batch.flush("batch")
+            self._batch.send("batch")
         if isinstance(processed.error, KeyboardInterrupt):
             raise processed.error
         return processed

@@ -141,7 +141,8 @@ class Policy:
         lost = stats.lost_deliveries
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):
             return None
-        return Bury(stats.priority, f"lost {lost} times: its worker died, or its TTR of {stats.ttr} s passed")
+        reason = f"lost {lost} times: its worker or its connection died, or its TTR of {stats.ttr} s passed"
+        return Bury(stats.priority, reason)
 
     def decide(self, outcome: Outcome, stats: JobStats) -> Verdict:
         """Return the verdict on a reserved job."""

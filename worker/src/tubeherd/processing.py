@@ -73,7 +73,7 @@ class Processor:
         A coroutine is cancelled at the deadline; whoever calls breaks off other executors.
         """
         job = self._policy.job(stats)
-        if poison := self._policy.guard(stats):
+        if job.lost_deliveries and (poison := self._policy.guard(stats)):
             return Processed(job, poison)
         started = time.perf_counter()
         try:
@@ -92,7 +92,7 @@ class Processor:
     async def process_concurrently(self, stats: JobStats, body: bytes | None, deadline: Deadline) -> Processed:
         """Do what `process` does on the event loop that runs, beside other jobs."""
         job = self._policy.job(stats)
-        if poison := self._policy.guard(stats):
+        if job.lost_deliveries and (poison := self._policy.guard(stats)):
             return Processed(job, poison)
         started = time.perf_counter()
 

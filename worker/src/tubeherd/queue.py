@@ -4,7 +4,6 @@ Any trouble with the connection (closed, silent, or speaking something else) rai
 the connection must be dropped; beanstalkd then gives its lease back by itself.
 """
 
-import math
 import re
 import socket
 import struct
@@ -43,7 +42,6 @@ _RECEIVE_MOST: Final = 1 << 16
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
 _BATCH: Final = 500
 """Commands in one write: with more, both sides could wait for the other to read."""
-_RESERVE_AT_ONCE: Final = b"reserve-with-timeout 0\r\n"
 # No number has more than 19 digits, so that each fits 64 bits.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
@@ -79,9 +77,11 @@ class Settled(Enum):
 class Reserved(NamedTuple):
     """A job that this connection holds a lease on."""
 
-    id: int
+    stats: JobStats
     body: bytes | None
     """None where beanstalkd lost it in a crash: the job is there, and its bytes are not."""
+    since: float
+    """When the lease was taken, on the monotonic clock, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,11 @@ class Connection(greenstalk.Client[bytes]):
             super().__init__(sock, encoding=None)
         except OSError as error:
             raise QueueUnavailable(f"the connection to beanstalkd was closed: {error}") from error
+        self._reply_seconds: float = REPLY_SECONDS
         self._unread = b""
+        self._last = self._step = 0
+        self._foreseen = 0
+        """The id that the next job is likely to have; 0 where none is foreseen."""
 
     @property
     def socket(self) -> socket.socket:
@@ -147,6 +151,7 @@ class Connection(greenstalk.Client[bytes]):
 
     def wait_at_most(self, seconds: float) -> None:
         """Change how long an answer may take, from REPLY_SECONDS; for every process that shares the socket."""
+        self._reply_seconds = seconds
         whole, fraction = divmod(seconds, 1)
         limit = struct.pack("ll", int(whole), int(fraction * 1e6))
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -175,31 +180,70 @@ class Connection(greenstalk.Client[bytes]):
 
     def ask_reserve(self, timeout: int) -> None:
         """Send a reserve that waits `timeout` seconds; `take_reserved` must follow."""
+        self._foreseen = 0
         self._write(b"reserve-with-timeout %d\r\n" % timeout)
 
     def take_reserved(self) -> Reserved | None:
-        """Read the answer to a reserve: a lease, or None where no job came in time."""
+        """Read the answer to a reserve: a lease, or None where no job came in time.
+
+        Raises NotFoundError where the lease was gone again at once.
+        """
+        foreseen, self._foreseen = self._foreseen, 0
         try:
             answer = self._take(_RESERVED)
         except (TimedOutError, DeadlineSoonError):
+            if foreseen:
+                self._take_stats(foreseen)
             return None
-        size = int(answer[2])
-        if len(self._unread) == size + 2 and self._unread.endswith(b"\r\n"):  # as nearly always
-            body, self._unread = self._unread[:size], b""
-            return Reserved(int(answer[1]), body)
-        whole = self._read_bytes(size + 2)
-        # If it is the stream that is out of step instead, the answer to stats-job will tell.
-        return Reserved(int(answer[1]), whole[:-2] if whole.endswith(b"\r\n") else None)
+        since = time.monotonic()
+        job_id = int(answer[1])
+        body = self._take_body(int(answer[2]))  # if the stream is out of step instead, the counters will tell
+        stats = self._take_stats(foreseen) if foreseen else None
+        if foreseen != job_id:
+            stats = self._ask_stats(job_id)
+        if stats is None:
+            raise NotFoundError(f"NOT_FOUND for job {job_id} as soon as it had given it")
+        self._foresee(job_id)
+        return Reserved(stats, body, since)
+
+    def _foresee(self, job_id: int) -> None:
+        """Foresee the id of the next job, where ids have gone on by the same step twice.
+
+        So the counters of a job can be asked for together with the job, which saves a round trip. Where the job is
+        another one, what was told is dropped and its own counters are asked for.
+        """
+        step, self._last = job_id - self._last, job_id
+        self._foreseen = max(0, job_id + step) if step == self._step else 0
+        self._step = step
+
+    def _reserve_at_once(self) -> bytes:
+        """Return the commands for the next job; its counters are asked for where its id is foreseen."""
+        if self._foreseen:
+            return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
+        return b"reserve-with-timeout 0\r\n"
 
     def job_stats(self, job_id: int) -> JobStats:
         """Ask for a job's counters; raises NotFoundError where there is no such job."""
-        if self._unread:  # the stream is out of step, since a body was not what it was said to be
-            raise _strange("the end of a body")
+        stats = self._ask_stats(job_id)
+        if stats is None:
+            raise NotFoundError("NOT_FOUND")
+        return stats
+
+    def _ask_stats(self, job_id: int) -> JobStats | None:
         self._write(b"stats-job %d\r\n" % job_id)
-        answer = self._receive()
-        match = _JOB_STATS.fullmatch(answer)
-        if match is None:
-            match = self._take_job_stats(answer)
+        return self._take_stats(job_id)
+
+    def _take_stats(self, job_id: int) -> JobStats | None:
+        """Read the counters of a job; None where there is no such job."""
+        if not self._unread:
+            self._unread = self._receive()
+        match = _JOB_STATS.match(self._unread)
+        if match is not None:
+            self._unread = self._unread[match.end() :]
+        else:
+            match = self._complete_stats()
+            if match is None:
+                return None
         job, tube, priority, age, delay, ttr, reserves, releases, buries, kicks = match.groups()
         if int(job) != job_id:  # the answer to another command: a verdict by it would hit the wrong job
             raise _strange("counters of that job")
@@ -208,11 +252,14 @@ class Connection(greenstalk.Client[bytes]):
             int(reserves), int(releases), int(buries), int(kicks),
         )  # fmt: skip
 
-    def _take_job_stats(self, answer: bytes) -> re.Match[bytes]:
+    def _complete_stats(self) -> re.Match[bytes] | None:
         """Read the counters of a job where they did not come whole and at once."""
-        self._unread = answer
-        body = self._read_chunk(int(self._take(_OK)[1]))
-        match = _JOB_STATS.fullmatch(b"OK %d\r\n%b\r\n" % (len(body), body))
+        try:
+            size = int(self._take(_OK)[1])
+        except NotFoundError:
+            return None
+        body = self._read_chunk(size)
+        match = _JOB_STATS.fullmatch(b"OK %d\r\n%b\r\n" % (size, body))
         if match is None:
             raise _strange("counters of a job")
         return match
@@ -237,12 +284,12 @@ class Connection(greenstalk.Client[bytes]):
         Returns what `settle` does. The next job is asked for without a wait.
         """
         command, expected = _verdict_command(job_id, verdict)
-        self._write(command + _RESERVE_AT_ONCE)
+        self._write(command + self._reserve_at_once())
         return self._take_settled(expected)
 
     def extend_and_ask_reserve(self, job_id: int) -> Settled:
         """Touch a lease that is kept for later and ask for the next job, as `settle_and_ask_reserve` does."""
-        self._write(b"touch %d\r\n%b" % (job_id, _RESERVE_AT_ONCE))
+        self._write(b"touch %d\r\n" % job_id + self._reserve_at_once())
         return self._take_settled(_TOUCHED)
 
     def extend(self, job_id: int) -> Settled:
@@ -356,37 +403,42 @@ class Connection(greenstalk.Client[bytes]):
         while b"\r\n" not in self._unread:
             if len(self._unread) > _LINE_MAX:
                 raise _strange(expected)
-            self._unread += self._receive(deadline)
+            self._unread += self._receive_by(deadline)
+
+    def _take_body(self, size: int) -> bytes | None:
+        """Read a body, or None where it does not end as one does."""
+        whole = size + 2
+        if len(self._unread) < whole:
+            self._unread = self._receive_all(whole)
+        body, end, self._unread = self._unread[:size], self._unread[size:whole], self._unread[whole:]
+        return body if end == b"\r\n" else None
 
     def _read_chunk(self, size: int) -> bytes:
-        whole = self._read_bytes(size + 2)
-        if not whole.endswith(b"\r\n"):
+        body = self._take_body(size)
+        if body is None:
             raise _strange("a body")
-        return whole[:-2]
-
-    def _read_bytes(self, count: int) -> bytes:
-        if count > _BODY_MAX:
-            raise _strange("a body")
-        if len(self._unread) < count:
-            self._unread = self._receive_all(count)
-        data, self._unread = self._unread[:count], self._unread[count:]
-        return data
+        return body
 
     def _receive_all(self, whole: int) -> bytes:
+        if whole > _BODY_MAX:
+            raise _strange("a body")
         # Piece by piece: a size that is only claimed costs no memory, and who dribbles bytes holds nobody up for ever.
         deadline = time.monotonic() + REPLY_SECONDS + whole / _RECEIVE_MOST
         data = bytearray(self._unread)
         while len(data) < whole:
-            data += self._receive(deadline)
+            data += self._receive_by(deadline)
         return bytes(data)
 
-    def _receive(self, deadline: float = math.inf) -> bytes:
+    def _receive_by(self, deadline: float) -> bytes:
         if time.monotonic() > deadline:
-            raise _silent()
+            raise _silent(REPLY_SECONDS)
+        return self._receive()
+
+    def _receive(self) -> bytes:
         try:
             data = self._sock.recv(_RECEIVE_MOST)
         except BlockingIOError as error:  # the kernel's timeout
-            raise _silent() from error
+            raise _silent(self._reply_seconds) from error
         except OSError as error:
             raise _broken(error) from error
         if not data:
@@ -408,8 +460,8 @@ def _broken(error: OSError) -> QueueUnavailable:
     return QueueUnavailable(f"the connection to beanstalkd broke: {error.strerror or error}")
 
 
-def _silent() -> QueueUnavailable:
-    return QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
+def _silent(seconds: float) -> QueueUnavailable:
+    return QueueUnavailable(f"beanstalkd gave no answer within {seconds:g} s")
 
 
 def _strange(expected: re.Pattern[bytes] | str) -> QueueUnavailable:

@@ -24,7 +24,7 @@ class Reporter:
         if settled is not Settled.DONE:
             self._unsettled(processed, settled)
         elif isinstance(verdict, Delete):
-            log.info("deleted", job=job.id, tube=job.tube, seconds=round(processed.seconds, 6))
+            log.deleted(job.id, job.tube, processed.seconds)
             self._count("deleted", processed)
         elif isinstance(verdict, Release):
             self._released(processed, verdict)

@@ -1,4 +1,4 @@
-"""A slot: the process that runs jobs one at a time, in straight-line code; ConcurrentSlot is built on it."""
+"""A slot: the process that runs jobs. Its life, its limits, and the steps of a job that both kinds of slots share."""
 
 import os
 import random
@@ -6,33 +6,32 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple, NoReturn
 
 from tubeherd import discovery
-from tubeherd.coroutines import Deadline, any_overdue, holder, too_long
-from tubeherd.events import Batch
+from tubeherd.coroutines import Deadline
 from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
 from tubeherd.job import Job, JobStats
-from tubeherd.lane import Kept, Lane
-from tubeherd.lease import Lease, Phase, Request
+from tubeherd.lane import Lane
+from tubeherd.lease import Phase, Request
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.policy import Bury, Delete, Release, Verdict
-from tubeherd.processing import DeadlinePassed, FlushFailed, Processed, Processor
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, Settled, connect
+from tubeherd.policy import Bury, Release
+from tubeherd.processing import FlushFailed, Processed, Processor
+from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
 from tubeherd.reasons import describe
 from tubeherd.reporting import Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
-from tubeherd.sockets import readable
+from tubeherd.slot_batch import SlotBatch
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
-ANSWER_SECONDS: Final = 10
 BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 5.0
 
@@ -63,11 +62,37 @@ class Seat(NamedTuple):
     progress: Progress
 
 
+class Execution(NamedTuple):
+    """A leased job that is said to be executing."""
+
+    stats: JobStats
+    body: bytes | None
+    deadline: Deadline
+
+
+class Waits(NamedTuple):
+    """A reserve that waits for a job."""
+
+    asked: float
+    """When it was sent, on the monotonic clock."""
+    timeout: int
+    """How long beanstalkd is to wait for a job, in seconds."""
+
+    @property
+    def longest(self) -> float:
+        """Within how many seconds the answer must come."""
+        return self.timeout + REPLY_SECONDS
+
+    def in_vain(self) -> bool:
+        """Tell whether an answer without a job came too early: DEADLINE_SOON would, for ever."""
+        return time.monotonic() < self.asked + self.timeout - 1
+
+
 class Stop(Exception):
     """The supervisor wants the slot to end, or is gone, while the slot holds no lease."""
 
 
-class Slot:
+class Slot(ABC):
     """The child's side of a slot; `run` is its whole life."""
 
     def __init__(self, settings: WorkerSettings, seat: Seat, control: socket.socket, burials: Sequence[Burial]) -> None:
@@ -82,15 +107,22 @@ class Slot:
         self._control = control
         self._burials = burials
         self._reporter = Reporter(seat.metrics)
-        self._batch = Batch(settings.batch_size)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
         self._backoff = BACKOFF_FIRST
-        self._timeout = 0.0
-        self._interruptible = False
         self._interrupted = False
         self._forked = False
-        self._exit = Exit.OK
+        self._stopped_by_job = False
+
+    @abstractmethod
+    def _work(self, tubes: Sequence[str]) -> None:
+        """Do jobs of these tubes until `_due`; raises Stop, FlushFailed."""
+
+    @abstractmethod
+    def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle SIGTERM, by which the supervisor tells that a job is late."""
+
+    # Life
 
     def run(self) -> Exit:
         """Import the executors, then do jobs until a limit, a stop or the end of the supervisor."""
@@ -104,8 +136,15 @@ class Slot:
             log.error(str(error))
             return Exit.EXECUTORS
         self._processor = Processor(executors, self._settings.policy())
+        self._batch = SlotBatch(
+            self._settings.batch_size,
+            self._settings.ack_after_flush,
+            self._lanes,
+            self._processor.fail,
+            self._report,
+        )
         for job, reason in self._burials:
-            with self._listeners():
+            with self._page.listening():
                 announce_burial(job, reason)
         return self._serve(tubes)
 
@@ -135,74 +174,46 @@ class Slot:
         if signal.getsignal(signal.SIGTERM) == self._on_deadline:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
-        """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
-        if self._interruptible and (not self._processor.in_loop or (holder() and any_overdue())):
-            self._interruptible = False
-            self._interrupted = True
-            raise DeadlinePassed(too_long(self._timeout))
-
     def _serve(self, tubes: Sequence[str]) -> Exit:
         try:
             with suppress(Stop):
                 self._work(tubes)
-            self._flush("end")
+            self._batch.flush("end")
         except FlushFailed as error:
             self._stop_for(error)
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
             lane.page.leave(Phase.DONE)
-        return self._exit
+        return self._due() or Exit.OK
 
     def _stop_for(self, error: FlushFailed) -> None:
         log.error(f"{error}; the worker stops")
-        self._exit = Exit.STOPPED_BY_JOB
+        self._stopped_by_job = True
 
-    def _work(self, tubes: Sequence[str]) -> None:
-        (lane,) = self._lanes
-        while not self._ending():
-            try:
-                if lane.connection is None:
-                    lane.open(connect(self._settings.server), self._control)
-                    log.info("connected", server=self._settings.server, tubes=list(tubes))
-                self._do_jobs(lane, lane.claim(tubes))
-            except (QueueUnavailable, RefusedError) as error:
-                lane.drop()
-                self._back_off(error)
-
-    @contextmanager
-    def _listeners(self) -> Iterator[None]:
-        """Say that listeners run, whose time the supervisor limits."""
-        self._page.listening_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._page.listening_since = 0.0
-
-    def _ending(self) -> bool:
-        """Tell whether the slot takes no further job, and with which exit code it ends."""
-        if self._exit is not Exit.OK:
-            return True
+    def _due(self) -> Exit | None:
+        """Return how the slot is to end before it takes another job, if it is."""
+        if self._stopped_by_job:
+            return Exit.STOPPED_BY_JOB
         request = self._page.request
         if request == Request.STOP or os.getppid() != self._supervisor:
-            return True
-        limit = (
-            (request == Request.RECYCLE and self._begun > 0)  # a limit that no slot keeps must not stop all work
-            or self._interrupted
-            or self._processor.broken_off  # user code that was broken off in the middle is not trusted any more
-            or 0 < self._settings.max_jobs <= self._begun
+            return Exit.OK
+        # User code that was broken off in the middle is not trusted any more.
+        if self._interrupted or self._processor.broken_off:
+            return Exit.RECYCLE
+        if (
+            0 < self._settings.max_jobs <= self._begun
             or (self._ends is not None and time.monotonic() >= self._ends)
-        )
-        if limit:
-            stop = self._settings.on_limit == "stop" and not (self._interrupted or self._processor.broken_off)
-            self._exit = Exit.LIMIT if stop else Exit.RECYCLE
-        return limit
+            or (request == Request.RECYCLE and self._begun > 0)  # a limit that no slot keeps must not stop all work
+        ):
+            return Exit.LIMIT if self._settings.on_limit == "stop" else Exit.RECYCLE
+        return None
 
-    def _back_off(self, error: Exception) -> None:
-        """Wait before the next connection, but not longer than the supervisor wants the slot."""
-        if readable([self._control], self._pause(error)):
-            raise Stop
+    # Connections
+
+    def _open(self, lane: Lane, connection: Connection, tubes: Sequence[str]) -> None:
+        lane.open(connection, self._control)
+        log.info("connected", server=self._settings.server, tubes=list(tubes))
 
     def _pause(self, error: Exception) -> float:
         """Return how many seconds to wait before the next connection, and log why."""
@@ -212,171 +223,89 @@ class Slot:
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
-    def _do_jobs(self, lane: Lane, connection: Connection) -> None:
-        reserved = None
-        while reserved is not None or not self._ending():
-            if reserved is None:
-                lane.page.leave()
-                self._flush("idle")
-                reserved = self._wait_for_job(lane, connection)
-            else:
-                reserved = self._do_job(lane, connection, reserved)
-                if reserved is None and (self._batch.full or self._half_gone()):
-                    lane.page.leave()
-                    self._flush("batch")
-        lane.page.leave()
+    # The steps of a job
 
-    def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
-        timeout, asked = self._idle_seconds(), time.monotonic()
+    def _ask_for_job(self, lane: Lane, connection: Connection) -> Waits:
+        """Send a reserve that waits."""
+        timeout = IDLE_SECONDS
+        if self._ends is not None:
+            timeout = min(timeout, max(0, int(self._ends - time.monotonic()) + 1))
         lane.page.command()
+        waits = Waits(time.monotonic(), timeout)
         connection.ask_reserve(timeout)
         lane.page.wait_for_job()
-        found = readable([connection.socket, self._control], timeout + ANSWER_SECONDS)
+        return waits
+
+    def _take_job(self, lane: Lane, connection: Connection, waits: Waits, found: bool, stop: bool) -> Execution | None:
+        """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
         lane.page.command()
-        # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
-        if connection.socket in found:
-            reserved = connection.take_reserved()
-            if reserved is None and self._waited(timeout, asked):
-                self._backoff = BACKOFF_FIRST
-            elif reserved is None:
-                lane.page.leave()
-                self._take_a_breath()
-            return reserved
         if found:
+            execution = self._begin(lane, connection)
+            if execution is None and not waits.in_vain():
+                self._backoff = BACKOFF_FIRST
+            return execution
+        if stop:
             lane.drop()  # a reserve is in flight, so nobody else could use it
             raise Stop
-        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {timeout + ANSWER_SECONDS} s")
+        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {waits.longest} s")
 
-    def _waited(self, timeout: int, asked: float) -> bool:
-        """Tell whether an answer without a job came when it had to, and not at once: DEADLINE_SOON would, for ever."""
-        return time.monotonic() >= asked + timeout - 1
-
-    def _take_a_breath(self) -> None:
-        """Wait before the next command where the last one came to nothing, for a server could say so for ever."""
-        if readable([self._control], BACKOFF_FIRST):
-            raise Stop
-
-    def _idle_seconds(self) -> int:
-        if self._ends is None:
-            return IDLE_SECONDS
-        return min(IDLE_SECONDS, max(0, int(self._ends - time.monotonic()) + 1))
-
-    def _do_job(self, lane: Lane, connection: Connection, reserved: Reserved) -> Reserved | None:
-        """Do one leased job and return the next, unless there is none or the slot has something else to do first."""
-        started = time.monotonic()
-        try:
-            stats = connection.job_stats(reserved.id)
-        except NotFoundError:
-            log.warning("lease was gone before the job began", job=reserved.id)
+    def _begin(self, lane: Lane, connection: Connection) -> Execution | None:
+        """Take the job that was asked for, and say that it executes; give the connection up where none came."""
+        reserved = connection.take_reserved()
+        if reserved is None:
             lane.page.leave()
-            self._take_a_breath()
             return None
-        timeout = self._timeout = self._settings.job_timeout or stats.ttr
+        stats, body, since = reserved
+        timeout = self._settings.job_timeout or stats.ttr
         self._begun += 1
-        lane.page.execute(stats.id, started, stats.ttr, self._begun)
-        try:
-            self._interruptible = True
-            processed = self._processor.process(stats, reserved.body, Deadline(started + timeout, timeout))
-            self._interruptible = False
-        except DeadlinePassed as error:  # in the last moment of the processing
-            processed = self._processor.fail(stats, error)
+        lane.page.execute(stats.id, since, stats.ttr, self._begun)
+        return Execution(stats, body, Deadline(since + timeout, timeout))
+
+    def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> Execution | None:
+        """Give the verdict on an executed job and return the next, unless something else is to be done first."""
         if self._forked:
-            self._end_fork(stats)
+            _end_fork(stats)
         lane.page.command()
-        return self._settle(lane, connection, stats, processed)
-
-    def _end_fork(self, stats: JobStats) -> None:
-        log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
-        os._exit(0)
-
-    def _settle(self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed) -> Reserved | None:
-        """Give the verdict on an executed job and return the next, as `_do_job` does."""
-        verdict, full = processed.verdict, self._batch.add()
+        verdict = processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
-            self._exit = Exit.STOPPED_BY_JOB
+            self._stopped_by_job = True
         # The listeners of a flush or a burial may take long: no further lease is to wait for them.
-        last = full or self._ending() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
+        last = self._batch.add() or isinstance(verdict, Bury) or self._due() is not None
+        last = last or time.monotonic() >= lane.flush_by
         try:
-            if self._waits_for_flush(verdict):
-                settled = self._keep(lane, connection, stats, processed, last)
-            elif last:
-                settled = connection.settle(stats.id, verdict)
-            else:
-                settled = connection.settle_and_ask_reserve(stats.id, verdict)
+            connection = lane.connected()
+            settled = self._settle(lane, connection, stats, processed, last)
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
-        if isinstance(verdict, Bury):
+        if last:
             lane.page.leave()
         if settled is not None:
-            self._backoff = BACKOFF_FIRST
             self._report(processed, settled)
-        return None if last else connection.take_reserved()
+        return None if last else self._begin(lane, connection)
+
+    def _settle(
+        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
+    ) -> Settled | None:
+        """Send the verdict and, unless it is the last, ask for the next job; None where the job waits for a flush."""
+        if self._batch.holds_back(processed.verdict):
+            return self._batch.hold(lane, connection, stats, processed, last)
+        if last:
+            return connection.settle(stats.id, processed.verdict)
+        return connection.settle_and_ask_reserve(stats.id, processed.verdict)
 
     def _report(self, processed: Processed, settled: Settled) -> None:
+        self._backoff = BACKOFF_FIRST
         if settled is Settled.BURIED_INSTEAD or isinstance(processed.verdict, Bury):
-            with self._listeners():
+            with self._page.listening():
                 self._reporter.report(processed, settled)
         else:
             self._reporter.report(processed, settled)
 
-    # Flushing
 
-    def _waits_for_flush(self, verdict: Verdict) -> bool:
-        return self._settings.ack_after_flush and isinstance(verdict, Delete) and self._batch.heard
-
-    def _keep(
-        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
-    ) -> Settled | None:
-        """Keep a job until the next flush, with its lease renewed; return what became of it if it was gone."""
-        settled = connection.extend(stats.id) if last else connection.extend_and_ask_reserve(stats.id)
-        if settled is not Settled.DONE:
-            return settled
-        lane.keep(Kept(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
-        return None
-
-    def _half_gone(self) -> bool:
-        """Tell whether half of a lease that waits for its flush is gone."""
-        return time.monotonic() >= min(lane.flush_by for lane in self._lanes)
-
-    def _flush(self, reason: str) -> None:
-        """Tell the listeners of `worker.flush`, then settle the jobs that waited for it.
-
-        Raises FlushFailed, and QueueUnavailable or RefusedError where the jobs could not be settled.
-        """
-        failure: Exception | None = None
-        broken: Exception | None = None
-        try:
-            with self._listeners():
-                self._batch.flush(reason)
-        except BaseException as error:  # also SystemExit
-            failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
-        for lane in self._lanes:
-            if lane.kept and lane.connection:
-                try:
-                    self._settle_kept(lane, lane.connection, failure)
-                except (QueueUnavailable, RefusedError) as error:
-                    broken = error
-        if failure is not None:
-            raise failure
-        if broken is not None:
-            raise broken
-
-    def _settle_kept(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
-        phase = lane.page.phase
-        lane.page.command()
-        done = [self._processor.fail(kept.stats, failure) if failure else kept.processed for kept in lane.kept]
-        try:
-            answers = connection.settle_all([(processed.job.id, processed.verdict) for processed in done])
-            for processed, settled in zip(done, answers, strict=True):
-                del lane.kept[0]
-                self._reporter.report(processed, settled)
-        except (QueueUnavailable, RefusedError):
-            lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
-            raise
-        lane.keep_none()
-        self._backoff = BACKOFF_FIRST
-        lane.page.leave(phase)
+def _end_fork(stats: JobStats) -> NoReturn:
+    log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
+    os._exit(0)
 
 
 def main(slot: Slot) -> NoReturn:

@@ -31,8 +31,9 @@ from tubeherd.processing import Processed
 from tubeherd.queue import REPLY_SECONDS, Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
 from tubeherd.reasons import describe
 from tubeherd.reporting import Reporter
+from tubeherd.sequential_slot import SequentialSlot
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot import Burial, Progress, Seat, Slot
+from tubeherd.slot import Burial, Progress, Seat
 from tubeherd.slot import main as slot_main
 from tubeherd.sockets import readable
 
@@ -248,7 +249,7 @@ class Supervisor:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         burials, self._burials = self._burials, []
-        kind = ConcurrentSlot if self.settings.async_concurrency > 1 else Slot
+        kind = ConcurrentSlot if self.settings.async_concurrency > 1 else SequentialSlot
         slot = kind(self.settings, Seat(number, lanes, self._metrics, progress), theirs, burials)
         pid = os.fork()
         if pid == 0:

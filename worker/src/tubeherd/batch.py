@@ -1,0 +1,27 @@
+"""Counts what was executed since the last `worker.flush`."""
+
+from tubeherd import events
+
+
+class Batch:
+    """Counts executed jobs and sends `worker.flush` for them."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._count = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch is complete and somebody listens."""
+        return self._count >= self._size and bool(events.flush.receivers)
+
+    def add(self) -> bool:
+        """Count one executed job, and tell whether the batch is full."""
+        self._count += 1
+        return self._count >= self._size and bool(events.flush.receivers)
+
+    def send(self, reason: events.FlushReason) -> None:
+        """Send `worker.flush` unless nothing was executed since the last one; raises what a listener raises."""
+        count, self._count = self._count, 0
+        if count and events.flush.receivers:
+            events.flush.send(reason, count=count)

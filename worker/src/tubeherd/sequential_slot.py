@@ -1,0 +1,70 @@
+"""A slot that runs one job at a time, in straight-line code."""
+
+from collections.abc import Sequence
+from types import FrameType
+
+from tubeherd.coroutines import Deadline, any_overdue, holder, too_long
+from tubeherd.lane import Lane
+from tubeherd.processing import DeadlinePassed
+from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
+from tubeherd.slot import BACKOFF_FIRST, Execution, Slot, Stop
+from tubeherd.sockets import readable
+
+
+class SequentialSlot(Slot):
+    """Has one lane."""
+
+    _running: Deadline | None = None
+    """Of the job whose executor may be broken off."""
+
+    def _work(self, tubes: Sequence[str]) -> None:
+        (lane,) = self._lanes
+        while self._due() is None:
+            try:
+                if lane.connection is None:
+                    self._open(lane, connect(self._settings.server), tubes)
+                self._do_jobs(lane, lane.claim(tubes))
+            except (QueueUnavailable, RefusedError) as error:
+                lane.drop()
+                self._wait(self._pause(error))
+
+    def _do_jobs(self, lane: Lane, connection: Connection) -> None:
+        while self._due() is None:
+            lane.page.leave()
+            self._batch.flush("batch" if self._batch.due else "idle")
+            execution = self._wait_for_job(lane, connection)
+            while execution is not None:
+                execution = self._do_job(lane, execution)
+        lane.page.leave()
+
+    def _wait_for_job(self, lane: Lane, connection: Connection) -> Execution | None:
+        waits = self._ask_for_job(lane, connection)
+        found = readable([connection.socket, self._control], waits.longest)
+        # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
+        execution = self._take_job(lane, connection, waits, connection.socket in found, bool(found))
+        if execution is None and waits.in_vain():
+            self._wait(BACKOFF_FIRST)
+        return execution
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, but not longer than the supervisor wants the slot."""
+        if readable([self._control], seconds):
+            raise Stop
+
+    def _do_job(self, lane: Lane, execution: Execution) -> Execution | None:
+        """Do a leased job and return the next, unless there is none or the slot has something else to do first."""
+        stats, body, deadline = execution
+        try:
+            self._running = deadline
+            processed = self._processor.process(stats, body, deadline)
+            self._running = None
+        except DeadlinePassed as error:  # in the last moment of the processing
+            processed = self._processor.fail(stats, error)
+        return self._finish(lane, stats, processed)
+
+    def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
+        """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
+        if self._running and (not self._processor.in_loop or (holder() and any_overdue())):
+            timeout, self._running = self._running.timeout, None
+            self._interrupted = True
+            raise DeadlinePassed(too_long(timeout))

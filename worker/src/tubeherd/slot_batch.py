@@ -1,0 +1,93 @@
+"""The batch of a slot: the jobs that wait for `worker.flush`, before they are deleted."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from tubeherd import events
+from tubeherd.batch import Batch
+from tubeherd.job import JobStats
+from tubeherd.lane import Kept, Lane
+from tubeherd.lease import Lease, Phase
+from tubeherd.policy import Delete, Verdict
+from tubeherd.processing import FlushFailed, Processed
+from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Settled
+from tubeherd.reasons import describe
+
+Fail = Callable[[JobStats, BaseException], Processed]
+"""Decides on a job whose flush failed."""
+Report = Callable[[Processed, Settled], None]
+"""Is told what became of a job that waited for a flush."""
+
+
+class SlotBatch(Batch):
+    """The batch of a slot, which may hold back the deletes of its jobs until the listeners returned.
+
+    The leases of those jobs are on the pages of their lanes, so that the supervisor touches them.
+    """
+
+    def __init__(self, size: int, ack_after_flush: bool, lanes: Sequence[Lane], fail: Fail, report: Report) -> None:
+        super().__init__(size)
+        self._ack_after_flush = ack_after_flush
+        self._lanes = lanes
+        self._fail = fail
+        self._report = report
+
+    @property
+    def due(self) -> bool:
+        """Whether the batch is full, or half of a lease that waits for the flush is gone."""
+        return self.full or time.monotonic() >= min(lane.flush_by for lane in self._lanes)
+
+    def holds_back(self, verdict: Verdict) -> bool:
+        """Tell whether a job with this verdict is to be settled after the next flush."""
+        return self._ack_after_flush and isinstance(verdict, Delete) and bool(events.flush.receivers)
+
+    def hold(
+        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
+    ) -> Settled | None:
+        """Renew the lease of an executed job and keep it until the next flush; return what became of it if it is gone.
+
+        Unless it is the last, the next job is asked for in the same write, as `settle_and_ask_reserve` does.
+        """
+        renewed = connection.extend(stats.id) if last else connection.extend_and_ask_reserve(stats.id)
+        if renewed is not Settled.DONE:
+            return renewed
+        lane.keep(Kept(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
+        return None
+
+    def flush(self, reason: events.FlushReason) -> None:
+        """Tell the listeners of `worker.flush`, then settle the jobs that waited for it.
+
+        Raises FlushFailed, and QueueUnavailable or RefusedError where the jobs could not be settled.
+        """
+        failure: Exception | None = None
+        broken: Exception | None = None
+        try:
+            with self._lanes[0].page.listening():
+                self.send(reason)
+        except BaseException as error:  # also SystemExit
+            failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
+        for lane in self._lanes:
+            if lane.kept and lane.connection:
+                try:
+                    self._settle(lane, lane.connection, failure)
+                except (QueueUnavailable, RefusedError) as error:
+                    broken = error
+        if failure is not None:
+            raise failure
+        if broken is not None:
+            raise broken
+
+    def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
+        phase = lane.page.phase
+        lane.page.command()
+        done = [self._fail(kept.stats, failure) if failure else kept.processed for kept in lane.kept]
+        try:
+            answers = connection.settle_all([(processed.job.id, processed.verdict) for processed in done])
+            for processed, settled in zip(done, answers, strict=True):
+                del lane.kept[0]
+                self._report(processed, settled)
+        except (QueueUnavailable, RefusedError):
+            lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
+            raise
+        lane.keep_none()
+        lane.page.leave(phase)
