@@ -454,6 +454,7 @@ def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, intercepto
     worker.wait_for(lambda: not interceptor.answers["delete"], "the delete is answered")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job ran again, and was deleted", seconds=3)
     assert worker.notes() == ["ran {}", "ran {}"]
+    worker.wait_for_line("deleted", job=job)
     assert len(worker.lines("deleted", job=job)) == 1
     assert worker.stop(seconds=2) == 0
 
