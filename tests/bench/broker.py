@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from random import Random
 from typing import Final
 
 import greenstalk
@@ -43,15 +44,23 @@ class Broker:
         self.server = f"127.0.0.1:{port}"
         self.client = greenstalk.Client(("127.0.0.1", port), encoding=None, use=TUBE)
 
-    def fill(self, count: int, body: bytes = SILENT) -> None:
-        """Put `count` jobs of this body, but the first and the last noted."""
+    def fill(self, count: int, body: bytes = SILENT, in_order: bool = True) -> None:
+        """Put `count` jobs of this body, but the first and the last noted; taken in the order of their ids or in none.
+
+        Their priorities make the order.
+        """
         bodies = [NOTED, *[body] * (count - 2), NOTED]
+        places = [0] * count
+        if not in_order:
+            places[1:] = [*Random(1).sample(range(1, count - 1), count - 2), count]  # noqa: S311 - an order, no secret
+        priorities = [65536 + place for place in places]
+        puts = [b"put %d 0 60 %d\r\n%b\r\n" % put for put in zip(priorities, map(len, bodies), bodies, strict=True)]
         with socket.create_connection(("127.0.0.1", self.port)) as sock, sock.makefile("rb") as answers:
             sock.sendall(b"use %b\r\n" % TUBE.encode())
             answers.readline()
             for start in range(0, count, _BATCH):
-                batch = bodies[start : start + _BATCH]
-                sock.sendall(b"".join(b"put 65536 0 60 %d\r\n%b\r\n" % (len(body), body) for body in batch))
+                batch = puts[start : start + _BATCH]
+                sock.sendall(b"".join(batch))
                 for _ in batch:
                     if not (line := answers.readline()).startswith(b"INSERTED"):
                         raise RuntimeError(f"beanstalkd refused a job: {line!r}")

@@ -73,13 +73,15 @@ def _drain_by_loop(loop: str, broker: Broker, placement: Placement, jobs: int) -
     return Spent(max(ended for _, ended in times) - min(began for began, _ in times), worked)
 
 
-def _drain_by_worker(options: Collection[str], broker: Broker, placement: Placement, jobs: int) -> Spent:
+def _drain_by_worker(
+    options: Collection[str], broker: Broker, placement: Placement, jobs: int, in_order: bool = True
+) -> Spent:
     """Time from the call for the first job to the call for the last one."""
     slots = placement.concurrency
     with tubeherd_run(broker, "--concurrency", str(slots), *options, cores=placement.cores) as worker:
         worker.wait_until_idle(slots)
         with broker.paused():
-            broker.fill(jobs)
+            broker.fill(jobs, in_order=in_order)
             before = _worked(broker.pid, *worker.pids())
         first, last = worker.wait_for_notes(2, pause=0.05)
         worked = _worked(broker.pid, *worker.pids()) - before
@@ -89,6 +91,7 @@ def _drain_by_worker(options: Collection[str], broker: Broker, placement: Placem
 BARE: Final = Contestant("reserve + delete", partial(_drain_by_loop, "bare"))
 STATS: Final = Contestant("reserve + stats-job + delete", partial(_drain_by_loop, "stats"))
 RUN: Final = Contestant("`tubeherd run`", partial(_drain_by_worker, ()))
+SHUFFLED: Final = Contestant("`tubeherd run`, ids in no order", partial(_drain_by_worker, (), in_order=False))
 QUIET: Final = Contestant("`tubeherd run --log-level warning`", partial(_drain_by_worker, ("--log-level", "warning")))
 
 

@@ -5,13 +5,13 @@ from statistics import median
 from typing import Final
 
 from broker import ALL_CORES
-from contestants import BARE, QUIET, RUN, STATS, Contestant, Placement, Speed, bench_elsewhere, speed
+from contestants import BARE, QUIET, RUN, SHUFFLED, STATS, Contestant, Placement, Speed, bench_elsewhere, speed
 from report import NO_TARGET, Verdict, at_least, both, table
 
 ROUNDS: Final = 5
 _SECONDS: Final = 1.75
 _TRIAL_JOBS: Final = 3000
-_CONTESTANTS: Final = (BARE, STATS, RUN, QUIET)
+_CONTESTANTS: Final = (BARE, STATS, RUN, SHUFFLED, QUIET)
 
 PINNED: Final = Placement("one core, concurrency 1", 1, {max(ALL_CORES)})
 PLACEMENTS: Final = (

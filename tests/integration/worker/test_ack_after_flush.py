@@ -53,9 +53,9 @@ def test_jobs_are_deleted_only_when_their_batch_was_flushed(beanstalkd, run_work
     assert beanstalkd.count("rows") == NOTHING | {"ready": 2, "reserved": 3}
     assert not worker.lines("deleted")
     worker.allow("go")
-    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "all are deleted")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 5, "all are deleted")
+    assert beanstalkd.count("rows") == NOTHING
     assert flushes(worker) == ["flush batch [0, 1, 2]", "flush idle [3, 4]"]
-    assert len(worker.lines("deleted")) == 5
     assert worker.stop() == 0
 
 
