@@ -14,8 +14,8 @@ from tubeherd.coroutines import any_overdue, broken_off, holder
 from tubeherd.events import FlushReason
 from tubeherd.lane import Lane
 from tubeherd.processing import DeadlinePassed, FlushFailed
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
-from tubeherd.slot import BACKOFF_FIRST, Execution, Slot, Stop, crash
+from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
+from tubeherd.slot import BACKOFF_FIRST, Slot, Stop, crash
 from tubeherd.sockets import readable
 
 
@@ -56,42 +56,42 @@ class ConcurrentSlot(Slot):
         with suppress(Stop):
             while self._due() is None:
                 lane = await self._free.get()
-                execution = await self._next(lane, tubes) if self._due() is None else None
-                if execution is None:
+                reserved = await self._next(lane, tubes) if self._due() is None else None
+                if reserved is None:
                     self._free.put_nowait(lane)
                 else:
-                    task = asyncio.create_task(self._do_jobs(lane, execution))
+                    task = asyncio.create_task(self._do_jobs(lane, reserved))
                     running.add(task)
                     task.add_done_callback(running.discard)
         while running:
             await asyncio.wait(running)
 
-    async def _next(self, lane: Lane, tubes: Sequence[str]) -> Execution | None:
+    async def _next(self, lane: Lane, tubes: Sequence[str]) -> Reserved | None:
         """Return a job for a lane that has none, if one comes."""
         try:
             if lane.connection is None:
                 self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
             connection = lane.claim(tubes)
             connection.ask_reserve(0)
-            execution = self._begin(lane, connection)
-            if execution is None:
+            reserved = self._begin(lane, connection)
+            if reserved is None:
                 self._flush("idle")
-                execution = await self._wait_for_job(lane, connection) if self._due() is None else None
+                reserved = await self._wait_for_job(lane, connection) if self._due() is None else None
         except (QueueUnavailable, RefusedError) as error:
             await self._reconnect_later(lane, error)
             return None
-        return execution
+        return reserved
 
-    async def _wait_for_job(self, lane: Lane, connection: Connection) -> Execution | None:
+    async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         waits = self._ask_for_job(lane, connection)
         self._dry = True
         found = await self._readable(connection.socket, waits.longest)
         self._dry = False
         stop = self._stopped.is_set() or self._due() is not None
-        execution = self._take_job(lane, connection, waits, found, stop)
-        if execution is None and waits.in_vain():
+        reserved = self._take_job(lane, connection, waits, found, stop)
+        if reserved is None and waits.in_vain():
             await self._wait(BACKOFF_FIRST)
-        return execution
+        return reserved
 
     async def _readable(self, sock: socket.socket, seconds: float) -> bool:
         """Wait until the socket has something to read, or the slot is to stop; returns whether it has."""
@@ -121,12 +121,12 @@ class ConcurrentSlot(Slot):
         lane.drop()
         await self._wait(self._pause(error))
 
-    async def _do_jobs(self, lane: Lane, first: Execution) -> None:
+    async def _do_jobs(self, lane: Lane, first: Reserved) -> None:
         """Do a leased job and those that follow it on the same lane."""
-        execution: Execution | None = first
+        reserved: Reserved | None = first
         try:
-            while execution is not None:
-                execution = await self._do_job(lane, execution)
+            while reserved is not None:
+                reserved = await self._do_job(lane, reserved)
                 await asyncio.sleep(0)  # the other lanes' turn, though no job ever waits for anything
             if self._batch.due:
                 self._flush("batch")
@@ -141,9 +141,10 @@ class ConcurrentSlot(Slot):
                 self._awake.set()
             self._free.put_nowait(lane)
 
-    async def _do_job(self, lane: Lane, execution: Execution) -> Execution | None:
-        stats, body, deadline = execution
-        return self._finish(lane, stats, await self._processor.process_concurrently(stats, body, deadline))
+    async def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
+        stats, deadline = reserved.stats, self._deadline(reserved)
+        processed = await self._processor.process_concurrently(stats, reserved.body, deadline)
+        return self._finish(lane, stats, processed)
 
     def _flush(self, reason: FlushReason) -> None:
         try:

@@ -88,6 +88,7 @@ class Bury:
     reason: str
 
 
+_DELETE: Final = Delete()
 Verdict = Delete | Release | Bury
 
 
@@ -148,7 +149,7 @@ class Policy:
         """Return the verdict on a reserved job."""
         match outcome:
             case Returned():
-                return Delete()
+                return _DELETE
             case Rescheduled(delay, priority, message):
                 kept = stats.priority if priority is None else priority
                 return Release(self.schedule.unlike(delay), kept, message)

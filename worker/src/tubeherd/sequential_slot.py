@@ -6,8 +6,8 @@ from types import FrameType
 from tubeherd.coroutines import Deadline, any_overdue, holder, too_long
 from tubeherd.lane import Lane
 from tubeherd.processing import DeadlinePassed
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
-from tubeherd.slot import BACKOFF_FIRST, Execution, Slot, Stop
+from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
+from tubeherd.slot import BACKOFF_FIRST, Slot, Stop
 from tubeherd.sockets import readable
 
 
@@ -32,35 +32,34 @@ class SequentialSlot(Slot):
         while self._due() is None:
             lane.page.leave()
             self._batch.flush("batch" if self._batch.due else "idle")
-            execution = self._wait_for_job(lane, connection)
-            while execution is not None:
-                execution = self._do_job(lane, execution)
+            reserved = self._wait_for_job(lane, connection)
+            while reserved is not None:
+                reserved = self._do_job(lane, reserved)
         lane.page.leave()
 
-    def _wait_for_job(self, lane: Lane, connection: Connection) -> Execution | None:
+    def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         waits = self._ask_for_job(lane, connection)
         found = readable([connection.socket, self._control], waits.longest)
         # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
-        execution = self._take_job(lane, connection, waits, connection.socket in found, bool(found))
-        if execution is None and waits.in_vain():
+        reserved = self._take_job(lane, connection, waits, connection.socket in found, bool(found))
+        if reserved is None and waits.in_vain():
             self._wait(BACKOFF_FIRST)
-        return execution
+        return reserved
 
     def _wait(self, seconds: float) -> None:
         """Wait, but not longer than the supervisor wants the slot."""
         if readable([self._control], seconds):
             raise Stop
 
-    def _do_job(self, lane: Lane, execution: Execution) -> Execution | None:
+    def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
         """Do a leased job and return the next, unless there is none or the slot has something else to do first."""
-        stats, body, deadline = execution
         try:
-            self._running = deadline
-            processed = self._processor.process(stats, body, deadline)
+            self._running = self._deadline(reserved)
+            processed = self._processor.process(reserved.stats, reserved.body, self._running)
             self._running = None
         except DeadlinePassed as error:  # in the last moment of the processing
-            processed = self._processor.fail(stats, error)
-        return self._finish(lane, stats, processed)
+            processed = self._processor.fail(reserved.stats, error)
+        return self._finish(lane, reserved.stats, processed)
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
         """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""

@@ -24,7 +24,7 @@ from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Release
 from tubeherd.processing import FlushFailed, Processed, Processor
-from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
+from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.reasons import describe
 from tubeherd.reporting import Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
@@ -60,14 +60,6 @@ class Seat(NamedTuple):
     """One, or as many as there may be coroutines at a time, with the connections that an earlier slot left at rest."""
     metrics: Metrics | None
     progress: Progress
-
-
-class Execution(NamedTuple):
-    """A leased job that is said to be executing."""
-
-    stats: JobStats
-    body: bytes | None
-    deadline: Deadline
 
 
 class Waits(NamedTuple):
@@ -193,9 +185,9 @@ class Slot(ABC):
 
     def _due(self) -> Exit | None:
         """Return how the slot is to end before it takes another job, if it is."""
+        request = self._page.request
         if self._stopped_by_job:
             return Exit.STOPPED_BY_JOB
-        request = self._page.request
         if request == Request.STOP or os.getppid() != self._supervisor:
             return Exit.OK
         # User code that was broken off in the middle is not trusted any more.
@@ -236,32 +228,34 @@ class Slot(ABC):
         lane.page.wait_for_job()
         return waits
 
-    def _take_job(self, lane: Lane, connection: Connection, waits: Waits, found: bool, stop: bool) -> Execution | None:
+    def _take_job(self, lane: Lane, connection: Connection, waits: Waits, found: bool, stop: bool) -> Reserved | None:
         """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
         lane.page.command()
         if found:
-            execution = self._begin(lane, connection)
-            if execution is None and not waits.in_vain():
+            reserved = self._begin(lane, connection)
+            if reserved is None and not waits.in_vain():
                 self._backoff = BACKOFF_FIRST
-            return execution
+            return reserved
         if stop:
             lane.drop()  # a reserve is in flight, so nobody else could use it
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {waits.longest} s")
 
-    def _begin(self, lane: Lane, connection: Connection) -> Execution | None:
+    def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take the job that was asked for, and say that it executes; give the connection up where none came."""
         reserved = connection.take_reserved()
         if reserved is None:
             lane.page.leave()
-            return None
-        stats, body, since = reserved
-        timeout = self._settings.job_timeout or stats.ttr
-        self._begun += 1
-        lane.page.execute(stats.id, since, stats.ttr, self._begun)
-        return Execution(stats, body, Deadline(since + timeout, timeout))
+        else:
+            self._begun += 1
+            lane.page.execute(reserved.stats.id, reserved.since, reserved.stats.ttr, self._begun)
+        return reserved
 
-    def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> Execution | None:
+    def _deadline(self, reserved: Reserved) -> Deadline:
+        timeout = self._settings.job_timeout or reserved.stats.ttr
+        return Deadline(reserved.since + timeout, timeout)
+
+    def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> Reserved | None:
         """Give the verdict on an executed job and return the next, unless something else is to be done first."""
         if self._forked:
             _end_fork(stats)
