@@ -248,6 +248,18 @@ def test_abort_stops_the_worker_when_the_other_jobs_are_done(beanstalkd, run_wor
     assert beanstalkd.count("code") == NOTHING | {"delayed": 1}
 
 
+def test_jobs_that_wait_for_nothing_leave_the_others_their_turn(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "await asyncio.sleep(0); await asyncio.sleep(0); note('had its turns')")
+    for _ in range(100):
+        put(client)
+    put(client, "note('last')")
+    worker = many(run_worker, beanstalkd, at_a_time=2)
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 102, "all are done")
+    assert worker.notes() == ["had its turns", "last"]
+    assert worker.stop() == 0
+
+
 def test_limits_recycle_the_slot_between_jobs(beanstalkd, run_worker):
     client = beanstalkd.client()
     for number in range(25):

@@ -103,6 +103,21 @@ def test_flush_at_recycling(beanstalkd, run_worker, put):
     worker.wait_for(lambda: flushes(worker) == ["flush end 2"] * 2, "a flush for each slot")
 
 
+def test_sigterm_between_jobs_breaks_nothing_off(beanstalkd, run_worker, put):
+    """The supervisor sends it for a job that is late, which may have ended by then."""
+    late = (
+        LISTENERS
+        + "import signal\nevents.flush.connect(lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM), weak=False)\n"
+    )
+    put("one")
+    worker = run_worker(beanstalkd.server, late)
+    worker.wait_for_notes("flush idle 1")
+    put("two")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "the slot lives on")
+    assert not worker.lines("slot recycled")
+    assert worker.stop() == 0
+
+
 def test_raising_flush_stops_the_worker_with_exit_code_1(beanstalkd, run_worker, put):
     put("one")
     worker = run_worker(beanstalkd.server, LISTENERS, "--concurrency", "2")

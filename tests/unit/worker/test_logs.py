@@ -24,12 +24,27 @@ def test_json_has_the_event_its_level_its_time_and_its_fields(log, capfd):
     assert line == {"event": "deleted", "level": "info", "job": 7, "tube": "mail", "seconds": 0.25}
 
 
+def test_line_of_a_delete_is_like_all_others(log, capfd):
+    log.info("deleted", job=7, tube="mail", seconds=0.25)
+    log.deleted(7, "mail", 0.25)
+    general, special = (json.loads(line) for line in capfd.readouterr().err.splitlines())
+    assert special.pop("timestamp") >= general.pop("timestamp")
+    assert list(special.items()) == list(general.items())
+    log.configure("text", "info")
+    log.info("deleted", job=7, tube="mail", seconds=0.25)
+    log.deleted(7, "mail", 0.25)
+    general, special = capfd.readouterr().err.splitlines()
+    assert special[8:] == general[8:]
+
+
 @pytest.mark.parametrize(("least", "written"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_only_what_reaches_the_level_is_written(log, capfd, log_format, least, written):
     log.configure(log_format, least)
     for write in (log.debug, log.info, log.warning, log.error):
         write("event")
+    written += least in ("debug", "info")
+    log.deleted(7, "mail", 0.25)
     assert len(capfd.readouterr().err.splitlines()) == written
 
 

@@ -190,6 +190,13 @@ def test_answer_without_a_job_leaves_nothing_of_the_foreseen_one_unread(scripted
     assert sent(connection).endswith(b"stats-job 8\r\nreserve-with-timeout 0\r\nstats-job 8\r\n")
 
 
+def test_nothing_is_foreseen_by_a_reserve_that_waits(scripted):
+    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
+    connection.settle(7, Delete())
+    assert do(connection).stats.id == 8
+    assert sent(connection).endswith(b"delete 7\r\nreserve-with-timeout 0\r\nstats-job 8\r\n")
+
+
 def test_counters_of_yet_another_job_than_the_foreseen_end_the_connection(scripted):
     connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_of(9))
     with pytest.raises(QueueUnavailable):
