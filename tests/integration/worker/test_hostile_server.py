@@ -43,7 +43,7 @@ class Server:
         self._scripts = scripts
         self.times = []
         """When each connection was accepted, on the monotonic clock."""
-        self.commands = 0
+        self._commands = []
         self._peers = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -77,8 +77,13 @@ class Server:
         """Yield each command of the worker, and count it."""
         with peer.makefile("rb") as lines:
             for line in lines:
-                self.commands += 1
+                self._commands.append(line.decode().split()[0])
                 yield line.decode().split()[0]
+
+    @property
+    def commands(self):
+        """How many commands came, from all connections."""
+        return len(self._commands)
 
     def most_connections(self, slots):
         """Return how many connections so many slots can have made by now, whose pauses double from 0.05 s on."""
@@ -266,7 +271,7 @@ def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
     scripts = [
         answering(watch=b""),
         answering(watch=b"WATCHI"),
-        answering(reserve_with_timeout=b"RESERVED 7 1073741824\r\nab"),
+        answering(reserve_with_timeout=b"RESERVED 7 1073741000\r\nab"),
         answering(stats_job=b""),
         without_end(b"x", pause=0.1),
         without_end(b"x", pause=0.1, after="ignore"),
@@ -428,6 +433,21 @@ async def mail(payload):
     while not (FOLDER / "go").exists():
         await asyncio.sleep(0.01)
 """
+
+
+@pytest.mark.parametrize(
+    ("executors", "options"),
+    [(NOTING, []), (NOTING_ASYNC, ["--async-concurrency", "2"]), (NOTING + FLUSHING, ["--ack-after-flush"])],
+    ids=["sequential", "concurrent", "ack after flush"],
+)
+def test_pause_is_short_again_once_a_verdict_was_carried_out(beanstalkd, interceptor, run_worker, executors, options):
+    worker = run_worker(interceptor.server, executors, *options)
+    for _ in range(4):
+        interceptor.answers["delete"] = [b"OUT_OF_MEMORY"]
+        worker.wait_for_line("deleted", job=put(beanstalkd, b"{}"))
+    pauses = worker.lines("beanstalkd answered OUT_OF_MEMORY; trying again in ")
+    assert [line["event"].rpartition(" in ")[2] for line in pauses] == ["0.1 s"] * 4
+    assert worker.stop(seconds=2) == 0
 
 
 def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):

@@ -12,10 +12,10 @@ from types import FrameType
 
 from tubeherd.coroutines import any_overdue, broken_off, holder
 from tubeherd.events import FlushReason
-from tubeherd.lane import Lane
+from tubeherd.lane import PAUSE_FIRST, Lane
 from tubeherd.processing import DeadlinePassed, FlushFailed
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
-from tubeherd.slot import BACKOFF_FIRST, Slot, Stop, crash
+from tubeherd.slot import Slot, Stop, crash
 from tubeherd.sockets import readable
 
 
@@ -78,7 +78,7 @@ class ConcurrentSlot(Slot):
                 self._flush("idle")
                 reserved = await self._wait_for_job(lane, connection) if self._due() is None else None
         except (QueueUnavailable, RefusedError) as error:
-            await self._reconnect_later(lane, error)
+            await self._wait(self._drop(lane, error))
             return None
         return reserved
 
@@ -90,7 +90,7 @@ class ConcurrentSlot(Slot):
         stop = self._stopped.is_set() or self._due() is not None
         reserved = self._take_job(lane, connection, waits, found, stop)
         if reserved is None and waits.in_vain():
-            await self._wait(BACKOFF_FIRST)
+            await self._wait(PAUSE_FIRST)
         return reserved
 
     async def _readable(self, sock: socket.socket, seconds: float) -> bool:
@@ -117,10 +117,6 @@ class ConcurrentSlot(Slot):
         self._stopped.set()
         self._awake.set()
 
-    async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
-        lane.drop()
-        await self._wait(self._pause(error))
-
     async def _do_jobs(self, lane: Lane, first: Reserved) -> None:
         """Do a leased job and those that follow it on the same lane."""
         reserved: Reserved | None = first
@@ -133,7 +129,7 @@ class ConcurrentSlot(Slot):
             elif self._dry or self._due() is not None:
                 self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:
-            await self._reconnect_later(lane, error)
+            await self._wait(self._drop(lane, error))
         except Exception as error:  # none of a job's: nobody would hear of it
             crash(error)
         finally:

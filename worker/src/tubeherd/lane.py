@@ -1,16 +1,21 @@
 """One connection of a slot, with the leases on it: the job that executes, and those that wait for a flush."""
 
 import math
+import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tubeherd.job import JobStats
 from tubeherd.lease import Lease, Page, Phase
 from tubeherd.logs import log
 from tubeherd.processing import Processed
 from tubeherd.queue import Connection, QueueUnavailable
+
+PAUSE_FIRST: Final = 0.1
+"""Seconds between a connection that came to nothing and the next; doubled each time."""
+_PAUSE_MOST: Final = 5.0
 
 
 class Kept(NamedTuple):
@@ -34,6 +39,7 @@ class Lane:
     flush_by: float = math.inf
     """When half of a lease that is kept is gone, on the monotonic clock."""
     _watching: bool = False
+    _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:
         """Use a new connection, and hand a copy of its socket to the supervisor."""
@@ -80,6 +86,15 @@ class Lane:
             log.warning(message, job=kept.stats.id, tube=kept.stats.tube)
         self.keep_none()
         self.page.leave(phase)
+
+    def next_pause(self) -> float:
+        """Return how many seconds to wait before the next connection, longer each time until `worked` is called."""
+        pause, self._pause = self._pause, min(self._pause * 2, _PAUSE_MOST)
+        return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
+
+    def worked(self) -> None:
+        """Say that beanstalkd did something useful."""
+        self._pause = PAUSE_FIRST
 
     def forget(self) -> None:
         """Close page and connection in a process that was forked from the slot; the slot's stay open."""

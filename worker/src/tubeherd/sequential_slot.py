@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from types import FrameType
 
 from tubeherd.coroutines import Deadline, any_overdue, holder, too_long
-from tubeherd.lane import Lane
+from tubeherd.lane import PAUSE_FIRST, Lane
 from tubeherd.processing import DeadlinePassed
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
-from tubeherd.slot import BACKOFF_FIRST, Slot, Stop
+from tubeherd.slot import Slot, Stop
 from tubeherd.sockets import readable
 
 
@@ -25,8 +25,7 @@ class SequentialSlot(Slot):
                     self._open(lane, connect(self._settings.server), tubes)
                 self._do_jobs(lane, lane.claim(tubes))
             except (QueueUnavailable, RefusedError) as error:
-                lane.drop()
-                self._wait(self._pause(error))
+                self._wait(self._drop(lane, error))
 
     def _do_jobs(self, lane: Lane, connection: Connection) -> None:
         while self._due() is None:
@@ -43,7 +42,7 @@ class SequentialSlot(Slot):
         # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
         reserved = self._take_job(lane, connection, waits, connection.socket in found, bool(found))
         if reserved is None and waits.in_vain():
-            self._wait(BACKOFF_FIRST)
+            self._wait(PAUSE_FIRST)
         return reserved
 
     def _wait(self, seconds: float) -> None:

@@ -1,7 +1,6 @@
 """A slot: the process that runs jobs. Its life, its limits, and the steps of a job that both kinds of slots share."""
 
 import os
-import random
 import signal
 import socket
 import sys
@@ -32,8 +31,6 @@ from tubeherd.slot_batch import SlotBatch
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
-BACKOFF_FIRST: Final = 0.1
-_BACKOFF_MOST: Final = 5.0
 
 
 class Burial(NamedTuple):
@@ -101,7 +98,6 @@ class Slot(ABC):
         self._reporter = Reporter(seat.metrics)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
-        self._backoff = BACKOFF_FIRST
         self._interrupted = False
         self._forked = False
         self._stopped_by_job = False
@@ -207,10 +203,10 @@ class Slot(ABC):
         lane.open(connection, self._control)
         log.info("connected", server=self._settings.server, tubes=list(tubes))
 
-    def _pause(self, error: Exception) -> float:
-        """Return how many seconds to wait before the next connection, and log why."""
-        pause = random.uniform(self._backoff / 2, self._backoff)  # noqa: S311 - spreads reconnects, guards nothing
-        self._backoff = min(self._backoff * 2, _BACKOFF_MOST)
+    def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
+        """Give a connection up; log why, and return how many seconds to wait before the next."""
+        lane.drop()
+        pause = lane.next_pause()
         reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {error}"
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
@@ -234,7 +230,7 @@ class Slot(ABC):
         if found:
             reserved = self._begin(lane, connection)
             if reserved is None and not waits.in_vain():
-                self._backoff = BACKOFF_FIRST
+                lane.worked()
             return reserved
         if stop:
             lane.drop()  # a reserve is in flight, so nobody else could use it
@@ -275,6 +271,7 @@ class Slot(ABC):
         if last:
             lane.page.leave()
         if settled is not None:
+            lane.worked()
             self._report(processed, settled)
         return None if last else self._begin(lane, connection)
 
@@ -289,7 +286,6 @@ class Slot(ABC):
         return connection.settle_and_ask_reserve(stats.id, processed.verdict)
 
     def _report(self, processed: Processed, settled: Settled) -> None:
-        self._backoff = BACKOFF_FIRST
         if settled is Settled.BURIED_INSTEAD or isinstance(processed.verdict, Bury):
             with self._page.listening():
                 self._reporter.report(processed, settled)

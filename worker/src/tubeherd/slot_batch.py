@@ -90,4 +90,5 @@ class SlotBatch(Batch):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
         lane.keep_none()
+        lane.worked()
         lane.page.leave(phase)
