@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from tubeherd.child_lane import ChildLane
 from tubeherd.lease import Lease, Page, Phase, Request
 from tubeherd.policy import Failed, Interrupted
+from tubeherd.slot import Burial
 
 _NUMBER_BYTES: Final = 16
 _SOCKETS_MOST: Final = 8
@@ -38,6 +39,8 @@ class Child:
     control: socket.socket
     """Brings a copy of each connection that the slot opens; whatever is sent wakes the slot."""
     lanes: Sequence[ChildLane]
+    burials: Sequence[Burial]
+    """What it was given to tell its listeners, before anything else."""
     death: Death | None = None
     """Why it was killed, if it was: it is not looked at again before it is reaped."""
 
@@ -50,6 +53,15 @@ class Child:
     def begun(self) -> int:
         """How many jobs had begun in its place with the last that it began; 0 where it began none."""
         return max(lane.page.begun for lane in self.lanes)
+
+    @property
+    def untold(self) -> Sequence[Burial]:
+        """The burials that a slot which has ended did not tell, as far as is known.
+
+        Those during whose telling it died are not among them: the listener that ended it would end each slot.
+        """
+        never_told = self.page.phase is Phase.STARTING and not self.page.listening_since
+        return self.burials if never_told else []
 
     def receive_connections(self) -> bool:
         """Take the connections that the slot has opened; returns whether more can come."""

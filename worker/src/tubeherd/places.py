@@ -73,6 +73,7 @@ class Places:
         self._reactor = reactor
         self._places: list[Place] = []
         self._burials: list[Burial] = []
+        """Those that no slot has been given yet to tell its listeners."""
         _allow_files(settings.concurrency * settings.async_concurrency)
 
     @property
@@ -106,7 +107,7 @@ class Places:
                     place.due = now + _BACKOFF_MOST
 
     def announce(self, burials: Sequence[Burial]) -> None:
-        """Have the next slot tell its listeners of these burials."""
+        """Have the next slot tell its listeners of these burials, or the one after it where it dies before that."""
         self._burials += burials
 
     def stop(self) -> None:
@@ -155,6 +156,7 @@ class Places:
         self._places.remove(place)
 
     def _vacate(self, place: Place, child: Child) -> None:
+        self._burials = [*child.untold, *self._burials]
         self._reactor.unregister(child.control)
         child.close()
         place.child = None
@@ -183,7 +185,7 @@ class Places:
             opened.pop_all()
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
-        child = place.child = Child(pid, ours, lanes)
+        child = place.child = Child(pid, ours, lanes, self._burials)
         self._burials = []
         self._reactor.register(ours, lambda: self._receive(child))
 
