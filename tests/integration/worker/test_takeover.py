@@ -1,6 +1,8 @@
 """What the supervisor does about the jobs of a slot that has died, and how their burials reach the listeners."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -56,3 +58,32 @@ def test_listener_of_a_burial_that_ends_its_slot_hears_of_it_once(beanstalkd, ru
     worker.wait_for_line("deleted", job=put("another"))
     assert worker.notes().count(f"buried {job}") == 1
     assert worker.stop() == 0
+
+
+HOLDING = """
+import asyncio
+from traces import note
+from tubeherd import executor
+@executor("mail")
+async def mail(payload):
+    note("begun")
+    await asyncio.sleep(1000)
+"""
+
+
+def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, run_worker):
+    """Each of its leases has a connection of its own, and beanstalkd says nothing on any."""
+    lanes = 15
+    client = beanstalkd.client()
+    for _ in range(lanes):
+        client.put_in("mail", b"1", priority=1, delay=0, ttr=2)
+    worker = run_worker(
+        beanstalkd.server, HOLDING, "--async-concurrency", str(lanes), "--job-timeout", "60s", "--grace-period", "0s"
+    )
+    worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
+    with beanstalkd.stopped():
+        signal.sigtimedwait([], 1.5)  # half of each lease goes by: all are touched
+        os.kill(worker.slots()[0], signal.SIGKILL)
+        told = "no connection for the verdict on a dead slot's job"
+        worker.wait_for(lambda: len(worker.lines(told)) == lanes, "all leases are given up", seconds=6)
+        worker.stop(seconds=6)

@@ -114,12 +114,17 @@ class ChildLane:
         self._asked = []
         self.unlock()
 
-    def settle_touches(self, seconds: float) -> None:
-        """Take the answers within so many seconds, or close the connection: no other answer could be told from them."""
+    def finish_touches(self, seconds: float) -> bool:
+        """Take the answers within so many seconds; where none came, close the connection, and return False.
+
+        The answer to another command could not be told from theirs.
+        """
         self.take_answers(seconds)
-        if self._asked:
-            self.close_connection()
-            self._asked = []
+        if not self._asked:
+            return True
+        self.close_connection()
+        self._asked = []
+        return False
 
     def _due(self, state: State, now: float) -> list[Lease]:
         """Return leases of which half is gone, no more than go into one write."""

@@ -22,7 +22,7 @@ from tubeherd.reporting import Reporter
 from tubeherd.slot import Burial
 
 _PASSING_SECONDS: Final = 0.05
-"""How long each answer is awaited while beanstalkd is silent: as a glance in passing."""
+"""How long another answer is awaited once one did not come: in passing, as there may be hundreds."""
 
 
 class TakeOver:
@@ -45,7 +45,8 @@ class TakeOver:
         burials: list[Burial] = []
         for lane in child.lanes:
             if lane.page.phase in AT_REST:
-                lane.settle_touches(STALL_SECONDS)
+                if not lane.finish_touches(self._patience()):
+                    self._silent_until = time.monotonic() + REPLY_SECONDS
                 for lease, outcome, seconds in _outcomes(child, lane, death):
                     burials += self._settle(lane, lease, outcome, seconds)
             else:
@@ -77,9 +78,7 @@ class TakeOver:
         self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
     ) -> tuple[Processed, Settled]:
         """Give a verdict and return it with what became of it; raises what `Connection` does."""
-        asked = time.monotonic()
-        # All the rest waits as well: once beanstalkd has not answered, it is asked about the others in passing.
-        patience = STALL_SECONDS if asked >= self._silent_until else _PASSING_SECONDS
+        asked, patience = time.monotonic(), self._patience()
         connection.wait_at_most(patience)
         try:
             stats = connection.job_stats(lease.job)
@@ -93,6 +92,10 @@ class TakeOver:
             connection.wait_at_most(REPLY_SECONDS)
         self._silent_until = 0.0
         return Processed(self._policy.job(stats), verdict, seconds), settled
+
+    def _patience(self) -> float:
+        """Return for how many seconds to wait for an answer: all the rest waits as well."""
+        return STALL_SECONDS if time.monotonic() >= self._silent_until else _PASSING_SECONDS
 
     def _by_kernel(self, code: int) -> str:
         if code != -signal.SIGKILL:
