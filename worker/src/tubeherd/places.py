@@ -43,8 +43,8 @@ class Place:
 
     number: int
     """Its own; names the files of the slot's metrics."""
-    connections: Sequence[Connection | None]
-    """What the last slot left at rest, by lane, for the next one; the child's lanes have them while one lives."""
+    left: Sequence[Connection | None]
+    """By lane, the connections that the last slot left at rest for the next one."""
     progress: Progress
     """How far the slots of this place have come towards their limits."""
     due: float
@@ -53,6 +53,11 @@ class Place:
     """How many slots have died here in a row without having begun a job."""
     child: Child | None = None
     """The slot that lives here."""
+
+    @property
+    def connections(self) -> Sequence[Connection | None]:
+        """By lane, the connections of the slot that lives here, or of the next one."""
+        return self.left if self.child is None else [lane.connection for lane in self.child.lanes]
 
 
 class Reaped(NamedTuple):
@@ -123,14 +128,15 @@ class Places:
         """Reap every process that has ended, and yield the slots among them."""
         while (pid := _next_ended()) is not None:
             place = next((place for place in self._places if place.child and place.child.pid == pid), None)
-            if place is not None:
-                # What a job left running goes with its slot; before reaping, so that the group cannot be another's.
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, signal.SIGKILL)
+            if place is None or place.child is None:  # an orphan
+                os.waitpid(pid, 0)
+                continue
+            # What a job left running goes with its slot; before reaping, so that the group cannot be another's.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            if place is not None and place.child is not None:
-                place.child.receive_connections()  # those of its last moments
-                yield Reaped(place, place.child, os.waitstatus_to_exitcode(status))
+            place.child.receive_connections()  # those of its last moments
+            yield Reaped(place, place.child, os.waitstatus_to_exitcode(status))
 
     def refill(self, reaped: Reaped) -> None:
         """Have another slot in the place: at once, or later where slots die there without beginning a job."""
@@ -143,7 +149,7 @@ class Places:
             place.progress = place.progress._replace(begun=max(place.progress.begun, child.begun))
         else:
             place.progress = self._no_progress()
-        place.connections = [lane.connection for lane in child.lanes]
+        place.left = place.connections
         self._vacate(place, child)
         self.fill()
 
@@ -195,11 +201,11 @@ class Places:
         return page
 
     def _slot(self, place: Place, lanes: Sequence[ChildLane], control: socket.socket) -> Slot:
-        slots_lanes = [
+        own_side = [
             Lane(number, lane.page, lane.connection, inherited=lane.connection is not None)
             for number, lane in enumerate(lanes)
         ]
-        seat = Seat(place.number, slots_lanes, self._metrics, place.progress)
+        seat = Seat(place.number, own_side, self._metrics, place.progress)
         kind = ConcurrentSlot if self._settings.async_concurrency > 1 else Slot
         return kind(self._settings, seat, control, self._burials)
 
@@ -207,9 +213,9 @@ class Places:
         """Close, in a new slot, what belongs to the supervisor and to the other slots."""
         self._reactor.close_in_fork()
         for place in self._places:
-            connections = place.connections if place.child is None else [lane.connection for lane in place.child.lanes]
-            for connection in filter(None, connections if place is not own else []):
-                connection.close()
+            if place is not own:
+                for connection in filter(None, place.connections):
+                    connection.close()
             if place.child is not None:
                 place.child.close()
 
