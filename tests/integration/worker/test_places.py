@@ -1,0 +1,65 @@
+"""Slots that cannot be forked: the system has no process to spare for a while."""
+
+import os
+import subprocess
+import sys
+
+LISTENING = """
+from tubeherd import events, executor
+@executor("mail")
+def mail(payload): pass
+@events.job_buried.connect
+def buried(job, error, reason, attempts):
+    print(f"heard of {job.id}: {reason}", flush=True)
+"""
+
+WITHOUT_PROCESSES = """
+import errno, os, sys
+from tubeherd.job import Job
+from tubeherd.places import Places
+from tubeherd.reactor import Reactor
+from tubeherd.settings import WorkerSettings
+from tubeherd.slot import Burial
+
+def fail():
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+def files():
+    return len(os.listdir("/proc/self/fd"))
+
+reactor = Reactor()
+places = Places(WorkerSettings(server=sys.argv[1], executors=["listening"]), None, reactor)
+places.announce([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
+before = files()
+fork, os.fork = os.fork, fail
+places.add(2)
+print(f"{files() - before} files, {len(places.children)} slots", flush=True)
+os.fork = fork
+while not places.children:
+    reactor.wait(0.1)
+    places.fill()
+print(f"{len(places.children)} slots later", flush=True)
+places.stop()
+while not places.empty:
+    reactor.wait(0.1)
+    for reaped in places.reap():
+        places.remove(reaped)
+print(f"{files() - before} files at the end", flush=True)
+"""
+
+
+def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beanstalkd, tmp_path):
+    (tmp_path / "listening.py").write_text(LISTENING)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PROCESSES, beanstalkd.server],
+        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == [
+        "0 files, 0 slots",
+        "2 slots later",
+        "heard of 77: as said",
+        "0 files at the end",
+    ]
+    assert run.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
