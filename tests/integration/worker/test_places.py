@@ -1,8 +1,10 @@
-"""Slots that cannot be forked: the system has no process to spare for a while."""
+"""Places whose slots die at their start, or cannot be forked: they are tried again, ever later."""
 
 import os
 import subprocess
 import sys
+from datetime import datetime
+from itertools import pairwise
 
 LISTENING = """
 from tubeherd import events, executor
@@ -63,3 +65,20 @@ def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beans
         "0 files at the end",
     ]
     assert run.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
+
+
+DYING = """
+import os
+os._exit(7)
+"""
+
+
+def test_slots_that_die_at_their_start_are_replaced_ever_later_until_the_worker_gives_up(beanstalkd, run_worker):
+    worker = run_worker(beanstalkd.server, DYING, "--concurrency", "2")
+    assert worker.process.wait(15) == 3
+    died = worker.lines("the slot died: exit code 7", phase="starting")
+    times = [datetime.fromisoformat(line["timestamp"]) for line in died]
+    pauses = [(after - before).total_seconds() for before, after in pairwise(times)]
+    assert len(pauses) == 4  # of one slot: no other is started before the first has imported the executors
+    assert all(pause >= least for pause, least in zip(pauses, (0.0, 0.2, 0.4, 0.8), strict=True))
+    assert worker.lines("the slot died: exit code 7 while it imported the executors, 5 times in a row")
