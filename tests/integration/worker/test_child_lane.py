@@ -38,6 +38,7 @@ def touch(lane):
 def test_lock_is_held_until_the_answer_to_a_touch(beanstalkd, lane, logged):
     with beanstalkd.stopped():
         touch(lane)
+        assert is_locked(lane)
         lane.take_answers(0)
         assert is_locked(lane)
         lane.unlock()
@@ -50,6 +51,7 @@ def test_lock_is_held_until_the_answer_to_a_touch(beanstalkd, lane, logged):
 
 def test_lease_is_touched_once_until_half_of_it_is_gone_again(lane):
     touch(lane)
+    lane.take_answers(5)
     assert not is_locked(lane)
     lane.connection.abandon()  # another touch would meet a broken connection
     touch(lane)

@@ -23,8 +23,6 @@ AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
 """The phases in which whoever takes the lock may use the connection."""
 STALL_SECONDS: Final = 1.0
 """How long the supervisor, and with it all the rest, waits for beanstalkd at most: what it looks after lasts longer."""
-_PROMPT_SECONDS: Final = 0.01
-"""How long an answer is awaited right after the touch: a beanstalkd that is well takes far less."""
 _TOUCHES_MOST: Final = 500
 """Touches in one write: with more, both sides could wait for the other to read."""
 
@@ -87,14 +85,13 @@ class ChildLane:
     # Touches
 
     def touch(self, state: State, now: float) -> None:
-        """Touch the leases of which half is gone, if the slot is still in that state, at rest."""
+        """Touch the leases of which half is gone, if the slot is still in that state; `take_answers` must follow."""
         due = self._due(state, now)
         if not due or self._asked or self.connection is None:
             return
         with self.locked_while(state) as same:
             if same:
                 self._ask(self.connection, due, state, now)
-        self.take_answers(_PROMPT_SECONDS)
 
     def take_answers(self, seconds: float) -> None:
         """Take the answers to touches if they come within so many seconds, or else leave them for later.

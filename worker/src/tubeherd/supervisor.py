@@ -66,6 +66,7 @@ class Supervisor:
                 self._replace(reaped)
             for child in self._places.children:
                 self._look_at(child)
+            self._watch.take_answers(self._places.children)
         if self._metrics:
             self._metrics.remove()
         log.info("worker stopped", exit_code=int(self._exit))

@@ -7,6 +7,7 @@ which costs the slot nothing, and once more under them.
 import os
 import signal
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from tubeherd.child import Child, Death
@@ -24,6 +25,9 @@ _LISTENER_SECONDS: Final = 600.0
 _COMMAND_SECONDS: Final = 1.0
 """How long a slot that is to stop may wait for beanstalkd: an idle worker is to be gone soon."""
 
+_PROMPT_SECONDS: Final = 0.01
+"""How long answers are awaited right after the touches, with the locks held: a beanstalkd that is well takes less."""
+
 
 class Watch:
     """Looks at slots, by the limits of one worker."""
@@ -39,8 +43,6 @@ class Watch:
         if child.death is not None:
             return
         now = time.monotonic()
-        for lane in child.lanes:
-            lane.take_answers(0)
         used = used_above(child.pid, self._share.soft) if self._share else None
         if self._kill_for_cause(child, now, stopping_since, used):
             return
@@ -53,6 +55,13 @@ class Watch:
                 lane.touch(state, now)
             elif stopping_since is not None:
                 _break_off_command(lane, now)
+
+    def take_answers(self, children: Sequence[Child]) -> None:
+        """Take the answers to touches that have come, with a short wait for those of this look, for all together."""
+        until = time.monotonic() + _PROMPT_SECONDS
+        for child in children:
+            for lane in child.lanes if child.death is None else ():
+                lane.take_answers(max(0.0, until - time.monotonic()))
 
     # The end of a slot
 
