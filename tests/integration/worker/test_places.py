@@ -50,21 +50,57 @@ print(f"{files() - before} files at the end", flush=True)
 """
 
 
+DYING_AT_WORK = """
+import os, sys
+from tubeherd.places import Places
+from tubeherd.reactor import Reactor
+from tubeherd.settings import WorkerSettings
+
+places = Places(WorkerSettings(server=sys.argv[1], executors=["executing"]), None, Reactor())
+places.add(1)
+(child,) = places.children
+os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+assert child.lanes[0].connection is None
+(reaped,) = places.reap()
+assert reaped.child is child
+print(reaped.code, reaped.child.lanes[0].connection is not None)
+places.remove(reaped)
+"""
+
+EXECUTING = """
+import os
+from tubeherd import executor
+@executor("mail")
+def mail(payload): os._exit(9)
+"""
+
+
+def run(script, folder, *arguments):
+    """Run a supervisor of the test's own, with modules of executors from that folder."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command, env = [sys.executable, "-c", script, *arguments], os.environ | {"PYTHONPATH": path}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+def test_connection_that_a_slot_opened_just_before_its_death_is_taken_over(beanstalkd, tmp_path):
+    """The supervisor has had no time to take it while the slot lived."""
+    (tmp_path / "executing.py").write_text(EXECUTING)
+    beanstalkd.client().put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    assert run(DYING_AT_WORK, tmp_path, beanstalkd.server).stdout == "9 True\n"
+
+
 def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beanstalkd, tmp_path):
     (tmp_path / "listening.py").write_text(LISTENING)
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PROCESSES, beanstalkd.server],
-        env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == [
+    ended = run(WITHOUT_PROCESSES, tmp_path, beanstalkd.server)
+    assert ended.stdout.splitlines() == [
         "0 files, 0 slots",
         "2 slots later",
         "heard of 77: as said",
         "0 files at the end",
     ]
-    assert run.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
+    assert ended.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
 
 
 DYING = """

@@ -3,8 +3,17 @@
 import json
 import os
 import signal
+import socket
+import time
 
 import pytest
+
+from tubeherd.child import Child, Death
+from tubeherd.child_lane import ChildLane
+from tubeherd.lease import Lease, Page
+from tubeherd.policy import Failed, Policy
+from tubeherd.reporting import Reporter
+from tubeherd.takeover import TakeOver
 
 DYING = """
 import os
@@ -58,6 +67,69 @@ def test_listener_of_a_burial_that_ends_its_slot_hears_of_it_once(beanstalkd, ru
     worker.wait_for_line("deleted", job=put("another"))
     assert worker.notes().count(f"buried {job}") == 1
     assert worker.stop() == 0
+
+
+# Whose fault it was
+
+
+@pytest.fixture
+def dead(beanstalkd, put):
+    """A dead slot of two lanes, which execute a job each, while a job of the first waits for a flush."""
+    control, theirs = socket.socketpair()
+    theirs.close()
+    lanes = [ChildLane(Page(kept_most=1), beanstalkd.client()) for _ in range(2)]
+    kept = put("kept")
+    lanes[0].connection.reserve_job(kept)
+    lanes[0].page.command()
+    lanes[0].page.keep(Lease(kept, time.monotonic(), 60))
+    for lane in lanes:
+        job = put("executing")
+        lane.connection.reserve_job(job)
+        lane.page.execute(job, time.monotonic(), 60, 1)
+    child = Child(0, control, lanes, [])
+    yield child
+    for lane in lanes:
+        lane.close_connection()
+    child.close()
+
+
+@pytest.fixture
+def verdicts(beanstalkd, dead):
+    """Take a slot's jobs over and return what became of them: the executing ones', then the kept one's."""
+
+    def take_over(death):
+        leases = [lane.page.read().executing for lane in dead.lanes]
+        leases += dead.lanes[0].page.read().kept
+        assert TakeOver(Policy(), Reporter()).take_over(dead, death) == []
+        client = beanstalkd.client()
+        # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
+        return [client.stats_job(lease.job)["state"] for lease in leases]
+
+    return take_over
+
+
+def test_death_is_a_failed_attempt_of_all_that_executed(dead, verdicts):
+    assert verdicts(Death(Failed("died"))) == ["delayed", "delayed", "ready"]
+
+
+def test_death_for_one_job_is_a_failed_attempt_of_that_one(dead, verdicts):
+    culprit = dead.lanes[1].page.read().executing
+    assert verdicts(Death(Failed("late"), culprit)) == ["ready", "delayed", "ready"]
+
+
+def test_death_among_listeners_is_a_failed_attempt_of_the_jobs_that_waited_for_them(dead, verdicts):
+    dead.page.listening_since = time.monotonic()
+    assert verdicts(Death(Failed("died"))) == ["ready", "ready", "delayed"]
+
+
+def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, verdicts):
+    dead.lanes[1].page.command()
+    assert verdicts(Death(Failed("died"))) == ["delayed", "ready", "ready"]
+    assert dead.lanes[0].connection is not None
+    assert dead.lanes[1].connection is None
+
+
+# A beanstalkd that says nothing
 
 
 HOLDING = """

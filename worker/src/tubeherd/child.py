@@ -18,8 +18,9 @@ from tubeherd.policy import Failed, Interrupted
 from tubeherd.slot import Burial
 
 _NUMBER_BYTES: Final = 16
+"""Room for the number of a lane, as a slot sends it with a socket: in decimal digits."""
 _SOCKETS_MOST: Final = 8
-"""In one message; a slot sends one, with the number of its lane."""
+"""Room for the sockets of one message: a slot sends one."""
 
 
 class Death(NamedTuple):
@@ -51,7 +52,7 @@ class Child:
 
     @property
     def begun(self) -> int:
-        """How many jobs had begun in its place with the last that it began; 0 where it began none."""
+        """The number of the last job that it began, counted on from the slots before it; 0 where it began none."""
         return max(lane.page.begun for lane in self.lanes)
 
     @property

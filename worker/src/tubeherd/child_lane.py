@@ -22,7 +22,7 @@ from tubeherd.sockets import readable
 AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
 """The phases in which whoever takes the lock may use the connection."""
 STALL_SECONDS: Final = 1.0
-"""How long the supervisor, and with it all the rest, waits for beanstalkd at most: what it looks after lasts longer."""
+"""How long the supervisor, and with it every slot's lease, waits for one answer of beanstalkd at most."""
 _TOUCHES_MOST: Final = 500
 """Touches in one write: with more, both sides could wait for the other to read."""
 
@@ -100,11 +100,11 @@ class ChildLane:
         """
         if not self._asked:
             return
-        came = self.connection is not None and bool(readable([self.connection.socket], seconds))
-        if self.connection is not None and not came and time.monotonic() < self._asked_at + REPLY_SECONDS:
+        answered = self.connection is None or bool(readable([self.connection.socket], seconds))
+        if not answered and time.monotonic() < self._asked_at + REPLY_SECONDS:
             return
         try:
-            self._take_answers(came)
+            self._take_answers(answered)
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"cannot keep the lease: {error}; the job may run twice", job=self._asked[0].job)
             self.close_connection()
@@ -112,9 +112,9 @@ class ChildLane:
         self.unlock()
 
     def finish_touches(self, seconds: float) -> bool:
-        """Take the answers within so many seconds; where none came, close the connection, and return False.
+        """Take the answers of a dead slot's touches within so many seconds, and tell whether they came.
 
-        The answer to another command could not be told from theirs.
+        Where none came the connection is closed: the answer to another command could not be told from theirs.
         """
         self.take_answers(seconds)
         if not self._asked:
@@ -129,6 +129,7 @@ class ChildLane:
         return list(islice(due, _TOUCHES_MOST))
 
     def _ask(self, connection: Connection, due: list[Lease], state: State, now: float) -> None:
+        """Send the touches, with the lock held."""
         held = set(state.leases)
         self._touched = {lease: when for lease, when in self._touched.items() if lease in held}
         self._touched |= dict.fromkeys(due, now)
@@ -136,10 +137,11 @@ class ChildLane:
         with suppress(QueueUnavailable):  # reading the answers will tell
             connection.ask_extend(lease.job for lease in due)
 
-    def _take_answers(self, came: bool) -> None:
+    def _take_answers(self, answered: bool) -> None:
+        """Take the answers to all touches; raises what `Connection` does where they are missing or make no sense."""
         if self.connection is None:
             raise QueueUnavailable("the connection to beanstalkd was closed")
-        if not came:
+        if not answered:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
         self.connection.wait_at_most(STALL_SECONDS)  # the first bytes are there
         for lease in self._asked:

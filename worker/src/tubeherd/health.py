@@ -33,7 +33,10 @@ class HealthServer:
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
     ) -> None:
-        """Listen on `host:port`; raises CannotListen where that is not possible."""
+        """Listen on `host:port`; raises CannotListen where that is not possible.
+
+        `ready` answers /readyz, `metrics` returns the text of /metrics; where it raises, the answer is status 500.
+        """
         self._selector = selector
         self._ready = ready
         self._metrics = metrics

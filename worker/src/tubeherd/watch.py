@@ -24,7 +24,6 @@ _LISTENER_SECONDS: Final = 600.0
 """How long listeners of a flush or a burial may run, or as long as a job, if that is longer: they do a batch's work."""
 _COMMAND_SECONDS: Final = 1.0
 """How long a slot that is to stop may wait for beanstalkd: an idle worker is to be gone soon."""
-
 _PROMPT_SECONDS: Final = 0.01
 """How long answers are awaited right after the touches, with the locks held: a beanstalkd that is well takes less."""
 
@@ -63,17 +62,17 @@ class Watch:
             for lane in child.lanes if child.death is None else ():
                 lane.take_answers(max(0.0, until - time.monotonic()))
 
-    # The end of a slot
+    # SIGKILL
 
     def _kill_for_cause(self, child: Child, now: float, stopping_since: float | None, used: int | None) -> bool:
         """Kill the slot if there is cause, and tell whether; tried again at the next look if a command is beginning."""
-        if self._cause(child, now, stopping_since, used) is not None:
+        if self._cause_to_kill(child, now, stopping_since, used) is not None:
             with child.executions_locked() as locked:
-                if locked and (death := self._cause(child, now, stopping_since, used)):
+                if locked and (death := self._cause_to_kill(child, now, stopping_since, used)):
                     child.kill(death)
         return child.death is not None
 
-    def _cause(self, child: Child, now: float, stopping_since: float | None, used: int | None) -> Death | None:
+    def _cause_to_kill(self, child: Child, now: float, stopping_since: float | None, used: int | None) -> Death | None:
         """Return why the slot is to be killed, if it is."""
         listening_since = child.page.listening_since
         if stopping_since is not None and child.page.phase is Phase.STARTING:
@@ -83,9 +82,9 @@ class Watch:
         if listening_since and now >= listening_since + self._listener_seconds:
             words = "listeners of worker.flush or worker.job.buried took longer than"
             return Death(Failed(f"{words} {self._listener_seconds:g} s"))
-        return self._cause_of_lateness(child, now) or self._cause_of_memory(child, used)
+        return self._deadline_missed(child, now) or self._share_exceeded(child, used)
 
-    def _cause_of_lateness(self, child: Child, now: float) -> Death | None:
+    def _deadline_missed(self, child: Child, now: float) -> Death | None:
         """Return the cause where a job's SIGTERM had no effect."""
         if _is_held_up(child):
             return None
@@ -109,7 +108,7 @@ class Watch:
                 return Death(Failed(f"{held} and did not end on SIGTERM"), other)
         return Death(Failed(f"{too_long(self._timeout(state))} and did not end on SIGTERM"), state.executing)
 
-    def _cause_of_memory(self, child: Child, used: int | None) -> Death | None:
+    def _share_exceeded(self, child: Child, used: int | None) -> Death | None:
         """Return the cause where the slot uses more than its share."""
         if self._share is None or used is None or used <= self._share.hard:
             return None
@@ -119,7 +118,7 @@ class Watch:
         limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
         return Death(Failed(f"memory limit passed: {limit}"))
 
-    # The deadline
+    # SIGTERM
 
     def _enforce_deadline(self, child: Child, lane: ChildLane, state: State, now: float) -> None:
         """Send SIGTERM, once for each execution that is late."""
