@@ -63,7 +63,7 @@ class Supervisor:
                 self._health.drop_slow_peers()
             self._places.fill()
             for reaped in self._places.reap():
-                self._replace(reaped)
+                self._handle_end(reaped)
             for child in self._places.children:
                 self._look_at(child)
             self._watch.take_answers(self._places.children)
@@ -93,7 +93,7 @@ class Supervisor:
 
     # A slot has ended
 
-    def _replace(self, reaped: Reaped) -> None:
+    def _handle_end(self, reaped: Reaped) -> None:
         """Draw the consequences of a slot's end, and have another in its place unless the worker stops."""
         phase = reaped.child.page.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
