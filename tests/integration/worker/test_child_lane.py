@@ -16,7 +16,7 @@ def lane(beanstalkd):
     job = connection.put_in("mail", b"1", priority=1, delay=0, ttr=60)
     connection.reserve_job(job)
     page = Page()
-    page.execute(job, time.monotonic() - 40, 60, 1)
+    page.execute(job, time.monotonic() - 50, 60, 1)
     lane = ChildLane(page, connection)
     yield lane
     lane.close_connection()
@@ -75,6 +75,19 @@ def test_lease_that_cannot_be_kept_is_told_with_the_cause(beanstalkd, lane, logg
     (line,) = logged()
     assert line["event"].startswith("cannot keep the lease: the connection to beanstalkd was closed;")
     assert not is_locked(lane)
+
+
+def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged):
+    for seconds in (9, 11):
+        with beanstalkd.stopped():
+            lane.touch(lane.page.read(), time.monotonic() - seconds)
+            lane.take_answers(0)
+            assert is_locked(lane) == (seconds == 9)
+        lane.take_answers(5)
+        assert (lane.connection is None) == (seconds == 11)
+        lane.page.execute(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)
+    (line,) = logged()
+    assert line["event"].startswith("cannot keep the lease: beanstalkd gave no answer within 10 s;")
 
 
 def test_answers_that_do_not_come_cost_the_connection(beanstalkd, lane):
