@@ -78,11 +78,11 @@ def test_lease_that_cannot_be_kept_is_told_with_the_cause(beanstalkd, lane, logg
 
 
 def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged):
-    for seconds in (9, 11):
+    for seconds in (3, 11):
         with beanstalkd.stopped():
             lane.touch(lane.page.read(), time.monotonic() - seconds)
             lane.take_answers(0)
-            assert is_locked(lane) == (seconds == 9)
+            assert is_locked(lane) == (seconds == 3)
         lane.take_answers(5)
         assert (lane.connection is None) == (seconds == 11)
         lane.page.execute(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)
