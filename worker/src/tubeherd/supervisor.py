@@ -75,8 +75,8 @@ class Supervisor:
     def _heed(self, number: int) -> None:
         """Do what a signal asks for."""
         if self._stopping_since is None:
-            log.info(f"{signal.Signals(number).name}: no further job is reserved; running jobs may finish")
             self._stop()
+            log.info(f"{signal.Signals(number).name}: no further job is reserved; running jobs may finish")
         elif number == signal.SIGINT:
             self._stopping_since = float("-inf")  # asked for twice on a terminal: waits no longer
 
