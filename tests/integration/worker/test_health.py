@@ -123,6 +123,36 @@ def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker
     assert worker.stop() == 0
 
 
+MANY = """
+import asyncio
+from traces import FOLDER, note
+from tubeherd import executor
+@executor("mail")
+async def mail(payload):
+    note("begun")
+    while not (FOLDER / "go").exists():
+        await asyncio.sleep(0.5)
+"""
+
+
+def test_health_is_answered_while_beanstalkd_says_nothing_about_hundreds_of_leases(beanstalkd, run_worker, address):
+    """They are touched all at once: the supervisor must not wait for each answer in turn, however shortly."""
+    lanes = 400
+    client = beanstalkd.client()
+    for _ in range(lanes):
+        client.put_in("mail", b"1", priority=1, delay=0, ttr=8)
+    options = ("--health", address, "--async-concurrency", str(lanes), "--job-timeout", "60s")
+    worker = run_worker(beanstalkd.server, MANY, *options)
+    worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
+    with beanstalkd.stopped():
+        for _ in range(40):
+            assert get(address, "/healthz")[0] == 200
+            signal.sigtimedwait([], 0.1)
+    worker.allow("go")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == lanes, "all are done")
+    assert worker.stop() == 0
+
+
 COUNTED = """
 import os, signal
 from prometheus_client import Counter

@@ -1,6 +1,78 @@
-"""Properties are about values, never about time: a busy machine must not fail them."""
+"""Properties are about values, never about time: a busy machine must not fail them.
 
+A slot for the modules of its supervisor: a process that does nothing, with pages that a test writes.
+"""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tubeherd.child import Child
+from tubeherd.child_lane import ChildLane
+from tubeherd.lease import Page
 
 settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy-machine")
+
+
+@pytest.fixture
+def fork():
+    """Fork processes that run a function and then wait; all are killed after the test."""
+    pids = []
+
+    def start(function):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            function()
+            os.write(writer, b"x")
+            signal.pause()
+        pids.append(pid)
+        os.close(writer)
+        assert os.read(reader, 1) == b"x"
+        os.close(reader)
+        return pid
+
+    yield start
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def control():
+    """Both ends of a control socket: the supervisor's, which does not wait, and the slot's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    yield ours, theirs
+    theirs.close()
+
+
+@pytest.fixture
+def child(control, fork):
+    """A slot of three lanes: two have executed for 40 s, one waits for a job."""
+    lanes = [ChildLane(Page(), None) for _ in range(3)]
+    for number, lane in enumerate(lanes[:2], start=1):
+        lane.page.execute(number, time.monotonic() - 40, 60, number)
+    lanes[2].page.wait_for_job()
+    child = Child(fork(lambda: None), control[0], lanes, [])
+    yield child
+    child.close()
+
+
+@pytest.fixture
+def locked(child):
+    """Ask another process which lanes are locked, as a lock keeps nobody out of the one that holds it."""
+
+    def ask():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(sum((not lane.page.try_lock()) << number for number, lane in enumerate(child.lanes)))
+        mask = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return [number for number in range(len(child.lanes)) if mask & 1 << number]
+
+    return ask

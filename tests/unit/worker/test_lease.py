@@ -80,12 +80,12 @@ def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
 
 
 def test_kept_leases_are_held_whatever_executes(child):
-    page = Page(kept_most=3)
+    page = Page(held_back_most=3)
     kept = tuple(Lease(number, float(number), 60) for number in (1, 2, 3))
 
     def keep_and_execute():
         for lease in kept:
-            page.keep(lease)
+            page.hold_back(lease)
         page.execute(*LEASE, 1)
 
     child(keep_and_execute)
@@ -93,7 +93,7 @@ def test_kept_leases_are_held_whatever_executes(child):
     assert page.read().leases == (LEASE, *kept)
     page.leave()
     assert page.read().leases == kept
-    page.keep_none()
+    page.drop_held_back()
     assert page.read().leases == ()
     page.close()
 
@@ -112,22 +112,3 @@ def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
     page.unlock()
     child(lambda: (page.command(), page.leave()))
     assert page.try_lock()
-
-
-def test_locked_while_tells_whether_the_state_is_still_that(page, child):
-    page.execute(*LEASE, 1)
-    state = page.read()
-    with page.locked_while(state) as same:
-        assert same
-    page.execute(*LEASE._replace(since=2.0), 2)
-    with page.locked_while(state) as same:
-        assert not same
-    child(page.command)
-    with page.locked_while(page.read()) as same:
-        assert not same
-
-
-def test_locked_while_gives_the_lock_back(page, child):
-    with page.locked_while(page.read()):
-        pass
-    child(page.command)

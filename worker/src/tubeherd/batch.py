@@ -15,6 +15,11 @@ class Batch:
         """Whether a batch is complete and somebody listens."""
         return self._count >= self._size and bool(events.flush.receivers)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was executed since the last `worker.flush`."""
+        return self._count == 0
+
     def add(self) -> bool:
         """Count one executed job, and tell whether the batch is full."""
         self._count += 1

@@ -11,8 +11,11 @@ from tubeherd.logs import log
 from tubeherd.queue import parse_server
 
 _REQUEST_MAX: Final = 4096
+"""Bytes of a request: no probe's has more."""
 _PEER_SECONDS: Final = 5.0
+"""How long a peer may take for its request and for reading the answer."""
 _PEERS_MAX: Final = 64
+"""Connections at a time; another takes the place of the oldest."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -30,7 +33,10 @@ class HealthServer:
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
     ) -> None:
-        """Listen on `host:port`; raises CannotListen where that is not possible."""
+        """Listen on `host:port`; raises CannotListen where that is not possible.
+
+        `ready` answers /readyz, `metrics` returns the text of /metrics; where it raises, the answer is status 500.
+        """
         self._selector = selector
         self._ready = ready
         self._metrics = metrics
@@ -43,11 +49,6 @@ class HealthServer:
             raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
-
-    def forget(self) -> None:
-        """Close the sockets in a forked process; the parent's stay open."""
-        for peer in (*self._peers, self._listener):
-            peer.close()
 
     def drop_slow_peers(self) -> None:
         """Close the connections whose request did not come in time."""

@@ -18,7 +18,7 @@ PAUSE_FIRST: Final = 0.1
 _PAUSE_MOST: Final = 5.0
 
 
-class Kept(NamedTuple):
+class HeldBack(NamedTuple):
     """A job that was executed and is deleted after the next flush."""
 
     lease: Lease
@@ -35,9 +35,9 @@ class Lane:
     connection: Connection | None
     inherited: bool = False
     """Whether the connection was an earlier slot's."""
-    kept: list[Kept] = field(default_factory=list)
+    held_back: list[HeldBack] = field(default_factory=list)
     flush_by: float = math.inf
-    """When half of a lease that is kept is gone, on the monotonic clock."""
+    """When half of a lease that is held back is gone, on the monotonic clock."""
     _watching: bool = False
     _pause: float = PAUSE_FIRST
 
@@ -63,16 +63,16 @@ class Lane:
             self._watching = True
         return connection
 
-    def keep(self, kept: Kept) -> None:
+    def hold_back(self, job: HeldBack) -> None:
         """Keep a lease that has just been renewed until the next flush."""
-        self.kept.append(kept)
-        self.page.keep(kept.lease)
-        self.flush_by = min(self.flush_by, kept.lease.since + kept.lease.ttr / 2)
+        self.held_back.append(job)
+        self.page.hold_back(job.lease)
+        self.flush_by = min(self.flush_by, job.lease.since + job.lease.ttr / 2)
 
-    def keep_none(self) -> None:
+    def drop_held_back(self) -> None:
         """Forget the jobs that waited for a flush."""
-        self.kept.clear()
-        self.page.keep_none()
+        self.held_back.clear()
+        self.page.drop_held_back()
         self.flush_by = math.inf
 
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
@@ -81,10 +81,10 @@ class Lane:
             self.connection.abandon()
             self.connection = None
             self._watching = False
-        for kept in self.kept:
+        for job in self.held_back:
             message = "executed, but the connection broke before it was deleted: it may run again"
-            log.warning(message, job=kept.stats.id, tube=kept.stats.tube)
-        self.keep_none()
+            log.warning(message, job=job.stats.id, tube=job.stats.tube)
+        self.drop_held_back()
         self.page.leave(phase)
 
     def next_pause(self) -> float:

@@ -7,10 +7,10 @@ the file's lock, which the kernel frees when its holder dies.
 |------------|-----------------------------|---------------------------|------------|--------------------------------|
 | STARTING   | nobody; at rest, or none    | none                      | nobody     | the connection is closed       |
 | CONNECTING | nobody; there is none       | none                      | nobody     | -                              |
-| COMMAND    | the slot, which has locked  | unknown, and those kept   | nobody     | closed: all come back          |
+| COMMAND    | the slot, which has locked  | unknown, and held back    | nobody     | closed: all come back          |
 | WAITING    | the slot, which has locked  | none, a reserve is out    | nobody     | closed                         |
-| EXECUTING  | who takes the lock          | the job's, and those kept | supervisor | it gives the verdicts          |
-| RESTING    | who takes the lock          | those kept                | supervisor | it gives the verdicts          |
+| EXECUTING  | who takes the lock          | the job's, and held back  | supervisor | it gives the verdicts          |
+| RESTING    | who takes the lock          | those held back           | supervisor | it gives the verdicts          |
 | DONE       | the next slot               | none                      | nobody     | -                              |
 
 Between two jobs the slot goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for round trips, each of which
@@ -35,7 +35,7 @@ _BEGUN_AT: Final = 32
 _LISTENING_AT: Final = 40
 _HOLDER_AT: Final = 48
 _COUNT_AT: Final = 56
-_KEPT_AT: Final = 64
+_HELD_BACK_AT: Final = 64
 _LEASE: Final = struct.Struct("=QdQ")
 _EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
@@ -86,22 +86,22 @@ class State(NamedTuple):
     phase: Phase
     executing: Lease
     """The lease of the job that runs; in other phases of the last one that ran."""
-    kept: tuple[Lease, ...] = ()
+    held_back: tuple[Lease, ...] = ()
     """The leases of jobs that were executed and wait for `worker.flush`."""
 
     @property
     def leases(self) -> tuple[Lease, ...]:
         """Every lease that is held, in the phases that leave the connection at rest."""
-        return (self.executing, *self.kept) if self.phase is Phase.EXECUTING else self.kept
+        return (self.executing, *self.held_back) if self.phase is Phase.EXECUTING else self.held_back
 
 
 class Page:
     """The state page of one connection of a slot, with the connection's lock."""
 
-    def __init__(self, kept_most: int = 0) -> None:
-        """Make a page with room for `kept_most` leases beside the one that executes."""
+    def __init__(self, held_back_most: int = 0) -> None:
+        """Make a page with room for `held_back_most` leases beside the one that executes."""
         self._fd = os.memfd_create("tubeherd-slot")
-        size = _KEPT_AT + kept_most * _LEASE.size
+        size = _HELD_BACK_AT + held_back_most * _LEASE.size
         os.ftruncate(self._fd, size)
         self._map = mmap.mmap(self._fd, size)
 
@@ -131,13 +131,13 @@ class Page:
         self._map[_PHASE_AT] = phase
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
-    def keep(self, lease: Lease) -> None:
+    def hold_back(self, lease: Lease) -> None:
         """Add a lease that waits for `worker.flush`; only in the phase COMMAND."""
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
-        _LEASE.pack_into(self._map, _KEPT_AT + count * _LEASE.size, *lease)
+        _LEASE.pack_into(self._map, _HELD_BACK_AT + count * _LEASE.size, *lease)
         _COUNT.pack_into(self._map, _COUNT_AT, count + 1)
 
-    def keep_none(self) -> None:
+    def drop_held_back(self) -> None:
         """Forget the leases that waited; only in the phase COMMAND, or without a connection."""
         _COUNT.pack_into(self._map, _COUNT_AT, 0)
 
@@ -146,7 +146,7 @@ class Page:
         phase = self.phase
         executing = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
-        places = range(_KEPT_AT, _KEPT_AT + count * _LEASE.size, _LEASE.size)
+        places = range(_HELD_BACK_AT, _HELD_BACK_AT + count * _LEASE.size, _LEASE.size)
         return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, place)) for place in places))
 
     @property
@@ -206,16 +206,6 @@ class Page:
     def unlock(self) -> None:
         """Give the lock back."""
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
-
-    @contextmanager
-    def locked_while(self, state: State) -> Iterator[bool]:
-        """Hold the lock if the slot is in that very state, and tell whether it is."""
-        locked = self.try_lock()
-        try:
-            yield locked and self.read() == state
-        finally:
-            if locked:
-                self.unlock()
 
     def close(self) -> None:
         """Unmap the page and close its file."""

@@ -288,7 +288,7 @@ class Connection(greenstalk.Client[bytes]):
         return self._take_settled(expected)
 
     def extend_and_ask_reserve(self, job_id: int) -> Settled:
-        """Touch a lease that is kept for later and ask for the next job, as `settle_and_ask_reserve` does."""
+        """Touch a lease that is held back and ask for the next job, as `settle_and_ask_reserve` does."""
         self._write(b"touch %d\r\n" % job_id + self._reserve_at_once())
         return self._take_settled(_TOUCHED)
 

@@ -28,12 +28,15 @@ class SequentialSlot(Slot):
                 self._wait(self._drop(lane, error))
 
     def _do_jobs(self, lane: Lane, connection: Connection) -> None:
-        while self._due() is None:
-            lane.page.leave()
-            self._batch.flush("batch" if self._batch.due else "idle")
-            reserved = self._wait_for_job(lane, connection)
-            while reserved is not None:
+        reserved: Reserved | None = None
+        while reserved is not None or self._due() is None:
+            if reserved is not None:
                 reserved = self._do_job(lane, reserved)
+            elif self._batch.empty:
+                reserved = self._wait_for_job(lane, connection)
+            else:
+                lane.page.leave()
+                self._batch.flush("batch" if self._batch.due else "idle")
         lane.page.leave()
 
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:

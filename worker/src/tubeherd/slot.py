@@ -280,7 +280,7 @@ class Slot(ABC):
     ) -> Settled | None:
         """Send the verdict and, unless it is the last, ask for the next job; None where the job waits for a flush."""
         if self._batch.holds_back(processed.verdict):
-            return self._batch.hold(lane, connection, stats, processed, last)
+            return self._batch.hold_back(lane, connection, stats, processed, last)
         if last:
             return connection.settle(stats.id, processed.verdict)
         return connection.settle_and_ask_reserve(stats.id, processed.verdict)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from tubeherd import events
 from tubeherd.batch import Batch
 from tubeherd.job import JobStats
-from tubeherd.lane import Kept, Lane
+from tubeherd.lane import HeldBack, Lane
 from tubeherd.lease import Lease, Phase
 from tubeherd.policy import Delete, Verdict
 from tubeherd.processing import FlushFailed, Processed
@@ -41,17 +41,17 @@ class SlotBatch(Batch):
         """Tell whether a job with this verdict is to be settled after the next flush."""
         return self._ack_after_flush and isinstance(verdict, Delete) and bool(events.flush.receivers)
 
-    def hold(
+    def hold_back(
         self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
     ) -> Settled | None:
-        """Renew the lease of an executed job and keep it until the next flush; return what became of it if it is gone.
+        """Renew the lease of an executed job and hold it back; return what became of the lease if it is gone.
 
         Unless it is the last, the next job is asked for in the same write, as `settle_and_ask_reserve` does.
         """
         renewed = connection.extend(stats.id) if last else connection.extend_and_ask_reserve(stats.id)
         if renewed is not Settled.DONE:
             return renewed
-        lane.keep(Kept(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
+        lane.hold_back(HeldBack(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
         return None
 
     def flush(self, reason: events.FlushReason) -> None:
@@ -67,7 +67,7 @@ class SlotBatch(Batch):
         except BaseException as error:  # also SystemExit
             failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
         for lane in self._lanes:
-            if lane.kept and lane.connection:
+            if lane.held_back and lane.connection:
                 try:
                     self._settle(lane, lane.connection, failure)
                 except (QueueUnavailable, RefusedError) as error:
@@ -80,15 +80,15 @@ class SlotBatch(Batch):
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         phase = lane.page.phase
         lane.page.command()
-        done = [self._fail(kept.stats, failure) if failure else kept.processed for kept in lane.kept]
+        done = [self._fail(job.stats, failure) if failure else job.processed for job in lane.held_back]
         try:
             answers = connection.settle_all([(processed.job.id, processed.verdict) for processed in done])
             for processed, settled in zip(done, answers, strict=True):
-                del lane.kept[0]
+                del lane.held_back[0]
                 self._report(processed, settled)
         except (QueueUnavailable, RefusedError):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
-        lane.keep_none()
+        lane.drop_held_back()
         lane.worked()
         lane.page.leave(phase)

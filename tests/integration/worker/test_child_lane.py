@@ -1,0 +1,98 @@
+"""How the supervisor keeps a lease: it holds the page's lock from the touch to the answer, however late that comes."""
+
+import os
+import time
+
+import pytest
+
+from tubeherd.child_lane import ChildLane
+from tubeherd.lease import Page
+
+
+@pytest.fixture
+def lane(beanstalkd):
+    """A lane whose job has run for more than half of its lease."""
+    connection = beanstalkd.client()
+    job = connection.put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    connection.reserve_job(job)
+    page = Page()
+    page.execute(job, time.monotonic() - 50, 60, 1)
+    lane = ChildLane(page, connection)
+    yield lane
+    lane.close_connection()
+    page.close()
+
+
+def is_locked(lane):
+    """Ask another process, as a lock keeps nobody out of the one that holds it."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(not lane.page.try_lock())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def touch(lane):
+    lane.touch(lane.page.read(), time.monotonic())
+
+
+def test_lock_is_held_until_the_answer_to_a_touch(beanstalkd, lane, logged):
+    with beanstalkd.stopped():
+        touch(lane)
+        assert is_locked(lane)
+        lane.take_answers(0)
+        assert is_locked(lane)
+        lane.unlock()
+        assert is_locked(lane)
+    lane.take_answers(5)
+    assert not is_locked(lane)
+    assert lane.connection is not None
+    assert logged() == []
+
+
+def test_lease_is_touched_once_until_half_of_it_is_gone_again(lane):
+    touch(lane)
+    lane.take_answers(5)
+    assert not is_locked(lane)
+    lane.connection.abandon()  # another touch would meet a broken connection
+    touch(lane)
+    assert lane.connection is not None
+
+
+def test_nothing_is_touched_once_the_slot_has_gone_on(lane):
+    state = lane.page.read()
+    lane.page.leave()
+    lane.connection.abandon()
+    lane.touch(state, time.monotonic())
+    assert not is_locked(lane)
+    assert lane.connection is not None
+
+
+def test_lease_that_cannot_be_kept_is_told_with_the_cause(beanstalkd, lane, logged):
+    with beanstalkd.stopped():
+        touch(lane)
+        lane.close_connection()
+        lane.take_answers(0)
+    (line,) = logged()
+    assert line["event"].startswith("cannot keep the lease: the connection to beanstalkd was closed;")
+    assert not is_locked(lane)
+
+
+def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged):
+    for seconds in (3, 11):
+        with beanstalkd.stopped():
+            lane.touch(lane.page.read(), time.monotonic() - seconds)
+            lane.take_answers(0)
+            assert is_locked(lane) == (seconds == 3)
+        lane.take_answers(5)
+        assert (lane.connection is None) == (seconds == 11)
+        lane.page.execute(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)
+    (line,) = logged()
+    assert line["event"].startswith("cannot keep the lease: beanstalkd gave no answer within 10 s;")
+
+
+def test_answers_that_do_not_come_cost_the_connection(beanstalkd, lane):
+    with beanstalkd.stopped():
+        touch(lane)
+        assert not lane.finish_touches(0.01)
+    assert lane.connection is None
+    assert lane.finish_touches(0.01)

@@ -1,0 +1,120 @@
+"""Places whose slots die at their start, or cannot be forked: they are tried again, ever later."""
+
+import os
+import subprocess
+import sys
+from datetime import datetime
+from itertools import pairwise
+
+LISTENING = """
+from tubeherd import events, executor
+@executor("mail")
+def mail(payload): pass
+@events.job_buried.connect
+def buried(job, error, reason, attempts):
+    print(f"heard of {job.id}: {reason}", flush=True)
+"""
+
+WITHOUT_PROCESSES = """
+import errno, os, sys
+from tubeherd.job import Job
+from tubeherd.places import Places
+from tubeherd.reactor import Reactor
+from tubeherd.settings import WorkerSettings
+from tubeherd.slot import Burial
+
+def fail():
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+def files():
+    return len(os.listdir("/proc/self/fd"))
+
+reactor = Reactor()
+places = Places(WorkerSettings(server=sys.argv[1], executors=["listening"]), None, reactor)
+places.announce([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
+before = files()
+fork, os.fork = os.fork, fail
+places.add(2)
+print(f"{files() - before} files, {len(places.children)} slots", flush=True)
+os.fork = fork
+while not places.children:
+    reactor.wait(0.1)
+    places.fill()
+print(f"{len(places.children)} slots later", flush=True)
+places.stop()
+while not places.empty:
+    reactor.wait(0.1)
+    for reaped in places.reap():
+        places.remove(reaped)
+print(f"{files() - before} files at the end", flush=True)
+"""
+
+
+DYING_AT_WORK = """
+import os, sys
+from tubeherd.places import Places
+from tubeherd.reactor import Reactor
+from tubeherd.settings import WorkerSettings
+
+places = Places(WorkerSettings(server=sys.argv[1], executors=["executing"]), None, Reactor())
+places.add(1)
+(child,) = places.children
+os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+assert child.lanes[0].connection is None
+(reaped,) = places.reap()
+assert reaped.child is child
+print(reaped.code, reaped.child.lanes[0].connection is not None)
+places.remove(reaped)
+"""
+
+EXECUTING = """
+import os
+from tubeherd import executor
+@executor("mail")
+def mail(payload): os._exit(9)
+"""
+
+
+def run(script, folder, *arguments):
+    """Run a supervisor of the test's own, with modules of executors from that folder."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command, env = [sys.executable, "-c", script, *arguments], os.environ | {"PYTHONPATH": path}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+def test_connection_that_a_slot_opened_just_before_its_death_is_taken_over(beanstalkd, tmp_path):
+    """The supervisor has had no time to take it while the slot lived."""
+    (tmp_path / "executing.py").write_text(EXECUTING)
+    beanstalkd.client().put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    assert run(DYING_AT_WORK, tmp_path, beanstalkd.server).stdout == "9 True\n"
+
+
+def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beanstalkd, tmp_path):
+    (tmp_path / "listening.py").write_text(LISTENING)
+    ended = run(WITHOUT_PROCESSES, tmp_path, beanstalkd.server)
+    assert ended.stdout.splitlines() == [
+        "0 files, 0 slots",
+        "2 slots later",
+        "heard of 77: as said",
+        "0 files at the end",
+    ]
+    assert ended.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
+
+
+DYING = """
+import os
+os._exit(7)
+"""
+
+
+def test_slots_that_die_at_their_start_are_replaced_ever_later_until_the_worker_gives_up(beanstalkd, run_worker):
+    worker = run_worker(beanstalkd.server, DYING, "--concurrency", "2")
+    assert worker.process.wait(15) == 3
+    died = worker.lines("the slot died: exit code 7", phase="starting")
+    times = [datetime.fromisoformat(line["timestamp"]) for line in died]
+    pauses = [(after - before).total_seconds() for before, after in pairwise(times)]
+    assert len(pauses) == 4  # of one slot: no other is started before the first has imported the executors
+    assert all(pause >= least for pause, least in zip(pauses, (0.0, 0.2, 0.4, 0.8), strict=True))
+    assert worker.lines("the slot died: exit code 7 while it imported the executors, 5 times in a row")

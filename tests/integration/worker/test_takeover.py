@@ -1,0 +1,161 @@
+"""What the supervisor does about the jobs of a slot that has died, and how their burials reach the listeners."""
+
+import json
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from tubeherd.child import Child, Death
+from tubeherd.child_lane import ChildLane
+from tubeherd.lease import Lease, Page
+from tubeherd.policy import Failed, Policy
+from tubeherd.reporting import Reporter
+from tubeherd.takeover import TakeOver
+
+DYING = """
+import os
+from traces import FOLDER, note, wait_for
+from tubeherd import events, executor
+if (FOLDER / "harm").exists():
+    (FOLDER / "harm").unlink()
+    os._exit(7)
+
+@executor("mail")
+def mail(payload):
+    note(f"begun {payload}")
+    if payload == "die":
+        wait_for("go")
+        os._exit(9)
+
+@events.job_buried.connect
+def buried(job, error, reason, attempts):
+    note(f"buried {job.id}")
+    if job.priority == 8:
+        os._exit(8)
+"""
+
+
+@pytest.fixture
+def put(beanstalkd):
+    client = beanstalkd.client()
+    return lambda payload, priority=5: client.put_in(
+        "mail", json.dumps(payload).encode(), priority=priority, delay=0, ttr=60
+    )
+
+
+def test_burial_is_told_though_the_next_slot_dies_at_its_start(beanstalkd, run_worker, put):
+    job = put("die")
+    worker = run_worker(beanstalkd.server, DYING, "--retry-delays", "none")
+    worker.wait_for_notes("begun die")
+    worker.allow("harm")
+    worker.allow("go")
+    worker.wait_for_line("the slot died: exit code 7", phase="starting")
+    worker.wait_for_notes(f"buried {job}")
+    assert worker.lines("buried", job=job, reason="the slot died: exit code 9")
+    assert worker.stop() == 0
+
+
+def test_listener_of_a_burial_that_ends_its_slot_hears_of_it_once(beanstalkd, run_worker, put):
+    job = put("die", priority=8)
+    worker = run_worker(beanstalkd.server, DYING, "--retry-delays", "none")
+    worker.allow("go")
+    worker.wait_for_notes(f"buried {job}")
+    worker.wait_for_line("the slot died: exit code 8", phase="starting")
+    worker.wait_for_line("deleted", job=put("another"))
+    assert worker.notes().count(f"buried {job}") == 1
+    assert worker.stop() == 0
+
+
+# Whose fault it was
+
+
+@pytest.fixture
+def dead(beanstalkd, put):
+    """A dead slot of two lanes, which execute a job each, while a job of the first waits for a flush."""
+    control, theirs = socket.socketpair()
+    theirs.close()
+    lanes = [ChildLane(Page(held_back_most=1), beanstalkd.client()) for _ in range(2)]
+    kept = put("kept")
+    lanes[0].connection.reserve_job(kept)
+    lanes[0].page.command()
+    lanes[0].page.hold_back(Lease(kept, time.monotonic(), 60))
+    for lane in lanes:
+        job = put("executing")
+        lane.connection.reserve_job(job)
+        lane.page.execute(job, time.monotonic(), 60, 1)
+    child = Child(0, control, lanes, [])
+    yield child
+    for lane in lanes:
+        lane.close_connection()
+    child.close()
+
+
+@pytest.fixture
+def verdicts(beanstalkd, dead):
+    """Take a slot's jobs over and return what became of them: the executing ones', then the kept one's."""
+
+    def take_over(death):
+        leases = [lane.page.read().executing for lane in dead.lanes]
+        leases += dead.lanes[0].page.read().kept
+        assert TakeOver(Policy(), Reporter()).take_over(dead, death) == []
+        client = beanstalkd.client()
+        # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
+        return [client.stats_job(lease.job)["state"] for lease in leases]
+
+    return take_over
+
+
+def test_death_is_a_failed_attempt_of_all_that_executed(dead, verdicts):
+    assert verdicts(Death(Failed("died"))) == ["delayed", "delayed", "ready"]
+
+
+def test_death_for_one_job_is_a_failed_attempt_of_that_one(dead, verdicts):
+    culprit = dead.lanes[1].page.read().executing
+    assert verdicts(Death(Failed("late"), culprit)) == ["ready", "delayed", "ready"]
+
+
+def test_death_among_listeners_is_a_failed_attempt_of_the_jobs_that_waited_for_them(dead, verdicts):
+    dead.page.listening_since = time.monotonic()
+    assert verdicts(Death(Failed("died"))) == ["ready", "ready", "delayed"]
+
+
+def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, verdicts):
+    dead.lanes[1].page.command()
+    assert verdicts(Death(Failed("died"))) == ["delayed", "ready", "ready"]
+    assert dead.lanes[0].connection is not None
+    assert dead.lanes[1].connection is None
+
+
+# A beanstalkd that says nothing
+
+
+HOLDING = """
+import asyncio
+from traces import note
+from tubeherd import executor
+@executor("mail")
+async def mail(payload):
+    note("begun")
+    await asyncio.sleep(1000)
+"""
+
+
+def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, run_worker):
+    """Each of its leases has a connection of its own, and beanstalkd says nothing on any."""
+    lanes = 15
+    client = beanstalkd.client()
+    for _ in range(lanes):
+        client.put_in("mail", b"1", priority=1, delay=0, ttr=2)
+    worker = run_worker(
+        beanstalkd.server, HOLDING, "--async-concurrency", str(lanes), "--job-timeout", "60s", "--grace-period", "0s"
+    )
+    worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
+    with beanstalkd.stopped():
+        signal.sigtimedwait([], 1.5)  # half of each lease goes by: all are touched
+        os.kill(worker.slots()[0], signal.SIGKILL)
+        told = "no connection for the verdict on a dead slot's job"
+        worker.wait_for(lambda: len(worker.lines(told)) == lanes, "all leases are given up", seconds=6)
+        worker.stop(seconds=6)

@@ -1,0 +1,92 @@
+"""A slot is killed only while none of its jobs' connections is in the middle of a command."""
+
+import os
+import signal
+import socket
+import time
+
+from tubeherd.child import Death
+from tubeherd.lease import Phase
+from tubeherd.policy import Failed
+from tubeherd.queue import Connection
+
+
+def test_executions_are_locked_for_the_decision_and_no_longer(child, locked):
+    with child.executions_locked() as at_rest:
+        assert at_rest
+        assert locked() == [0, 1]
+    assert locked() == []
+
+
+def test_locks_are_kept_where_the_slot_was_killed(child, locked):
+    death = Death(Failed("as asked"))
+    with child.executions_locked():
+        child.kill(death)
+    assert locked() == [0, 1]
+    assert child.death is death
+    ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert (ended.si_code, ended.si_status) == (os.CLD_KILLED, signal.SIGKILL)
+
+
+def test_slot_that_begins_a_command_is_not_at_rest_and_gets_its_other_locks_back(child, fork, locked):
+    fork(child.lanes[1].page.try_lock)  # as a slot does before it says so
+    with child.executions_locked() as at_rest:
+        assert not at_rest
+    assert locked() == [1]
+
+
+def test_lock_of_a_touch_that_is_not_answered_counts_as_ours_and_is_kept(child, locked):
+    here, beanstalkd = socket.socketpair()
+    child.lanes[0].connection = Connection(here)
+    child.lanes[0].touch(child.lanes[0].page.read(), now=time.monotonic())
+    with child.executions_locked() as at_rest:
+        assert at_rest
+    assert locked() == [0]
+    child.lanes[0].close_connection()
+    beanstalkd.close()
+
+
+def test_stop_is_asked_for_on_page_and_socket_whether_the_slot_lives_or_not(child, control):
+    child.ask_to_stop()
+    assert control[1].recv(10) == b"s"
+    control[1].shutdown(socket.SHUT_RDWR)
+    child.ask_to_stop()
+
+
+def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, control):
+    for number in (2, 0):
+        ours, theirs = socket.socketpair()
+        socket.send_fds(control[1], [b"%d" % number], [ours.fileno()])
+        ours.close()
+        theirs.sendall(b"TOUCHED\r\n%d" % number)
+        theirs.close()
+    assert child.receive_connections()
+    assert child.lanes[1].connection is None
+    for number in (0, 2):
+        connection = child.lanes[number].connection
+        assert connection is not None
+        assert connection.socket.recv(100) == b"TOUCHED\r\n%d" % number
+        assert not connection.socket.get_inheritable()
+        child.lanes[number].close_connection()
+    control[1].shutdown(socket.SHUT_RDWR)
+    assert not child.receive_connections()
+
+
+def test_begun_is_told_of_the_slot_and_not_of_a_lane(child):
+    assert child.begun == 2
+    child.lanes[0].page.execute(7, 10.0, 60, 5)
+    assert child.begun == 5
+    assert child.page.phase is Phase.EXECUTING
+
+
+def test_lane_is_locked_only_while_it_is_in_the_state_that_was_seen(child, fork):
+    lane = child.lanes[0]
+    seen = lane.page.read()
+    with lane.locked_while(seen) as same:
+        assert same
+    lane.page.execute(9, 2.0, 60, 9)
+    with lane.locked_while(seen) as same:
+        assert not same
+    fork(lane.page.command)  # the lock was given back, or this would wait for ever
+    with lane.locked_while(lane.page.read()) as same:
+        assert not same

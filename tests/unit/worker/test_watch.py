@@ -1,0 +1,197 @@
+"""One look at a slot: what is done about it, and what is left alone."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from tubeherd.child import Death
+from tubeherd.lease import Phase, Request
+from tubeherd.memory import MIB, used_above
+from tubeherd.policy import Failed, Interrupted
+from tubeherd.queue import Connection
+from tubeherd.settings import WorkerSettings
+from tubeherd.watch import Watch
+
+
+def watch(**settings):
+    return Watch(WorkerSettings(**settings))
+
+
+def ended_by(child):
+    """Return the signal that has ended the slot, or None where it lives."""
+    ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return ended and ended.si_status
+
+
+def wait_until_ended(child):
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT).si_status
+
+
+def late(child, number, seconds=6):
+    """Have the lane's execution be one that got SIGTERM so many seconds ago."""
+    lane = child.lanes[number]
+    lane.warned = (lane.page.read().executing, time.monotonic() - seconds)
+    child.page.ask_holder()
+    child.page.tell_holder(0)
+    return lane
+
+
+def test_slot_within_all_limits_is_left_alone(child, locked):
+    watch(job_timeout="50s").look(child, None)
+    assert (child.death, ended_by(child), locked(), child.page.request) == (None, None, [], Request.NOTHING)
+
+
+def test_job_past_its_deadline_gets_sigterm_once_and_its_lock_back(child, locked):
+    guard = watch(job_timeout="30s")
+    guard.look(child, None)
+    assert wait_until_ended(child) == signal.SIGTERM
+    first, second = child.lanes[0].warned, child.lanes[1].warned
+    guard.look(child, None)
+    assert (child.lanes[0].warned, child.lanes[1].warned) == (first, second)
+    assert None not in (first, second)
+    assert (child.death, locked()) == (None, [])
+
+
+@pytest.mark.parametrize("hold_up", ["listeners", "command"])
+def test_deadline_does_not_count_while_the_slot_is_held_up(child, hold_up):
+    if hold_up == "listeners":
+        child.page.listening_since = time.monotonic()
+    else:
+        child.lanes[2].page.command()
+    late(child, 0)
+    watch(job_timeout="30s").look(child, None)
+    assert (child.death, ended_by(child), child.lanes[1].warned) == (None, None, None)
+
+
+def test_slot_is_killed_for_the_job_that_does_not_heed_sigterm(child, locked):
+    lane = late(child, 1)
+    watch(job_timeout="30s").look(child, None)
+    reason = "the job ran longer than its timeout of 30 s and did not end on SIGTERM"
+    assert child.death == Death(Failed(reason), lane.page.read().executing)
+    assert wait_until_ended(child) == signal.SIGKILL
+    assert locked() == [0, 1]
+
+
+def test_slot_gets_five_seconds_from_sigterm_to_sigkill(child):
+    late(child, 1, seconds=3)
+    watch(job_timeout="39s").look(child, None)
+    assert child.death is None
+
+
+def test_slot_is_killed_for_the_job_that_holds_the_loop(child):
+    late(child, 1)
+    child.page.tell_holder(1)
+    watch(job_timeout="30s").look(child, None)
+    assert child.death is not None
+    assert child.death.culprit == child.lanes[0].page.read().executing
+    assert "held the event loop" in child.death.outcome.reason
+
+
+def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
+    late(child, 1)
+    child.page.ask_holder()
+    watch(job_timeout="30s").look(child, None)
+    assert child.death is not None
+    assert child.death.culprit is None
+    assert "past the deadline of job 2" in child.death.outcome.reason
+
+
+def test_next_job_is_not_killed_for_the_one_before(child):
+    late(child, 1)
+    child.lanes[1].page.execute(9, time.monotonic(), 60, 9)
+    watch(job_timeout="39s").look(child, None)
+    assert child.death is None
+
+
+def test_slot_that_is_just_beginning_a_command_is_not_killed_before_the_next_look(child, fork, locked):
+    late(child, 1)
+    commanding = fork(child.lanes[0].page.try_lock)
+    guard = watch(job_timeout="39s")
+    guard.look(child, None)
+    assert (child.death, ended_by(child), locked()) == (None, None, [0])
+    os.kill(commanding, signal.SIGKILL)
+    os.waitid(os.P_PID, commanding, os.WEXITED | os.WNOWAIT)
+    guard.look(child, None)
+    assert wait_until_ended(child) == signal.SIGKILL
+
+
+def test_listeners_have_ten_minutes(child):
+    child.page.listening_since = time.monotonic() - 590
+    watch().look(child, None)
+    assert child.death is None
+    child.page.listening_since = time.monotonic() - 601
+    watch(job_timeout="20 minutes").look(child, None)
+    assert child.death is None
+    watch().look(child, None)
+    assert child.death == Death(Failed("listeners of worker.flush or worker.job.buried took longer than 600 s"))
+
+
+def test_slot_that_still_starts_is_killed_when_the_worker_stops(child):
+    child.page.leave(Phase.STARTING)
+    watch().look(child, time.monotonic())
+    assert child.death == Death(Interrupted("the worker stopped before the executors were imported"))
+
+
+def test_jobs_have_the_grace_period_when_the_worker_stops(child):
+    guard = watch(grace_period="30s")
+    guard.look(child, time.monotonic() - 20)
+    assert child.death is None
+    guard.look(child, time.monotonic() - 31)
+    assert child.death == Death(Interrupted("the worker had to stop before the job was done"))
+
+
+@pytest.fixture
+def large(child, fork):
+    """The slot, with a process that uses much; and the limit of a worker whose slots may use a part of that."""
+    held = []
+    child.pid = fork(lambda: held.append(b"x" * 40 * MIB))
+    used = used_above(child.pid, 0)
+    return child, lambda part: f"{int((used * part + 16 * MIB) / 0.95)}"
+
+
+@pytest.mark.parametrize(
+    ("part", "request_", "killed"),
+    [(2, Request.NOTHING, False), (1.1, Request.RECYCLE, False), (0.9, Request.NOTHING, True)],
+)
+def test_slot_is_recycled_above_the_soft_limit_and_killed_above_its_share(large, part, request_, killed):
+    child, limit = large
+    watch(max_memory=limit(part)).look(child, None)
+    assert (child.page.request, child.death is not None) == (request_, killed)
+    if killed:
+        assert child.death.culprit is None
+        assert child.death.outcome.reason.startswith("memory limit passed: the slot used ")
+
+
+def test_slot_above_its_share_is_not_killed_in_the_middle_of_a_command(large):
+    child, limit = large
+    for lane in child.lanes:
+        lane.page.command()
+    guard = watch(max_memory=limit(0.9))
+    guard.look(child, None)
+    assert (child.page.request, child.death) == (Request.RECYCLE, None)
+    child.lanes[1].page.execute(7, time.monotonic(), 60, 7)
+    guard.look(child, None)
+    assert child.death is not None
+
+
+def test_connection_under_a_command_is_closed_where_the_worker_stops_and_beanstalkd_is_silent(child):
+    here, beanstalkd = socket.socketpair()
+    lane = child.lanes[2]
+    lane.connection = Connection(here)
+    lane.page.command()
+    guard = watch()
+    guard.look(child, None)
+    assert lane.lingering is None
+    guard.look(child, time.monotonic())
+    state, since = lane.lingering
+    lane.lingering = (state, since - 0.9)
+    guard.look(child, time.monotonic())
+    assert lane.connection is not None
+    lane.lingering = (state, since - 1.1)
+    guard.look(child, time.monotonic())
+    assert lane.connection is None
+    assert beanstalkd.recv(10) == b""
+    beanstalkd.close()

@@ -1,0 +1,126 @@
+"""What becomes of a dead slot's jobs: the supervisor, which still holds their leases, gives the verdicts.
+
+The slot is dead, so nobody else uses its connections, and no lock is needed. A connection on which a command was in
+flight is closed: whether it was carried out is not known, and beanstalkd gives back what leases there are.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final
+
+from tubeherd.child import Child, Death
+from tubeherd.child_lane import AT_REST, STALL_SECONDS, ChildLane
+from tubeherd.lease import Lease, Phase
+from tubeherd.logs import log
+from tubeherd.memory import kernel_kills
+from tubeherd.policy import Bury, Failed, Interrupted, Outcome, Policy
+from tubeherd.processing import Processed
+from tubeherd.queue import REPLY_SECONDS, Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
+from tubeherd.reporting import Reporter
+from tubeherd.slot import Burial
+
+_PASSING_SECONDS: Final = 0.05
+"""How long another answer is awaited once one did not come: in passing, as there may be hundreds."""
+
+
+class TakeOver:
+    """Takes over the jobs of dead slots."""
+
+    def __init__(self, policy: Policy, reporter: Reporter) -> None:
+        self._policy = policy
+        self._reporter = reporter
+        self._kernel_kills = kernel_kills()
+        self._silent_until = 0.0
+        """Until when beanstalkd gets little time to answer, as it took too long before; on the monotonic clock."""
+
+    def death_of(self, child: Child, code: int) -> Death:
+        """Return why a slot was killed, or died with this exit code (negative: the number of a signal)."""
+        return child.death or Death(Failed(f"the slot died: {_describe(code)}{self._by_kernel(code)}"))
+
+    def take_over(self, child: Child, death: Death) -> Sequence[Burial]:
+        """Give the verdicts on the jobs of a dead slot and return the burials that listeners are to hear of."""
+        executing = any(lane.page.phase is Phase.EXECUTING for lane in child.lanes)
+        burials: list[Burial] = []
+        for lane in child.lanes:
+            if lane.page.phase in AT_REST:
+                if not lane.finish_touches(self._patience()):
+                    self._silent_until = time.monotonic() + REPLY_SECONDS
+                for lease, outcome, seconds in _outcomes(child, lane, death):
+                    burials += self._settle(lane, lease, outcome, seconds)
+            else:
+                lane.close_connection()
+        if not executing:
+            log.warning(death.outcome.reason, pid=child.pid, phase=child.page.phase.name.lower())
+        return burials
+
+    def _settle(self, lane: ChildLane, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
+        """Give the verdict on one job, and report it; returns its burial, if it is one."""
+        if lane.connection is None:
+            log.warning("no connection for the verdict on a dead slot's job: it comes back by itself", job=lease.job)
+            return []
+        try:
+            processed, settled = self._give_verdict(lane.connection, lease, outcome, seconds)
+        except NotFoundError:
+            log.warning("lease was gone when the slot died", job=lease.job)
+            return []
+        except (QueueUnavailable, RefusedError) as error:
+            log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=lease.job)
+            lane.close_connection()
+            return []
+        self._reporter.report(processed, settled)
+        if settled is Settled.DONE and isinstance(processed.verdict, Bury):
+            return [Burial(processed.job, processed.verdict.reason)]
+        return []
+
+    def _give_verdict(
+        self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
+    ) -> tuple[Processed, Settled]:
+        """Give a verdict and return it with what became of it; raises what `Connection` does."""
+        asked, patience = time.monotonic(), self._patience()
+        connection.wait_at_most(patience)
+        try:
+            stats = connection.job_stats(lease.job)
+            verdict = self._policy.decide(outcome, stats)
+            settled = connection.settle(lease.job, verdict)
+        except QueueUnavailable:
+            if time.monotonic() >= asked + patience:
+                self._silent_until = time.monotonic() + REPLY_SECONDS
+            raise
+        finally:
+            connection.wait_at_most(REPLY_SECONDS)
+        self._silent_until = 0.0
+        return Processed(self._policy.job(stats), verdict, seconds), settled
+
+    def _patience(self) -> float:
+        """Return for how many seconds to wait for an answer: all the rest waits as well."""
+        return STALL_SECONDS if time.monotonic() >= self._silent_until else _PASSING_SECONDS
+
+    def _by_kernel(self, code: int) -> str:
+        if code != -signal.SIGKILL:
+            return ""
+        before, self._kernel_kills = self._kernel_kills, kernel_kills()
+        return ", killed by the kernel for the memory limit of its container" if self._kernel_kills > before else ""
+
+
+def _outcomes(child: Child, lane: ChildLane, death: Death) -> Iterator[tuple[Lease, Outcome, float]]:
+    """Yield each lease on a lane with the outcome of its job, and for how many seconds it ran."""
+    state = lane.page.read()
+    listening = child.page.listening_since > 0
+    if state.phase is Phase.EXECUTING:
+        innocent = listening or (death.culprit is not None and death.culprit != state.executing)
+        outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if innocent else death.outcome
+        yield state.executing, outcome, time.monotonic() - state.executing.since
+    for lease in state.held_back:
+        # While listeners ran, the jobs that waited for them may be what killed the slot.
+        waited = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
+        yield lease, waited, 0.0
+
+
+def _describe(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    return f"signal {-code}"
