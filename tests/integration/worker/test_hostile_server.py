@@ -437,8 +437,8 @@ async def mail(payload):
 
 @pytest.mark.parametrize(
     ("executors", "options"),
-    [(NOTING, []), (NOTING_ASYNC, ["--async-concurrency", "2"]), (NOTING + FLUSHING, ["--ack-after-flush"])],
-    ids=["sequential", "concurrent", "ack after flush"],
+    [(NOTING, []), (NOTING + FLUSHING, ["--ack-after-flush"])],
+    ids=["at once", "after flush"],
 )
 def test_pause_is_short_again_once_a_verdict_was_carried_out(beanstalkd, interceptor, run_worker, executors, options):
     worker = run_worker(interceptor.server, executors, *options)

@@ -99,7 +99,7 @@ def verdicts(beanstalkd, dead):
 
     def take_over(death):
         leases = [lane.page.read().executing for lane in dead.lanes]
-        leases += dead.lanes[0].page.read().kept
+        leases += dead.lanes[0].page.read().held_back
         assert TakeOver(Policy(), Reporter()).take_over(dead, death) == []
         client = beanstalkd.client()
         # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
