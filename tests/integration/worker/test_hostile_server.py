@@ -151,6 +151,16 @@ def one_job(pause=0.0, **answers):
     return script
 
 
+def closing_at_the_second_reserve(server, peer):
+    """Be a server that says at once that no job came in time, and then goes."""
+    reserves = 0
+    for command in server.commands_from(peer):
+        reserves += command == "reserve-with-timeout"
+        if reserves == 2:
+            return
+        peer.sendall((RIGHT | {"reserve-with-timeout": b"TIMED_OUT\r\n"})[command])
+
+
 def without_end(piece, pause=0.0, after="watch"):
     """Script a server whose answer to that command never ends."""
 
@@ -282,6 +292,16 @@ def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
     worker.wait_for(lambda: len(server.times) == len(scripts), "each slot is connected")
     assert worker.stop(seconds=2) == 0
     assert len(server.times) == len(scripts)
+
+
+def test_answer_that_came_too_early_makes_no_pause_shorter(serve, run_worker):
+    server = serve(closing_at_the_second_reserve)
+    worker = run_worker(server.server, NOTING)
+    worker.wait_for(lambda: len(server.times) >= 6, "six connections")
+    assert server.times[5] - server.times[0] >= 0.05 + 0.1 + 0.2 + 0.4 + 0.8, (
+        "the shortest pauses that the jitter allows"
+    )
+    assert worker.stop(seconds=2) == 0
 
 
 def test_lane_that_waits_for_its_next_connection_stops_at_once(serve, run_worker):
