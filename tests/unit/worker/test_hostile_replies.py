@@ -79,8 +79,22 @@ def without_time(reserved: Reserved | None) -> Reserved | None:
     return reserved and reserved._replace(since=0)
 
 
+def take_four(connection: Connection) -> tuple[Reserved | None, ...]:
+    """Do the jobs 5 to 7 and take the next, which is foreseen to be 8."""
+    connection.ask_reserve(0)
+    taken = [connection.take_reserved()]
+    for job in (5, 6, 7):
+        connection.settle_and_ask_reserve(job, Delete())
+        taken.append(connection.take_reserved())
+    return tuple(map(without_time, taken))
+
+
+FOUR = b"DELETED\r\n".join(
+    b"RESERVED %d 2\r\n{}\r\n%b" % (job, JOB.replace(b"id: 7", b"id: %d" % job)) for job in (5, 6, 7, 8)
+)
 EXCHANGES = {
     "take_reserved": Exchange(lambda it: without_time(it.take_reserved()), b'RESERVED 7 9\r\n{"a": 1}\n\r\n' + JOB),
+    "take_four": Exchange(take_four, FOUR),
     "job_stats": Exchange(lambda it: it.job_stats(7), JOB),
     "delete": Exchange(lambda it: it.settle(7, Delete()), b"DELETED\r\n"),
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
