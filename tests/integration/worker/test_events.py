@@ -59,6 +59,8 @@ def buried(job, error, reason, attempts):
     note(f"buried {type(error).__name__} {attempts} {reason}")
     if job.priority == 9:
         raise SystemExit("of buried")
+    if job.priority == 8:
+        wait_for("go")
 """
 
 
@@ -199,3 +201,14 @@ def test_burial_by_the_supervisor_is_told_in_the_next_slot(beanstalkd, run_worke
     worker = run_worker(beanstalkd.server, LISTENERS, "--retry-delays", "none")
     worker.wait_for_notes("buried NoneType 1 the slot died: exit code 9")
     worker.wait_for_line("buried", reason="the slot died: exit code 9")
+
+
+def test_no_job_is_leased_while_the_burial_of_another_is_told(beanstalkd, run_worker, put):
+    put({}, priority=8)
+    put("next", priority=9)
+    worker = run_worker(beanstalkd.server, LISTENERS)
+    worker.wait_for_line("buried")
+    worker.wait_for(lambda: any(note.startswith("buried") for note in worker.notes()), "the listener is told")
+    assert beanstalkd.count("mail") == {"ready": 1, "reserved": 0, "delayed": 0, "buried": 1}
+    worker.allow("go")
+    worker.wait_for_notes("executed next")
