@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tubeherd.coroutines import Deadline, any_overdue, holder, within
+from tubeherd.coroutines import Deadline, any_overdue, loop_holder, within
 
 
 def run(job, code, seconds=60.0):
@@ -12,13 +12,13 @@ def run(job, code, seconds=60.0):
 
 def test_code_of_a_job_and_of_the_tasks_that_it_starts_is_the_jobs():
     async def child():
-        return holder()
+        return loop_holder()
 
     async def code():
-        return holder(), await asyncio.create_task(child())
+        return loop_holder(), await asyncio.create_task(child())
 
     assert [attempt.job for attempt in run(7, code)] == [7, 7]
-    assert holder() is None
+    assert loop_holder() is None
 
 
 def test_callback_of_the_loop_is_nobodys_code():
@@ -26,7 +26,7 @@ def test_callback_of_the_loop_is_nobodys_code():
 
     async def code():
         seen = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(lambda: seen.set_result(holder()))
+        asyncio.get_running_loop().call_soon(lambda: seen.set_result(loop_holder()))
         return await seen
 
     assert run(7, code) is None
@@ -41,7 +41,7 @@ def test_task_that_outlives_its_job_is_nobodys_code():
     async def later():
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        return holder()
+        return loop_holder()
 
     async def both():
         await within(7, Deadline(time.monotonic() + 60, 60), code)

@@ -58,8 +58,8 @@ def test_any_delays_are_a_schedule_in_which_each_names_its_place_or_refused(dela
     assert all(whole >= delay for whole, delay in zip(schedule.delays, delays, strict=True))
     assert all(0 < delay < MAX_DELAY for delay in schedule.delays)
     for delay in (0, 60, *schedule.delays):
-        assert schedule.unlike(delay) not in schedule.delays
-        assert delay <= schedule.unlike(delay) <= MAX_DELAY
+        assert schedule.outside(delay) not in schedule.delays
+        assert delay <= schedule.outside(delay) <= MAX_DELAY
 
 
 @pytest.mark.parametrize("parse", [parse_duration, parse_size, check_tube, parse_server])

@@ -34,8 +34,8 @@ def late(child, number, seconds=6):
     """Have the lane's execution be one that got SIGTERM so many seconds ago."""
     lane = child.lanes[number]
     lane.warned = (lane.page.read().executing, time.monotonic() - seconds)
-    child.page.ask_holder()
-    child.page.tell_holder(0)
+    child.page.ask_loop_holder()
+    child.page.tell_loop_holder(0)
     return lane
 
 
@@ -83,7 +83,7 @@ def test_slot_gets_five_seconds_from_sigterm_to_sigkill(child):
 
 def test_slot_is_killed_for_the_job_that_holds_the_loop(child):
     late(child, 1)
-    child.page.tell_holder(1)
+    child.page.tell_loop_holder(1)
     watch(job_timeout="30s").look(child, None)
     assert child.death is not None
     assert child.death.culprit == child.lanes[0].page.read().executing
@@ -92,7 +92,7 @@ def test_slot_is_killed_for_the_job_that_holds_the_loop(child):
 
 def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
     late(child, 1)
-    child.page.ask_holder()
+    child.page.ask_loop_holder()
     watch(job_timeout="30s").look(child, None)
     assert child.death is not None
     assert child.death.culprit is None

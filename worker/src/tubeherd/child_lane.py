@@ -86,7 +86,7 @@ class ChildLane:
 
     def touch(self, state: State, now: float) -> None:
         """Touch the leases of which half is gone, if the slot is still in that state; `take_answers` must follow."""
-        due = self._due(state, now)
+        due = self._half_gone(state, now)
         if not due or self._asked or self.connection is None:
             return
         with self.locked_while(state) as same:
@@ -123,7 +123,7 @@ class ChildLane:
         self._asked = []
         return False
 
-    def _due(self, state: State, now: float) -> list[Lease]:
+    def _half_gone(self, state: State, now: float) -> list[Lease]:
         """Return leases of which half is gone, no more than go into one write."""
         due = (lease for lease in state.leases if now >= self._touched.get(lease, lease.since) + lease.ttr / 2)
         return list(islice(due, _TOUCHES_MOST))

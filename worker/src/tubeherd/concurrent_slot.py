@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from tubeherd.coroutines import any_overdue, broken_off, holder
+from tubeherd.coroutines import any_overdue, held_loop_reason, loop_holder
 from tubeherd.events import FlushReason
 from tubeherd.lane import PAUSE_FIRST, Lane
-from tubeherd.processing import DeadlinePassed, FlushFailed
+from tubeherd.processing import DeadlinePassed, FlushFailed, Processed
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
 from tubeherd.slot import Slot, Stop, crash
 from tubeherd.sockets import readable
@@ -27,8 +27,6 @@ class ConcurrentSlot(Slot):
     _stopped: asyncio.Event
     """Set where the supervisor wants the slot to stop, or is gone."""
     _free: asyncio.LifoQueue[Lane]
-    _dry: bool
-    """Whether no job is ready, so that a reserve waits for one."""
 
     def _work(self, tubes: Sequence[str]) -> None:
         # Never closed, which would wait for every thread and task that jobs have left: the process just ends.
@@ -37,11 +35,11 @@ class ConcurrentSlot(Slot):
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
         """Break off the code that holds the loop, so that the loop could not cancel a job that is late."""
-        held_by = holder()
-        self._page.tell_holder(held_by.job if held_by else 0)
+        held_by = loop_holder()
+        self._page.tell_loop_holder(held_by.job if held_by else 0)
         if held_by and any_overdue():
             self._interrupted = True
-            raise DeadlinePassed(broken_off(held_by))
+            raise DeadlinePassed(held_loop_reason(held_by))
 
     async def _dispatch(self, tubes: Sequence[str]) -> None:
         """Give each lane that is free a job to begin with; it takes further ones by itself."""
@@ -49,14 +47,13 @@ class ConcurrentSlot(Slot):
         # One reader for all who wait: the loop keeps no more than one for a socket.
         asyncio.get_running_loop().add_reader(self._control, self._hear)
         self._free = asyncio.LifoQueue()  # the first lanes do all where few are needed
-        self._dry = False
         for lane in reversed(self._lanes):
             self._free.put_nowait(lane)
         running: set[asyncio.Task[None]] = set()
         with suppress(Stop):
-            while self._due() is None:
+            while self._exit_wanted() is None:
                 lane = await self._free.get()
-                reserved = await self._next(lane, tubes) if self._due() is None else None
+                reserved = await self._next(lane, tubes) if self._exit_wanted() is None else None
                 if reserved is None:
                     self._free.put_nowait(lane)
                 else:
@@ -71,12 +68,14 @@ class ConcurrentSlot(Slot):
         try:
             if lane.connection is None:
                 self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
+                if self._exit_wanted() is not None:  # other lanes went on meanwhile
+                    return None
             connection = lane.claim(tubes)
             connection.ask_reserve(0)
             reserved = self._begin(lane, connection)
             if reserved is None:
                 self._flush("idle")
-                reserved = await self._wait_for_job(lane, connection) if self._due() is None else None
+                reserved = await self._wait_for_job(lane, connection) if self._exit_wanted() is None else None
         except (QueueUnavailable, RefusedError) as error:
             await self._wait(self._drop(lane, error))
             return None
@@ -84,10 +83,10 @@ class ConcurrentSlot(Slot):
 
     async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         waits = self._ask_for_job(lane, connection)
-        self._dry = True
+        self._coming = 1
         found = await self._readable(connection.socket, waits.longest)
-        self._dry = False
-        stop = self._stopped.is_set() or self._due() is not None
+        self._coming = 0
+        stop = self._stopped.is_set() or self._exit_wanted() is not None
         reserved = self._take_job(lane, connection, waits, found, stop)
         if reserved is None and waits.in_vain():
             await self._wait(PAUSE_FIRST)
@@ -123,24 +122,32 @@ class ConcurrentSlot(Slot):
         try:
             while reserved is not None:
                 reserved = await self._do_job(lane, reserved)
-                await asyncio.sleep(0)  # the other lanes' turn, though no job ever waits for anything
             if self._batch.due:
                 self._flush("batch")
-            elif self._dry or self._due() is not None:
+            elif self._coming or self._exit_wanted() is not None:
                 self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:
             await self._wait(self._drop(lane, error))
-        except Exception as error:  # none of a job's: nobody would hear of it
+        except BaseException as error:  # none of a job's: nobody would hear of it, and its lease would be forgotten
             crash(error)
         finally:
-            if self._due() is not None:
+            if self._exit_wanted() is not None:
                 self._awake.set()
             self._free.put_nowait(lane)
 
     async def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
         stats, deadline = reserved.stats, self._deadline(reserved)
-        processed = await self._processor.process_concurrently(stats, reserved.body, deadline)
-        return self._finish(lane, stats, processed)
+        processed: list[Processed] = []
+
+        async def process() -> None:
+            processed.append(await self._processor.process_concurrently(stats, reserved.body, deadline))
+
+        # A task of its own: the variables that a job sets, and whom it calls off, are not the next one's. What it
+        # returns would be lost if the job called it off in its last step.
+        await asyncio.wait([asyncio.create_task(process())])
+        if not processed:
+            processed.append(self._processor.fail(stats, asyncio.CancelledError("called off before it began")))
+        return self._finish(lane, stats, processed[0])
 
     def _flush(self, reason: FlushReason) -> None:
         try:

@@ -23,7 +23,7 @@ class Deadline(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Attempt:
+class RunningJob:
     """One job on the event loop."""
 
     job: int
@@ -36,9 +36,9 @@ class Attempt:
         return not cancelled and time.monotonic() >= self.deadline.at
 
 
-_attempt: Final[ContextVar[Attempt | None]] = ContextVar("attempt", default=None)
+_current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
 """The job whose code runs now; tasks that a job starts inherit it, and may outlive it."""
-_running: Final[set[Attempt]] = set()
+_all_running: Final[set[RunningJob]] = set()
 
 
 async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Any]]) -> Any:
@@ -47,46 +47,46 @@ async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Any]]
     At the deadline CancelledError is raised inside it. Raises CancelledLate where that ended it, and what the job
     itself raises.
     """
-    attempt = Attempt(job, deadline)
-    token = _attempt.set(attempt)
-    _running.add(attempt)
+    running = RunningJob(job, deadline)
+    token = _current.set(running)
+    _all_running.add(running)
     try:
-        async with asyncio.timeout_at(deadline.at) as attempt.timeout:
+        async with asyncio.timeout_at(deadline.at) as running.timeout:
             return await run()
     except TimeoutError as error:
-        if attempt.timeout and attempt.timeout.expired():
-            raise CancelledLate(too_long(deadline.timeout)) from error.__cause__
+        if running.timeout and running.timeout.expired():
+            raise CancelledLate(too_long_reason(deadline.timeout)) from error.__cause__
         raise
     finally:
-        _running.discard(attempt)
-        _attempt.reset(token)
+        _all_running.discard(running)
+        _current.reset(token)
 
 
-def holder() -> Attempt | None:
+def loop_holder() -> RunningJob | None:
     """Return, in a signal handler, the job whose code was interrupted; None where no running job's was.
 
     Only the code of a task counts: a callback of the loop, such as the one that cancels at the deadline, would swallow
     what is raised in it.
     """
-    attempt = _attempt.get()
+    running = _current.get()
     with suppress(RuntimeError):  # no loop runs
-        if attempt in _running and asyncio.current_task() is not None:
-            return attempt
+        if running in _all_running and asyncio.current_task() is not None:
+            return running
     return None
 
 
 def any_overdue() -> bool:
     """Tell whether the deadline of some job has passed without the loop's notice."""
-    return any(attempt.is_overdue() for attempt in _running)
+    return any(running.is_overdue() for running in _all_running)
 
 
-def too_long(timeout: float) -> str:
+def too_long_reason(timeout: float) -> str:
     """Return the reason of a job that was broken off at its deadline."""
     return f"the job ran longer than its timeout of {timeout:g} s"
 
 
-def broken_off(attempt: Attempt) -> str:
+def held_loop_reason(running: RunningJob) -> str:
     """Return the reason of a job that is broken off because it holds the loop past its own deadline or another's."""
-    if attempt.is_overdue():
-        return too_long(attempt.deadline.timeout)
+    if running.is_overdue():
+        return too_long_reason(running.deadline.timeout)
     return "the job held the event loop of its process past the deadline of another job: await instead"

@@ -172,16 +172,16 @@ class Page:
         finally:
             self.listening_since = 0.0
 
-    def ask_holder(self) -> None:
+    def ask_loop_holder(self) -> None:
         """Forget who holds the event loop, before the slot is asked by SIGTERM."""
         _COUNT.pack_into(self._map, _HOLDER_AT, _NOT_HEARD)
 
-    def tell_holder(self, job: int) -> None:
+    def tell_loop_holder(self, job: int) -> None:
         """Answer that this job's code holds the event loop (0: none does)."""
         _COUNT.pack_into(self._map, _HOLDER_AT, job)
 
     @property
-    def holder(self) -> int | None:
+    def loop_holder(self) -> int | None:
         """The job whose code held the event loop at the last SIGTERM, 0 for none; None where no answer came."""
         (job,) = _COUNT.unpack_from(self._map, _HOLDER_AT)
         return None if job == _NOT_HEARD else job

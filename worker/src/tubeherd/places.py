@@ -48,7 +48,7 @@ class Place:
     """By lane, the connections that the last slot left at rest for the next one."""
     progress: Progress
     """How far the slots of this place have come towards their limits."""
-    due: float
+    fork_at: float
     """When the next slot is to be forked, on the monotonic clock."""
     deaths: int = 0
     """How many slots have died here in a row without having begun a job."""
@@ -105,12 +105,12 @@ class Places:
         """Fork a slot into each vacant place where one is due."""
         now = time.monotonic()
         for place in self._places:
-            if place.child is None and now >= place.due:
+            if place.child is None and now >= place.fork_at:
                 try:
                     self._fork(place)
                 except OSError as error:  # out of processes, files or memory
                     log.error(f"a slot could not be started, it is tried again: {error.strerror or error}")
-                    place.due = now + _BACKOFF_MOST
+                    place.fork_at = now + _BACKOFF_MOST
 
     def announce(self, burials: Sequence[Burial]) -> None:
         """Have the next slot tell its listeners of these burials, or the one after it where it dies before that."""
@@ -144,7 +144,7 @@ class Places:
         place, child, _ = reaped
         died_early = child.page.phase is not Phase.DONE and not child.begun
         pause = _BACKOFF_FIRST * 2**place.deaths if died_early and place.deaths else 0.0
-        place.due = time.monotonic() + min(pause, _BACKOFF_MOST)
+        place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.deaths = place.deaths + 1 if died_early else 0
         if self._settings.on_limit == "stop":  # else a limit would begin anew with each death
             place.progress = place.progress._replace(begun=max(place.progress.begun, child.begun))

@@ -118,7 +118,7 @@ class RetrySchedule:
             return 0
         return self.delays.index(stats.delay) + 1
 
-    def unlike(self, delay: int) -> int:
+    def outside(self, delay: int) -> int:
         """Return the delay, bumped by seconds until no place of the schedule is meant by it."""
         while delay in self.delays:
             delay += 1
@@ -152,13 +152,13 @@ class Policy:
                 return _DELETE
             case Rescheduled(delay, priority, message):
                 kept = stats.priority if priority is None else priority
-                return Release(self.schedule.unlike(delay), kept, message)
+                return Release(self.schedule.outside(delay), kept, message)
             case Failed(reason):
                 return self._failed(reason, stats)
             case Invalid(reason):
                 return Bury(stats.priority, reason)
             case Aborted(reason):
-                return Release(self.schedule.unlike(ABORT_DELAY), stats.priority, reason, stop=True)
+                return Release(self.schedule.outside(ABORT_DELAY), stats.priority, reason, stop=True)
             case Interrupted(reason):
                 return Release(0, stats.priority, reason)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from types import FrameType
 
-from tubeherd.coroutines import Deadline, any_overdue, holder, too_long
+from tubeherd.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
 from tubeherd.lane import PAUSE_FIRST, Lane
 from tubeherd.processing import DeadlinePassed
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
@@ -14,12 +14,12 @@ from tubeherd.sockets import readable
 class SequentialSlot(Slot):
     """Has one lane."""
 
-    _running: Deadline | None = None
+    _breakable: Deadline | None = None
     """Of the job whose executor may be broken off."""
 
     def _work(self, tubes: Sequence[str]) -> None:
         (lane,) = self._lanes
-        while self._due() is None:
+        while self._exit_wanted() is None:
             try:
                 if lane.connection is None:
                     self._open(lane, connect(self._settings.server), tubes)
@@ -29,7 +29,7 @@ class SequentialSlot(Slot):
 
     def _do_jobs(self, lane: Lane, connection: Connection) -> None:
         reserved: Reserved | None = None
-        while reserved is not None or self._due() is None:
+        while reserved is not None or self._exit_wanted() is None:
             if reserved is not None:
                 reserved = self._do_job(lane, reserved)
             elif self._batch.empty:
@@ -56,16 +56,16 @@ class SequentialSlot(Slot):
     def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
         """Do a leased job and return the next, unless there is none or the slot has something else to do first."""
         try:
-            self._running = self._deadline(reserved)
-            processed = self._processor.process(reserved.stats, reserved.body, self._running)
-            self._running = None
+            self._breakable = self._deadline(reserved)
+            processed = self._processor.process(reserved.stats, reserved.body, self._breakable)
+            self._breakable = None
         except DeadlinePassed as error:  # in the last moment of the processing
             processed = self._processor.fail(reserved.stats, error)
         return self._finish(lane, reserved.stats, processed)
 
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
         """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
-        if self._running and (not self._processor.in_loop or (holder() and any_overdue())):
-            timeout, self._running = self._running.timeout, None
+        if self._breakable and (not self._processor.in_loop or (loop_holder() and any_overdue())):
+            timeout, self._breakable = self._breakable.timeout, None
             self._interrupted = True
-            raise DeadlinePassed(too_long(timeout))
+            raise DeadlinePassed(too_long_reason(timeout))

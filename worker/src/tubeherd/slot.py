@@ -98,9 +98,11 @@ class Slot(ABC):
         self._reporter = Reporter(seat.metrics)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
+        self._coming = 0
+        """How many jobs may come of a reserve that waits while this slot does others."""
         self._interrupted = False
         self._forked = False
-        self._stopped_by_job = False
+        self._stopped_by_user_code = False
 
     @abstractmethod
     def _work(self, tubes: Sequence[str]) -> None:
@@ -173,16 +175,16 @@ class Slot(ABC):
             log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
             lane.page.leave(Phase.DONE)
-        return self._due() or Exit.OK
+        return self._exit_wanted() or Exit.OK
 
     def _stop_for(self, error: FlushFailed) -> None:
         log.error(f"{error}; the worker stops")
-        self._stopped_by_job = True
+        self._stopped_by_user_code = True
 
-    def _due(self) -> Exit | None:
-        """Return how the slot is to end before it takes another job, if it is."""
+    def _exit_wanted(self, coming: int = 0) -> Exit | None:
+        """Return how the slot is to end before it takes another job, if it is; `coming` jobs count as begun."""
         request = self._page.request
-        if self._stopped_by_job:
+        if self._stopped_by_user_code:
             return Exit.STOPPED_BY_JOB
         if request == Request.STOP or os.getppid() != self._supervisor:
             return Exit.OK
@@ -190,7 +192,7 @@ class Slot(ABC):
         if self._interrupted or self._processor.broken_off:
             return Exit.RECYCLE
         if (
-            0 < self._settings.max_jobs <= self._begun
+            0 < self._settings.max_jobs <= self._begun + coming
             or (self._ends is not None and time.monotonic() >= self._ends)
             or (request == Request.RECYCLE and self._begun > 0)  # a limit that no slot keeps must not stop all work
         ):
@@ -258,9 +260,9 @@ class Slot(ABC):
         lane.page.command()
         verdict = processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
-            self._stopped_by_job = True
+            self._stopped_by_user_code = True
         # The listeners of a flush or a burial may take long: no further lease is to wait for them.
-        last = self._batch.add() or isinstance(verdict, Bury) or self._due() is not None
+        last = self._batch.add() or isinstance(verdict, Bury) or self._exit_wanted(self._coming) is not None
         last = last or time.monotonic() >= lane.flush_by
         try:
             connection = lane.connected()
@@ -272,6 +274,11 @@ class Slot(ABC):
             lane.page.leave()
         if settled is not None:
             lane.worked()
+        if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
+            reserved = None if last else self._begin(lane, connection)
+            self._report(processed, settled)
+            return reserved
+        if settled is not None:
             self._report(processed, settled)
         return None if last else self._begin(lane, connection)
 

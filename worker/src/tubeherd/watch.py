@@ -12,7 +12,7 @@ from typing import Final
 
 from tubeherd.child import Child, Death
 from tubeherd.child_lane import AT_REST, ChildLane
-from tubeherd.coroutines import too_long
+from tubeherd.coroutines import too_long_reason
 from tubeherd.lease import Phase, Request, State
 from tubeherd.memory import MIB, used_above
 from tubeherd.policy import Failed, Interrupted
@@ -97,16 +97,16 @@ class Watch:
 
     def _blame(self, child: Child, late: ChildLane, state: State) -> Death:
         """Blame the job that is late, or the one that holds the event loop so that the other is."""
-        holder = child.page.holder if len(child.lanes) > 1 else 0
-        if holder is None:  # code that looks at no signal: nobody can tell whose
+        culprit = child.page.loop_holder if len(child.lanes) > 1 else 0
+        if culprit is None:  # code that looks at no signal: nobody can tell whose
             held = f"code that ends on no signal held the event loop past the deadline of job {state.executing.job}"
             return Death(Failed(held))
         for lane in child.lanes:
             other = lane.page.read().executing
-            if lane is not late and holder and other.job == holder:
+            if lane is not late and culprit and other.job == culprit:
                 held = "the job held the event loop of its process past the deadline of another"
                 return Death(Failed(f"{held} and did not end on SIGTERM"), other)
-        return Death(Failed(f"{too_long(self._timeout(state))} and did not end on SIGTERM"), state.executing)
+        return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.executing)
 
     def _share_exceeded(self, child: Child, used: int | None) -> Death | None:
         """Return the cause where the slot uses more than its share."""
@@ -129,7 +129,7 @@ class Watch:
         with lane.locked_while(state) as same:
             if same:
                 lane.warned = (state.executing, now)
-                child.page.ask_holder()
+                child.page.ask_loop_holder()
                 os.kill(child.pid, signal.SIGTERM)
 
     def _timeout(self, state: State) -> float:
