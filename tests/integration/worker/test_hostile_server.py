@@ -523,6 +523,48 @@ def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd
     assert worker.stop(seconds=2) == 0
 
 
+HEARING = """
+import os
+from traces import note, wait_for
+from tubeherd import Job, events, executor
+@executor("mail")
+def mail(payload: dict, job: Job):
+    note(f"ran {payload}")
+    if payload.get("die"): os._exit(9)
+    if payload.get("fail"): raise ValueError("as asked")
+@events.job_buried.connect
+def buried(job, error, reason, attempts):
+    note(f"buried: {reason}")
+    wait_for("go")
+"""
+
+
+def test_burial_in_place_of_a_release_is_told_to_the_listeners_while_the_next_lease_is_kept(
+    beanstalkd, interceptor, run_worker
+):
+    interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
+    put(beanstalkd, b'{"fail": 1}')
+    put(beanstalkd, b"{}", ttr=1)
+    worker = run_worker(interceptor.server, HEARING)
+    worker.wait_for_notes("buried: ValueError: as asked")
+    client, until = beanstalkd.client(), time.monotonic() + 2.5
+    worker.wait_for(lambda: time.monotonic() > until, "twice the TTR of the next job has passed")
+    assert client.stats_job(2)["timeouts"] == 0
+    worker.allow("go")
+    worker.wait_for_line("deleted", job=2)
+    assert worker.notes() == ["ran {'fail': 1}", "buried: ValueError: as asked", "ran {}"]
+    assert worker.stop(seconds=2) == 0
+
+
+def test_burial_in_place_of_a_dead_slots_release_is_told_in_the_next_slot(beanstalkd, interceptor, run_worker):
+    interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
+    put(beanstalkd, b'{"die": 1}')
+    worker = run_worker(interceptor.server, HEARING)
+    worker.allow("go")
+    worker.wait_for_notes("buried: the slot died: exit code 9")
+    assert worker.stop(seconds=2) == 0
+
+
 def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
     interceptor.answers["touch"] = [b"OUT_OF_MEMORY", b"BURIED x", b"RELEASED"]
     jobs = [put(beanstalkd, b"{}", ttr=2) for _ in range(3)]

@@ -6,7 +6,7 @@ from tubeherd import events
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.policy import Delete, Release
+from tubeherd.policy import Bury, Release, Verdict
 from tubeherd.processing import Processed
 from tubeherd.queue import Settled
 from tubeherd.reasons import describe, place
@@ -21,15 +21,15 @@ class Reporter:
     def report(self, processed: Processed, settled: Settled) -> None:
         """Log and count one verdict and, where the job was buried, tell the listeners."""
         job, verdict = processed.job, processed.verdict
-        if settled is not Settled.DONE:
-            self._unsettled(processed, settled)
-        elif isinstance(verdict, Delete):
-            log.deleted(job.id, job.tube, processed.seconds)
-            self._count("deleted", processed)
+        if settled is Settled.LEASE_GONE:
+            self._lease_gone(processed)
+        elif (reason := burial_reason(verdict, settled)) is not None:
+            self._buried(processed, settled, reason)
         elif isinstance(verdict, Release):
             self._released(processed, verdict)
         else:
-            self._buried(processed, "buried", verdict.reason)
+            log.deleted(job.id, job.tube, processed.seconds)
+            self._count("deleted", processed)
 
     def _released(self, processed: Processed, release: Release) -> None:
         attempt, fields = processed.job.attempt, _fields(processed)
@@ -39,17 +39,15 @@ class Reporter:
             log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         self._count("retried" if release.failure else "released", processed)
 
-    def _buried(self, processed: Processed, event: str, reason: str) -> None:
-        job = processed.job
+    def _buried(self, processed: Processed, settled: Settled, reason: str) -> None:
+        job, event = processed.job, "buried"
+        if settled is Settled.BURIED_INSTEAD:
+            event = "buried by beanstalkd, which is out of memory: kick it when there is some"
         log.error(event, **_fields(processed), attempt=job.attempt, reason=reason)
         self._count("buried", processed)
         announce_burial(job, reason, processed.error)
 
-    def _unsettled(self, processed: Processed, settled: Settled) -> None:
-        if settled is Settled.BURIED_INSTEAD:
-            reason = getattr(processed.verdict, "reason", None) or "to be released"
-            self._buried(processed, "buried by beanstalkd, which is out of memory: kick it when there is some", reason)
-            return
+    def _lease_gone(self, processed: Processed) -> None:
         log.warning(
             "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
             **_fields(processed),
@@ -59,6 +57,13 @@ class Reporter:
     def _count(self, verdict: str, processed: Processed) -> None:
         if self._metrics is not None:
             self._metrics.count(processed.job.tube, verdict, processed.seconds)
+
+
+def burial_reason(verdict: Verdict, settled: Settled) -> str | None:
+    """Return why a job was buried, by its verdict or by beanstalkd in place of a release; None where it was not."""
+    if settled is Settled.BURIED_INSTEAD:
+        return getattr(verdict, "reason", None) or "to be released"
+    return verdict.reason if isinstance(verdict, Bury) and settled is Settled.DONE else None
 
 
 def announce_burial(job: Job, reason: str, error: BaseException | None = None) -> None:

@@ -25,7 +25,7 @@ from tubeherd.policy import Bury, Release
 from tubeherd.processing import FlushFailed, Processed, Processor
 from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.reasons import describe
-from tubeherd.reporting import Reporter, announce_burial
+from tubeherd.reporting import Reporter, announce_burial, burial_reason
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot_batch import SlotBatch
 
@@ -293,7 +293,7 @@ class Slot(ABC):
         return connection.settle_and_ask_reserve(stats.id, processed.verdict)
 
     def _report(self, processed: Processed, settled: Settled) -> None:
-        if settled is Settled.BURIED_INSTEAD or isinstance(processed.verdict, Bury):
+        if burial_reason(processed.verdict, settled) is not None:
             with self._page.listening():
                 self._reporter.report(processed, settled)
         else:

@@ -15,10 +15,10 @@ from tubeherd.child_lane import AT_REST, STALL_SECONDS, ChildLane
 from tubeherd.lease import Lease, Phase
 from tubeherd.logs import log
 from tubeherd.memory import kernel_kills
-from tubeherd.policy import Bury, Failed, Interrupted, Outcome, Policy
+from tubeherd.policy import Failed, Interrupted, Outcome, Policy
 from tubeherd.processing import Processed
 from tubeherd.queue import REPLY_SECONDS, Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
-from tubeherd.reporting import Reporter
+from tubeherd.reporting import Reporter, burial_reason
 from tubeherd.slot import Burial
 
 _PASSING_SECONDS: Final = 0.05
@@ -70,8 +70,8 @@ class TakeOver:
             lane.close_connection()
             return []
         self._reporter.report(processed, settled)
-        if settled is Settled.DONE and isinstance(processed.verdict, Bury):
-            return [Burial(processed.job, processed.verdict.reason)]
+        if (reason := burial_reason(processed.verdict, settled)) is not None:
+            return [Burial(processed.job, reason)]
         return []
 
     def _give_verdict(
