@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tubeherd.child import Death
+from tubeherd.child_lane import Lingering, Warned
 from tubeherd.lease import Phase, Request
 from tubeherd.memory import MIB, used_above
 from tubeherd.policy import Failed, Interrupted
@@ -33,7 +34,7 @@ def wait_until_ended(child):
 def late(child, number, seconds=6):
     """Have the lane's execution be one that got SIGTERM so many seconds ago."""
     lane = child.lanes[number]
-    lane.warned = (lane.page.read().executing, time.monotonic() - seconds)
+    lane.warned = Warned(lane.page.read().executing, time.monotonic() - seconds)
     child.page.ask_loop_holder()
     child.page.tell_loop_holder(0)
     return lane
@@ -187,10 +188,10 @@ def test_connection_under_a_command_is_closed_where_the_worker_stops_and_beansta
     assert lane.lingering is None
     guard.look(child, time.monotonic())
     state, since = lane.lingering
-    lane.lingering = (state, since - 0.9)
+    lane.lingering = Lingering(state, since - 0.9)
     guard.look(child, time.monotonic())
     assert lane.connection is not None
-    lane.lingering = (state, since - 1.1)
+    lane.lingering = Lingering(state, since - 1.1)
     guard.look(child, time.monotonic())
     assert lane.connection is None
     assert beanstalkd.recv(10) == b""

@@ -12,19 +12,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from tubeherd.lease import Lease, Page, Phase, State
 from tubeherd.logs import log
-from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError
+from tubeherd.queue import PIPELINE_MOST, REPLY_SECONDS, Connection, QueueUnavailable, RefusedError
 from tubeherd.sockets import readable
 
 AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
 """The phases in which whoever takes the lock may use the connection."""
 STALL_SECONDS: Final = 1.0
 """How long the supervisor, and with it every slot's lease, waits for one answer of beanstalkd at most."""
-_TOUCHES_MOST: Final = 500
-"""Touches in one write: with more, both sides could wait for the other to read."""
+
+
+class Warned(NamedTuple):
+    """An execution that got SIGTERM for its deadline."""
+
+    execution: Lease
+    at: float
+    """On the monotonic clock."""
+
+
+class Lingering(NamedTuple):
+    """What a slot was seen in the middle of while it was to stop."""
+
+    state: State
+    since: float
+    """On the monotonic clock."""
 
 
 @dataclass(eq=False, slots=True)
@@ -33,10 +47,8 @@ class ChildLane:
 
     page: Page
     connection: Connection | None
-    warned: tuple[Lease, float] | None = None
-    """The execution that got SIGTERM for its deadline, and when, on the monotonic clock."""
-    lingering: tuple[State, float] | None = None
-    """What the slot was seen in the middle of while it was to stop, and since when, on the monotonic clock."""
+    warned: Warned | None = None
+    lingering: Lingering | None = None
     _touched: dict[Lease, float] = field(default_factory=dict)
     """When each lease that is still held was last touched, on the monotonic clock."""
     _asked: list[Lease] = field(default_factory=list)
@@ -104,7 +116,7 @@ class ChildLane:
         if not answered and time.monotonic() < self._asked_at + REPLY_SECONDS:
             return
         try:
-            self._take_answers(answered)
+            self._read_touches(answered)
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"cannot keep the lease: {error}; the job may run twice", job=self._asked[0].job)
             self.close_connection()
@@ -126,7 +138,7 @@ class ChildLane:
     def _half_gone(self, state: State, now: float) -> list[Lease]:
         """Return leases of which half is gone, no more than go into one write."""
         due = (lease for lease in state.leases if now >= self._touched.get(lease, lease.since) + lease.ttr / 2)
-        return list(islice(due, _TOUCHES_MOST))
+        return list(islice(due, PIPELINE_MOST))
 
     def _ask(self, connection: Connection, due: list[Lease], state: State, now: float) -> None:
         """Send the touches, with the lock held."""
@@ -137,7 +149,7 @@ class ChildLane:
         with suppress(QueueUnavailable):  # reading the answers will tell
             connection.ask_extend(lease.job for lease in due)
 
-    def _take_answers(self, answered: bool) -> None:
+    def _read_touches(self, answered: bool) -> None:
         """Take the answers to all touches; raises what `Connection` does where they are missing or make no sense."""
         if self.connection is None:
             raise QueueUnavailable("the connection to beanstalkd was closed")

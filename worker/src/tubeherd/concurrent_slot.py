@@ -87,7 +87,7 @@ class ConcurrentSlot(Slot):
         found = await self._readable(connection.socket, waits.longest)
         self._coming = 0
         stop = self._stopped.is_set() or self._exit_wanted() is not None
-        reserved = self._take_job(lane, connection, waits, found, stop)
+        reserved = self._take_job(lane, connection, waits, found=found, stop=stop)
         if reserved is None and waits.in_vain():
             await self._wait(PAUSE_FIRST)
         return reserved

@@ -53,7 +53,7 @@ class Lane:
         return self.connection
 
     def claim(self, tubes: Sequence[str]) -> Connection:
-        """Claim the connection for commands and return it, with these tubes watched; raises QueueUnavailable."""
+        """Take the lock and return the connection, with these tubes watched; raises QueueUnavailable."""
         connection = self.connected()
         self.page.command()
         if not self._watching:

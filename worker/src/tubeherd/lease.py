@@ -1,7 +1,12 @@
-"""What a slot and its supervisor share of one connection: a page that says what the slot does, and a lock.
+"""What a slot and its supervisor share of one lane: a page that says what the slot does there, and a lock.
 
-The page is an anonymous file in memory, mapped by both. Whoever has a command in flight on the shared connection holds
-the file's lock, which the kernel frees when its holder dies.
+The page is an anonymous file in memory, mapped by both; it lives as long as the slot. The lane's connection may be
+replaced meanwhile, and outlives the page where the next slot inherits it. Whoever has a command in flight on the
+connection holds the file's lock, which the kernel frees when its holder dies.
+
+The lock is a POSIX record lock (fcntl): it belongs to a process, a fork does not inherit it, to take it again changes
+nothing, and to close any descriptor of the file frees it. A slot takes it by `command` and gives it back by `execute`
+or `leave`.
 
 | phase      | the connection belongs to   | leases held               | touched by | where the slot dies            |
 |------------|-----------------------------|---------------------------|------------|--------------------------------|
@@ -28,6 +33,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+# Where each thing stands on the page, in bytes; `begun` follows the lease, so that both are written at once.
 _PHASE_AT: Final = 0
 _REQUEST_AT: Final = 1
 _LEASE_AT: Final = 8
@@ -51,14 +57,14 @@ class Phase(IntEnum):
     CONNECTING = 1
     """Without a connection."""
     COMMAND = 2
-    """A command is in flight, or a lease was just taken or given up."""
-    EXECUTING = 3
-    """A job runs; the connection is at rest."""
-    RESTING = 4
-    """No job runs here; the connection is at rest."""
-    WAITING = 6
+    """A command is in flight, or a lease was just taken or settled."""
+    WAITING = 3
     """A reserve is in flight that waits for a job."""
-    DONE = 5
+    EXECUTING = 4
+    """A job runs; the connection is at rest."""
+    RESTING = 5
+    """No job runs here; the connection is at rest."""
+    DONE = 6
     """The slot ends by itself; its connection is at rest and holds no lease."""
 
 
@@ -127,7 +133,7 @@ class Page:
         return Phase(self._map[_PHASE_AT])
 
     def leave(self, phase: Phase = Phase.RESTING) -> None:
-        """Give up the connection in this phase; EXECUTING means the job that ran before the command."""
+        """Leave the connection at rest, in this phase; EXECUTING means the job that ran before the command."""
         self._map[_PHASE_AT] = phase
         fcntl.lockf(self._fd, fcntl.LOCK_UN)
 

@@ -113,7 +113,11 @@ class RetrySchedule:
         return cls(tuple(whole))
 
     def failures(self, stats: JobStats) -> int:
-        """Return how many failed attempts the job's last release stands for."""
+        """Return how many failed attempts the job's last release stands for.
+
+        A release whose delay has no place in the schedule stands for none: a reschedule, an abort and an interruption
+        forgive the failures before them.
+        """
         if stats.releases == 0 or stats.delay not in self.delays:
             return 0
         return self.delays.index(stats.delay) + 1
@@ -140,6 +144,7 @@ class Policy:
     def guard(self, stats: JobStats) -> Bury | None:
         """Return the verdict on a poison job, or None where the job may be executed."""
         lost = stats.lost_deliveries
+        # Each kick grants as many again: whoever kicks a poison job wants it tried.
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):
             return None
         reason = f"lost {lost} times: its worker or its connection died, or its TTR of {stats.ttr} s passed"

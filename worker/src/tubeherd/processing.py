@@ -73,33 +73,28 @@ class Processor:
         A coroutine is cancelled at the deadline; whoever calls breaks off other executors.
         """
         job = self._policy.job(stats)
-        if job.lost_deliveries and (poison := self._policy.guard(stats)):
+        if poison := self._policy.guard(stats):
             return Processed(job, poison)
         started = time.perf_counter()
         try:
-            executor = self._executors[job.tube]
-            payload = _payload(executor, job, body)
-            result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
+            payload, result = self._call(job, body)
             if result is not None:
-                result = self._finish(job, result, deadline)
+                result = self._await_if_needed(job, result, deadline)
             if events.execute_post.receivers:
                 result = _post(job, payload, result)
         except BaseException as error:  # also SystemExit: a job must not take the slot with it
             return self._failed(stats, job, error, time.perf_counter() - started)
-        seconds = time.perf_counter() - started
-        return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
+        return self._returned(stats, job, result, time.perf_counter() - started)
 
     async def process_concurrently(self, stats: JobStats, body: bytes | None, deadline: Deadline) -> Processed:
         """Do what `process` does on the event loop that runs, beside other jobs."""
         job = self._policy.job(stats)
-        if job.lost_deliveries and (poison := self._policy.guard(stats)):
+        if poison := self._policy.guard(stats):
             return Processed(job, poison)
         started = time.perf_counter()
 
         async def run() -> Any:
-            executor = self._executors[job.tube]
-            payload = _payload(executor, job, body)
-            result = executor.function(payload, job) if executor.takes_job else executor.function(payload)
+            payload, result = self._call(job, body)
             if _is_awaitable(result):
                 result = await result
             return _post(job, payload, result) if events.execute_post.receivers else result
@@ -108,8 +103,7 @@ class Processor:
             result = await within(job.id, deadline, run)
         except BaseException as error:
             return self._failed(stats, job, error, time.perf_counter() - started)
-        seconds = time.perf_counter() - started
-        return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
+        return self._returned(stats, job, result, time.perf_counter() - started)
 
     def fail(self, stats: JobStats, error: BaseException) -> Processed:
         """Return the verdict on a job that failed after its executor had returned."""
@@ -121,7 +115,13 @@ class Processor:
             self._runner.close()
             self._runner = None
 
-    def _finish(self, job: Job, result: Any, deadline: Deadline | None) -> Any:
+    def _call(self, job: Job, body: bytes | None) -> tuple[Any, Any]:
+        """Call the executor and return its payload with its result, which may still have to be awaited."""
+        executor = self._executors[job.tube]
+        payload = _payload(executor, job, body)
+        return payload, executor.function(payload, job) if executor.takes_job else executor.function(payload)
+
+    def _await_if_needed(self, job: Job, result: Any, deadline: Deadline | None) -> Any:
         """Await what an executor returned, where it is to be awaited."""
         if not _is_awaitable(result):
             return result
@@ -131,7 +131,7 @@ class Processor:
         try:
             # A context of its own: variables of one job are not the next one's.
             return self._runner.run(_await(job, result, deadline), context=copy_context())
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the job called itself off: its task is done, and the loop is sound
             raise
         except BaseException as error:
             # What broke the loop off, and no plain exception, may have left the job's tasks running in it.
@@ -139,6 +139,9 @@ class Processor:
             raise
         finally:
             self.in_loop = False
+
+    def _returned(self, stats: JobStats, job: Job, result: Any, seconds: float) -> Processed:
+        return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
 
     def _failed(self, stats: JobStats, job: Job, error: BaseException, seconds: float) -> Processed:
         outcome = self._outcome(error)

@@ -23,6 +23,7 @@ from tubeherd.policy import Bury, Delete, Release, Verdict
 
 __all__ = [
     "DEFAULT_PORT",
+    "PIPELINE_MOST",
     "REPLY_SECONDS",
     "Connection",
     "NotFoundError",
@@ -40,7 +41,7 @@ REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
 _RECEIVE_MOST: Final = 1 << 16
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
-_BATCH: Final = 500
+PIPELINE_MOST: Final = 500
 """Commands in one write: with more, both sides could wait for the other to read."""
 # No number has more than 19 digits, so that each fits 64 bits.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
@@ -272,8 +273,8 @@ class Connection(greenstalk.Client[bytes]):
 
     def settle_all(self, verdicts: Sequence[tuple[int, Verdict]]) -> Iterator[Settled]:
         """Give verdicts on many leases in few writes and yield what became of each, in their order."""
-        for start in range(0, len(verdicts), _BATCH):
-            batch = [_verdict_command(job_id, verdict) for job_id, verdict in verdicts[start : start + _BATCH]]
+        for start in range(0, len(verdicts), PIPELINE_MOST):
+            batch = [_verdict_command(job_id, verdict) for job_id, verdict in verdicts[start : start + PIPELINE_MOST]]
             self._write(b"".join(command for command, _ in batch))
             for _, expected in batch:
                 yield self._take_settled(expected)
@@ -314,8 +315,8 @@ class Connection(greenstalk.Client[bytes]):
         """Ask for the counts of many tubes in one write."""
         names = list(dict.fromkeys(tubes))
         stats: dict[str, TubeStats] = {}
-        for start in range(0, len(names), _BATCH):
-            batch = names[start : start + _BATCH]
+        for start in range(0, len(names), PIPELINE_MOST):
+            batch = names[start : start + PIPELINE_MOST]
             self._write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
             stats.update({name: self._take_tube_stats(name) for name in batch})
         return stats

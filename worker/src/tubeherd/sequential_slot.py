@@ -43,7 +43,9 @@ class SequentialSlot(Slot):
         waits = self._ask_for_job(lane, connection)
         found = readable([connection.socket, self._control], waits.longest)
         # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
-        reserved = self._take_job(lane, connection, waits, connection.socket in found, bool(found))
+        reserved = self._take_job(
+            lane, connection, waits, found=connection.socket in found, stop=self._control in found
+        )
         if reserved is None and waits.in_vain():
             self._wait(PAUSE_FIRST)
         return reserved

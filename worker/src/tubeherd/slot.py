@@ -1,4 +1,8 @@
-"""A slot: the process that runs jobs. Its life, its limits, and the steps of a job that both kinds of slots share."""
+"""A slot: the process that runs jobs. Its life, its limits, and the steps of a job that both kinds of slots share.
+
+SIGTERM means to a slot that a job is late. It is stopped by the page's request, seen between jobs, with a byte on the
+control socket, which wakes a wait; or when its parent is gone.
+"""
 
 import os
 import signal
@@ -206,7 +210,7 @@ class Slot(ABC):
         log.info("connected", server=self._settings.server, tubes=list(tubes))
 
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
-        """Give a connection up; log why, and return how many seconds to wait before the next."""
+        """Close a lane's connection; log why, and return how many seconds to wait before the next."""
         lane.drop()
         pause = lane.next_pause()
         reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {error}"
@@ -226,7 +230,9 @@ class Slot(ABC):
         lane.page.wait_for_job()
         return waits
 
-    def _take_job(self, lane: Lane, connection: Connection, waits: Waits, found: bool, stop: bool) -> Reserved | None:
+    def _take_job(
+        self, lane: Lane, connection: Connection, waits: Waits, *, found: bool, stop: bool
+    ) -> Reserved | None:
         """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
         lane.page.command()
         if found:
@@ -240,7 +246,7 @@ class Slot(ABC):
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {waits.longest} s")
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
-        """Take the job that was asked for, and say that it executes; give the connection up where none came."""
+        """Take the job that was asked for, and say that it executes; leave the connection at rest where none came."""
         reserved = connection.take_reserved()
         if reserved is None:
             lane.page.leave()

@@ -78,7 +78,7 @@ class SlotBatch(Batch):
             raise broken
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
-        phase = lane.page.phase
+        phase = lane.page.phase  # EXECUTING on the lane of a coroutine that goes on meanwhile
         lane.page.command()
         done = [self._fail(job.stats, failure) if failure else job.processed for job in lane.held_back]
         try:

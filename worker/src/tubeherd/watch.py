@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tubeherd.child import Child, Death
-from tubeherd.child_lane import AT_REST, ChildLane
+from tubeherd.child_lane import AT_REST, ChildLane, Lingering, Warned
 from tubeherd.coroutines import too_long_reason
 from tubeherd.lease import Phase, Request, State
 from tubeherd.memory import MIB, used_above
@@ -90,8 +90,8 @@ class Watch:
             return None
         for lane in child.lanes:
             if lane.warned is not None and lane.page.phase is Phase.EXECUTING:
-                state, (execution, when) = lane.page.read(), lane.warned
-                if state.executing == execution and now >= when + _TERM_SECONDS:
+                state = lane.page.read()
+                if state.executing == lane.warned.execution and now >= lane.warned.at + _TERM_SECONDS:
                     return self._blame(child, lane, state)
         return None
 
@@ -122,13 +122,13 @@ class Watch:
 
     def _enforce_deadline(self, child: Child, lane: ChildLane, state: State, now: float) -> None:
         """Send SIGTERM, once for each execution that is late."""
-        warned = lane.warned is not None and lane.warned[0] == state.executing
+        warned = lane.warned is not None and lane.warned.execution == state.executing
         late = state.phase is Phase.EXECUTING and now >= state.executing.since + self._timeout(state)
         if not late or warned or _is_held_up(child):
             return
         with lane.locked_while(state) as same:
             if same:
-                lane.warned = (state.executing, now)
+                lane.warned = Warned(state.executing, now)
                 child.page.ask_loop_holder()
                 os.kill(child.pid, signal.SIGTERM)
 
@@ -145,7 +145,7 @@ def _is_held_up(child: Child) -> bool:
 def _break_off_command(lane: ChildLane, now: float) -> None:
     """End the connection under a slot that is to stop and waits for a beanstalkd that says nothing."""
     state = lane.page.read()
-    if lane.lingering is None or lane.lingering[0] != state:
-        lane.lingering = (state, now)
-    elif now >= lane.lingering[1] + _COMMAND_SECONDS:
-        lane.close_connection()
+    if lane.lingering is None or lane.lingering.state != state:
+        lane.lingering = Lingering(state, now)
+    elif now >= lane.lingering.since + _COMMAND_SECONDS:
+        lane.close_connection()  # without the lock, which the slot holds: beanstalkd sorts out what was in flight
