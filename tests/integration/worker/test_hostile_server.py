@@ -318,7 +318,7 @@ def test_stop_while_leases_are_gone_lets_the_other_lanes_finish(beanstalkd, inte
     interceptor.answers["stats-job"] = [b"NOT_FOUND"] * 200
     for _ in range(200):
         put(beanstalkd, b"{}")
-    worker.wait_for_line("beanstalkd answered NOT_FOUND for job 2 as soon as it had given it; trying again in 0.")
+    worker.wait_for_line("lease was gone before the job began", job=2)
     worker.process.send_signal(signal.SIGTERM)
     worker.wait_for_line("SIGTERM")
     worker.allow("go")
@@ -496,6 +496,21 @@ def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, intercepto
     assert worker.notes() == ["ran {}", "ran {}"]
     worker.wait_for_line("deleted", job=job)
     assert len(worker.lines("deleted", job=job)) == 1
+    assert worker.stop(seconds=2) == 0
+
+
+def test_lease_that_was_gone_at_once_costs_no_job_that_is_held_back(beanstalkd, interceptor, run_worker):
+    held_up = NOTING.replace("import note", "import note, wait_for") + "    wait_for('go')\n" + FLUSHING
+    worker = run_worker(interceptor.server, held_up, "--ack-after-flush")
+    held_back = put(beanstalkd, b"{}")
+    worker.wait_for_notes("ran {}")
+    interceptor.answers["stats-job"] = [b"NOT_FOUND"]
+    gone = put(beanstalkd, b"{}")
+    worker.allow("go")
+    worker.wait_for_line("deleted", job=held_back)
+    assert worker.lines("lease was gone before the job began", job=gone)
+    assert not worker.lines("executed, but")
+    assert len(worker.lines("connected")) == 1
     assert worker.stop(seconds=2) == 0
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.queue import (
     Connection,
+    LeaseGone,
     NotFoundError,
     QueueUnavailable,
     RefusedError,
@@ -75,7 +76,7 @@ def test_reserve_takes_a_body_of_any_bytes(scripted):
 def test_lease_that_was_gone_at_once_is_told(scripted):
     connection = scripted(b"RESERVED 7 2\r\n{}\r\nNOT_FOUND\r\n")
     connection.ask_reserve(0)
-    with pytest.raises(NotFoundError, match="NOT_FOUND for job 7"):
+    with pytest.raises(LeaseGone, match=r"the lease of job 7 was gone"):
         connection.take_reserved()
 
 
@@ -176,7 +177,7 @@ def test_another_job_than_the_foreseen_one_has_its_own_counters(scripted, forese
 
 def test_foreseen_job_whose_lease_is_gone_at_once_is_told(scripted):
     connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\nNOT_FOUND\r\n")
-    with pytest.raises(NotFoundError, match="NOT_FOUND for job 8"):
+    with pytest.raises(LeaseGone, match=r"the lease of job 8 was gone"):
         do(connection, 7)
     assert sent(connection).endswith(b"stats-job 8\r\n")
 

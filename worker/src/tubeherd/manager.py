@@ -15,7 +15,7 @@ from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Policy, round_up
 from tubeherd.processing import Processed, Processor
-from tubeherd.queue import Connection, NotFoundError, connect
+from tubeherd.queue import Connection, LeaseGone, connect
 from tubeherd.reporting import Reporter
 from tubeherd.tubes import check_tube
 
@@ -106,7 +106,7 @@ class QueueManager:
             asked = time.monotonic()
             wait = max(0, min(5, round_up(deadline - asked)))
             self._connection.ask_reserve(wait)
-            with suppress(NotFoundError):
+            with suppress(LeaseGone):
                 if reserved := self._connection.take_reserved():
                     return LeasedJob(reserved.stats, reserved.body)
             now = time.monotonic()

@@ -26,6 +26,7 @@ __all__ = [
     "PIPELINE_MOST",
     "REPLY_SECONDS",
     "Connection",
+    "LeaseGone",
     "NotFoundError",
     "QueueUnavailable",
     "RefusedError",
@@ -63,6 +64,14 @@ _SERVER: Final = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9.
 
 class QueueUnavailable(ConnectionError):
     """beanstalkd cannot be reached, or the connection to it can't be used any more."""
+
+
+class LeaseGone(Exception):
+    """A lease was gone again as soon as it was given: its TTR had passed, and somebody deleted the job."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(f"the lease of job {job_id} was gone as soon as it was given")
+        self.job_id = job_id
 
 
 class Settled(Enum):
@@ -187,7 +196,7 @@ class Connection(greenstalk.Client[bytes]):
     def take_reserved(self) -> Reserved | None:
         """Read the answer to a reserve: a lease, or None where no job came in time.
 
-        Raises NotFoundError where the lease was gone again at once.
+        Raises LeaseGone, after which the connection can be used on.
         """
         foreseen, self._foreseen = self._foreseen, 0
         try:
@@ -203,7 +212,7 @@ class Connection(greenstalk.Client[bytes]):
         if foreseen != job_id:
             stats = self._ask_stats(job_id)
         if stats is None:
-            raise NotFoundError(f"NOT_FOUND for job {job_id} as soon as it had given it")
+            raise LeaseGone(job_id)
         self._foresee(job_id)
         return Reserved(stats, body, since)
 

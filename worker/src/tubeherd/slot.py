@@ -27,7 +27,7 @@ from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Release
 from tubeherd.processing import FlushFailed, Processed, Processor
-from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Reserved, Settled
+from tubeherd.queue import REPLY_SECONDS, Connection, LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.reasons import describe
 from tubeherd.reporting import Reporter, announce_burial, burial_reason
 from tubeherd.settings import WorkerSettings
@@ -247,7 +247,11 @@ class Slot(ABC):
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take the job that was asked for, and say that it executes; leave the connection at rest where none came."""
-        reserved = connection.take_reserved()
+        try:
+            reserved = connection.take_reserved()
+        except LeaseGone as gone:
+            log.warning("lease was gone before the job began", job=gone.job_id)
+            reserved = None
         if reserved is None:
             lane.page.leave()
         else:
