@@ -311,6 +311,24 @@ def test_lane_that_waits_for_its_next_connection_stops_at_once(serve, run_worker
     assert worker.stop(seconds=1) == 0
 
 
+def test_lanes_that_are_connected_go_on_while_another_cannot_connect(beanstalkd, run_worker):
+    interceptor = Interceptor(("127.0.0.1", beanstalkd.port), connections=2)
+    try:
+        worker = run_worker(interceptor.server, WAITING_ASYNC, "--async-concurrency", "3")
+        for _ in range(2):
+            put(beanstalkd, b"{}")
+        worker.wait_for(lambda: len(worker.notes()) == 2, "two lanes are connected")
+        worker.wait_for_line("beanstalkd closed the connection; trying again in ")
+        worker.allow("go")
+        worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "two lanes are idle")
+        for _ in range(5):
+            put(beanstalkd, b"{}")
+        worker.wait_for(lambda: len(worker.lines("deleted")) == 7, "all are done by two lanes", seconds=5)
+        assert worker.stop(seconds=2) == 0
+    finally:
+        interceptor.close()
+
+
 def test_stop_while_leases_are_gone_lets_the_other_lanes_finish(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, WAITING_ASYNC, "--async-concurrency", "3")
     job = put(beanstalkd, b"{}")
@@ -392,8 +410,9 @@ def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
 class Interceptor:
     """Forwards to beanstalkd command by command, but answers some itself or sends others in their place."""
 
-    def __init__(self, target):
+    def __init__(self, target, connections=1000):
         self._target = target
+        self._connections = connections
         self._server = Server(self._forward)
         self.server = self._server.server
         self.answers = {}
@@ -402,7 +421,9 @@ class Interceptor:
         """The first word of a command to a function that makes another of its line."""
         self.close = self._server.close
 
-    def _forward(self, _server, peer):
+    def _forward(self, server, peer):
+        if len(server.times) > self._connections:
+            return
         with socket.create_connection(self._target) as far, peer.makefile("rb") as commands:
             back = threading.Thread(target=self._answer, args=(far, peer))
             back.start()

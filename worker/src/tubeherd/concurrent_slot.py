@@ -6,7 +6,7 @@ that all lanes but the one that waits are at rest whenever a flush settles their
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from types import FrameType
 
@@ -26,7 +26,9 @@ class ConcurrentSlot(Slot):
     """Set where a job has come, or the slot is to stop."""
     _stopped: asyncio.Event
     """Set where the supervisor wants the slot to stop, or is gone."""
-    _free: asyncio.LifoQueue[Lane]
+    _free: asyncio.PriorityQueue[tuple[bool, int, Lane]]
+    _tasks: set[asyncio.Task[None]]
+    """The lanes that have jobs, or wait for their next connection."""
 
     def _work(self, tubes: Sequence[str]) -> None:
         # Never closed, which would wait for every thread and task that jobs have left: the process just ends.
@@ -46,40 +48,56 @@ class ConcurrentSlot(Slot):
         self._awake, self._stopped = asyncio.Event(), asyncio.Event()
         # One reader for all who wait: the loop keeps no more than one for a socket.
         asyncio.get_running_loop().add_reader(self._control, self._hear)
-        self._free = asyncio.LifoQueue()  # the first lanes do all where few are needed
-        for lane in reversed(self._lanes):
-            self._free.put_nowait(lane)
-        running: set[asyncio.Task[None]] = set()
+        self._free, self._tasks = asyncio.PriorityQueue(), set()
+        for lane in self._lanes:
+            self._set_free(lane)
         with suppress(Stop):
             while self._exit_wanted() is None:
-                lane = await self._free.get()
-                reserved = await self._next(lane, tubes) if self._exit_wanted() is None else None
-                if reserved is None:
-                    self._free.put_nowait(lane)
-                else:
-                    task = asyncio.create_task(self._do_jobs(lane, reserved))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-        while running:
-            await asyncio.wait(running)
+                *_, lane = await self._free.get()
+                if self._exit_wanted() is None:
+                    await self._use(lane, tubes)
+        self._stopped.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _set_free(self, lane: Lane) -> None:
+        """Let a lane be used: first those that are connected, and of them as few as will do."""
+        self._free.put_nowait((lane.connection is None, lane.number, lane))
+
+    async def _use(self, lane: Lane, tubes: Sequence[str]) -> None:
+        """Start the jobs of a lane that has none, if one comes."""
+        try:
+            reserved = await self._next(lane, tubes)
+        except (QueueUnavailable, RefusedError) as error:
+            self._start(self._reconnect_later(lane, error))  # meanwhile other lanes are of use
+        else:
+            if reserved is None:
+                self._set_free(lane)
+            else:
+                self._start(self._do_jobs(lane, reserved))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _next(self, lane: Lane, tubes: Sequence[str]) -> Reserved | None:
-        """Return a job for a lane that has none, if one comes."""
-        try:
-            if lane.connection is None:
-                self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
-                if self._exit_wanted() is not None:  # other lanes went on meanwhile
-                    return None
-            connection = lane.claim(tubes)
-            connection.ask_reserve(0)
-            reserved = self._begin(lane, connection)
-            if reserved is None:
-                self._flush("idle")
-                reserved = await self._wait_for_job(lane, connection) if self._exit_wanted() is None else None
-        except (QueueUnavailable, RefusedError) as error:
-            await self._wait(self._drop(lane, error))
-            return None
+        """Take a job for a lane, waiting for one if need be; raises QueueUnavailable, RefusedError."""
+        if lane.connection is None:
+            self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
+            if self._exit_wanted() is not None:  # other lanes went on meanwhile
+                return None
+        connection = lane.claim(tubes)
+        connection.ask_reserve(0)
+        reserved = self._begin(lane, connection)
+        if reserved is None:
+            self._flush("idle")
+            reserved = await self._wait_for_job(lane, connection) if self._exit_wanted() is None else None
         return reserved
+
+    async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
+        await self._wait(self._drop(lane, error))
+        self._set_free(lane)
 
     async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         waits = self._ask_for_job(lane, connection)
@@ -133,7 +151,7 @@ class ConcurrentSlot(Slot):
         finally:
             if self._exit_wanted() is not None:
                 self._awake.set()
-            self._free.put_nowait(lane)
+            self._set_free(lane)
 
     async def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
         stats, deadline = reserved.stats, self._deadline(reserved)

@@ -52,7 +52,9 @@ class Reactor:
                 key.data()
             except Exception as error:  # whoever asks for health must not end the worker
                 log.error(f"a request could not be answered: {describe(error)}")
-        came, self._signals[:] = self._signals[:], []
+        came = []
+        while self._signals:  # one by one: another may come at any moment
+            came.append(self._signals.pop(0))
         return came
 
     def close_in_fork(self) -> None:

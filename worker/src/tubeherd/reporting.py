@@ -6,7 +6,7 @@ from tubeherd import events
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.policy import Bury, Release, Verdict
+from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.processing import Processed
 from tubeherd.queue import Settled
 from tubeherd.reasons import describe, place
@@ -23,13 +23,13 @@ class Reporter:
         job, verdict = processed.job, processed.verdict
         if settled is Settled.LEASE_GONE:
             self._lease_gone(processed)
+        elif isinstance(verdict, Delete):
+            log.deleted(job.id, job.tube, processed.seconds)
+            self._count("deleted", processed)
         elif (reason := burial_reason(verdict, settled)) is not None:
             self._buried(processed, settled, reason)
         elif isinstance(verdict, Release):
             self._released(processed, verdict)
-        else:
-            log.deleted(job.id, job.tube, processed.seconds)
-            self._count("deleted", processed)
 
     def _released(self, processed: Processed, release: Release) -> None:
         attempt, fields = processed.job.attempt, _fields(processed)

@@ -25,11 +25,11 @@ from tubeherd.lane import Lane
 from tubeherd.lease import Phase, Request
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.policy import Bury, Release
+from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing import FlushFailed, Processed, Processor
 from tubeherd.queue import REPLY_SECONDS, Connection, LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.reasons import describe
-from tubeherd.reporting import Reporter, announce_burial, burial_reason
+from tubeherd.reporting import Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot_batch import SlotBatch
 
@@ -303,11 +303,11 @@ class Slot(ABC):
         return connection.settle_and_ask_reserve(stats.id, processed.verdict)
 
     def _report(self, processed: Processed, settled: Settled) -> None:
-        if burial_reason(processed.verdict, settled) is not None:
+        if isinstance(processed.verdict, Delete):
+            self._reporter.report(processed, settled)
+        else:  # it may be a burial
             with self._page.listening():
                 self._reporter.report(processed, settled)
-        else:
-            self._reporter.report(processed, settled)
 
 
 def _end_fork(stats: JobStats) -> NoReturn:
