@@ -48,10 +48,10 @@ PIPELINE_MOST: Final = 500
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
 _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
-_DELETED: Final = re.compile(rb"DELETED\r\n")
-_RELEASED: Final = re.compile(rb"RELEASED\r\n")
-_BURIED: Final = re.compile(rb"BURIED\r\n")
-_TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
+_DELETED: Final = b"DELETED\r\n"
+_RELEASED: Final = b"RELEASED\r\n"
+_BURIED: Final = b"BURIED\r\n"
+_TOUCHED: Final = b"TOUCHED\r\n"
 _JOB_STATS: Final = re.compile(
     rb"OK \d+\r\n---\nid: (\d{1,19})\ntube: \"?([!-~]{1,200}?)\"?\nstate: [a-z]+\n"
     rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: -?\d+\nfile: \d+\n"
@@ -352,15 +352,21 @@ class Connection(greenstalk.Client[bytes]):
             raise _strange("counters of a tube")
         return TubeStats(name, **counts)
 
-    def _take_settled(self, expected: re.Pattern[bytes]) -> Settled:
+    def _take_settled(self, expected: bytes) -> Settled:
+        if not self._unread:
+            self._unread = self._receive()
+        if self._unread.startswith(expected):  # as nearly always
+            self._unread = self._unread[len(expected) :]
+            return Settled.DONE
+        pattern = re.compile(re.escape(expected))
         try:
-            self._take(expected)
+            self._take(pattern)
         except NotFoundError:
             return Settled.LEASE_GONE
         except greenstalk.BuriedError:
             if expected is _RELEASED:
                 return Settled.BURIED_INSTEAD
-            raise _strange(expected) from None
+            raise _strange(pattern) from None
         return Settled.DONE
 
     # What greenstalk's own commands are made of
@@ -456,7 +462,7 @@ class Connection(greenstalk.Client[bytes]):
         return data
 
 
-def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[bytes]]:
+def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, bytes]:
     match verdict:
         case Delete():
             return b"delete %d\r\n" % job_id, _DELETED

@@ -1,5 +1,7 @@
 """Tells what became of jobs: a line in the log, a count in the metrics, an event for the listeners of burials."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tubeherd import events
@@ -15,16 +17,22 @@ from tubeherd.reasons import describe, place
 class Reporter:
     """Reports the verdicts of one process."""
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics | None = None,
+        listening: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Count in `metrics`, and have listeners run inside of `listening()`."""
         self._metrics = metrics
+        self._listening = listening
 
     def report(self, processed: Processed, settled: Settled) -> None:
         """Log and count one verdict and, where the job was buried, tell the listeners."""
-        job, verdict = processed.job, processed.verdict
+        verdict = processed.verdict
         if settled is Settled.LEASE_GONE:
             self._lease_gone(processed)
         elif isinstance(verdict, Delete):
-            log.deleted(job.id, job.tube, processed.seconds)
+            log.deleted(processed.job.id, processed.job.tube, processed.seconds)
             self._count("deleted", processed)
         elif (reason := burial_reason(verdict, settled)) is not None:
             self._buried(processed, settled, reason)
@@ -45,7 +53,8 @@ class Reporter:
             event = "buried by beanstalkd, which is out of memory: kick it when there is some"
         log.error(event, **_fields(processed), attempt=job.attempt, reason=reason)
         self._count("buried", processed)
-        announce_burial(job, reason, processed.error)
+        with self._listening():
+            announce_burial(job, reason, processed.error)
 
     def _lease_gone(self, processed: Processed) -> None:
         log.warning(

@@ -25,7 +25,7 @@ from tubeherd.lane import Lane
 from tubeherd.lease import Phase, Request
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.policy import Bury, Release
 from tubeherd.processing import FlushFailed, Processed, Processor
 from tubeherd.queue import REPLY_SECONDS, Connection, LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.reasons import describe
@@ -99,7 +99,7 @@ class Slot(ABC):
         self._page = seat.lanes[0].page
         self._control = control
         self._burials = burials
-        self._reporter = Reporter(seat.metrics)
+        self._reporter = Reporter(seat.metrics, self._page.listening)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
         self._coming = 0
@@ -135,7 +135,7 @@ class Slot(ABC):
             self._settings.ack_after_flush,
             self._lanes,
             self._processor.fail,
-            self._report,
+            self._reporter.report,
         )
         for job, reason in self._burials:
             with self._page.listening():
@@ -286,10 +286,10 @@ class Slot(ABC):
             lane.worked()
         if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
             reserved = None if last else self._begin(lane, connection)
-            self._report(processed, settled)
+            self._reporter.report(processed, settled)
             return reserved
         if settled is not None:
-            self._report(processed, settled)
+            self._reporter.report(processed, settled)
         return None if last else self._begin(lane, connection)
 
     def _settle(
@@ -301,13 +301,6 @@ class Slot(ABC):
         if last:
             return connection.settle(stats.id, processed.verdict)
         return connection.settle_and_ask_reserve(stats.id, processed.verdict)
-
-    def _report(self, processed: Processed, settled: Settled) -> None:
-        if isinstance(processed.verdict, Delete):
-            self._reporter.report(processed, settled)
-        else:  # it may be a burial
-            with self._page.listening():
-                self._reporter.report(processed, settled)
 
 
 def _end_fork(stats: JobStats) -> NoReturn:
