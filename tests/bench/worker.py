@@ -35,7 +35,8 @@ class Worker:
         self._notes = folder / "notes"
         self._notes.touch()
         self._samples = folder / "samples"
-        env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes)}
+        # As installed, where modules are compiled once and not at each start.
+        env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes), "PYTHONDONTWRITEBYTECODE": ""}
         if sampled:
             env["BENCH_SAMPLES"] = str(self._samples)
         command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", broker.server]

@@ -40,7 +40,10 @@ __all__ = [
 DEFAULT_PORT: Final = 11300
 REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
-_RECEIVE_MOST: Final = 1 << 16
+_RECEIVE_MOST: Final = 1 << 14
+"""Bytes in one read: room for nearly every answer, and no more memory to be had for each than that."""
+_SLOWEST: Final = 1 << 16
+"""Bytes a second that a large body must come with at least."""
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
 PIPELINE_MOST: Final = 500
 """Commands in one write: with more, both sides could wait for the other to read."""
@@ -439,7 +442,7 @@ class Connection(greenstalk.Client[bytes]):
         if whole > _BODY_MAX:
             raise _strange("a body")
         # Piece by piece: a size that is only claimed costs no memory, and who dribbles bytes holds nobody up for ever.
-        deadline = time.monotonic() + REPLY_SECONDS + whole / _RECEIVE_MOST
+        deadline = time.monotonic() + REPLY_SECONDS + whole / _SLOWEST
         data = bytearray(self._unread)
         while len(data) < whole:
             data += self._receive_by(deadline)
