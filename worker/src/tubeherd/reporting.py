@@ -23,7 +23,7 @@ class Reporter:
         listening: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Count in `metrics`, and have listeners run inside of `listening()`."""
-        self._metrics = metrics
+        self._count = metrics.count if metrics else _count_nothing
         self._listening = listening
 
     def report(self, processed: Processed, settled: Settled) -> None:
@@ -33,7 +33,7 @@ class Reporter:
             self._lease_gone(processed)
         elif isinstance(verdict, Delete):
             log.deleted(processed.job.id, processed.job.tube, processed.seconds)
-            self._count("deleted", processed)
+            self._count(processed.job.tube, "deleted", processed.seconds)
         elif (reason := burial_reason(verdict, settled)) is not None:
             self._buried(processed, settled, reason)
         elif isinstance(verdict, Release):
@@ -45,14 +45,14 @@ class Reporter:
             log.warning("failed, retry later", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         else:
             log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
-        self._count("retried" if release.failure else "released", processed)
+        self._count(processed.job.tube, "retried" if release.failure else "released", processed.seconds)
 
     def _buried(self, processed: Processed, settled: Settled, reason: str) -> None:
         job, event = processed.job, "buried"
         if settled is Settled.BURIED_INSTEAD:
             event = "buried by beanstalkd, which is out of memory: kick it when there is some"
         log.error(event, **_fields(processed), attempt=job.attempt, reason=reason)
-        self._count("buried", processed)
+        self._count(processed.job.tube, "buried", processed.seconds)
         with self._listening():
             announce_burial(job, reason, processed.error)
 
@@ -61,11 +61,11 @@ class Reporter:
             "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
             **_fields(processed),
         )
-        self._count("lease_gone", processed)
+        self._count(processed.job.tube, "lease_gone", processed.seconds)
 
-    def _count(self, verdict: str, processed: Processed) -> None:
-        if self._metrics is not None:
-            self._metrics.count(processed.job.tube, verdict, processed.seconds)
+
+def _count_nothing(tube: str, verdict: str, seconds: float) -> None:
+    pass
 
 
 def burial_reason(verdict: Verdict, settled: Settled) -> str | None:
