@@ -94,12 +94,9 @@ def test_connection_that_a_slot_opened_just_before_its_death_is_taken_over(beans
 def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beanstalkd, tmp_path):
     (tmp_path / "listening.py").write_text(LISTENING)
     ended = run(WITHOUT_PROCESSES, tmp_path, beanstalkd.server)
-    assert ended.stdout.splitlines() == [
-        "0 files, 0 slots",
-        "2 slots later",
-        "heard of 77: as said",
-        "0 files at the end",
-    ]
+    first, *between, last = ended.stdout.splitlines()
+    assert (first, last) == ("0 files, 0 slots", "0 files at the end")
+    assert sorted(between) == ["2 slots later", "heard of 77: as said"]  # by two processes
     assert ended.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
 
 
