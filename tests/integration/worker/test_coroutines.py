@@ -262,6 +262,19 @@ def test_jobs_that_wait_for_nothing_leave_the_others_their_turn(beanstalkd, run_
     assert worker.stop() == 0
 
 
+def test_forked_process_that_comes_back_does_no_other_job(beanstalkd, run_worker):
+    client = beanstalkd.client()
+    put(client, "await wait('fork'); time.sleep(0.1); note('done')")
+    put(client, "while not (traces.FOLDER / 'fork').exists(): await asyncio.sleep(0.01)\nos.fork()")
+    worker = many(run_worker, beanstalkd, at_a_time=2)
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"reserved": 2}, "both run")
+    worker.allow("fork")
+    worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "both are done")
+    worker.wait_for_line("a process that a job forked came back from the executor: it ends here", job=2)
+    assert worker.stop() == 0
+    assert worker.notes() == ["done"]
+
+
 def test_job_that_calls_its_own_task_off_hits_no_other(beanstalkd, run_worker):
     client = beanstalkd.client()
     late = "asyncio.get_running_loop().call_later(0.05, asyncio.current_task().cancel)"

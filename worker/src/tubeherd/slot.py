@@ -217,6 +217,12 @@ class Slot(ABC):
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
+    def _end_if_forked(self, stats: JobStats) -> None:
+        """End a process that a job forked and that came back from the executor: the job is its parent's."""
+        if self._forked:
+            log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
+            os._exit(0)
+
     # The steps of a job
 
     def _ask_for_job(self, lane: Lane, connection: Connection) -> Waits:
@@ -265,8 +271,7 @@ class Slot(ABC):
 
     def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> Reserved | None:
         """Give the verdict on an executed job and return the next, unless something else is to be done first."""
-        if self._forked:
-            _end_fork(stats)
+        self._end_if_forked(stats)
         lane.page.command()
         verdict = processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
@@ -301,11 +306,6 @@ class Slot(ABC):
         if last:
             return connection.settle(stats.id, processed.verdict)
         return connection.settle_and_ask_reserve(stats.id, processed.verdict)
-
-
-def _end_fork(stats: JobStats) -> NoReturn:
-    log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
-    os._exit(0)
 
 
 def main(slot: Slot) -> NoReturn:
