@@ -17,50 +17,19 @@ def page():
     page.close()
 
 
-@pytest.fixture
-def child():
-    """Fork children that run a function and then wait; all are killed after the test."""
-    pids = []
-
-    def fork(function):
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            function()
-            os.write(writer, b"x")
-            signal.pause()
-        pids.append(pid)
-        os.close(writer)
-        assert os.read(reader, 1) == b"x"
-        os.close(reader)
-        return pid
-
-    yield fork
-    for pid in pids:
-        kill(pid)
-
-
-def kill(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass  # the test did it
-
-
 def test_new_page_is_starting(page):
     assert page.read() == State(Phase.STARTING, Lease(0, 0.0, 0))
     assert page.request == Request.NOTHING
 
 
-def test_other_process_sees_what_is_written(page, child):
-    child(lambda: page.execute(*LEASE, 1))
+def test_other_process_sees_what_is_written(page, fork):
+    fork(lambda: page.execute(*LEASE, 1))
     assert page.read() == State(Phase.EXECUTING, LEASE)
 
 
-def test_number_of_jobs_begun_stays_while_none_runs(page, child):
+def test_number_of_jobs_begun_stays_while_none_runs(page, fork):
     assert page.begun == 0
-    child(lambda: page.execute(*LEASE, 7))
+    fork(lambda: page.execute(*LEASE, 7))
     page.leave()
     assert page.begun == 7
 
@@ -79,7 +48,7 @@ def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
         assert page.read() == State(phase, LEASE)
 
 
-def test_kept_leases_are_held_whatever_executes(child):
+def test_kept_leases_are_held_whatever_executes(fork):
     page = Page(held_back_most=3)
     kept = tuple(Lease(number, float(number), 60) for number in (1, 2, 3))
 
@@ -88,7 +57,7 @@ def test_kept_leases_are_held_whatever_executes(child):
             page.hold_back(lease)
         page.execute(*LEASE, 1)
 
-    child(keep_and_execute)
+    fork(keep_and_execute)
     assert page.read() == State(Phase.EXECUTING, LEASE, kept)
     assert page.read().leases == (LEASE, *kept)
     page.leave()
@@ -98,17 +67,18 @@ def test_kept_leases_are_held_whatever_executes(child):
     page.close()
 
 
-def test_lock_is_held_while_a_command_is_in_flight_and_free_when_its_holder_is_killed(page, child):
-    pid = child(page.command)
+def test_lock_is_held_while_a_command_is_in_flight_and_free_when_its_holder_is_killed(page, fork):
+    pid = fork(page.command)
     assert page.phase is Phase.COMMAND
     assert not page.try_lock()
-    kill(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert page.try_lock()
 
 
-def test_lock_is_free_while_a_job_executes_or_none_does(page, child):
-    child(lambda: (page.command(), page.execute(*LEASE, 1)))
+def test_lock_is_free_while_a_job_executes_or_none_does(page, fork):
+    fork(lambda: (page.command(), page.execute(*LEASE, 1)))
     assert page.try_lock()
     page.unlock()
-    child(lambda: (page.command(), page.leave()))
+    fork(lambda: (page.command(), page.leave()))
     assert page.try_lock()
