@@ -25,7 +25,7 @@ class ConcurrentSlot(Slot):
     _awake: asyncio.Event
     """Set where a job has come, or the slot is to stop."""
     _stopped: asyncio.Event
-    """Set where the supervisor wants the slot to stop, or is gone."""
+    """Set where the supervisor wants the slot to stop, or is gone, and where no lane is to take a further job."""
     _free: asyncio.PriorityQueue[tuple[bool, int, Lane]]
     _tasks: set[asyncio.Task[None]]
     """The lanes that have jobs, or wait for their next connection."""

@@ -143,8 +143,6 @@ class Policy:
 
     def guard(self, stats: JobStats) -> Bury | None:
         """Return the verdict on a poison job, or None where the job may be executed."""
-        if stats.reserves == 1:  # nothing can have been lost before the first
-            return None
         lost = stats.lost_deliveries
         # Each kick grants as many again: whoever kicks a poison job wants it tried.
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):

@@ -14,7 +14,7 @@ from typing import Final
 from tubeherd.logs import log
 from tubeherd.reasons import describe
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _WAKEUP_BYTES: Final = 4096
 """Read at once of what signals wrote, a byte each; what is left wakes the next wait."""
 
@@ -32,9 +32,9 @@ class Reactor:
         self.register(self._wakeup, self._drain_wakeup)
         signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in STOP_SIGNALS:
+        for number in _STOP_SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # as the image's entry point blocks them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # as the image's entry point blocks them
 
     def register(self, sock: socket.socket, receive: Callable[[], None]) -> None:
         """Have `receive` called whenever the socket has something to read, or its peer is gone."""

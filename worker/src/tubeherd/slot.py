@@ -110,7 +110,7 @@ class Slot(ABC):
 
     @abstractmethod
     def _work(self, tubes: Sequence[str]) -> None:
-        """Do jobs of these tubes until `_due`; raises Stop, FlushFailed."""
+        """Do jobs of these tubes until an exit is wanted; raises Stop, FlushFailed."""
 
     @abstractmethod
     def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
