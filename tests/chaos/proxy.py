@@ -48,6 +48,8 @@ class Proxy:
         self._effects = effects
         self._note = note
         self._rough_until = 0.0
+        self._coming = 0.0
+        """How many seconds a disturbance is to last that begins with the next byte; 0 where none is to begin."""
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -58,8 +60,8 @@ class Proxy:
         return port
 
     def disturb(self, seconds: float) -> None:
-        """Disturb all connections for a while."""
-        self._rough_until = time.monotonic() + seconds
+        """Disturb all connections for a while, from the next bytes on, which are struck for certain."""
+        self._coming = seconds
 
     def cut(self) -> None:
         """Cut all connections."""
@@ -68,7 +70,7 @@ class Proxy:
 
     def calm(self) -> None:
         """Disturb nothing from now on, and end the connections on which nothing passes any more."""
-        self._rough_until = 0.0
+        self._rough_until = self._coming = 0.0
         for link in list(self._links):
             if link.silent:
                 link.cut()
@@ -117,6 +119,9 @@ class Proxy:
         distance = self._distance()
         with suppress(OSError):
             while data := await source.read(_CHUNK):
+                if self._coming:
+                    self._rough_until, self._coming = time.monotonic() + self._coming, 0.0
+                    distance = self._dice.randrange(len(data))
                 while time.monotonic() < self._rough_until and len(data) > distance:
                     sink.write(data[:distance])
                     data = data[distance:]

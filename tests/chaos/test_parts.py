@@ -46,13 +46,13 @@ def test_faults_come_from_the_seed_and_hold_every_kind():
     assert len({fault.at for fault in first}) < len(first), "some faults come at once"
 
 
-async def through_proxy(seed: int, rough: bool) -> tuple[bytes, list[str]]:
-    """Return what comes out of a proxy of SENT, which a server sends in pieces, and how it was disturbed."""
+async def through_proxy(seed: int, rough: bool, sent: bytes = SENT) -> tuple[bytes, list[str]]:
+    """Return what comes out of a proxy of `sent`, which a server sends in pieces, and how it was disturbed."""
     noted: list[str] = []
 
     async def send(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for start in range(0, len(SENT), 100):
-            writer.write(SENT[start : start + 100])
+        for start in range(0, len(sent), 100):
+            writer.write(sent[start : start + 100])
             await writer.drain()
         writer.close()
 
@@ -86,3 +86,9 @@ def test_rough_proxy_never_changes_a_byte(seed):
     assert noted
     assert SENT.startswith(came)
     assert (came == SENT) == (set(noted) == {"delay"})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_disturbance_strikes_where_hardly_anything_passes(seed):
+    _, noted = asyncio.run(through_proxy(seed, rough=True, sent=b"few bytes"))
+    assert noted
