@@ -16,6 +16,7 @@ from tubeherd.child_lane import ChildLane
 from tubeherd.lease import Lease, Page, Phase, Request
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.slot import Burial
+from tubeherd.tally import Tally
 
 _NUMBER_BYTES: Final = 16
 """Room for the number of a lane, as a slot sends it with a socket: in decimal digits."""
@@ -42,6 +43,8 @@ class Child:
     lanes: Sequence[ChildLane]
     burials: Sequence[Burial]
     """What it was given to tell its listeners, before anything else."""
+    tally: Tally | None = None
+    """What it counts, if anybody wants to know."""
     death: Death | None = None
     """Why it was killed, if it was: it is not looked at again before it is reaped."""
 
@@ -109,3 +112,5 @@ class Child:
         self.control.close()
         for lane in self.lanes:
             lane.page.close()
+        if self.tally:
+            self.tally.close()

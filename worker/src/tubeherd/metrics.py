@@ -1,21 +1,24 @@
-"""What a worker counts, as Prometheus metrics: its processes share files, which the supervisor reads.
+"""What a worker shows Prometheus: what became of its jobs, and the metrics that executors define.
 
-prometheus_client's multiprocess mode, with the files named for slots instead of processes, so that their number stays
-what it is however often a slot is replaced. Metrics that executors define with prometheus_client are served as well.
+The jobs are counted by each slot in its tally. For the others this is prometheus_client's multiprocess mode, with the
+files named for slots instead of processes, so that their number stays what it is however often a slot is replaced.
 """
 
 import os
 import tempfile
+from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tubeherd.logs import log
+from tubeherd.tally import BUCKETS, Counts, Tally, add_counts, add_job
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-_BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
-_FILE_BYTES: Final = 1 << 16  # what prometheus_client makes of a new file
-SUPERVISOR: Final = "supervisor"
+_LIMITS: Final = (*map(str, BUCKETS), "+Inf")
 
 
 class Metrics:
@@ -24,41 +27,30 @@ class Metrics:
     def __init__(self) -> None:
         """Make the folder of the files; raises OSError where no temporary directory can be written."""
         self._folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
-        self._writer = SUPERVISOR
+        self._writer = "supervisor"
         os.environ[_FOLDER_VARIABLE] = str(self._folder)
-        from prometheus_client import Histogram, values  # its mode is decided by the variable, at the import
+        from prometheus_client import values  # its mode is decided by the variable, at the import
 
         values.ValueClass = values.MultiProcessValue(lambda: self._writer)
-        self._jobs = Histogram(
-            "tubeherd_job_seconds",
-            "Time that executors and their listeners took, by tube and by what became of the job.",
-            ["tube", "verdict"],
-            buckets=_BUCKETS,
-        )
-        self._by_verdict: dict[tuple[str, str], Any] = {}
-        self._lost = False
-        self._allocate()
+        self._counts: Counts = {}
+        """The jobs of slots that have ended, and those that the supervisor gave the verdict on."""
+        self._tallies: list[Tally] = []
 
-    def write_as(self, writer: str) -> None:
-        """Count in files of this name from now on; no two living processes may share one."""
-        self._writer = writer
-        self._allocate()
+    # In the supervisor
 
-    def write_apart(self) -> None:
-        """Have a forked process write its own metrics, if any, into files of its own: two writers would damage one."""
-        self._writer = f"{self._writer}-{os.getpid()}"
+    def open_tally(self) -> Tally:
+        """Make the tally of a slot that is about to be forked; raises OSError."""
+        self._tallies.append(tally := Tally())
+        return tally
+
+    def keep(self, tally: Tally) -> None:
+        """Keep what a slot has counted that has ended: its tally is about to be closed."""
+        add_counts(self._counts, tally.read())
+        self._tallies.remove(tally)
 
     def count(self, tube: str, verdict: str, seconds: float) -> None:
-        """Count one job; where that is not possible any more, say so once and count nothing from then on."""
-        if self._lost:
-            return
-        try:
-            child = self._by_verdict.get((tube, verdict))
-            if child is None:
-                child = self._by_verdict[tube, verdict] = self._jobs.labels(tube, verdict)
-            child.observe(seconds)
-        except Exception as error:  # the folder may have been removed, or a file damaged
-            self._lose(error)
+        """Count a job that the supervisor gave the verdict on."""
+        add_job(self._counts, tube, verdict, seconds)
 
     def text(self) -> bytes:
         """Return all metrics of all processes in Prometheus' text format; raises what their files can cause."""
@@ -66,24 +58,33 @@ class Metrics:
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = CollectorRegistry()
+        registry.register(self)
         MultiProcessCollector(registry, path=str(self._folder))
         return generate_latest(registry)
 
-    def _allocate(self) -> None:
-        """Have the disk hold the file before it is mapped: a full one would end the process with SIGBUS later."""
-        try:
-            file = os.open(self._folder / f"histogram_{self._writer}.db", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                os.posix_fallocate(file, 0, _FILE_BYTES)
-            finally:
-                os.close(file)
-        except OSError as error:
-            self._lose(error)
+    def collect(self) -> Iterator["Metric"]:
+        """Yield the metric of the jobs, as a registry wants it."""
+        from prometheus_client.metrics_core import HistogramMetricFamily
 
-    def _lose(self, error: Exception) -> None:
-        self._lost = True
-        log.warning(f"jobs are not counted for /metrics any more: {type(error).__name__}: {error}", writer=self._writer)
+        counts: Counts = {}
+        for each in (self._counts, *(tally.read() for tally in self._tallies)):
+            add_counts(counts, each)
+        words = "Time that executors and their listeners took, by tube and by what became of the job."
+        family = HistogramMetricFamily("tubeherd_job_seconds", words, labels=["tube", "verdict"])
+        for key, (seconds, *jobs) in counts.items():
+            family.add_metric(key, list(zip(_LIMITS, accumulate(jobs), strict=True)), seconds)
+        yield family
 
     def remove(self) -> None:
         """Remove the files."""
         rmtree(self._folder, ignore_errors=True)
+
+    # In a slot
+
+    def write_as(self, writer: str) -> None:
+        """Have executors' own metrics in files of this name from now on; no two living processes may share one."""
+        self._writer = writer
+
+    def write_apart(self) -> None:
+        """Have a forked process write its own metrics, if any, into files of its own: two writers would damage one."""
+        self._writer = f"{self._writer}-{os.getpid()}"

@@ -27,13 +27,14 @@ from tubeherd.sequential_slot import SequentialSlot
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot import Burial, Progress, Seat, Slot
 from tubeherd.slot import main as slot_main
+from tubeherd.tally import Tally
 
 _BACKOFF_FIRST: Final = 0.1
 """Seconds; doubled for each slot that died in the place without beginning a job, from the second on."""
 _BACKOFF_MOST: Final = 5.0
 """Seconds before another slot is forked in a place where they die, or where the last fork failed."""
-_FILES_PER_LANE: Final = 3
-"""A page, its map and a socket."""
+_FILES_PER_LANE: Final = 4
+"""A page, its map, a socket and a slot's tally."""
 _FILES_BESIDE: Final = 100
 """What the worker has open beside its lanes, with room to spare."""
 
@@ -43,7 +44,7 @@ class Place:
     """Where one slot at a time runs."""
 
     number: int
-    """Its own; names the files of the slot's metrics."""
+    """Its own; names the files of what executors count."""
     left: Sequence[Connection | None]
     """By lane, the connections that the last slot left at rest for the next one."""
     progress: Progress
@@ -165,6 +166,8 @@ class Places:
     def _vacate(self, place: Place, child: Child) -> None:
         self._burials = [*child.untold, *self._burials]
         self._reactor.unregister(child.control)
+        if self._metrics and child.tally:
+            self._metrics.keep(child.tally)
         child.close()
         place.child = None
 
@@ -182,8 +185,9 @@ class Places:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
             opened.callback(ours.close)
+            tally = self._open_tally(opened)
             with theirs:
-                slot = self._slot(place, lanes, theirs)
+                slot = self._slot(place, lanes, theirs, tally)
                 pid = os.fork()
                 if pid == 0:
                     self._close_in_fork(place)
@@ -192,7 +196,7 @@ class Places:
             opened.pop_all()
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
-        child = place.child = Child(pid, ours, lanes, self._burials)
+        child = place.child = Child(pid, ours, lanes, self._burials, tally)
         self._burials = []
         self._reactor.register(ours, lambda: self._receive(child))
 
@@ -201,12 +205,20 @@ class Places:
         opened.callback(page.close)
         return page
 
-    def _slot(self, place: Place, lanes: Sequence[ChildLane], control: socket.socket) -> Slot:
+    def _open_tally(self, opened: ExitStack) -> Tally | None:
+        if self._metrics is None:
+            return None
+        tally = self._metrics.open_tally()
+        opened.callback(tally.close)
+        opened.callback(self._metrics.keep, tally)
+        return tally
+
+    def _slot(self, place: Place, lanes: Sequence[ChildLane], control: socket.socket, tally: Tally | None) -> Slot:
         own_side = [
             Lane(number, lane.page, lane.connection, inherited=lane.connection is not None)
             for number, lane in enumerate(lanes)
         ]
-        seat = Seat(place.number, own_side, self._metrics, place.progress)
+        seat = Seat(place.number, own_side, self._metrics, tally, place.progress)
         kind = ConcurrentSlot if self._settings.async_concurrency > 1 else SequentialSlot
         return kind(self._settings, seat, control, self._burials)
 

@@ -2,16 +2,22 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 from tubeherd import events
 from tubeherd.job import Job
 from tubeherd.logs import log
-from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.processing import Processed
 from tubeherd.queue import Settled
 from tubeherd.reasons import describe, place
+
+
+class Counter(Protocol):
+    """Counts what became of jobs."""
+
+    def count(self, tube: str, verdict: str, seconds: float) -> None:
+        """Count one job."""
 
 
 class Reporter:
@@ -19,11 +25,11 @@ class Reporter:
 
     def __init__(
         self,
-        metrics: Metrics | None = None,
+        counter: Counter | None = None,
         listening: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Count in `metrics`, and have listeners run inside of `listening()`."""
-        self._count = metrics.count if metrics else _count_nothing
+        """Count with `counter`, and have listeners run inside of `listening()`."""
+        self._count = counter.count if counter else _count_nothing
         self._listening = listening
 
     def report(self, processed: Processed, settled: Settled) -> None:

@@ -32,6 +32,7 @@ from tubeherd.reasons import describe
 from tubeherd.reporting import Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot_batch import SlotBatch
+from tubeherd.tally import Tally
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
@@ -60,6 +61,7 @@ class Seat(NamedTuple):
     lanes: Sequence[Lane]
     """One, or as many as there may be coroutines at a time, with the connections that an earlier slot left at rest."""
     metrics: Metrics | None
+    tally: Tally | None
     progress: Progress
 
 
@@ -99,7 +101,7 @@ class Slot(ABC):
         self._page = seat.lanes[0].page
         self._control = control
         self._burials = burials
-        self._reporter = Reporter(seat.metrics, self._page.listening)
+        self._reporter = Reporter(seat.tally, self._page.listening)
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
         self._coming = 0
@@ -129,6 +131,8 @@ class Slot(ABC):
         except ExecutorError as error:
             log.error(str(error))
             return Exit.EXECUTORS
+        if self._seat.tally:
+            self._seat.tally.begin(tubes)
         self._processor = Processor(executors, self._settings.policy())
         self._batch = SlotBatch(
             self._settings.batch_size,

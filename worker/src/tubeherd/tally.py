@@ -1,0 +1,78 @@
+"""What one slot counts, in a file in memory, so that the supervisor can read it, even when the slot is dead.
+
+Counting costs a slot two additions. The file holds the number of tubes; then for each tube and verdict a row of
+numbers, the sum of the seconds and how many jobs fell into each bucket; then the names of the tubes.
+"""
+
+import mmap
+import os
+import struct
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Final
+
+BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
+"""The longest time of each bucket, in seconds; longer ones fall into one more."""
+VERDICTS: Final = ("deleted", "retried", "released", "buried", "lease_gone")
+_NUMBER: Final = struct.Struct("=d")
+_BYTES: Final = _NUMBER.size
+_ROW: Final = len(BUCKETS) + 2
+
+Counts = dict[tuple[str, str], list[float]]
+"""By tube and verdict: the seconds of all jobs, then the number of jobs in each bucket."""
+
+
+def add_job(counts: Counts, tube: str, verdict: str, seconds: float) -> None:
+    """Add one job."""
+    row = counts.setdefault((tube, verdict), [0.0] * _ROW)
+    row[0] += seconds
+    row[1 + bisect_left(BUCKETS, seconds)] += 1
+
+
+def add_counts(counts: Counts, others: Counts) -> None:
+    """Add all jobs of `others`."""
+    for key, row in others.items():
+        counts[key] = [own + other for own, other in zip(counts.get(key, [0.0] * _ROW), row, strict=True)]
+
+
+class Tally:
+    """The counts of one slot."""
+
+    def __init__(self) -> None:
+        """Make the file, in the supervisor, before the slot is forked; raises OSError."""
+        self._file = os.memfd_create("tubeherd-tally")
+        self._rows: dict[tuple[str, str], int] = {}
+
+    def begin(self, tubes: Sequence[str]) -> None:
+        """Make room for the jobs of these tubes, in the slot."""
+        self._rows = {key: 1 + number * _ROW for number, key in enumerate(_keys(tubes))}
+        size = _BYTES * (1 + len(self._rows) * _ROW)
+        os.pwrite(self._file, "\n".join(tubes).encode(), size)
+        self._numbers = memoryview(mmap.mmap(self._file, size)).cast("d")
+        self._numbers[0] = len(tubes)
+
+    def count(self, tube: str, verdict: str, seconds: float) -> None:
+        """Count one job; not one of a tube for which no room was made, which only a confused server names."""
+        row = self._rows.get((tube, verdict))
+        if row is not None:
+            self._numbers[row] += seconds
+            self._numbers[row + 1 + bisect_left(BUCKETS, seconds)] += 1
+
+    def read(self) -> Counts:
+        """Return what was counted by now, in the supervisor."""
+        data = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        tube_count = int(_NUMBER.unpack_from(data)[0]) if data else 0
+        if tube_count == 0:  # the slot has not begun
+            return {}
+        size = _BYTES * (1 + tube_count * len(VERDICTS) * _ROW)
+        rows = [list(row) for row in struct.iter_unpack(f"={_ROW}d", data[_BYTES:size])]
+        return {key: row for key, row in zip(_keys(data[size:].decode().split("\n")), rows, strict=True) if any(row)}
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def _keys(tubes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what each row counts, in their order."""
+    return [(tube, verdict) for tube in tubes for verdict in VERDICTS]
