@@ -65,14 +65,18 @@ def child(control, fork):
 
 
 @pytest.fixture
-def locked(child):
-    """Ask another process which lanes are locked, as a lock keeps nobody out of the one that holds it."""
+def is_locked():
+    """Tell whether any process holds the lock of a page, which itself lets the one in that does."""
 
-    def ask():
-        pid = os.fork()
-        if pid == 0:
-            os._exit(sum((not lane.page.try_lock()) << number for number, lane in enumerate(child.lanes)))
-        mask = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return [number for number in range(len(child.lanes)) if mask & 1 << number]
+    def ask(page):
+        if free := page._lock.acquire(False):
+            page._lock.release()
+        return not free
 
     return ask
+
+
+@pytest.fixture
+def locked(child, is_locked):
+    """Tell which lanes are locked."""
+    return lambda: [number for number, lane in enumerate(child.lanes) if is_locked(lane.page)]

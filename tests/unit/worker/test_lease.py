@@ -1,6 +1,7 @@
 """The page and the lock that two processes share."""
 
 import os
+import select
 import signal
 
 import pytest
@@ -67,13 +68,63 @@ def test_kept_leases_are_held_whatever_executes(fork):
     page.close()
 
 
-def test_lock_is_held_while_a_command_is_in_flight_and_free_when_its_holder_is_killed(page, fork):
-    pid = fork(page.command)
+def test_lock_is_held_while_a_command_is_in_flight(page, fork):
+    fork(page.command)
     assert page.phase is Phase.COMMAND
     assert not page.try_lock()
-    os.kill(pid, signal.SIGKILL)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert page.try_lock()
+
+
+@pytest.fixture
+def slot_that_waits(fork):
+    """A supervisor that has the lock and gives it back on SIGUSR1, with a slot that claims the connection."""
+    reader, writer = os.pipe()
+    begin, begin_write = os.pipe()
+
+    def supervise():
+        page = Page()
+        signal.signal(signal.SIGUSR1, lambda *_: page.unlock())
+        if os.fork() == 0:
+            os.read(begin, 1)
+            page.command()
+            os.write(writer, b"claimed")
+            os._exit(0)
+        page.try_lock()
+        os.write(begin_write, b"x")
+
+    yield fork(supervise), reader
+    for end in (reader, writer, begin, begin_write):
+        os.close(end)
+
+
+def test_slot_waits_for_the_lock_while_its_supervisor_lives(slot_that_waits):
+    supervisor, claimed = slot_that_waits
+    assert select.select([claimed], [], [], 1.5)[0] == []
+    os.kill(supervisor, signal.SIGUSR1)
+    assert os.read(claimed, 10) == b"claimed"
+
+
+def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
+    supervisor, claimed = slot_that_waits
+    os.kill(supervisor, signal.SIGKILL)
+    assert os.read(claimed, 10) == b"claimed"
+
+
+def test_lock_can_be_claimed_and_left_twice(page, is_locked):
+    page.command()
+    page.command()
+    assert is_locked(page)
+    page.leave()
+    page.leave()
+    assert not is_locked(page)
+    page.command()
+    assert is_locked(page)
+
+
+def test_process_that_does_not_hold_the_lock_cannot_give_it_back(page, fork, is_locked):
+    fork(page.leave)
+    page.command()
+    fork(page.close)
+    assert is_locked(page)
 
 
 def test_lock_is_free_while_a_job_executes_or_none_does(page, fork):

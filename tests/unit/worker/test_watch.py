@@ -109,12 +109,14 @@ def test_next_job_is_not_killed_for_the_one_before(child):
 
 def test_slot_that_is_just_beginning_a_command_is_not_killed_before_the_next_look(child, fork, locked):
     late(child, 1)
-    commanding = fork(child.lanes[0].page.try_lock)
+    page = child.lanes[0].page
+    commanding = fork(lambda: (signal.signal(signal.SIGUSR1, lambda *_: page.unlock()), page.try_lock()))
     guard = watch(job_timeout="39s")
     guard.look(child, None)
     assert (child.death, ended_by(child), locked()) == (None, None, [0])
-    os.kill(commanding, signal.SIGKILL)
-    os.waitid(os.P_PID, commanding, os.WEXITED | os.WNOWAIT)
+    os.kill(commanding, signal.SIGUSR1)
+    with page._lock:  # waits for it
+        pass
     guard.look(child, None)
     assert wait_until_ended(child) == signal.SIGKILL
 

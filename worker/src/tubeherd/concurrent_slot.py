@@ -159,7 +159,8 @@ class ConcurrentSlot(Slot):
 
         async def process() -> None:
             processed.append(await self._processor.process_concurrently(stats, reserved.body, deadline))
-            self._end_if_forked(stats)  # at once: its loop would go on with the other jobs
+            if self._forked:  # at once: its loop would go on with the other jobs
+                self._end_fork(stats)
 
         # A task of its own: the variables that a job sets, and whom it calls off, are not the next one's. What it
         # returns would be lost if the job called it off in its last step.

@@ -78,6 +78,8 @@ class Lane:
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
         """Close the connection: beanstalkd gives every lease on it back. A job that executes goes on as it may."""
         if self.connection is not None:
+            if self.connection.of_use:
+                self._pause = PAUSE_FIRST
             self.connection.abandon()
             self.connection = None
             self._watching = False
@@ -88,13 +90,9 @@ class Lane:
         self.page.leave(phase)
 
     def next_pause(self) -> float:
-        """Return how many seconds to wait before the next connection, longer each time until `worked` is called."""
+        """Return how many seconds to wait before the next connection, longer each time until one was of use."""
         pause, self._pause = self._pause, min(self._pause * 2, _PAUSE_MOST)
         return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
-
-    def worked(self) -> None:
-        """Say that beanstalkd did something useful."""
-        self._pause = PAUSE_FIRST
 
     def forget(self) -> None:
         """Close page and connection in a process that was forked from the slot; the slot's stay open."""

@@ -1,12 +1,12 @@
 """What a slot and its supervisor share of one lane: a page that says what the slot does there, and a lock.
 
-The page is an anonymous file in memory, mapped by both; it lives as long as the slot. The lane's connection may be
-replaced meanwhile, and outlives the page where the next slot inherits it. Whoever has a command in flight on the
-connection holds the file's lock, which the kernel frees when its holder dies.
+The page is memory that both have mapped; it lives as long as the slot. The lane's connection may be replaced meanwhile,
+and outlives the page where the next slot inherits it. Whoever has a command in flight on the connection holds the lock.
+A slot takes it by `command` and gives it back by `execute` or `leave`.
 
-The lock is a POSIX record lock (fcntl): it belongs to a process, a fork does not inherit it, to take it again changes
-nothing, and to close any descriptor of the file frees it. A slot takes it by `command` and gives it back by `execute`
-or `leave`.
+The lock is a semaphore in shared memory, so that to take it and to give it back are no system calls as long as nobody
+waits. Who dies keeps it: where the slot is dead its supervisor needs it no more, and where the supervisor is dead the
+slot goes on without it.
 
 | phase      | the connection belongs to   | leases held               | touched by | where the slot dies            |
 |------------|-----------------------------|---------------------------|------------|--------------------------------|
@@ -23,7 +23,6 @@ the socket's timeout bounds; WAITING as long as a reserve may wait; EXECUTING un
 While listeners run, `listening_since` says so, in the first page of a slot.
 """
 
-import fcntl
 import mmap
 import os
 import struct
@@ -31,6 +30,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from multiprocessing import get_context
 from typing import Final, NamedTuple
 
 # Where each thing stands on the page, in bytes; `begun` follows the lease, so that both are written at once.
@@ -47,6 +47,8 @@ _EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
 _TIME: Final = struct.Struct("=d")
 _NOT_HEARD: Final = 2**64 - 1
+_DEAD_HOLDER_SECONDS: Final = 1.0
+"""How often a slot that waits for the lock looks whether its supervisor lives."""
 
 
 class Phase(IntEnum):
@@ -105,11 +107,12 @@ class Page:
     """The state page of one connection of a slot, with the connection's lock."""
 
     def __init__(self, held_back_most: int = 0) -> None:
-        """Make a page with room for `held_back_most` leases beside the one that executes."""
-        self._fd = os.memfd_create("tubeherd-slot")
-        size = _HELD_BACK_AT + held_back_most * _LEASE.size
-        os.ftruncate(self._fd, size)
-        self._map = mmap.mmap(self._fd, size)
+        """Make a page with room for `held_back_most` leases beside the one that executes; raises OSError."""
+        self._map = mmap.mmap(-1, _HELD_BACK_AT + held_back_most * _LEASE.size)
+        self._lock = get_context("fork").Lock()
+        self._locked = False
+        """Whether this process holds the lock."""
+        self._maker = os.getpid()
 
     def wait_for_job(self) -> None:
         """Say that the command in flight is a reserve that may wait long."""
@@ -117,7 +120,8 @@ class Page:
 
     def command(self) -> None:
         """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest."""
-        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+        while not self._locked:
+            self._locked = self._lock.acquire(True, _DEAD_HOLDER_SECONDS) or os.getppid() != self._maker
         self._map[_PHASE_AT] = Phase.COMMAND
 
     def execute(self, job: int, since: float, ttr: int, begun: int) -> None:
@@ -125,7 +129,7 @@ class Page:
         # A slot can be killed between any two bytes, so the phase changes last, in one.
         _EXECUTION.pack_into(self._map, _LEASE_AT, job, since, ttr, begun)
         self._map[_PHASE_AT] = Phase.EXECUTING
-        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+        self.unlock()
 
     @property
     def phase(self) -> Phase:
@@ -135,7 +139,7 @@ class Page:
     def leave(self, phase: Phase = Phase.RESTING) -> None:
         """Leave the connection at rest, in this phase; EXECUTING means the job that ran before the command."""
         self._map[_PHASE_AT] = phase
-        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+        self.unlock()
 
     def hold_back(self, lease: Lease) -> None:
         """Add a lease that waits for `worker.flush`; only in the phase COMMAND."""
@@ -202,18 +206,16 @@ class Page:
         self._map[_REQUEST_AT] = request
 
     def try_lock(self) -> bool:
-        """Take the lock unless another process holds it."""
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        """Take the lock unless another process holds it; this one may hold it already."""
+        self._locked = self._locked or self._lock.acquire(False)
+        return self._locked
 
     def unlock(self) -> None:
-        """Give the lock back."""
-        fcntl.lockf(self._fd, fcntl.LOCK_UN)
+        """Give the lock back, if this process holds it."""
+        if self._locked:
+            self._locked = False
+            self._lock.release()
 
     def close(self) -> None:
-        """Unmap the page and close its file."""
+        """Unmap the page; the lock stays as it is."""
         self._map.close()
-        os.close(self._fd)

@@ -33,8 +33,8 @@ _BACKOFF_FIRST: Final = 0.1
 """Seconds; doubled for each slot that died in the place without beginning a job, from the second on."""
 _BACKOFF_MOST: Final = 5.0
 """Seconds before another slot is forked in a place where they die, or where the last fork failed."""
-_FILES_PER_LANE: Final = 4
-"""A page, its map, a socket and a slot's tally."""
+_FILES_PER_LANE: Final = 3
+"""A connection, and a slot's control socket and tally."""
 _FILES_BESIDE: Final = 100
 """What the worker has open beside its lanes, with room to spare."""
 

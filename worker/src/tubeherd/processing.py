@@ -84,7 +84,7 @@ class Processor:
                 result = _post(job, payload, result)
         except BaseException as error:  # also SystemExit: a job must not take the slot with it
             return self._failed(stats, job, error, time.perf_counter() - started)
-        return self._returned(stats, job, result, time.perf_counter() - started)
+        return Processed(job, self._policy.decide(_RETURNED, stats), time.perf_counter() - started, None, result)
 
     async def process_concurrently(self, stats: JobStats, body: bytes | None, deadline: Deadline) -> Processed:
         """Do what `process` does on the event loop that runs, beside other jobs."""
@@ -103,7 +103,7 @@ class Processor:
             result = await within(job.id, deadline, run)
         except BaseException as error:
             return self._failed(stats, job, error, time.perf_counter() - started)
-        return self._returned(stats, job, result, time.perf_counter() - started)
+        return Processed(job, self._policy.decide(_RETURNED, stats), time.perf_counter() - started, None, result)
 
     def fail(self, stats: JobStats, error: BaseException) -> Processed:
         """Return the verdict on a job that failed after its executor had returned."""
@@ -139,9 +139,6 @@ class Processor:
             raise
         finally:
             self.in_loop = False
-
-    def _returned(self, stats: JobStats, job: Job, result: Any, seconds: float) -> Processed:
-        return Processed(job, self._policy.decide(_RETURNED, stats), seconds, None, result)
 
     def _failed(self, stats: JobStats, job: Job, error: BaseException, seconds: float) -> Processed:
         outcome = self._outcome(error)

@@ -4,6 +4,7 @@ Any trouble with the connection (closed, silent, or speaking something else) rai
 the connection must be dropped; beanstalkd then gives its lease back by itself.
 """
 
+import errno
 import re
 import socket
 import struct
@@ -40,8 +41,10 @@ __all__ = [
 DEFAULT_PORT: Final = 11300
 REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
-_RECEIVE_MOST: Final = 1 << 14
+_ANSWER_MOST: Final = 1 << 11
 """Bytes in one read: room for nearly every answer, and no more memory to be had for each than that."""
+_BODY_PIECE: Final = 1 << 16
+"""Bytes in one read of a body that did not come whole with its answer."""
 _SLOWEST: Final = 1 << 16
 """Bytes a second that a large body must come with at least."""
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
@@ -143,7 +146,8 @@ def connect(server: str, timeout: float = 5.0) -> "Connection":
 class Connection(greenstalk.Client[bytes]):
     """A client on a connected socket, which another process may share as long as the two take turns.
 
-    Commands raise QueueUnavailable, or RefusedError with beanstalkd's answer (NOT_FOUND, OUT_OF_MEMORY, …).
+    Commands raise QueueUnavailable, or RefusedError with beanstalkd's answer (NOT_FOUND, OUT_OF_MEMORY, …), or OSError
+    where somebody else has closed the socket in this process, before anything was sent.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -156,6 +160,8 @@ class Connection(greenstalk.Client[bytes]):
         self._last = self._step = 0
         self._foreseen = 0
         """The id that the next job is likely to have; 0 where none is foreseen."""
+        self.of_use = False
+        """Whether beanstalkd has carried out a verdict on it, or had the slot wait for a job as long as it asked."""
 
     @property
     def socket(self) -> socket.socket:
@@ -360,16 +366,18 @@ class Connection(greenstalk.Client[bytes]):
             self._unread = self._receive()
         if self._unread.startswith(expected):  # as nearly always
             self._unread = self._unread[len(expected) :]
-            return Settled.DONE
-        pattern = re.compile(re.escape(expected))
-        try:
-            self._take(pattern)
-        except NotFoundError:
-            return Settled.LEASE_GONE
-        except greenstalk.BuriedError:
-            if expected is _RELEASED:
-                return Settled.BURIED_INSTEAD
-            raise _strange(pattern) from None
+        else:
+            pattern = re.compile(re.escape(expected))
+            try:
+                self._take(pattern)
+            except NotFoundError:
+                return Settled.LEASE_GONE
+            except greenstalk.BuriedError:
+                if expected is _RELEASED:
+                    return Settled.BURIED_INSTEAD
+                raise _strange(pattern) from None
+        if expected is not _TOUCHED:
+            self.of_use = True
         return Settled.DONE
 
     # What greenstalk's own commands are made of
@@ -393,6 +401,11 @@ class Connection(greenstalk.Client[bytes]):
         try:
             self._sock.sendall(data)
         except OSError as error:
+            if error.errno in (
+                errno.EBADF,
+                errno.ENOTSOCK,
+            ):  # the process is broken, not the connection, which other processes share
+                raise
             raise _broken(error) from error
 
     def _take(self, expected: re.Pattern[bytes]) -> re.Match[bytes]:
@@ -422,7 +435,7 @@ class Connection(greenstalk.Client[bytes]):
         while b"\r\n" not in self._unread:
             if len(self._unread) > _LINE_MAX:
                 raise _strange(expected)
-            self._unread += self._receive_by(deadline)
+            self._unread += self._receive_by(deadline, _ANSWER_MOST)
 
     def _take_body(self, size: int) -> bytes | None:
         """Read a body, or None where it does not end as one does."""
@@ -445,17 +458,17 @@ class Connection(greenstalk.Client[bytes]):
         deadline = time.monotonic() + REPLY_SECONDS + whole / _SLOWEST
         data = bytearray(self._unread)
         while len(data) < whole:
-            data += self._receive_by(deadline)
+            data += self._receive_by(deadline, _BODY_PIECE)
         return bytes(data)
 
-    def _receive_by(self, deadline: float) -> bytes:
+    def _receive_by(self, deadline: float, most: int) -> bytes:
         if time.monotonic() > deadline:
             raise _silent(REPLY_SECONDS)
-        return self._receive()
+        return self._receive(most)
 
-    def _receive(self) -> bytes:
+    def _receive(self, most: int = _ANSWER_MOST) -> bytes:
         try:
-            data = self._sock.recv(_RECEIVE_MOST)
+            data = self._sock.recv(most)
         except BlockingIOError as error:  # the kernel's timeout
             raise _silent(self._reply_seconds) from error
         except OSError as error:

@@ -221,11 +221,10 @@ class Slot(ABC):
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
-    def _end_if_forked(self, stats: JobStats) -> None:
+    def _end_fork(self, stats: JobStats) -> NoReturn:
         """End a process that a job forked and that came back from the executor: the job is its parent's."""
-        if self._forked:
-            log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
-            os._exit(0)
+        log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
+        os._exit(0)
 
     # The steps of a job
 
@@ -248,7 +247,7 @@ class Slot(ABC):
         if found:
             reserved = self._begin(lane, connection)
             if reserved is None and not waits.in_vain():
-                lane.worked()
+                connection.of_use = True
             return reserved
         if stop:
             lane.drop()  # a reserve is in flight, so nobody else could use it
@@ -275,7 +274,8 @@ class Slot(ABC):
 
     def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> Reserved | None:
         """Give the verdict on an executed job and return the next, unless something else is to be done first."""
-        self._end_if_forked(stats)
+        if self._forked:
+            self._end_fork(stats)
         lane.page.command()
         verdict = processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
@@ -289,10 +289,11 @@ class Slot(ABC):
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
+        except OSError:  # the job has closed the socket: its slot dies, and the supervisor gives the verdict
+            lane.page.leave(Phase.EXECUTING)
+            raise
         if last:
             lane.page.leave()
-        if settled is not None:
-            lane.worked()
         if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
             reserved = None if last else self._begin(lane, connection)
             self._reporter.report(processed, settled)

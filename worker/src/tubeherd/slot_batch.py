@@ -90,5 +90,4 @@ class SlotBatch(Batch):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
         lane.drop_held_back()
-        lane.worked()
         lane.page.leave(phase)
