@@ -223,6 +223,14 @@ def test_no_temporary_directory_for_the_metrics_is_told(beanstalkd, run_worker, 
     assert "--health (TUBEHERD_HEALTH): no temporary directory for what /metrics shows" in worker.output()
 
 
+def test_no_shared_memory_for_the_locks_is_told(beanstalkd, run_worker):
+    shell = 'mount -t tmpfs -o ro none /dev/shm; exec "$0" "$@"'
+    worker = run_worker(beanstalkd.server, WAITING, prefix=["unshare", "--mount", "sh", "-c", shell])
+    worker.wait_for_line("a slot could not be started", level="error")
+    assert "it is tried again: no semaphore can be made in /dev/shm: Read-only file system" in worker.output()
+    assert worker.stop() == 0
+
+
 def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, address):
     """A label that is no text, and a job that removes or damages the files of the metrics."""
     client = beanstalkd.client()

@@ -109,7 +109,10 @@ class Page:
     def __init__(self, held_back_most: int = 0) -> None:
         """Make a page with room for `held_back_most` leases beside the one that executes; raises OSError."""
         self._map = mmap.mmap(-1, _HELD_BACK_AT + held_back_most * _LEASE.size)
-        self._lock = get_context("fork").Lock()
+        try:
+            self._lock = get_context("fork").Lock()
+        except OSError as error:
+            raise OSError(error.errno, f"no semaphore can be made in /dev/shm: {error.strerror}") from error
         self._locked = False
         """Whether this process holds the lock."""
         self._maker = os.getpid()
