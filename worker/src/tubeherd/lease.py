@@ -27,10 +27,12 @@ import mmap
 import os
 import struct
 import time
+
+# What multiprocessing.Lock is made of, without the rest of that package, which would cost each slot 1 MiB.
+from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from multiprocessing import get_context
 from typing import Final, NamedTuple
 
 # Where each thing stands on the page, in bytes; `begun` follows the lease, so that both are written at once.
@@ -47,6 +49,8 @@ _EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
 _TIME: Final = struct.Struct("=d")
 _NOT_HEARD: Final = 2**64 - 1
+_SEMAPHORE: Final = 1
+"""The kind of SemLock that one process may take and another give back."""
 _DEAD_HOLDER_SECONDS: Final = 1.0
 """How often a slot that waits for the lock looks whether its supervisor lives."""
 
@@ -109,11 +113,8 @@ class Page:
     def __init__(self, held_back_most: int = 0) -> None:
         """Make a page with room for `held_back_most` leases beside the one that executes; raises OSError."""
         self._map = mmap.mmap(-1, _HELD_BACK_AT + held_back_most * _LEASE.size)
-        try:
-            self._lock = get_context("fork").Lock()
-        except OSError as error:
-            raise OSError(error.errno, f"no semaphore can be made in /dev/shm: {error.strerror}") from error
-        self._locked = False
+        self._lock = _make_lock()
+        self._locked: bool = False
         """Whether this process holds the lock."""
         self._maker = os.getpid()
 
@@ -222,3 +223,11 @@ class Page:
     def close(self) -> None:
         """Unmap the page; the lock stays as it is."""
         self._map.close()
+
+
+def _make_lock() -> SemLock:
+    """Make a lock that whoever has it mapped shares: this process and those forked from it."""
+    try:
+        return SemLock(_SEMAPHORE, 1, 1, f"/tubeherd-{os.urandom(8).hex()}", True)
+    except OSError as error:
+        raise OSError(error.errno, f"no semaphore can be made in /dev/shm: {error.strerror}") from error
