@@ -87,6 +87,15 @@ def test_flush_after_each_batch_and_when_idle(beanstalkd, run_worker, put):
     assert flushes(worker)[-1] == "flush idle 1"
 
 
+def test_burial_cuts_no_batch_short(beanstalkd, run_worker, put):
+    for payload in ("0", 1, "2", "3", "4", 5, "6"):  # a number is no text: buried
+        put(payload)
+    worker = run_worker(beanstalkd.server, LISTENERS, "--batch-size", "3")
+    worker.wait_for_notes("flush idle 1")
+    assert flushes(worker) == ["flush batch 3", "flush batch 3", "flush idle 1"]
+    assert beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 0, "buried": 2}
+
+
 def test_flush_at_the_end(beanstalkd, run_worker, put):
     put("wait")
     worker = run_worker(beanstalkd.server, LISTENERS)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tubeherd.exits import Exit
 from tubeherd.logs import log
+from tubeherd.queue import DEFAULT_PRIORITY, DEFAULT_SERVER, DEFAULT_TTR
 from tubeherd.settings import ServerSettings, WorkerSettings, explain
 
 Model = TypeVar("Model", bound=ServerSettings)
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Server = Annotated[str | None, typer.Option(help="beanstalkd's host:port (default: 127.0.0.1:11300)")]
+Server = Annotated[str | None, typer.Option(help=f"beanstalkd's host:port (default: {DEFAULT_SERVER})")]
 LogFormat = Annotated[str | None, typer.Option(help="auto (text on a terminal), text or json")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
 
@@ -87,8 +88,10 @@ def schedule(
     tube: Annotated[str, typer.Argument(help="The tube to put into")],
     payload: Annotated[str | None, typer.Argument(help="JSON; without it, one JSON text a line on stdin")] = None,
     delay: Annotated[str, typer.Option(help="Wait before the job is ready, like '10 minutes'")] = "0",
-    priority: Annotated[int, typer.Option(help="0 is the most urgent")] = 65536,
-    ttr: Annotated[str, typer.Option(help="How long a worker may hold the job without a sign of life")] = "60s",
+    priority: Annotated[int, typer.Option(help="0 is the most urgent")] = DEFAULT_PRIORITY,
+    ttr: Annotated[
+        str, typer.Option(help="How long a worker may hold the job without a sign of life")
+    ] = f"{DEFAULT_TTR}s",
     server: Server = None,
 ) -> None:
     """Put a job into a tube, or one for each line of stdin."""

@@ -88,8 +88,7 @@ class ConcurrentSlot(Slot):
             if self._exit_wanted() is not None:  # other lanes went on meanwhile
                 return None
         connection = lane.claim(tubes)
-        connection.ask_reserve(0)
-        reserved = self._begin(lane, connection)
+        reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle")
             reserved = await self._wait_for_job(lane, connection) if self._exit_wanted() is None else None

@@ -12,7 +12,7 @@ from pydantic.errors import PydanticUserError
 
 from tubeherd.durations import parse_duration
 from tubeherd.job import Job
-from tubeherd.policy import MAX_DELAY, round_up
+from tubeherd.policy import MAX_DELAY, check_priority, round_up
 from tubeherd.tubes import check_tube
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -39,11 +39,9 @@ class Reschedule(Exception):
         super().__init__(message or "rescheduled")
         if (in_ is None) == (at is None):
             raise ValueError("Reschedule takes either in_ or at")
-        if priority is not None and not 0 <= priority <= MAX_DELAY:
-            raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
         self._in = in_.total_seconds() if isinstance(in_, timedelta) else None if in_ is None else parse_duration(in_)
         self._at = at.timestamp() if at else 0.0
-        self.priority = priority
+        self.priority = None if priority is None else check_priority(priority)
         self.message = message
 
     def delay(self, now: float) -> int:

@@ -5,31 +5,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
 from tubeherd.batch import Batch
 from tubeherd.durations import parse_duration
 from tubeherd.executors import Executor, ExecutorError, registry
-from tubeherd.job import JobStats
-from tubeherd.policy import MAX_DELAY, Policy, round_up
+from tubeherd.policy import MAX_DELAY, Policy, check_priority, round_up
 from tubeherd.processing import Processed, Processor
-from tubeherd.queue import Connection, LeaseGone, connect
+from tubeherd.queue import DEFAULT_PRIORITY, DEFAULT_SERVER, DEFAULT_TTR, Connection, LeaseGone, Reserved, connect
 from tubeherd.reporting import Reporter
 from tubeherd.tubes import check_tube
 
-DEFAULT_PRIORITY: Final = 65536
-DEFAULT_TTR: Final = 60
 _PAUSE: Final = 0.1
-
-
-class LeasedJob(NamedTuple):
-    """A job that the manager holds a lease on."""
-
-    stats: JobStats
-    body: bytes | None
-    """None where beanstalkd lost it in a crash."""
 
 
 class QueueManager:
@@ -41,7 +30,7 @@ class QueueManager:
 
     def __init__(
         self,
-        server: str = "127.0.0.1:11300",
+        server: str = DEFAULT_SERVER,
         tubes: Sequence[str] | None = None,
         executors: Mapping[str, Executor] = registry,
         policy: Policy | None = None,
@@ -86,13 +75,16 @@ class QueueManager:
         ("10 minutes", seconds, timedelta) or the time when the job is due; priority 0 is the most urgent; `ttr` is how
         long a worker may hold the job without a sign of life. Raises ValueError for a value out of range.
         """
-        if not 0 <= priority <= MAX_DELAY:
-            raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
         body = payload if isinstance(payload, bytes) else to_json(payload)
-        seconds = max(1, _seconds(ttr))
-        return self._connection.put_in(check_tube(tube), body, priority=priority, delay=_seconds(delay), ttr=seconds)
+        return self._connection.put_in(
+            check_tube(tube),
+            body,
+            priority=check_priority(priority),
+            delay=_seconds(delay),
+            ttr=max(1, _seconds(ttr)),
+        )
 
-    def get(self, timeout: float = 0) -> LeasedJob | None:
+    def get(self, timeout: float = 0) -> Reserved | None:
         """Reserve a job within `timeout` seconds; None where none came.
 
         The lease lasts for the job's TTR: no supervisor prolongs it here.
@@ -108,7 +100,7 @@ class QueueManager:
             self._connection.ask_reserve(wait)
             with suppress(LeaseGone):
                 if reserved := self._connection.take_reserved():
-                    return LeasedJob(reserved.stats, reserved.body)
+                    return reserved
             now = time.monotonic()
             if now >= deadline:
                 return None
@@ -116,7 +108,7 @@ class QueueManager:
             if now < asked + wait:
                 time.sleep(min(_PAUSE, deadline - now))
 
-    def process(self, job: LeasedJob) -> Processed:
+    def process(self, job: Reserved) -> Processed:
         """Execute a leased job and give the verdict, with the events and the policy of a slot.
 
         Raises ExecutorError where its tube has no executor (the lease is kept), what a flush listener raises, and

@@ -174,6 +174,13 @@ class Policy:
         return Bury(stats.priority, reason)
 
 
+def check_priority(priority: int) -> int:
+    """Return a priority as it is; raises ValueError for one that beanstalkd cannot hold."""
+    if not 0 <= priority <= MAX_DELAY:
+        raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
+    return priority
+
+
 def round_up(seconds: float) -> int:
     """Return whole seconds, never fewer than asked for."""
     return math.ceil(seconds)

@@ -24,6 +24,9 @@ from tubeherd.policy import Bury, Delete, Release, Verdict
 
 __all__ = [
     "DEFAULT_PORT",
+    "DEFAULT_PRIORITY",
+    "DEFAULT_SERVER",
+    "DEFAULT_TTR",
     "PIPELINE_MOST",
     "REPLY_SECONDS",
     "Connection",
@@ -39,6 +42,10 @@ __all__ = [
 ]
 
 DEFAULT_PORT: Final = 11300
+DEFAULT_SERVER: Final = f"127.0.0.1:{DEFAULT_PORT}"
+DEFAULT_PRIORITY: Final = 65536
+DEFAULT_TTR: Final = 60
+"""How long a worker may hold a job without a sign of life, in seconds."""
 REPLY_SECONDS: Final = 10
 _LINE_MAX: Final = 1024
 _ANSWER_MOST: Final = 1 << 11

@@ -34,9 +34,11 @@ class SequentialSlot(Slot):
                 reserved = self._do_job(lane, reserved)
             elif self._batch.empty:
                 reserved = self._wait_for_job(lane, connection)
-            else:
+            elif self._batch.due:
                 lane.page.leave()
-                self._batch.flush("batch" if self._batch.due else "idle")
+                self._batch.flush("batch")
+            elif (reserved := self._take_at_once(lane, connection)) is None:  # after a burial none was asked for yet
+                self._batch.flush("idle")
         lane.page.leave()
 
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:

@@ -9,7 +9,7 @@ from tubeherd.durations import Duration
 from tubeherd.logs import LogFormat, LogLevel
 from tubeherd.memory import MemoryShare, slot_share
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
-from tubeherd.queue import parse_server
+from tubeherd.queue import DEFAULT_SERVER, parse_server
 from tubeherd.sizes import Size
 from tubeherd.tubes import TubeName
 
@@ -51,7 +51,7 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", env_ignore_empty=True)
 
-    server: Server = "127.0.0.1:11300"
+    server: Server = DEFAULT_SERVER
     log_format: LogFormat = "auto"
     log_level: LogLevel = "info"
 

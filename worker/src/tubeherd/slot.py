@@ -239,6 +239,12 @@ class Slot(ABC):
         lane.page.wait_for_job()
         return waits
 
+    def _take_at_once(self, lane: Lane, connection: Connection) -> Reserved | None:
+        """Take a job if one is ready."""
+        lane.page.command()
+        connection.ask_reserve(0)
+        return self._begin(lane, connection)
+
     def _take_job(
         self, lane: Lane, connection: Connection, waits: Waits, *, found: bool, stop: bool
     ) -> Reserved | None:
