@@ -15,7 +15,7 @@ def lane(beanstalkd):
     job = connection.put_in("mail", b"1", priority=1, delay=0, ttr=60)
     connection.reserve_job(job)
     page = Page()
-    page.execute(job, time.monotonic() - 50, 60, 1)
+    page.say_executing(job, time.monotonic() - 50, 60, 1)
     lane = ChildLane(page, connection)
     yield lane
     lane.close_connection()
@@ -83,7 +83,7 @@ def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged):
             assert is_locked(lane) == (seconds == 3)
         lane.take_answers(5)
         assert (lane.connection is None) == (seconds == 11)
-        lane.page.execute(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)
+        lane.page.say_executing(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)
     (line,) = logged()
     assert line["event"].startswith("cannot keep the lease: beanstalkd gave no answer within 10 s;")
 

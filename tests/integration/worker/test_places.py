@@ -21,7 +21,7 @@ from tubeherd.job import Job
 from tubeherd.places import Places
 from tubeherd.reactor import Reactor
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot import Burial
+from tubeherd.reporting import Burial
 
 def fail():
     raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")

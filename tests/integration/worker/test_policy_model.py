@@ -254,8 +254,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.check_what_the_executor_was_told(lease.job, told)
         self.leases.remove(lease)
         since = time.time()
-        settle = lease.connection.settle_and_ask_reserve if next_too else lease.connection.settle
-        assert settle(lease.job.id, verdict) is Settled.DONE
+        assert lease.connection.settle(lease.job.id, verdict, ask_reserve=next_too) is Settled.DONE
         self.expect(lease.job, outcome, since)
         if next_too:
             self.take_reserved(lease.connection, since)

@@ -80,12 +80,12 @@ def dead(beanstalkd, put):
     lanes = [ChildLane(Page(held_back_most=1), beanstalkd.client()) for _ in range(2)]
     kept = put("kept")
     lanes[0].connection.reserve_job(kept)
-    lanes[0].page.command()
+    lanes[0].page.claim()
     lanes[0].page.hold_back(Lease(kept, time.monotonic(), 60))
     for lane in lanes:
         job = put("executing")
         lane.connection.reserve_job(job)
-        lane.page.execute(job, time.monotonic(), 60, 1)
+        lane.page.say_executing(job, time.monotonic(), 60, 1)
     child = Child(0, control, lanes, [])
     yield child
     for lane in lanes:
@@ -123,7 +123,7 @@ def test_death_among_listeners_is_a_failed_attempt_of_the_jobs_that_waited_for_t
 
 
 def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, verdicts):
-    dead.lanes[1].page.command()
+    dead.lanes[1].page.claim()
     assert verdicts(Death(Failed("died"))) == ["delayed", "ready", "ready"]
     assert dead.lanes[0].connection is not None
     assert dead.lanes[1].connection is None

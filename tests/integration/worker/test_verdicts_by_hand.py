@@ -11,7 +11,6 @@ import pytest
 
 from tubeherd import Policy, QueueManager, RetrySchedule, executor
 from tubeherd.executors import registry
-from tubeherd.queue import NotFoundError
 
 EXECUTORS = """
 from datetime import timedelta
@@ -162,11 +161,8 @@ def state_of(client, job):
 
 def left_of(client, job):
     """Return what is left of a job; None where it was deleted."""
-    try:
-        stats = client.job_stats(job)
-    except NotFoundError:
-        return None
-    return Left(state_of(client, job), stats.delay, stats.priority, stats.releases, stats.buries)
+    stats = client.job_stats(job)
+    return stats and Left(state_of(client, job), stats.delay, stats.priority, stats.releases, stats.buries)
 
 
 def check_table(beanstalkd, jobs, lines):

@@ -57,8 +57,8 @@ def child(control, fork):
     """A slot of three lanes: two have executed for 40 s, one waits for a job."""
     lanes = [ChildLane(Page(), None) for _ in range(3)]
     for number, lane in enumerate(lanes[:2], start=1):
-        lane.page.execute(number, time.monotonic() - 40, 60, number)
-    lanes[2].page.wait_for_job()
+        lane.page.say_executing(number, time.monotonic() - 40, 60, number)
+    lanes[2].page.say_waiting()
     child = Child(fork(lambda: None), control[0], lanes, [])
     yield child
     child.close()

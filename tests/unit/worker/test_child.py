@@ -74,7 +74,7 @@ def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, contro
 
 def test_begun_is_told_of_the_slot_and_not_of_a_lane(child):
     assert child.begun == 2
-    child.lanes[0].page.execute(7, 10.0, 60, 5)
+    child.lanes[0].page.say_executing(7, 10.0, 60, 5)
     assert child.begun == 5
     assert child.page.phase is Phase.EXECUTING
 
@@ -84,9 +84,9 @@ def test_lane_is_locked_only_while_it_is_in_the_state_that_was_seen(child, fork)
     seen = lane.page.read()
     with lane.locked_while(seen) as same:
         assert same
-    lane.page.execute(9, 2.0, 60, 9)
+    lane.page.say_executing(9, 2.0, 60, 9)
     with lane.locked_while(seen) as same:
         assert not same
-    fork(lane.page.command)  # the lock was given back, or this would wait for ever
+    fork(lane.page.claim)  # the lock was given back, or this would wait for ever
     with lane.locked_while(lane.page.read()) as same:
         assert not same

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.queue import Connection, NotFoundError, QueueUnavailable, RefusedError, Reserved, connect
+from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
 
 U64 = range(2**64)
 
@@ -84,7 +84,7 @@ def take_four(connection: Connection) -> tuple[Reserved | None, ...]:
     connection.ask_reserve(0)
     taken = [connection.take_reserved()]
     for job in (5, 6, 7):
-        connection.settle_and_ask_reserve(job, Delete())
+        connection.settle(job, Delete(), ask_reserve=True)
         taken.append(connection.take_reserved())
     return tuple(map(without_time, taken))
 
@@ -220,9 +220,8 @@ def test_refusal_says_in_beanstalkds_word_what_it_was(command):
                 ask(command, refusal.encode() + more + b"\r\n")
 
 
-def test_not_found_is_an_error_only_of_statistics_of_a_job():
-    with pytest.raises(NotFoundError):
-        ask("job_stats", b"NOT_FOUND\r\n")
+def test_job_that_is_not_there_has_no_counters():
+    assert ask("job_stats", b"NOT_FOUND\r\n") is None
 
 
 @pytest.mark.parametrize("command", ["delete", "take_extended"])
@@ -316,7 +315,7 @@ def test_two_answers_that_come_apart_are_taken():
         peer.sendall(b"DELETED\r\n")
         second.start()
         try:
-            connection.settle_and_ask_reserve(7, Delete())
+            connection.settle(7, Delete(), ask_reserve=True)
             assert connection.take_reserved() is None
         finally:
             second.join()

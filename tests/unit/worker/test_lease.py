@@ -24,26 +24,26 @@ def test_new_page_is_starting(page):
 
 
 def test_other_process_sees_what_is_written(page, fork):
-    fork(lambda: page.execute(*LEASE, 1))
+    fork(lambda: page.say_executing(*LEASE, 1))
     assert page.read() == State(Phase.EXECUTING, LEASE)
 
 
 def test_number_of_jobs_begun_stays_while_none_runs(page, fork):
     assert page.begun == 0
-    fork(lambda: page.execute(*LEASE, 7))
+    fork(lambda: page.say_executing(*LEASE, 7))
     page.leave()
     assert page.begun == 7
 
 
 def test_request_and_state_do_not_touch_each_other(page):
     page.request = Request.STOP
-    page.command()
+    page.claim()
     assert (page.request, page.phase) == (Request.STOP, Phase.COMMAND)
 
 
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
-    page.execute(*LEASE, 1)
+    page.say_executing(*LEASE, 1)
     for phase in (Phase.RESTING, Phase.CONNECTING, Phase.DONE):
         page.leave(phase)
         assert page.read() == State(phase, LEASE)
@@ -56,7 +56,7 @@ def test_kept_leases_are_held_whatever_executes(fork):
     def keep_and_execute():
         for lease in kept:
             page.hold_back(lease)
-        page.execute(*LEASE, 1)
+        page.say_executing(*LEASE, 1)
 
     fork(keep_and_execute)
     assert page.read() == State(Phase.EXECUTING, LEASE, kept)
@@ -69,7 +69,7 @@ def test_kept_leases_are_held_whatever_executes(fork):
 
 
 def test_lock_is_held_while_a_command_is_in_flight(page, fork):
-    fork(page.command)
+    fork(page.claim)
     assert page.phase is Phase.COMMAND
     assert not page.try_lock()
 
@@ -85,7 +85,7 @@ def slot_that_waits(fork):
         signal.signal(signal.SIGUSR1, lambda *_: page.unlock())
         if os.fork() == 0:
             os.read(begin, 1)
-            page.command()
+            page.claim()
             os.write(writer, b"claimed")
             os._exit(0)
         page.try_lock()
@@ -110,26 +110,26 @@ def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
 
 
 def test_lock_can_be_claimed_and_left_twice(page, is_locked):
-    page.command()
-    page.command()
+    page.claim()
+    page.claim()
     assert is_locked(page)
     page.leave()
     page.leave()
     assert not is_locked(page)
-    page.command()
+    page.claim()
     assert is_locked(page)
 
 
 def test_process_that_does_not_hold_the_lock_cannot_give_it_back(page, fork, is_locked):
     fork(page.leave)
-    page.command()
+    page.claim()
     fork(page.close)
     assert is_locked(page)
 
 
 def test_lock_is_free_while_a_job_executes_or_none_does(page, fork):
-    fork(lambda: (page.command(), page.execute(*LEASE, 1)))
+    fork(lambda: (page.claim(), page.say_executing(*LEASE, 1)))
     assert page.try_lock()
     page.unlock()
-    fork(lambda: (page.command(), page.leave()))
+    fork(lambda: (page.claim(), page.leave()))
     assert page.try_lock()

@@ -123,7 +123,7 @@ def test_job_stats_of_a_lease_that_has_run_out(scripted):
 )
 def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command, answer):
     connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
-    assert connection.settle_and_ask_reserve(7, verdict) is Settled.DONE
+    assert connection.settle(7, verdict, ask_reserve=True) is Settled.DONE
     assert connection.take_reserved().stats.id == 8
     assert sent(connection) == command + b"reserve-with-timeout 0\r\nstats-job 8\r\n"
 
@@ -138,7 +138,7 @@ def do(connection: Connection, number: int | None = None) -> Reserved | None:
     if number is None:
         connection.ask_reserve(0)
     else:
-        connection.settle_and_ask_reserve(number, Delete())
+        connection.settle(number, Delete(), ask_reserve=True)
     return connection.take_reserved()
 
 
@@ -207,7 +207,7 @@ def test_counters_of_yet_another_job_than_the_foreseen_end_the_connection(script
 def test_lease_that_is_gone_is_told(scripted):
     assert scripted(b"NOT_FOUND\r\n").settle(7, Delete()) is Settled.LEASE_GONE
     assert scripted(b"NOT_FOUND\r\n").extend(7) is Settled.LEASE_GONE
-    assert not scripted(b"NOT_FOUND\r\n").take_extended()
+    assert scripted(b"NOT_FOUND\r\n").take_extended() is Settled.LEASE_GONE
 
 
 def test_release_that_beanstalkd_had_to_bury_is_told(scripted):

@@ -61,7 +61,7 @@ def test_deadline_does_not_count_while_the_slot_is_held_up(child, hold_up):
     if hold_up == "listeners":
         child.page.listening_since = time.monotonic()
     else:
-        child.lanes[2].page.command()
+        child.lanes[2].page.claim()
     late(child, 0)
     watch(job_timeout="30s").look(child, None)
     assert (child.death, ended_by(child), child.lanes[1].warned) == (None, None, None)
@@ -102,7 +102,7 @@ def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
 
 def test_next_job_is_not_killed_for_the_one_before(child):
     late(child, 1)
-    child.lanes[1].page.execute(9, time.monotonic(), 60, 9)
+    child.lanes[1].page.say_executing(9, time.monotonic(), 60, 9)
     watch(job_timeout="39s").look(child, None)
     assert child.death is None
 
@@ -171,11 +171,11 @@ def test_slot_is_recycled_above_the_soft_limit_and_killed_above_its_share(large,
 def test_slot_above_its_share_is_not_killed_in_the_middle_of_a_command(large):
     child, limit = large
     for lane in child.lanes:
-        lane.page.command()
+        lane.page.claim()
     guard = watch(max_memory=limit(0.9))
     guard.look(child, None)
     assert (child.page.request, child.death) == (Request.RECYCLE, None)
-    child.lanes[1].page.execute(7, time.monotonic(), 60, 7)
+    child.lanes[1].page.say_executing(7, time.monotonic(), 60, 7)
     guard.look(child, None)
     assert child.death is not None
 
@@ -184,7 +184,7 @@ def test_connection_under_a_command_is_closed_where_the_worker_stops_and_beansta
     here, beanstalkd = socket.socketpair()
     lane = child.lanes[2]
     lane.connection = Connection(here)
-    lane.page.command()
+    lane.page.claim()
     guard = watch()
     guard.look(child, None)
     assert lane.lingering is None

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from tubeherd.child_lane import ChildLane
 from tubeherd.lease import Lease, Page, Phase, Request
 from tubeherd.policy import Failed, Interrupted
-from tubeherd.slot import Burial
+from tubeherd.reporting import Burial
 from tubeherd.tally import Tally
 
 _NUMBER_BYTES: Final = 16

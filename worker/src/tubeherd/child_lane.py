@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from tubeherd.lease import Lease, Page, Phase, State
 from tubeherd.logs import log
-from tubeherd.queue import PIPELINE_MOST, REPLY_SECONDS, Connection, QueueUnavailable, RefusedError
+from tubeherd.queue import PIPELINE_MOST, REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
 from tubeherd.sockets import readable
 
 AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
@@ -157,6 +157,6 @@ class ChildLane:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
         self.connection.wait_at_most(STALL_SECONDS)  # the first bytes are there
         for lease in self._asked:
-            if not self.connection.take_extended():
+            if self.connection.take_extended() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)
         self.connection.wait_at_most(REPLY_SECONDS)

@@ -40,7 +40,7 @@ class ConcurrentSlot(Slot):
         held_by = loop_holder()
         self._page.tell_loop_holder(held_by.job if held_by else 0)
         if held_by and any_overdue():
-            self._interrupted = True
+            self._processor.broken_off = True
             raise DeadlinePassed(held_loop_reason(held_by))
 
     async def _dispatch(self, tubes: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ class ConcurrentSlot(Slot):
         self._coming = 0
         stop = self._stopped.is_set() or self._exit_wanted() is not None
         reserved = self._take_job(lane, connection, waits, found=found, stop=stop)
-        if reserved is None and waits.in_vain():
+        if reserved is None and waits.too_early():
             await self._wait(PAUSE_FIRST)
         return reserved
 

@@ -21,7 +21,6 @@ _PAUSE_MOST: Final = 5.0
 class HeldBack(NamedTuple):
     """A job that was executed and is deleted after the next flush."""
 
-    lease: Lease
     stats: JobStats
     processed: Processed
 
@@ -55,7 +54,7 @@ class Lane:
     def claim(self, tubes: Sequence[str]) -> Connection:
         """Take the lock and return the connection, with these tubes watched; raises QueueUnavailable."""
         connection = self.connected()
-        self.page.command()
+        self.page.claim()
         if not self._watching:
             connection.watch_only(tubes)
             if self.inherited:  # the slot before may have had other executors
@@ -63,11 +62,11 @@ class Lane:
             self._watching = True
         return connection
 
-    def hold_back(self, job: HeldBack) -> None:
-        """Keep a lease that has just been renewed until the next flush."""
+    def hold_back(self, lease: Lease, job: HeldBack) -> None:
+        """Keep a job, and its lease that has just been extended, until the next flush."""
         self.held_back.append(job)
-        self.page.hold_back(job.lease)
-        self.flush_by = min(self.flush_by, job.lease.since + job.lease.ttr / 2)
+        self.page.hold_back(lease)
+        self.flush_by = min(self.flush_by, lease.since + lease.ttr / 2)
 
     def drop_held_back(self) -> None:
         """Forget the jobs that waited for a flush."""

@@ -2,7 +2,7 @@
 
 The page is memory that both have mapped; it lives as long as the slot. The lane's connection may be replaced meanwhile,
 and outlives the page where the next slot inherits it. Whoever has a command in flight on the connection holds the lock.
-A slot takes it by `command` and gives it back by `execute` or `leave`.
+A slot takes it by `claim` and gives it back by `say_executing` or `leave`.
 
 The lock is a semaphore in shared memory, so that to take it and to give it back are no system calls as long as nobody
 waits. Who dies keeps it: where the slot is dead its supervisor needs it no more, and where the supervisor is dead the
@@ -18,9 +18,11 @@ slot goes on without it.
 | RESTING    | who takes the lock          | those held back           | supervisor | it gives the verdicts          |
 | DONE       | the next slot               | none                      | nobody     | -                              |
 
-Between two jobs the slot goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for round trips, each of which
+The slot goes from EXECUTING through COMMAND to EXECUTING between two jobs. COMMAND lasts for round trips, each of which
 the socket's timeout bounds; WAITING as long as a reserve may wait; EXECUTING until the job's deadline and five seconds.
-While listeners run, `listening_since` says so, in the first page of a slot.
+STARTING, on the page of the first lane, lasts until executors are imported and listeners of burials told; the pages of
+the other lanes begin with CONNECTING or RESTING. The supervisor keeps the lock from a touch to its answer, and from a
+kill until the slot is reaped.
 """
 
 import mmap
@@ -56,22 +58,15 @@ _DEAD_HOLDER_SECONDS: Final = 1.0
 
 
 class Phase(IntEnum):
-    """What a slot is doing with one of its connections."""
+    """What a slot is doing with one of its connections, as the table above says."""
 
     STARTING = 0
-    """Importing the executors, telling the listeners of burials that the supervisor did, and connecting at first."""
     CONNECTING = 1
-    """Without a connection."""
     COMMAND = 2
-    """A command is in flight, or a lease was just taken or settled."""
     WAITING = 3
-    """A reserve is in flight that waits for a job."""
     EXECUTING = 4
-    """A job runs; the connection is at rest."""
     RESTING = 5
-    """No job runs here; the connection is at rest."""
     DONE = 6
-    """The slot ends by itself; its connection is at rest and holds no lease."""
 
 
 class Request(IntEnum):
@@ -118,32 +113,29 @@ class Page:
         """Whether this process holds the lock."""
         self._maker = os.getpid()
 
-    def wait_for_job(self) -> None:
-        """Say that the command in flight is a reserve that may wait long."""
-        self._map[_PHASE_AT] = Phase.WAITING
+    # What a slot says
 
-    def command(self) -> None:
+    def claim(self) -> None:
         """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest."""
         while not self._locked:
             self._locked = self._lock.acquire(True, _DEAD_HOLDER_SECONDS) or os.getppid() != self._maker
         self._map[_PHASE_AT] = Phase.COMMAND
 
-    def execute(self, job: int, since: float, ttr: int, begun: int) -> None:
+    def say_executing(self, job: int, since: float, ttr: int, begun: int) -> None:
         """Say that a job runs (see `Lease`), the slot's `begun`-th, and leave the connection at rest."""
         # A slot can be killed between any two bytes, so the phase changes last, in one.
         _EXECUTION.pack_into(self._map, _LEASE_AT, job, since, ttr, begun)
         self._map[_PHASE_AT] = Phase.EXECUTING
         self.unlock()
 
-    @property
-    def phase(self) -> Phase:
-        """What the slot does with the connection."""
-        return Phase(self._map[_PHASE_AT])
-
     def leave(self, phase: Phase = Phase.RESTING) -> None:
         """Leave the connection at rest, in this phase; EXECUTING means the job that ran before the command."""
         self._map[_PHASE_AT] = phase
         self.unlock()
+
+    def say_waiting(self) -> None:
+        """Say that the command in flight is a reserve that may wait long."""
+        self._map[_PHASE_AT] = Phase.WAITING
 
     def hold_back(self, lease: Lease) -> None:
         """Add a lease that waits for `worker.flush`; only in the phase COMMAND."""
@@ -155,6 +147,18 @@ class Page:
         """Forget the leases that waited; only in the phase COMMAND, or without a connection."""
         _COUNT.pack_into(self._map, _COUNT_AT, 0)
 
+    # What its supervisor reads, and the lock
+
+    @property
+    def phase(self) -> Phase:
+        """What the slot does with the connection."""
+        return Phase(self._map[_PHASE_AT])
+
+    @property
+    def begun(self) -> int:
+        """How many jobs the slot had begun with the last that ran here; 0 where none did."""
+        return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
+
     def read(self) -> State:
         """Return what the slot does; only certain while the lock is held or the slot is dead."""
         phase = self.phase
@@ -163,10 +167,31 @@ class Page:
         places = range(_HELD_BACK_AT, _HELD_BACK_AT + count * _LEASE.size, _LEASE.size)
         return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, place)) for place in places))
 
+    def try_lock(self) -> bool:
+        """Take the lock unless another process holds it; this one may hold it already."""
+        self._locked = self._locked or self._lock.acquire(False)
+        return self._locked
+
+    def unlock(self) -> None:
+        """Give the lock back, if this process holds it."""
+        if self._locked:
+            self._locked = False
+            self._lock.release()
+
+    def close(self) -> None:
+        """Unmap the page; the lock stays as it is."""
+        self._map.close()
+
+    # About the slot as a whole: only on the page of its first lane
+
     @property
-    def begun(self) -> int:
-        """How many jobs the slot had begun with the last that ran here; 0 where none did."""
-        return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
+    def request(self) -> int:
+        """What the supervisor wants of the slot."""
+        return self._map[_REQUEST_AT]
+
+    @request.setter
+    def request(self, request: Request) -> None:
+        self._map[_REQUEST_AT] = request
 
     @property
     def listening_since(self) -> float:
@@ -199,30 +224,6 @@ class Page:
         """The job whose code held the event loop at the last SIGTERM, 0 for none; None where no answer came."""
         (job,) = _COUNT.unpack_from(self._map, _HOLDER_AT)
         return None if job == _NOT_HEARD else job
-
-    @property
-    def request(self) -> int:
-        """What the supervisor wants of the slot."""
-        return self._map[_REQUEST_AT]
-
-    @request.setter
-    def request(self, request: Request) -> None:
-        self._map[_REQUEST_AT] = request
-
-    def try_lock(self) -> bool:
-        """Take the lock unless another process holds it; this one may hold it already."""
-        self._locked = self._locked or self._lock.acquire(False)
-        return self._locked
-
-    def unlock(self) -> None:
-        """Give the lock back, if this process holds it."""
-        if self._locked:
-            self._locked = False
-            self._lock.release()
-
-    def close(self) -> None:
-        """Unmap the page; the lock stays as it is."""
-        self._map.close()
 
 
 def _make_lock() -> SemLock:

@@ -23,9 +23,10 @@ from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.queue import Connection
 from tubeherd.reactor import Reactor
+from tubeherd.reporting import Burial
 from tubeherd.sequential_slot import SequentialSlot
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot import Burial, Progress, Seat, Slot
+from tubeherd.slot import Progress, Seat, Slot
 from tubeherd.slot import main as slot_main
 from tubeherd.tally import Tally
 

@@ -226,7 +226,7 @@ class Connection(greenstalk.Client[bytes]):
         body = self._take_body(int(answer[2]))  # if the stream is out of step instead, the counters will tell
         stats = self._take_stats(foreseen) if foreseen else None
         if foreseen != job_id:
-            stats = self._ask_stats(job_id)
+            stats = self.job_stats(job_id)
         if stats is None:
             raise LeaseGone(job_id)
         self._foresee(job_id)
@@ -248,14 +248,8 @@ class Connection(greenstalk.Client[bytes]):
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
         return b"reserve-with-timeout 0\r\n"
 
-    def job_stats(self, job_id: int) -> JobStats:
-        """Ask for a job's counters; raises NotFoundError where there is no such job."""
-        stats = self._ask_stats(job_id)
-        if stats is None:
-            raise NotFoundError("NOT_FOUND")
-        return stats
-
-    def _ask_stats(self, job_id: int) -> JobStats | None:
+    def job_stats(self, job_id: int) -> JobStats | None:
+        """Ask for a job's counters; None where there is no such job."""
         self._write(b"stats-job %d\r\n" % job_id)
         return self._take_stats(job_id)
 
@@ -290,10 +284,13 @@ class Connection(greenstalk.Client[bytes]):
             raise _strange("counters of a job")
         return match
 
-    def settle(self, job_id: int, verdict: Verdict) -> Settled:
-        """Give a verdict on a lease and return what became of it."""
+    def settle(self, job_id: int, verdict: Verdict, *, ask_reserve: bool = False) -> Settled:
+        """Give a verdict on a lease and return what became of it.
+
+        Where `ask_reserve`, the next job is asked for in the same write, without a wait; `take_reserved` must follow.
+        """
         command, expected = _verdict_command(job_id, verdict)
-        self._write(command)
+        self._write(command + self._reserve_at_once() if ask_reserve else command)
         return self._take_settled(expected)
 
     def settle_all(self, verdicts: Sequence[tuple[int, Verdict]]) -> Iterator[Settled]:
@@ -304,32 +301,40 @@ class Connection(greenstalk.Client[bytes]):
             for _, expected in batch:
                 yield self._take_settled(expected)
 
-    def settle_and_ask_reserve(self, job_id: int, verdict: Verdict) -> Settled:
-        """Give a verdict and ask for the next job in one write; `take_reserved` must follow.
-
-        Returns what `settle` does. The next job is asked for without a wait.
-        """
-        command, expected = _verdict_command(job_id, verdict)
-        self._write(command + self._reserve_at_once())
-        return self._take_settled(expected)
-
-    def extend_and_ask_reserve(self, job_id: int) -> Settled:
-        """Touch a lease that is held back and ask for the next job, as `settle_and_ask_reserve` does."""
-        self._write(b"touch %d\r\n" % job_id + self._reserve_at_once())
-        return self._take_settled(_TOUCHED)
-
-    def extend(self, job_id: int) -> Settled:
-        """Touch a lease."""
-        self.ask_extend([job_id])
+    def extend(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
+        """Touch a lease, and ask for the next job where `settle` would."""
+        command = b"touch %d\r\n" % job_id
+        self._write(command + self._reserve_at_once() if ask_reserve else command)
         return self._take_settled(_TOUCHED)
 
     def ask_extend(self, job_ids: Iterable[int]) -> None:
         """Touch leases; `take_extended` must follow for each."""
         self._write(b"".join(b"touch %d\r\n" % job_id for job_id in job_ids))
 
-    def take_extended(self) -> bool:
-        """Read the answer to a touch; returns False where the lease was gone already."""
-        return self._take_settled(_TOUCHED) is Settled.DONE
+    def take_extended(self) -> Settled:
+        """Read the answer to a touch."""
+        return self._take_settled(_TOUCHED)
+
+    def _take_settled(self, expected: bytes) -> Settled:
+        if not self._unread:
+            self._unread = self._receive()
+        if self._unread.startswith(expected):  # as nearly always
+            self._unread = self._unread[len(expected) :]
+        else:
+            pattern = re.compile(re.escape(expected))
+            try:
+                self._take(pattern)
+            except NotFoundError:
+                return Settled.LEASE_GONE
+            except greenstalk.BuriedError:
+                if expected is _RELEASED:
+                    return Settled.BURIED_INSTEAD
+                raise _strange(pattern) from None
+        if expected is not _TOUCHED:
+            self.of_use = True
+        return Settled.DONE
+
+    # For producers, scripts and the operator
 
     def put_in(self, tube: str, body: bytes, *, priority: int, delay: int, ttr: int) -> int:
         """Put a job into a tube and return its id; raises RefusedError (JOB_TOO_BIG, DRAINING, …)."""
@@ -367,25 +372,6 @@ class Connection(greenstalk.Client[bytes]):
         if len(counts) != 4:
             raise _strange("counters of a tube")
         return TubeStats(name, **counts)
-
-    def _take_settled(self, expected: bytes) -> Settled:
-        if not self._unread:
-            self._unread = self._receive()
-        if self._unread.startswith(expected):  # as nearly always
-            self._unread = self._unread[len(expected) :]
-        else:
-            pattern = re.compile(re.escape(expected))
-            try:
-                self._take(pattern)
-            except NotFoundError:
-                return Settled.LEASE_GONE
-            except greenstalk.BuriedError:
-                if expected is _RELEASED:
-                    return Settled.BURIED_INSTEAD
-                raise _strange(pattern) from None
-        if expected is not _TOUCHED:
-            self.of_use = True
-        return Settled.DONE
 
     # What greenstalk's own commands are made of
 

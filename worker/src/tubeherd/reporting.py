@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tubeherd import events
 from tubeherd.job import Job
@@ -11,6 +11,13 @@ from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.processing import Processed
 from tubeherd.queue import Settled
 from tubeherd.reasons import describe, place
+
+
+class Burial(NamedTuple):
+    """A job that the supervisor buried; the next slot tells the listeners."""
+
+    job: Job
+    reason: str
 
 
 class Counter(Protocol):

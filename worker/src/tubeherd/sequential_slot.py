@@ -48,7 +48,7 @@ class SequentialSlot(Slot):
         reserved = self._take_job(
             lane, connection, waits, found=connection.socket in found, stop=self._control in found
         )
-        if reserved is None and waits.in_vain():
+        if reserved is None and waits.too_early():
             self._wait(PAUSE_FIRST)
         return reserved
 
@@ -71,5 +71,5 @@ class SequentialSlot(Slot):
         """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
         if self._breakable and (not self._processor.in_loop or (loop_holder() and any_overdue())):
             timeout, self._breakable = self._breakable.timeout, None
-            self._interrupted = True
+            self._processor.broken_off = True
             raise DeadlinePassed(too_long_reason(timeout))

@@ -20,7 +20,7 @@ from tubeherd import discovery
 from tubeherd.coroutines import Deadline
 from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
-from tubeherd.job import Job, JobStats
+from tubeherd.job import JobStats
 from tubeherd.lane import Lane
 from tubeherd.lease import Phase, Request
 from tubeherd.logs import log
@@ -29,20 +29,13 @@ from tubeherd.policy import Bury, Release
 from tubeherd.processing import FlushFailed, Processed, Processor
 from tubeherd.queue import REPLY_SECONDS, Connection, LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.reasons import describe
-from tubeherd.reporting import Reporter, announce_burial
+from tubeherd.reporting import Burial, Reporter, announce_burial
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot_batch import SlotBatch
 from tubeherd.tally import Tally
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
-
-
-class Burial(NamedTuple):
-    """A job that the supervisor buried; the next slot tells the listeners."""
-
-    job: Job
-    reason: str
 
 
 class Progress(NamedTuple):
@@ -78,8 +71,8 @@ class Waits(NamedTuple):
         """Within how many seconds the answer must come."""
         return self.timeout + REPLY_SECONDS
 
-    def in_vain(self) -> bool:
-        """Tell whether an answer without a job came too early: DEADLINE_SOON would, for ever."""
+    def too_early(self) -> bool:
+        """Tell whether an answer without a job has come before its time: DEADLINE_SOON would, for ever."""
         return time.monotonic() < self.asked + self.timeout - 1
 
 
@@ -106,7 +99,6 @@ class Slot(ABC):
         self._begun, self._ends = seat.progress
         self._coming = 0
         """How many jobs may come of a reserve that waits while this slot does others."""
-        self._interrupted = False
         self._forked = False
         self._stopped_by_user_code = False
 
@@ -197,7 +189,7 @@ class Slot(ABC):
         if request == Request.STOP or os.getppid() != self._supervisor:
             return Exit.OK
         # User code that was broken off in the middle is not trusted any more.
-        if self._interrupted or self._processor.broken_off:
+        if self._processor.broken_off:
             return Exit.RECYCLE
         if (
             0 < self._settings.max_jobs <= self._begun + coming
@@ -221,11 +213,6 @@ class Slot(ABC):
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
-    def _end_fork(self, stats: JobStats) -> NoReturn:
-        """End a process that a job forked and that came back from the executor: the job is its parent's."""
-        log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
-        os._exit(0)
-
     # The steps of a job
 
     def _ask_for_job(self, lane: Lane, connection: Connection) -> Waits:
@@ -233,15 +220,15 @@ class Slot(ABC):
         timeout = IDLE_SECONDS
         if self._ends is not None:
             timeout = min(timeout, max(0, int(self._ends - time.monotonic()) + 1))
-        lane.page.command()
+        lane.page.claim()
         waits = Waits(time.monotonic(), timeout)
         connection.ask_reserve(timeout)
-        lane.page.wait_for_job()
+        lane.page.say_waiting()
         return waits
 
     def _take_at_once(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take a job if one is ready."""
-        lane.page.command()
+        lane.page.claim()
         connection.ask_reserve(0)
         return self._begin(lane, connection)
 
@@ -249,10 +236,10 @@ class Slot(ABC):
         self, lane: Lane, connection: Connection, waits: Waits, *, found: bool, stop: bool
     ) -> Reserved | None:
         """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
-        lane.page.command()
+        lane.page.claim()
         if found:
             reserved = self._begin(lane, connection)
-            if reserved is None and not waits.in_vain():
+            if reserved is None and not waits.too_early():
                 connection.of_use = True
             return reserved
         if stop:
@@ -271,7 +258,7 @@ class Slot(ABC):
             lane.page.leave()
         else:
             self._begun += 1
-            lane.page.execute(reserved.stats.id, reserved.since, reserved.stats.ttr, self._begun)
+            lane.page.say_executing(reserved.stats.id, reserved.since, reserved.stats.ttr, self._begun)
         return reserved
 
     def _deadline(self, reserved: Reserved) -> Deadline:
@@ -282,41 +269,42 @@ class Slot(ABC):
         """Give the verdict on an executed job and return the next, unless something else is to be done first."""
         if self._forked:
             self._end_fork(stats)
-        lane.page.command()
+        lane.page.claim()
         verdict = processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
             self._stopped_by_user_code = True
         # The listeners of a flush or a burial may take long: no further lease is to wait for them.
-        last = self._batch.add() or isinstance(verdict, Bury) or self._exit_wanted(self._coming) is not None
-        last = last or time.monotonic() >= lane.flush_by
+        first = self._batch.add() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
+        ask_reserve = not first and self._exit_wanted(self._coming) is None
         try:
             connection = lane.connected()
-            settled = self._settle(lane, connection, stats, processed, last)
+            settled = self._settle(lane, connection, stats, processed, ask_reserve)
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
         except OSError:  # the job has closed the socket: its slot dies, and the supervisor gives the verdict
             lane.page.leave(Phase.EXECUTING)
             raise
-        if last:
+        if not ask_reserve:
             lane.page.leave()
-        if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
-            reserved = None if last else self._begin(lane, connection)
-            self._reporter.report(processed, settled)
-            return reserved
-        if settled is not None:
-            self._reporter.report(processed, settled)
-        return None if last else self._begin(lane, connection)
+        try:
+            return self._begin(lane, connection) if ask_reserve else None
+        finally:  # not before: listeners may take long, and the supervisor keeps the lease of a job that has begun
+            if settled is not None:
+                self._reporter.report(processed, settled)
 
     def _settle(
-        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
+        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, ask_reserve: bool
     ) -> Settled | None:
-        """Send the verdict and, unless it is the last, ask for the next job; None where the job waits for a flush."""
+        """Send the verdict, and ask for the next job with it if told to; None where the job waits for a flush."""
         if self._batch.holds_back(processed.verdict):
-            return self._batch.hold_back(lane, connection, stats, processed, last)
-        if last:
-            return connection.settle(stats.id, processed.verdict)
-        return connection.settle_and_ask_reserve(stats.id, processed.verdict)
+            return self._batch.hold_back(lane, connection, stats, processed, ask_reserve)
+        return connection.settle(stats.id, processed.verdict, ask_reserve=ask_reserve)
+
+    def _end_fork(self, stats: JobStats) -> NoReturn:
+        """End a process that a job forked and that came back from the executor: the job is its parent's."""
+        log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
+        os._exit(0)
 
 
 def main(slot: Slot) -> NoReturn:

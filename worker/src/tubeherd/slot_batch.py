@@ -42,16 +42,13 @@ class SlotBatch(Batch):
         return self._ack_after_flush and isinstance(verdict, Delete) and bool(events.flush.receivers)
 
     def hold_back(
-        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, last: bool
+        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, ask_reserve: bool
     ) -> Settled | None:
-        """Renew the lease of an executed job and hold it back; return what became of the lease if it is gone.
-
-        Unless it is the last, the next job is asked for in the same write, as `settle_and_ask_reserve` does.
-        """
-        renewed = connection.extend(stats.id) if last else connection.extend_and_ask_reserve(stats.id)
-        if renewed is not Settled.DONE:
-            return renewed
-        lane.hold_back(HeldBack(Lease(stats.id, time.monotonic(), stats.ttr), stats, processed))
+        """Extend the lease of an executed job and hold it back; return what became of the lease if it is gone."""
+        extended = connection.extend(stats.id, ask_reserve=ask_reserve)
+        if extended is not Settled.DONE:
+            return extended
+        lane.hold_back(Lease(stats.id, time.monotonic(), stats.ttr), HeldBack(stats, processed))
         return None
 
     def flush(self, reason: events.FlushReason) -> None:
@@ -79,7 +76,7 @@ class SlotBatch(Batch):
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         phase = lane.page.phase  # EXECUTING on the lane of a coroutine that goes on meanwhile
-        lane.page.command()
+        lane.page.claim()
         done = [self._fail(job.stats, failure) if failure else job.processed for job in lane.held_back]
         try:
             answers = connection.settle_all([(processed.job.id, processed.verdict) for processed in done])

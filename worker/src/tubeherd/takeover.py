@@ -17,9 +17,8 @@ from tubeherd.logs import log
 from tubeherd.memory import kernel_kills
 from tubeherd.policy import Failed, Interrupted, Outcome, Policy
 from tubeherd.processing import Processed
-from tubeherd.queue import REPLY_SECONDS, Connection, NotFoundError, QueueUnavailable, RefusedError, Settled
-from tubeherd.reporting import Reporter, burial_reason
-from tubeherd.slot import Burial
+from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
+from tubeherd.reporting import Burial, Reporter, burial_reason
 
 _PASSING_SECONDS: Final = 0.05
 """How long another answer is awaited once one did not come: in passing, as there may be hundreds."""
@@ -61,14 +60,15 @@ class TakeOver:
             log.warning("no connection for the verdict on a dead slot's job: it comes back by itself", job=lease.job)
             return []
         try:
-            processed, settled = self._give_verdict(lane.connection, lease, outcome, seconds)
-        except NotFoundError:
-            log.warning("lease was gone when the slot died", job=lease.job)
-            return []
+            given = self._give_verdict(lane.connection, lease, outcome, seconds)
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=lease.job)
             lane.close_connection()
             return []
+        if given is None:
+            log.warning("lease was gone when the slot died", job=lease.job)
+            return []
+        processed, settled = given
         self._reporter.report(processed, settled)
         if (reason := burial_reason(processed.verdict, settled)) is not None:
             return [Burial(processed.job, reason)]
@@ -76,12 +76,14 @@ class TakeOver:
 
     def _give_verdict(
         self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
-    ) -> tuple[Processed, Settled]:
-        """Give a verdict and return it with what became of it; raises what `Connection` does."""
+    ) -> tuple[Processed, Settled] | None:
+        """Give a verdict and return it with what became of it; None where the job is gone; raises as `Connection`."""
         asked, patience = time.monotonic(), self._patience()
         connection.wait_at_most(patience)
         try:
             stats = connection.job_stats(lease.job)
+            if stats is None:
+                return None
             verdict = self._policy.decide(outcome, stats)
             settled = connection.settle(lease.job, verdict)
         except QueueUnavailable:
