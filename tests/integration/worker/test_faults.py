@@ -203,6 +203,7 @@ def test_executor_that_ends_or_harms_its_process(beanstalkd, run_worker):
         "os.kill(os.getpid(), signal.SIGSEGV)": "the slot died: signal 11 (SIGSEGV)",
         "os.abort()": "the slot died: signal 6 (SIGABRT)",
         "os.closerange(0, 1024)": "the slot died: exit code 70",
+        "[os.dup2(1, file) for file in range(3, 100)]": "the slot died: exit code 70",
         "os.execv('/bin/true', ['true'])": "the slot died: exit code 0",
         "raise KeyboardInterrupt": "KeyboardInterrupt",
         "os.killpg(0, signal.SIGKILL)": "the slot died: signal 9 (SIGKILL)",

@@ -186,6 +186,10 @@ def test_metrics_tell_what_became_of_jobs_whoever_gave_the_verdict(beanstalkd, r
         "pages_total 10.0",
     }
     worker.wait_for(lambda: expected <= metrics(), f"these metrics: {expected}, not {metrics()}")
+    took = next(
+        line for line in metrics() if line.startswith('tubeherd_job_seconds_sum{tube="mail",verdict="deleted"}')
+    )
+    assert 0 < float(took.split()[1]) < 10
     (folder,) = Path(tempfile.gettempdir()).glob(f"tubeherd-metrics-{worker.process.pid}-*")
     assert [file.name for file in folder.iterdir()] == ["counter_slot0.db"]
     assert worker.stop() == 0
@@ -259,7 +263,10 @@ def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, addres
     put(b"pass")
     worker.wait_for(lambda: len(worker.lines("deleted")) == 4, "all are done")
     assert get(address, "/healthz") == (200, "ok\n")
-    assert get(address, "/metrics")[0] == 500
+    status, text = get(address, "/metrics")
+    assert (status, 'tubeherd_job_seconds_count{tube="code",verdict="deleted"} 4.0' in text) == (200, True)
+    put(b"FILES.labels('back').inc()")
+    worker.wait_for(lambda: 'files_total{name="back"} 1.0' in get(address, "/metrics")[1], "metrics are written again")
     assert worker.stop() == 0
 
 

@@ -18,6 +18,7 @@ def buried(job, error, reason, attempts):
 WITHOUT_PROCESSES = """
 import errno, os, sys
 from tubeherd.job import Job
+from tubeherd.metrics import Metrics
 from tubeherd.places import Places
 from tubeherd.reactor import Reactor
 from tubeherd.settings import WorkerSettings
@@ -29,8 +30,8 @@ def fail():
 def files():
     return len(os.listdir("/proc/self/fd"))
 
-reactor = Reactor()
-places = Places(WorkerSettings(server=sys.argv[1], executors=["listening"]), None, reactor)
+reactor, metrics = Reactor(), Metrics()
+places = Places(WorkerSettings(server=sys.argv[1], executors=["listening"]), metrics, reactor)
 places.announce([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
 before = files()
 fork, os.fork = os.fork, fail
@@ -47,6 +48,8 @@ while not places.empty:
     for reaped in places.reap():
         places.remove(reaped)
 print(f"{files() - before} files at the end", flush=True)
+metrics.text()
+metrics.remove()
 """
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
 
@@ -67,6 +68,14 @@ def test_idle_slot_is_recycled_after_max_time(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
+def test_slot_has_no_locks_but_its_own(beanstalkd, run_worker):
+    worker = run_worker(beanstalkd.server, NOTING, "--concurrency", "4", "--async-concurrency", "3")
+    worker.wait_for(lambda: len(worker.lines("connected")) == 4, "four slots")
+    maps = [Path(f"/proc/{slot}/maps").read_text() for slot in worker.slots()]
+    assert [text.count("/dev/shm/sem.") for text in maps] == [3] * 4
+    assert worker.stop() == 0
+
+
 def test_on_limit_stop_ends_the_worker_with_exit_code_0(beanstalkd, run_worker):
     client = beanstalkd.client()
     put(client, 9)
@@ -100,9 +109,10 @@ def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker):
     assert open_files(worker.slots()[0]) == slot_files
     assert resident(supervisor) < size + (1 << 20)
     assert len({note.split()[2] for note in worker.notes()}) == 200
+    worker.wait_for(lambda: not list(Path("/dev/shm").glob("sem.tubeherd-*")), "no lock has a name any more")
     assert len(worker.living()) == 3
     assert len(worker.lines("connected")) == 2
-    # What a slot has open is its own: its page (mmap keeps a second file), its connection, its control socket.
+    # What a slot has open is its own: its tally (mmap keeps a second file), its connection, its control socket.
     assert slot_files.count("/memfd") == 2
     assert slot_files.count("socket") == 2
     assert worker.stop() == 0

@@ -3,6 +3,8 @@
 import os
 import select
 import signal
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,7 +84,7 @@ def slot_that_waits(fork):
 
     def supervise():
         page = Page()
-        signal.signal(signal.SIGUSR1, lambda *_: page.unlock())
+        signal.signal(signal.SIGUSR1, lambda *_: (os.write(writer, page.phase.name.encode()), page.unlock()))
         if os.fork() == 0:
             os.read(begin, 1)
             page.claim()
@@ -100,6 +102,7 @@ def test_slot_waits_for_the_lock_while_its_supervisor_lives(slot_that_waits):
     supervisor, claimed = slot_that_waits
     assert select.select([claimed], [], [], 1.5)[0] == []
     os.kill(supervisor, signal.SIGUSR1)
+    assert os.read(claimed, 8) == b"STARTING"
     assert os.read(claimed, 10) == b"claimed"
 
 
@@ -107,6 +110,30 @@ def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
     supervisor, claimed = slot_that_waits
     os.kill(supervisor, signal.SIGKILL)
     assert os.read(claimed, 10) == b"claimed"
+
+
+def test_orphan_does_not_wait_for_each_lock_that_its_supervisor_died_with(fork):
+    pages = [Page() for _ in range(20)]
+    for page in pages:
+        fork(page.try_lock)
+        page._maker = 0
+    began = time.monotonic()
+    for page in pages:
+        page.claim()
+    assert time.monotonic() - began < 1
+    assert [page.phase for page in pages] == [Phase.COMMAND] * 20
+
+
+@pytest.mark.parametrize(
+    ("leave", "phase"),
+    [(lambda page: page.leave(), Phase.RESTING), (lambda page: page.say_executing(*LEASE, 1), Phase.EXECUTING)],
+)
+def test_lock_is_given_back_after_the_phase_was_written(page, leave, phase):
+    seen = []
+    page.claim()
+    page._lock = SimpleNamespace(release=lambda: seen.append(page.phase))
+    leave(page)
+    assert seen == [phase]
 
 
 def test_lock_can_be_claimed_and_left_twice(page, is_locked):

@@ -7,7 +7,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import values
 
+from tubeherd.job import Job
+from tubeherd.metrics import Metrics
+from tubeherd.policy import Bury, Delete, Release
+from tubeherd.processing import Processed
+from tubeherd.queue import Settled
+from tubeherd.reporting import Reporter
 from tubeherd.tally import BUCKETS, VERDICTS, Tally, add_counts, add_job
 
 TUBES = ["mail", "a-tube;with+$igns", "x" * 200]
@@ -39,8 +46,8 @@ def test_supervisor_reads_what_a_slot_counted_that_was_killed(tally, fork):
     pid = fork(counted(tally, [("mail", "deleted", 0.5), ("mail", "deleted", 0.25), ("mail", "buried", 700.0)]))
     os.kill(pid, signal.SIGKILL)
     assert tally.read() == {
-        ("mail", "deleted"): [0.75, 0, 0, 0, 2, 0, 0, 0, 0],
-        ("mail", "buried"): [700.0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ("mail", "deleted"): [750_000, 0, 0, 0, 2, 0, 0, 0, 0],
+        ("mail", "buried"): [700_000_000, 0, 0, 0, 0, 0, 0, 0, 1],
     }
 
 
@@ -59,7 +66,7 @@ def test_bucket_holds_times_up_to_its_limit(below, bucket):
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(TUBES), st.sampled_from(VERDICTS), st.integers(0, 4000).map(lambda n: n / 4)),
+        st.tuples(st.sampled_from(TUBES), st.sampled_from(VERDICTS), st.floats(0, 1000)),
         max_size=30,
     )
 )
@@ -74,4 +81,40 @@ def test_tally_holds_what_a_plain_dictionary_would(jobs):
     add_counts(twice, expected)
     add_counts(twice, expected)
     assert twice == {key: [2 * number for number in row] for key, row in expected.items()}
+    tally.close()
+
+
+def test_every_word_of_a_report_has_its_row(tally, logged):
+    tally.begin(TUBES)
+    reporter = Reporter(tally)
+    job = Job(1, "mail", 1, 5, 0, 0)
+    for verdict, settled in [
+        (Delete(), Settled.DONE),
+        (Release(5, 5, "why", failure=True), Settled.DONE),
+        (Release(5, 5), Settled.DONE),
+        (Bury(5, "why"), Settled.DONE),
+        (Delete(), Settled.LEASE_GONE),
+    ]:
+        reporter.report(Processed(job, verdict, 1.0), settled)
+    assert {key: row[0] for key, row in tally.read().items()} == {("mail", word): 1_000_000 for word in VERDICTS}
+
+
+@pytest.mark.parametrize("number", [1, 4, 2**40, 2**64 - 1])
+def test_damaged_tally_is_told_and_left_out(monkeypatch, logged, number):
+    """A job has written another number of tubes over it."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "restored afterwards")
+    monkeypatch.setattr(values, "ValueClass", None)
+    metrics = Metrics()
+    try:
+        metrics.count("mail", "deleted", 0.5)
+        tally = metrics.open_tally()
+        tally.begin(["mail", "post"])
+        tally.count("mail", "deleted", 0.5)
+        tally._numbers[0] = number
+        assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text()
+        metrics.keep(tally)
+        assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text()
+    finally:
+        metrics.remove()
+    assert any("damaged" in line["event"] for line in logged())
     tally.close()

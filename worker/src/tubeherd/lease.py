@@ -117,8 +117,10 @@ class Page:
 
     def claim(self) -> None:
         """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest."""
+        self._locked = self._locked or self._lock.acquire(False)
         while not self._locked:
-            self._locked = self._lock.acquire(True, _DEAD_HOLDER_SECONDS) or os.getppid() != self._maker
+            orphan = os.getppid() != self._maker  # nobody else uses the connection, whoever died with the lock
+            self._locked = self._lock.acquire(not orphan, _DEAD_HOLDER_SECONDS) or orphan
         self._map[_PHASE_AT] = Phase.COMMAND
 
     def say_executing(self, job: int, since: float, ttr: int, begun: int) -> None:
@@ -179,8 +181,9 @@ class Page:
             self._lock.release()
 
     def close(self) -> None:
-        """Unmap the page; the lock stays as it is."""
+        """Unmap page and lock in this process; the lock stays as it is."""
         self._map.close()
+        del self._lock
 
     # About the slot as a whole: only on the page of its first lane
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Final
 
+from tubeherd.logs import log
 from tubeherd.tally import BUCKETS, Counts, Tally, add_counts, add_job
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Metrics:
 
     def keep(self, tally: Tally) -> None:
         """Keep what a slot has counted that has ended: its tally is about to be closed."""
-        add_counts(self._counts, tally.read())
+        add_counts(self._counts, _read(tally))
         self._tallies.remove(tally)
 
     def count(self, tube: str, verdict: str, seconds: float) -> None:
@@ -57,6 +58,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # whoever clears temporary folders takes it while it is empty
         registry = CollectorRegistry()
         registry.register(self)
         MultiProcessCollector(registry, path=str(self._folder))
@@ -67,12 +69,12 @@ class Metrics:
         from prometheus_client.metrics_core import HistogramMetricFamily
 
         counts: Counts = {}
-        for each in (self._counts, *(tally.read() for tally in self._tallies)):
+        for each in (self._counts, *map(_read, self._tallies)):
             add_counts(counts, each)
         words = "Time that executors and their listeners took, by tube and by what became of the job."
         family = HistogramMetricFamily("tubeherd_job_seconds", words, labels=["tube", "verdict"])
-        for key, (seconds, *jobs) in counts.items():
-            family.add_metric(key, list(zip(_LIMITS, accumulate(jobs), strict=True)), seconds)
+        for key, (microseconds, *jobs) in counts.items():
+            family.add_metric(key, list(zip(_LIMITS, accumulate(jobs), strict=True)), microseconds / 1e6)
         yield family
 
     def remove(self) -> None:
@@ -88,3 +90,11 @@ class Metrics:
     def write_apart(self) -> None:
         """Have a forked process write its own metrics, if any, into files of its own: two writers would damage one."""
         self._writer = f"{self._writer}-{os.getpid()}"
+
+
+def _read(tally: Tally) -> Counts:
+    try:
+        return tally.read()
+    except ValueError as error:  # code of a job can write anywhere in the memory of its process
+        log.warning(f"what a slot has counted for /metrics is damaged and left out: {error}")
+        return {}

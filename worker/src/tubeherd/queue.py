@@ -168,7 +168,7 @@ class Connection(greenstalk.Client[bytes]):
         self._foreseen = 0
         """The id that the next job is likely to have; 0 where none is foreseen."""
         self.of_use = False
-        """Whether beanstalkd has carried out a verdict on it, or had the slot wait for a job as long as it asked."""
+        """Whether beanstalkd has carried out a verdict on it."""
 
     @property
     def socket(self) -> socket.socket:
@@ -394,10 +394,8 @@ class Connection(greenstalk.Client[bytes]):
         try:
             self._sock.sendall(data)
         except OSError as error:
-            if error.errno in (
-                errno.EBADF,
-                errno.ENOTSOCK,
-            ):  # the process is broken, not the connection, which other processes share
+            closed_by_others = error.errno in (errno.EBADF, errno.ENOTSOCK) and self._sock.fileno() >= 0
+            if closed_by_others:  # this process is broken, not the connection, which other processes share
                 raise
             raise _broken(error) from error
 

@@ -238,10 +238,7 @@ class Slot(ABC):
         """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
         lane.page.claim()
         if found:
-            reserved = self._begin(lane, connection)
-            if reserved is None and not waits.too_early():
-                connection.of_use = True
-            return reserved
+            return self._begin(lane, connection)
         if stop:
             lane.drop()  # a reserve is in flight, so nobody else could use it
             raise Stop
