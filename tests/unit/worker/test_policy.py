@@ -17,7 +17,6 @@ from tubeherd.policy import (
     Rescheduled,
     RetrySchedule,
     Returned,
-    round_up,
 )
 
 FRESH = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
@@ -92,13 +91,6 @@ def test_poison_job_is_buried_unexecuted(most, lost, kicks, buried):
 )
 def test_delays_become_distinct_and_increasing(delays, schedule):
     assert RetrySchedule.of(delays).delays == schedule
-
-
-@pytest.mark.parametrize(
-    ("seconds", "whole"), [(0, 0), (1.0, 1), (1.001, 2), (-0.001, 0), (-1.5, -1), (2**32 - 1.5, 2**32 - 1)]
-)
-def test_seconds_are_rounded_up_also_below_zero(seconds, whole):
-    assert round_up(seconds) == whole
 
 
 def test_delay_that_beanstalkd_cannot_hold_is_refused():

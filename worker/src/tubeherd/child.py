@@ -94,7 +94,7 @@ class Child:
         The locks are given back unless the slot was killed meanwhile.
         """
         executing = [lane for lane in self.lanes if lane.page.phase is Phase.EXECUTING]
-        locked = [lane for lane in executing if lane.lock()]
+        locked = [lane for lane in executing if lane.page.try_lock()]
         try:
             yield len(locked) == len(executing) and all(lane.page.phase is Phase.EXECUTING for lane in executing)
         finally:

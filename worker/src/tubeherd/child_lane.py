@@ -57,10 +57,6 @@ class ChildLane:
 
     # The lock
 
-    def lock(self) -> bool:
-        """Take the lock, unless the slot has it; this process may have it already."""
-        return self.page.try_lock()
-
     def unlock(self) -> None:
         """Give the lock back, unless answers are to come."""
         if not self._asked:
@@ -69,7 +65,7 @@ class ChildLane:
     @contextmanager
     def locked_while(self, state: State) -> Iterator[bool]:
         """Hold the lock if the slot is in that very state, and tell whether it is."""
-        locked = self.lock()
+        locked = self.page.try_lock()
         try:
             yield locked and self.page.read() == state
         finally:

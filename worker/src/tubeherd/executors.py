@@ -1,6 +1,7 @@
 """Executors: the functions that do a tube's jobs, and what they may raise to steer their job."""
 
 import inspect
+import math
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pydantic.errors import PydanticUserError
 
 from tubeherd.durations import parse_duration
 from tubeherd.job import Job
-from tubeherd.policy import MAX_DELAY, check_priority, round_up
+from tubeherd.policy import MAX_DELAY, check_priority
 from tubeherd.tubes import check_tube
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -47,7 +48,7 @@ class Reschedule(Exception):
     def delay(self, now: float) -> int:
         """Return the whole seconds from `now` (Unix time) until the job is due, at least 0."""
         seconds = self._at - now if self._in is None else self._in
-        return min(max(0, round_up(seconds)), MAX_DELAY - 60)
+        return min(max(0, math.ceil(seconds)), MAX_DELAY - 60)
 
 
 class Abort(Exception):

@@ -1,5 +1,6 @@
 """The queue by hand: put jobs in, and process them in this process as a slot would."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pydantic_core import to_json
 from tubeherd.batch import Batch
 from tubeherd.durations import parse_duration
 from tubeherd.executors import Executor, ExecutorError, registry
-from tubeherd.policy import MAX_DELAY, Policy, check_priority, round_up
+from tubeherd.policy import MAX_DELAY, Policy, check_priority
 from tubeherd.processing import Processed, Processor
 from tubeherd.queue import DEFAULT_PRIORITY, DEFAULT_SERVER, DEFAULT_TTR, Connection, LeaseGone, Reserved, connect
 from tubeherd.reporting import Reporter
@@ -96,7 +97,7 @@ class QueueManager:
         while True:
             # Short waits, so that no answer is awaited for longer than the connection allows.
             asked = time.monotonic()
-            wait = max(0, min(5, round_up(deadline - asked)))
+            wait = max(0, min(5, math.ceil(deadline - asked)))
             self._connection.ask_reserve(wait)
             with suppress(LeaseGone):
                 if reserved := self._connection.take_reserved():
@@ -141,4 +142,4 @@ def _seconds(value: str | float | timedelta | datetime) -> int:
             seconds = parse_duration(value)
     if not 0 <= seconds <= MAX_DELAY:
         raise ValueError(f"a time is from 0 to {MAX_DELAY} seconds, not {seconds:g}")
-    return round_up(seconds)
+    return math.ceil(seconds)

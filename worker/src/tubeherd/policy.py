@@ -107,7 +107,7 @@ class RetrySchedule:
         whole: list[int] = []
         for delay in delays:
             at_least = whole[-1] + 1 if whole else 1
-            whole.append(max(at_least, round_up(delay)))
+            whole.append(max(at_least, math.ceil(delay)))
         if whole and whole[-1] >= MAX_DELAY:
             raise ValueError(f"a retry delay is at most {MAX_DELAY - 1} seconds, not {whole[-1]}")
         return cls(tuple(whole))
@@ -138,7 +138,7 @@ class Policy:
 
     def job(self, stats: JobStats) -> Job:
         """Return what an executor is told of the job."""
-        attempt = self.schedule.failures(stats) + 1 if stats.releases else 1
+        attempt = self.schedule.failures(stats) + 1
         return Job(stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries)
 
     def guard(self, stats: JobStats) -> Bury | None:
@@ -159,7 +159,10 @@ class Policy:
                 kept = stats.priority if priority is None else priority
                 return Release(self.schedule.outside(delay), kept, message)
             case Failed(reason):
-                return self._failed(reason, stats)
+                failures = self.schedule.failures(stats)
+                if failures < len(self.schedule.delays):
+                    return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
+                return Bury(stats.priority, reason)  # and again at the next failure: a kick leaves the delay as it is
             case Invalid(reason):
                 return Bury(stats.priority, reason)
             case Aborted(reason):
@@ -167,20 +170,9 @@ class Policy:
             case Interrupted(reason):
                 return Release(0, stats.priority, reason)
 
-    def _failed(self, reason: str, stats: JobStats) -> Verdict:
-        failures = self.schedule.failures(stats)
-        if failures < len(self.schedule.delays):
-            return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
-        return Bury(stats.priority, reason)
-
 
 def check_priority(priority: int) -> int:
     """Return a priority as it is; raises ValueError for one that beanstalkd cannot hold."""
     if not 0 <= priority <= MAX_DELAY:
         raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
     return priority
-
-
-def round_up(seconds: float) -> int:
-    """Return whole seconds, never fewer than asked for."""
-    return math.ceil(seconds)

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextvars import copy_context
 from typing import Any, Final, NamedTuple
 
@@ -55,12 +55,9 @@ class Processed(NamedTuple):
 class Processor:
     """Runs the executors of one process and asks the policy for verdicts."""
 
-    def __init__(
-        self, executors: Mapping[str, Executor], policy: Policy, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, executors: Mapping[str, Executor], policy: Policy) -> None:
         self._executors = executors
         self._policy = policy
-        self._clock = clock
         self._runner: asyncio.Runner | None = None
         self.in_loop = False
         """Whether a coroutine runs, which the loop cancels at its deadline."""
@@ -107,7 +104,7 @@ class Processor:
 
     def fail(self, stats: JobStats, error: BaseException) -> Processed:
         """Return the verdict on a job that failed after its executor had returned."""
-        return self._failed(stats, self._policy.job(stats), error, 0.0)
+        return self._failed(stats, self._policy.job(stats), error)
 
     def close(self) -> None:
         """Close the event loop that coroutines ran in; a slot leaves that to the end of its process."""
@@ -140,7 +137,7 @@ class Processor:
         finally:
             self.in_loop = False
 
-    def _failed(self, stats: JobStats, job: Job, error: BaseException, seconds: float) -> Processed:
+    def _failed(self, stats: JobStats, job: Job, error: BaseException, seconds: float = 0.0) -> Processed:
         outcome = self._outcome(error)
         told = None if isinstance(outcome, Rescheduled) else error
         return Processed(job, self._policy.decide(outcome, stats), seconds, told)
@@ -148,7 +145,7 @@ class Processor:
     def _outcome(self, error: BaseException) -> Outcome:
         match error:
             case Reschedule():
-                return Rescheduled(error.delay(self._clock()), error.priority, error.message)
+                return Rescheduled(error.delay(time.time()), error.priority, error.message)
             case Abort():
                 return Aborted(str(error))
             case InvalidPayload():

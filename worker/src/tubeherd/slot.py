@@ -126,13 +126,8 @@ class Slot(ABC):
         if self._seat.tally:
             self._seat.tally.begin(tubes)
         self._processor = Processor(executors, self._settings.policy())
-        self._batch = SlotBatch(
-            self._settings.batch_size,
-            self._settings.ack_after_flush,
-            self._lanes,
-            self._processor.fail,
-            self._reporter.report,
-        )
+        size, ack_after_flush = self._settings.batch_size, self._settings.ack_after_flush
+        self._batch = SlotBatch(size, ack_after_flush, self._lanes, self._processor, self._reporter)
         for job, reason in self._burials:
             with self._page.listening():
                 announce_burial(job, reason)

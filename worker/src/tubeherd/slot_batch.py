@@ -1,7 +1,7 @@
 """The batch of a slot: the jobs that wait for `worker.flush`, before they are deleted."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tubeherd import events
 from tubeherd.batch import Batch
@@ -9,14 +9,10 @@ from tubeherd.job import JobStats
 from tubeherd.lane import HeldBack, Lane
 from tubeherd.lease import Lease, Phase
 from tubeherd.policy import Delete, Verdict
-from tubeherd.processing import FlushFailed, Processed
+from tubeherd.processing import FlushFailed, Processed, Processor
 from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Settled
 from tubeherd.reasons import describe
-
-Fail = Callable[[JobStats, BaseException], Processed]
-"""Decides on a job whose flush failed."""
-Report = Callable[[Processed, Settled], None]
-"""Is told what became of a job that waited for a flush."""
+from tubeherd.reporting import Reporter
 
 
 class SlotBatch(Batch):
@@ -25,12 +21,14 @@ class SlotBatch(Batch):
     The leases of those jobs are on the pages of their lanes, so that the supervisor touches them.
     """
 
-    def __init__(self, size: int, ack_after_flush: bool, lanes: Sequence[Lane], fail: Fail, report: Report) -> None:
+    def __init__(
+        self, size: int, ack_after_flush: bool, lanes: Sequence[Lane], processor: Processor, reporter: Reporter
+    ) -> None:
         super().__init__(size)
         self._ack_after_flush = ack_after_flush
         self._lanes = lanes
-        self._fail = fail
-        self._report = report
+        self._processor = processor
+        self._reporter = reporter
 
     @property
     def due(self) -> bool:
@@ -77,12 +75,12 @@ class SlotBatch(Batch):
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         phase = lane.page.phase  # EXECUTING on the lane of a coroutine that goes on meanwhile
         lane.page.claim()
-        done = [self._fail(job.stats, failure) if failure else job.processed for job in lane.held_back]
+        done = [self._processor.fail(job.stats, failure) if failure else job.processed for job in lane.held_back]
         try:
             answers = connection.settle_all([(processed.job.id, processed.verdict) for processed in done])
             for processed, settled in zip(done, answers, strict=True):
                 del lane.held_back[0]
-                self._report(processed, settled)
+                self._reporter.report(processed, settled)
         except (QueueUnavailable, RefusedError):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise

@@ -62,6 +62,23 @@ class Watch:
             for lane in child.lanes if child.death is None else ():
                 lane.take_answers(max(0.0, until - time.monotonic()))
 
+    # SIGTERM
+
+    def _enforce_deadline(self, child: Child, lane: ChildLane, state: State, now: float) -> None:
+        """Send SIGTERM, once for each execution that is late."""
+        warned = lane.warned is not None and lane.warned.execution == state.executing
+        late = state.phase is Phase.EXECUTING and now >= state.executing.since + self._timeout(state)
+        if not late or warned or _is_held_up(child):
+            return
+        with lane.locked_while(state) as same:
+            if same:
+                lane.warned = Warned(state.executing, now)
+                child.page.ask_loop_holder()
+                os.kill(child.pid, signal.SIGTERM)
+
+    def _timeout(self, state: State) -> float:
+        return self._job_timeout or state.executing.ttr
+
     # SIGKILL
 
     def _kill_for_cause(self, child: Child, now: float, stopping_since: float | None, used: int | None) -> bool:
@@ -117,23 +134,6 @@ class Watch:
             return None  # in the middle of a command a kill could lose a delivery; it is recycled after its next job
         limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
         return Death(Failed(f"memory limit passed: {limit}"))
-
-    # SIGTERM
-
-    def _enforce_deadline(self, child: Child, lane: ChildLane, state: State, now: float) -> None:
-        """Send SIGTERM, once for each execution that is late."""
-        warned = lane.warned is not None and lane.warned.execution == state.executing
-        late = state.phase is Phase.EXECUTING and now >= state.executing.since + self._timeout(state)
-        if not late or warned or _is_held_up(child):
-            return
-        with lane.locked_while(state) as same:
-            if same:
-                lane.warned = Warned(state.executing, now)
-                child.page.ask_loop_holder()
-                os.kill(child.pid, signal.SIGTERM)
-
-    def _timeout(self, state: State) -> float:
-        return self._job_timeout or state.executing.ttr
 
 
 def _is_held_up(child: Child) -> bool:
