@@ -14,13 +14,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
-from tubeherd.lease import Lease, Page, Phase, State
+from tubeherd.lease import Lease, Page, State
 from tubeherd.logs import log
 from tubeherd.queue import PIPELINE_MOST, REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
 from tubeherd.sockets import readable
 
-AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
-"""The phases in which whoever takes the lock may use the connection."""
 STALL_SECONDS: Final = 1.0
 """How long the supervisor, and with it every slot's lease, waits for one answer of beanstalkd at most."""
 

@@ -87,7 +87,7 @@ class ConcurrentSlot(Slot):
             self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
             if self._exit_wanted() is not None:  # other lanes went on meanwhile
                 return None
-        connection = lane.claim(tubes)
+        connection = lane.claim_watching(tubes)
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle")

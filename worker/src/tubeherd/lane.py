@@ -51,7 +51,7 @@ class Lane:
             raise QueueUnavailable("the connection to beanstalkd broke")
         return self.connection
 
-    def claim(self, tubes: Sequence[str]) -> Connection:
+    def claim_watching(self, tubes: Sequence[str]) -> Connection:
         """Take the lock and return the connection, with these tubes watched; raises QueueUnavailable."""
         connection = self.connected()
         self.page.claim()

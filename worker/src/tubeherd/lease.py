@@ -69,6 +69,10 @@ class Phase(IntEnum):
     DONE = 6
 
 
+AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
+"""The phases in which whoever takes the lock may use the connection."""
+
+
 class Request(IntEnum):
     """What a supervisor wants of a slot after its present job."""
 
@@ -116,7 +120,10 @@ class Page:
     # What a slot says
 
     def claim(self) -> None:
-        """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest."""
+        """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest.
+
+        May be repeated before the connection is left.
+        """
         self._locked = self._locked or self._lock.acquire(False)
         while not self._locked:
             orphan = os.getppid() != self._maker  # nobody else uses the connection, whoever died with the lock
@@ -158,7 +165,7 @@ class Page:
 
     @property
     def begun(self) -> int:
-        """How many jobs the slot had begun with the last that ran here; 0 where none did."""
+        """The number, among the jobs that the slot has begun, of the last one that ran here; 0 where none did."""
         return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
 
     def read(self) -> State:

@@ -232,22 +232,6 @@ class Connection(greenstalk.Client[bytes]):
         self._foresee(job_id)
         return Reserved(stats, body, since)
 
-    def _foresee(self, job_id: int) -> None:
-        """Foresee the id of the next job, where ids have gone on by the same step twice.
-
-        So the counters of a job can be asked for together with the job, which saves a round trip. Where the job is
-        another one, what was told is dropped and its own counters are asked for.
-        """
-        step, self._last = job_id - self._last, job_id
-        self._foreseen = max(0, job_id + step) if step == self._step else 0
-        self._step = step
-
-    def _reserve_at_once(self) -> bytes:
-        """Return the commands for the next job; its counters are asked for where its id is foreseen."""
-        if self._foreseen:
-            return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
-        return b"reserve-with-timeout 0\r\n"
-
     def job_stats(self, job_id: int) -> JobStats | None:
         """Ask for a job's counters; None where there is no such job."""
         self._write(b"stats-job %d\r\n" % job_id)
@@ -307,14 +291,6 @@ class Connection(greenstalk.Client[bytes]):
         self._write(command + self._reserve_at_once() if ask_reserve else command)
         return self._take_settled(_TOUCHED)
 
-    def ask_extend(self, job_ids: Iterable[int]) -> None:
-        """Touch leases; `take_extended` must follow for each."""
-        self._write(b"".join(b"touch %d\r\n" % job_id for job_id in job_ids))
-
-    def take_extended(self) -> Settled:
-        """Read the answer to a touch."""
-        return self._take_settled(_TOUCHED)
-
     def _take_settled(self, expected: bytes) -> Settled:
         if not self._unread:
             self._unread = self._receive()
@@ -333,6 +309,32 @@ class Connection(greenstalk.Client[bytes]):
         if expected is not _TOUCHED:
             self.of_use = True
         return Settled.DONE
+
+    def _foresee(self, job_id: int) -> None:
+        """Foresee the id of the next job, where ids have gone on by the same step twice.
+
+        So the counters of a job can be asked for together with the job, which saves a round trip. Where the job is
+        another one, what was told is dropped and its own counters are asked for.
+        """
+        step, self._last = job_id - self._last, job_id
+        self._foreseen = max(0, job_id + step) if step == self._step else 0
+        self._step = step
+
+    def _reserve_at_once(self) -> bytes:
+        """Return the commands for the next job; its counters are asked for where its id is foreseen."""
+        if self._foreseen:
+            return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
+        return b"reserve-with-timeout 0\r\n"
+
+    # For the supervisor
+
+    def ask_extend(self, job_ids: Iterable[int]) -> None:
+        """Touch leases; `take_extended` must follow for each."""
+        self._write(b"".join(b"touch %d\r\n" % job_id for job_id in job_ids))
+
+    def take_extended(self) -> Settled:
+        """Read the answer to a touch."""
+        return self._take_settled(_TOUCHED)
 
     # For producers, scripts and the operator
 

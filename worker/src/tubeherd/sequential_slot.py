@@ -23,7 +23,7 @@ class SequentialSlot(Slot):
             try:
                 if lane.connection is None:
                     self._open(lane, connect(self._settings.server), tubes)
-                self._do_jobs(lane, lane.claim(tubes))
+                self._do_jobs(lane, lane.claim_watching(tubes))
             except (QueueUnavailable, RefusedError) as error:
                 self._wait(self._drop(lane, error))
 
@@ -37,7 +37,8 @@ class SequentialSlot(Slot):
             elif self._batch.due:
                 lane.page.leave()
                 self._batch.flush("batch")
-            elif (reserved := self._take_at_once(lane, connection)) is None:  # after a burial none was asked for yet
+            # `_finish` asks for no job after a burial, so one may be ready.
+            elif (reserved := self._take_at_once(lane, connection)) is None:
                 self._batch.flush("idle")
         lane.page.leave()
 

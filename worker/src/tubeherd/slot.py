@@ -98,7 +98,7 @@ class Slot(ABC):
         self._supervisor = os.getpid()
         self._begun, self._ends = seat.progress
         self._coming = 0
-        """How many jobs may come of a reserve that waits while this slot does others."""
+        """How many jobs may come of a reserve that waits while this slot does others; 0 in a sequential slot."""
         self._forked = False
         self._stopped_by_user_code = False
 
@@ -231,7 +231,7 @@ class Slot(ABC):
         self, lane: Lane, connection: Connection, waits: Waits, *, found: bool, stop: bool
     ) -> Reserved | None:
         """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
-        lane.page.claim()
+        lane.page.claim()  # locked since the reserve was sent: says COMMAND again
         if found:
             return self._begin(lane, connection)
         if stop:
@@ -266,8 +266,8 @@ class Slot(ABC):
         if isinstance(verdict, Release) and verdict.stop:
             self._stopped_by_user_code = True
         # The listeners of a flush or a burial may take long: no further lease is to wait for them.
-        first = self._batch.add() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
-        ask_reserve = not first and self._exit_wanted(self._coming) is None
+        more_urgent = self._batch.add() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
+        ask_reserve = not more_urgent and self._exit_wanted(self._coming) is None
         try:
             connection = lane.connected()
             settled = self._settle(lane, connection, stats, processed, ask_reserve)
@@ -279,10 +279,12 @@ class Slot(ABC):
             raise
         if not ask_reserve:
             lane.page.leave()
+        if settled is not None and settled is not Settled.BURIED_INSTEAD:
+            self._reporter.report(processed, settled)
         try:
             return self._begin(lane, connection) if ask_reserve else None
-        finally:  # not before: listeners may take long, and the supervisor keeps the lease of a job that has begun
-            if settled is not None:
+        finally:
+            if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
                 self._reporter.report(processed, settled)
 
     def _settle(

@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.child import Child, Death
-from tubeherd.child_lane import AT_REST, STALL_SECONDS, ChildLane
-from tubeherd.lease import Lease, Phase
+from tubeherd.child_lane import STALL_SECONDS, ChildLane
+from tubeherd.lease import AT_REST, Lease, Phase
 from tubeherd.logs import log
 from tubeherd.memory import kernel_kills
 from tubeherd.policy import Failed, Interrupted, Outcome, Policy
@@ -40,7 +40,7 @@ class TakeOver:
 
     def take_over(self, child: Child, death: Death) -> Sequence[Burial]:
         """Give the verdicts on the jobs of a dead slot and return the burials that listeners are to hear of."""
-        executing = any(lane.page.phase is Phase.EXECUTING for lane in child.lanes)
+        was_executing = any(lane.page.phase is Phase.EXECUTING for lane in child.lanes)
         burials: list[Burial] = []
         for lane in child.lanes:
             if lane.page.phase in AT_REST:
@@ -50,7 +50,7 @@ class TakeOver:
                     burials += self._settle(lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
-        if not executing:
+        if not was_executing:  # else the report of a job has told the reason
             log.warning(death.outcome.reason, pid=child.pid, phase=child.page.phase.name.lower())
         return burials
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from tubeherd.child import Child, Death
-from tubeherd.child_lane import AT_REST, ChildLane, Lingering, Warned
+from tubeherd.child_lane import ChildLane, Lingering, Warned
 from tubeherd.coroutines import too_long_reason
-from tubeherd.lease import Phase, Request, State
+from tubeherd.lease import AT_REST, Phase, Request, State
 from tubeherd.memory import MIB, used_above
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.settings import WorkerSettings
