@@ -161,6 +161,15 @@ def closing_at_the_second_reserve(server, peer):
         peer.sendall((RIGHT | {"reserve-with-timeout": b"TIMED_OUT\r\n"})[command])
 
 
+def burying_and_going(server, peer):
+    """Be a server without memory that buries what is to be released, and then goes."""
+    for command in server.commands_from(peer):
+        if command == "release":
+            peer.sendall(b"BURIED\r\n")
+            return
+        peer.sendall(RIGHT[command])
+
+
 def without_end(piece, pause=0.0, after="watch"):
     """Script a server whose answer to that command never ends."""
 
@@ -376,6 +385,20 @@ def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
     assert max(shares) < 0.02, shares
     assert len(closes.times) <= closes.most_connections(slots=1)
     assert (len(silent.times), silent.commands) == (1, 1)
+
+
+def test_burial_in_place_of_a_release_is_told_also_where_the_server_goes_after_it(serve, run_worker):
+    failing = """
+    from tubeherd import events, executor
+    from traces import note
+    @executor("mail")
+    def mail(payload: bytes): raise ValueError("no paper")
+    @events.job_buried.connect
+    def heard(job, reason, **_): note(f"heard {reason}")
+    """
+    worker = run_worker(serve(burying_and_going).server, failing)
+    worker.wait_for_line("buried by beanstalkd, which is out of memory", reason="ValueError: no paper")
+    worker.wait_for_notes("heard ValueError: no paper")
 
 
 def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
