@@ -270,7 +270,10 @@ class Slot(ABC):
         ask_reserve = not more_urgent and self._exit_wanted(self._coming) is None
         try:
             connection = lane.connected()
-            settled = self._settle(lane, connection, stats, processed, ask_reserve)
+            if self._batch.holds_back(verdict):
+                settled = self._batch.hold_back(lane, connection, stats, processed, ask_reserve)
+            else:
+                settled = connection.settle(stats.id, verdict, ask_reserve=ask_reserve)
         except (QueueUnavailable, RefusedError):
             log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
             raise
@@ -286,14 +289,6 @@ class Slot(ABC):
         finally:
             if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
                 self._reporter.report(processed, settled)
-
-    def _settle(
-        self, lane: Lane, connection: Connection, stats: JobStats, processed: Processed, ask_reserve: bool
-    ) -> Settled | None:
-        """Send the verdict, and ask for the next job with it if told to; None where the job waits for a flush."""
-        if self._batch.holds_back(processed.verdict):
-            return self._batch.hold_back(lane, connection, stats, processed, ask_reserve)
-        return connection.settle(stats.id, processed.verdict, ask_reserve=ask_reserve)
 
     def _end_fork(self, stats: JobStats) -> NoReturn:
         """End a process that a job forked and that came back from the executor: the job is its parent's."""
