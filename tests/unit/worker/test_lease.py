@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -112,16 +111,14 @@ def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
     assert os.read(claimed, 10) == b"claimed"
 
 
-def test_orphan_does_not_wait_for_each_lock_that_its_supervisor_died_with(fork):
-    pages = [Page() for _ in range(20)]
-    for page in pages:
-        fork(page.try_lock)
-        page._maker = 0
-    began = time.monotonic()
-    for page in pages:
-        page.claim()
-    assert time.monotonic() - began < 1
-    assert [page.phase for page in pages] == [Phase.COMMAND] * 20
+@pytest.mark.timeout(30)
+def test_orphan_does_not_wait_for_a_lock_that_its_supervisor_died_with(page, fork, monkeypatch):
+    """It may have hundreds of them."""
+    monkeypatch.setattr("tubeherd.lease._DEAD_HOLDER_SECONDS", 3600)
+    fork(page.try_lock)
+    page._maker = 0
+    page.claim()
+    assert page.phase is Phase.COMMAND
 
 
 @pytest.mark.parametrize(
