@@ -14,7 +14,7 @@ from tubeherd.executors import executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release, RetrySchedule
 from tubeherd.processing import Processor
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, parse_server
+from tubeherd.queue import Connection, LeaseGone, QueueUnavailable, RefusedError, parse_server
 from tubeherd.settings import RetryDelays, explain
 from tubeherd.sizes import parse_size
 from tubeherd.tubes import check_tube
@@ -64,8 +64,15 @@ class Peer(socket.socket):
         return len(data)
 
 
+def take_foreseen(connection: Connection) -> Any:
+    """Take a job whose counters were asked for with it."""
+    connection._foreseen = 7
+    return connection.take_reserved()
+
+
 COMMANDS: list[Callable[[Connection], Any]] = [
     lambda it: it.take_reserved(),
+    take_foreseen,
     lambda it: it.job_stats(7),
     lambda it: it.settle(7, Delete()),
     lambda it: it.settle(7, Release(600, 5)),
@@ -108,7 +115,7 @@ def answers(data: bytes) -> None:
     with closing(Connection(Peer(answer, 1 + size))) as connection:
         try:
             value = COMMANDS[command % len(COMMANDS)](connection)
-        except (QueueUnavailable, RefusedError) as error:
+        except (QueueUnavailable, RefusedError, LeaseGone) as error:
             said = str(error)
     assert 5 <= len(said) <= MESSAGE_MAX, "the answer is dumped, or nothing is said"
     assert all(0 <= number < 2**64 for number in numbers_in(value)), value

@@ -62,6 +62,13 @@ def body(data: bytes, status: bytes = b"OK") -> bytes:
     return b"%b %d\r\n%b\r\n" % (status, len(data), data)
 
 
+def test_counters_of_a_job_numbered_zero_are_asked_for(scripted):
+    """beanstalkd counts from 1, and 0 stands for no job that is foreseen."""
+    connection = scripted(b"RESERVED 0 2\r\n{}\r\n" + stats_of(0))
+    assert connection.take_reserved().stats.id == 0
+    assert sent(connection) == b"stats-job 0\r\n"
+
+
 def test_reserve_takes_a_body_of_any_bytes(scripted):
     before = time.monotonic()
     connection = scripted(b"RESERVED 7 4\r\n\r\n\xff\x00\r\n" + stats_of(7))

@@ -225,7 +225,7 @@ class Connection(greenstalk.Client[bytes]):
         job_id = int(answer[1])
         body = self._take_body(int(answer[2]))  # if the stream is out of step instead, the counters will tell
         stats = self._take_stats(foreseen) if foreseen else None
-        if foreseen != job_id:
+        if not foreseen or foreseen != job_id:
             stats = self.job_stats(job_id)
         if stats is None:
             raise LeaseGone(job_id)
