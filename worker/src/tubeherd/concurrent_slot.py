@@ -141,9 +141,9 @@ class ConcurrentSlot(Slot):
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
                 self._flush("batch")
-            elif self._coming or self._exit_wanted() is not None:
+            elif self._coming or self._exit_wanted() is not None:  # another lane waits: no job is ready
                 self._flush("idle")
-        except (QueueUnavailable, RefusedError) as error:
+        except (QueueUnavailable, RefusedError) as error:  # of another lane too, where a flush met it
             await self._wait(self._drop(lane, error))
         except BaseException as error:  # none of a job's: nobody would hear of it, and its lease would be forgotten
             crash(error)

@@ -126,7 +126,8 @@ class Page:
         """
         self._locked = self._locked or self._lock.acquire(False)
         while not self._locked:
-            orphan = os.getppid() != self._maker  # nobody else uses the connection, whoever died with the lock
+            # An orphan does without; where a touch of the dead is unanswered, its answer ends the connection.
+            orphan = os.getppid() != self._maker
             self._locked = self._lock.acquire(not orphan, _DEAD_HOLDER_SECONDS) or orphan
         self._map[_PHASE_AT] = Phase.COMMAND
 

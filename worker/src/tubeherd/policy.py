@@ -162,7 +162,8 @@ class Policy:
                 failures = self.schedule.failures(stats)
                 if failures < len(self.schedule.delays):
                     return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
-                return Bury(stats.priority, reason)  # and again at the next failure: a kick leaves the delay as it is
+                # A kicked job has one attempt: a kick leaves the delay as it is, so its next failure comes here again.
+                return Bury(stats.priority, reason)
             case Invalid(reason):
                 return Bury(stats.priority, reason)
             case Aborted(reason):

@@ -35,7 +35,7 @@ class SequentialSlot(Slot):
             elif self._batch.empty:
                 reserved = self._wait_for_job(lane, connection)
             elif self._batch.due:
-                lane.page.leave()
+                lane.page.leave()  # claimed still, where the connection is new
                 self._batch.flush("batch")
             # `_finish` asks for no job after a burial, so one may be ready.
             elif (reserved := self._take_at_once(lane, connection)) is None:

@@ -265,7 +265,7 @@ class Slot(ABC):
         verdict = processed.verdict
         if isinstance(verdict, Release) and verdict.stop:
             self._stopped_by_user_code = True
-        # The listeners of a flush or a burial may take long: no further lease is to wait for them.
+        # Listeners of a flush or a burial may take long: no further lease is to wait for them.
         more_urgent = self._batch.add() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
         ask_reserve = not more_urgent and self._exit_wanted(self._coming) is None
         try:
@@ -282,6 +282,7 @@ class Slot(ABC):
             raise
         if not ask_reserve:
             lane.page.leave()
+        # None: told after the flush. No listeners run here, though a lease may be given by now: see `more_urgent`.
         if settled is not None and settled is not Settled.BURIED_INSTEAD:
             self._reporter.report(processed, settled)
         try:

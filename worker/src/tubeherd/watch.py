@@ -114,7 +114,7 @@ class Watch:
 
     def _blame(self, child: Child, late: ChildLane, state: State) -> Death:
         """Blame the job that is late, or the one that holds the event loop so that the other is."""
-        culprit = child.page.loop_holder if len(child.lanes) > 1 else 0
+        culprit = child.page.loop_holder if len(child.lanes) > 1 else 0  # a job; 0: no other; None: no answer came
         if culprit is None:  # code that looks at no signal: nobody can tell whose
             held = f"code that ends on no signal held the event loop past the deadline of job {state.executing.job}"
             return Death(Failed(held))
