@@ -1,5 +1,6 @@
 """The reader of the protocol, against scripted answers over a real socket: whatever comes, one clear error."""
 
+import os
 import socket
 import time
 
@@ -369,3 +370,31 @@ def test_name_that_no_host_can_have(server):
 
 def test_not_found_is_a_refusal():
     assert issubclass(NotFoundError, RefusedError)
+
+
+@pytest.mark.parametrize(
+    ("answer", "command", "of_use"),
+    [
+        (b"DELETED\r\n", lambda it: it.settle(7, Delete()), True),
+        (b"NOT_FOUND\r\n", lambda it: it.settle(7, Delete()), False),
+        (b"BURIED\r\n", lambda it: it.settle(7, Release(1, 5)), False),
+        (b"TOUCHED\r\n", lambda it: it.extend(7), False),
+    ],
+)
+def test_connection_is_of_use_once_a_verdict_was_carried_out(scripted, answer, command, of_use):
+    connection = scripted(answer)
+    command(connection)
+    assert connection.of_use is of_use
+
+
+def test_socket_that_others_closed_is_no_broken_connection_and_a_closed_connection_is(scripted):
+    connection = scripted(b"")
+    connection.close()
+    with pytest.raises(QueueUnavailable):
+        connection.settle(7, Delete())
+    connection = scripted(b"")
+    os.close(connection.socket.fileno())
+    with pytest.raises(OSError, match="Bad file descriptor") as raised:
+        connection.settle(7, Delete())
+    assert not isinstance(raised.value, QueueUnavailable)
+    connection.socket.detach()
