@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tubeherd.lease import Page
 from tubeherd.logs import log
 from tubeherd.queue import Connection, QueueUnavailable, connect
 
@@ -89,6 +90,18 @@ def logged(capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[dict
     log.configure("json", "debug")
     yield lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     log.configure("text", "info")
+
+
+@pytest.fixture
+def is_locked() -> Callable[[Page], bool]:
+    """Tell whether any process holds the lock of a page, which itself lets the one in that does."""
+
+    def ask(page: Page) -> bool:
+        if free := page._lock.acquire(False):
+            page._lock.release()
+        return not free
+
+    return ask
 
 
 @pytest.fixture

@@ -22,65 +22,58 @@ def lane(beanstalkd):
     page.close()
 
 
-def is_locked(lane):
-    """Tell whether any process holds the lock: the page itself lets the one in that does."""
-    if free := lane.page._lock.acquire(False):
-        lane.page._lock.release()
-    return not free
-
-
 def touch(lane):
     lane.touch(lane.page.read(), time.monotonic())
 
 
-def test_lock_is_held_until_the_answer_to_a_touch(beanstalkd, lane, logged):
+def test_lock_is_held_until_the_answer_to_a_touch(beanstalkd, lane, logged, is_locked):
     with beanstalkd.stopped():
         touch(lane)
-        assert is_locked(lane)
+        assert is_locked(lane.page)
         lane.take_answers(0)
-        assert is_locked(lane)
+        assert is_locked(lane.page)
         lane.unlock()
-        assert is_locked(lane)
+        assert is_locked(lane.page)
     lane.take_answers(5)
-    assert not is_locked(lane)
+    assert not is_locked(lane.page)
     assert lane.connection is not None
     assert logged() == []
 
 
-def test_lease_is_touched_once_until_half_of_it_is_gone_again(lane):
+def test_lease_is_touched_once_until_half_of_it_is_gone_again(lane, is_locked):
     touch(lane)
     lane.take_answers(5)
-    assert not is_locked(lane)
+    assert not is_locked(lane.page)
     lane.connection.abandon()  # another touch would meet a broken connection
     touch(lane)
     assert lane.connection is not None
 
 
-def test_nothing_is_touched_once_the_slot_has_gone_on(lane):
+def test_nothing_is_touched_once_the_slot_has_gone_on(lane, is_locked):
     state = lane.page.read()
     lane.page.leave()
     lane.connection.abandon()
     lane.touch(state, time.monotonic())
-    assert not is_locked(lane)
+    assert not is_locked(lane.page)
     assert lane.connection is not None
 
 
-def test_lease_that_cannot_be_kept_is_told_with_the_cause(beanstalkd, lane, logged):
+def test_lease_that_cannot_be_kept_is_told_with_the_cause(beanstalkd, lane, logged, is_locked):
     with beanstalkd.stopped():
         touch(lane)
         lane.close_connection()
         lane.take_answers(0)
     (line,) = logged()
     assert line["event"].startswith("cannot keep the lease: the connection to beanstalkd was closed;")
-    assert not is_locked(lane)
+    assert not is_locked(lane.page)
 
 
-def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged):
+def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged, is_locked):
     for seconds in (3, 11):
         with beanstalkd.stopped():
             lane.touch(lane.page.read(), time.monotonic() - seconds)
             lane.take_answers(0)
-            assert is_locked(lane) == (seconds == 3)
+            assert is_locked(lane.page) == (seconds == 3)
         lane.take_answers(5)
         assert (lane.connection is None) == (seconds == 11)
         lane.page.say_executing(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)

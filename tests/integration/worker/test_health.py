@@ -231,7 +231,9 @@ def test_no_shared_memory_for_the_locks_is_told(beanstalkd, run_worker):
     shell = 'mount -t tmpfs -o ro none /dev/shm; exec "$0" "$@"'
     worker = run_worker(beanstalkd.server, WAITING, prefix=["unshare", "--mount", "sh", "-c", shell])
     worker.wait_for_line("a slot could not be started", level="error")
-    assert "it is tried again: no semaphore can be made in /dev/shm: Read-only file system" in worker.output()
+    needed = "which has to be writable, with 4 KiB for each job at a time"
+    reason = f"it is tried again: no semaphore can be made in /dev/shm, {needed}: Read-only file system"
+    assert reason in worker.output()
     assert worker.stop() == 0
 
 

@@ -6,6 +6,7 @@ from itertools import count
 from typing import ClassVar
 
 import pytest
+from greenstalk import NotFoundError
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +24,7 @@ from tubeherd.executors import Executor
 from tubeherd.job import JobStats
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.processing import Processor
-from tubeherd.queue import Connection, NotFoundError, Settled, TubeStats
+from tubeherd.queue import Connection, Settled, TubeStats
 
 PRIORITIES = st.sampled_from([2, 1, 0, 2**32 - 1])
 HOUR = 3600

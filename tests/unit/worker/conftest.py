@@ -65,18 +65,6 @@ def child(control, fork):
 
 
 @pytest.fixture
-def is_locked():
-    """Tell whether any process holds the lock of a page, which itself lets the one in that does."""
-
-    def ask(page):
-        if free := page._lock.acquire(False):
-            page._lock.release()
-        return not free
-
-    return ask
-
-
-@pytest.fixture
 def locked(child, is_locked):
     """Tell which lanes are locked."""
     return lambda: [number for number, lane in enumerate(child.lanes) if is_locked(lane.page)]

@@ -242,4 +242,5 @@ def _make_lock() -> SemLock:
     try:
         return SemLock(_SEMAPHORE, 1, 1, f"/tubeherd-{os.urandom(8).hex()}", True)
     except OSError as error:
-        raise OSError(error.errno, f"no semaphore can be made in /dev/shm: {error.strerror}") from error
+        needed = "which has to be writable, with 4 KiB for each job at a time"
+        raise OSError(error.errno, f"no semaphore can be made in /dev/shm, {needed}: {error.strerror}") from error

@@ -66,30 +66,27 @@ class Log:
         if self._text:
             self._write("info", "deleted", {"job": job, "tube": tube, "seconds": round(seconds, 6)})
             return
-        now = time.time()
         # The name of a tube needs no escapes.
-        line = b'{"timestamp":"%b.%06dZ","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
-        _put(line % (self._until_second(now), now % 1 * 1e6, job, tube.encode(), seconds))
+        line = b'{"timestamp":"%b","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
+        _put(line % (self._timestamp(), job, tube.encode(), seconds))
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
         fields = {key: value for key, value in fields.items() if value is not None}
         _put(self._as_text(level, event, fields) if self._text else self._as_json(level, event, fields))
 
     def _as_json(self, level: str, event: str, fields: dict[str, object]) -> bytes:
-        now = time.time()
-        timestamp = b"%b.%06dZ" % (self._until_second(now), now % 1 * 1e6)
-        line = {"timestamp": timestamp.decode(), "level": level, "event": event, **fields}
+        line = {"timestamp": self._timestamp().decode(), "level": level, "event": event, **fields}
         try:
             return to_json(line, fallback=repr) + b"\n"
         except ValueError:  # half a surrogate pair
             return json.dumps(line, default=repr).encode() + b"\n"
 
-    def _until_second(self, now: float) -> bytes:
-        """Return a time in UTC without its fraction; made once a second."""
+    def _timestamp(self) -> bytes:
+        now = time.time()
         second = int(now)
         if second != self._second:
             self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return self._date
+        return b"%b.%06dZ" % (self._date, (now - second) * 1e6)
 
     def _as_text(self, level: str, event: str, fields: dict[str, object]) -> bytes:
         words = "".join(f"  {key}={_word(value)}" for key, value in fields.items())

@@ -96,5 +96,5 @@ def _read(tally: Tally) -> Counts:
     try:
         return tally.read()
     except ValueError as error:  # code of a job can write anywhere in the memory of its process
-        log.warning(f"what a slot has counted for /metrics is damaged and left out: {error}")
+        log.warning(f"what a slot has counted for /metrics was damaged, by code of its jobs, and is left out: {error}")
         return {}

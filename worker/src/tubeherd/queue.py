@@ -31,7 +31,6 @@ __all__ = [
     "REPLY_SECONDS",
     "Connection",
     "LeaseGone",
-    "NotFoundError",
     "QueueUnavailable",
     "RefusedError",
     "Reserved",
