@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tubeherd.lease import Page
 from tubeherd.logs import log
-from tubeherd.queue import Connection, QueueUnavailable, connect
+from tubeherd.queue.answers import QueueUnavailable
+from tubeherd.queue.connection import Connection, connect
+from tubeherd.shared_memory.page import Page
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:

@@ -25,7 +25,8 @@ from tests.chaos.ledger import Hit
 from tests.chaos.processes import Broker, Worker, kill_all, living
 from tests.chaos.proxy import Proxy, deck
 
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, connect
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.connection import Connection, connect
 
 # A worker process for each, which connects through a proxy of its own.
 WORKERS: Final[Sequence[Sequence[str]]] = (

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tubeherd.queue import Connection, QueueUnavailable, connect
+from tubeherd.queue.answers import QueueUnavailable
+from tubeherd.queue.connection import Connection, connect
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests" / "cluster" / "node" / "node.py"

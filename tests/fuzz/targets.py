@@ -9,15 +9,17 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tubeherd.durations import parse_duration
 from tubeherd.executors import executor, registry
+from tubeherd.formats.durations import parse_duration
+from tubeherd.formats.sizes import parse_size
+from tubeherd.formats.tubes import check_tube
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release, RetrySchedule
-from tubeherd.processing import Processor
-from tubeherd.queue import Connection, LeaseGone, QueueUnavailable, RefusedError, parse_server
+from tubeherd.processing.processor import Processor
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError
+from tubeherd.queue.connection import Connection
+from tubeherd.queue.server import parse_server
 from tubeherd.settings import RetryDelays, explain
-from tubeherd.sizes import parse_size
-from tubeherd.tubes import check_tube
 from tubeherd_operator.kick import Kick, parse_kick
 
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, TubeStats, connect
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeStats
+from tubeherd.queue.connection import Connection, connect
 from tubeherd_operator.workqueue import Key
 
 _BACKOFF_MOST: Final = 15.0

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from tubeherd.durations import parse_duration
+from tubeherd.formats.durations import parse_duration
 from tubeherd.pool import GROUP, KIND, VERSION, WorkerPoolSpec
 from tubeherd_operator.cluster import Object
 

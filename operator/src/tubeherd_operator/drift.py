@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tubeherd.sizes import parse_size
+from tubeherd.formats.sizes import parse_size
 
 
 def differs(rendered: Any, live: Any) -> bool:

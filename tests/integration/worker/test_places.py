@@ -19,10 +19,10 @@ WITHOUT_PROCESSES = """
 import errno, os, sys
 from tubeherd.job import Job
 from tubeherd.metrics import Metrics
-from tubeherd.places import Places
-from tubeherd.reactor import Reactor
+from tubeherd.supervisor.places import Places
+from tubeherd.supervisor.reactor import Reactor
 from tubeherd.settings import WorkerSettings
-from tubeherd.reporting import Burial
+from tubeherd.processing.reporting import Burial
 
 def fail():
     raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -36,12 +36,12 @@ places.announce([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
 before = files()
 fork, os.fork = os.fork, fail
 places.add(2)
-print(f"{files() - before} files, {len(places.children)} slots", flush=True)
+print(f"{files() - before} files, {len(places.slots)} slots", flush=True)
 os.fork = fork
-while not places.children:
+while not places.slots:
     reactor.wait(0.1)
     places.fill()
-print(f"{len(places.children)} slots later", flush=True)
+print(f"{len(places.slots)} slots later", flush=True)
 places.stop()
 while not places.empty:
     reactor.wait(0.1)
@@ -55,18 +55,18 @@ metrics.remove()
 
 DYING_AT_WORK = """
 import os, sys
-from tubeherd.places import Places
-from tubeherd.reactor import Reactor
+from tubeherd.supervisor.places import Places
+from tubeherd.supervisor.reactor import Reactor
 from tubeherd.settings import WorkerSettings
 
 places = Places(WorkerSettings(server=sys.argv[1], executors=["executing"]), None, Reactor())
 places.add(1)
-(child,) = places.children
-os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-assert child.lanes[0].connection is None
+(slot,) = places.slots
+os.waitid(os.P_PID, slot.pid, os.WEXITED | os.WNOWAIT)
+assert slot.lanes[0].connection is None
 (reaped,) = places.reap()
-assert reaped.child is child
-print(reaped.code, reaped.child.lanes[0].connection is not None)
+assert reaped.slot is slot
+print(reaped.code, reaped.slot.lanes[0].connection is not None)
 places.remove(reaped)
 """
 

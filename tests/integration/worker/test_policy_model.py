@@ -23,8 +23,9 @@ from tubeherd import Abort, Job, Policy, Reschedule, RetrySchedule
 from tubeherd.executors import Executor
 from tubeherd.job import JobStats
 from tubeherd.policy import Failed, Interrupted
-from tubeherd.processing import Processor
-from tubeherd.queue import Connection, Settled, TubeStats
+from tubeherd.processing.processor import Processor
+from tubeherd.queue.answers import Settled, TubeStats
+from tubeherd.queue.connection import Connection
 
 PRIORITIES = st.sampled_from([2, 1, 0, 2**32 - 1])
 HOUR = 3600

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from tubeherd.child import Child, Death
-from tubeherd.child_lane import ChildLane
-from tubeherd.lease import Lease, Page
 from tubeherd.policy import Failed, Policy
-from tubeherd.reporting import Reporter
-from tubeherd.takeover import TakeOver
+from tubeherd.processing.reporting import Reporter
+from tubeherd.shared_memory.page import Lease, Page
+from tubeherd.supervisor.lane_handle import LaneHandle
+from tubeherd.supervisor.slot_handle import Death, SlotHandle
+from tubeherd.supervisor.takeover import TakeOver
 
 DYING = """
 import os
@@ -77,7 +77,7 @@ def dead(beanstalkd, put):
     """A dead slot of two lanes, which execute a job each, while a job of the first waits for a flush."""
     control, theirs = socket.socketpair()
     theirs.close()
-    lanes = [ChildLane(Page(held_back_most=1), beanstalkd.client()) for _ in range(2)]
+    lanes = [LaneHandle(Page(held_back_most=1), beanstalkd.client()) for _ in range(2)]
     kept = put("kept")
     lanes[0].connection.reserve_job(kept)
     lanes[0].page.claim()
@@ -86,7 +86,7 @@ def dead(beanstalkd, put):
         job = put("executing")
         lane.connection.reserve_job(job)
         lane.page.say_executing(job, time.monotonic(), 60, 1)
-    child = Child(0, control, lanes, [])
+    child = SlotHandle(0, control, lanes, [])
     yield child
     for lane in lanes:
         lane.close_connection()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TypedDict
 from pydantic import BaseModel
 from tubeherd import Abort, Job, Reschedule, executor
-from tubeherd.queue import Connection
+from tubeherd.queue.connection import Connection
 from traces import note, wait_for
 
 class Mail(BaseModel):

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from tubeherd.pool import WorkerPoolSpec
-from tubeherd.queue import TubeStats
+from tubeherd.queue.answers import TubeStats
 from tubeherd_operator.broker import Counts
 from tubeherd_operator.deployment import build_deployment
 from tubeherd_operator.observe import Observation

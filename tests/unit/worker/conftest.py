@@ -11,9 +11,9 @@ import time
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tubeherd.child import Child
-from tubeherd.child_lane import ChildLane
-from tubeherd.lease import Page
+from tubeherd.shared_memory.page import Page
+from tubeherd.supervisor.lane_handle import LaneHandle
+from tubeherd.supervisor.slot_handle import SlotHandle
 
 settings.register_profile("busy-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy-machine")
@@ -55,11 +55,11 @@ def control():
 @pytest.fixture
 def child(control, fork):
     """A slot of three lanes: two have executed for 40 s, one waits for a job."""
-    lanes = [ChildLane(Page(), None) for _ in range(3)]
+    lanes = [LaneHandle(Page(), None) for _ in range(3)]
     for number, lane in enumerate(lanes[:2], start=1):
         lane.page.say_executing(number, time.monotonic() - 40, 60, number)
     lanes[2].page.say_waiting()
-    child = Child(fork(lambda: None), control[0], lanes, [])
+    child = SlotHandle(fork(lambda: None), control[0], lanes, [])
     yield child
     child.close()
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tubeherd.coroutines import Deadline, any_overdue, loop_holder, within
+from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, within
 
 
 def run(job, code, seconds=60.0):

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tubeherd.discovery import choose_tubes, load
 from tubeherd.executors import ExecutorError, registry
+from tubeherd.processing.discovery import choose_tubes, load
 
 MAIL = "from tubeherd import executor\n@executor('mail')\ndef mail(payload): ...\n"
 

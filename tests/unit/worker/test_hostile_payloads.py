@@ -21,7 +21,7 @@ from tubeherd import events
 from tubeherd.executors import Executor, executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Policy
-from tubeherd.processing import Processor
+from tubeherd.processing.processor import Processor
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold

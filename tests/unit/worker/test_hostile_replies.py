@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
+from tubeherd.queue.connection import Connection, connect
 
 U64 = range(2**64)
 

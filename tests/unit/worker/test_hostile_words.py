@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tubeherd.durations import parse_duration
+from tubeherd.formats.durations import parse_duration
+from tubeherd.formats.sizes import parse_size
+from tubeherd.formats.tubes import check_tube
 from tubeherd.policy import MAX_DELAY, RetrySchedule
-from tubeherd.queue import parse_server
+from tubeherd.queue.server import parse_server
 from tubeherd.settings import WorkerSettings, explain
-from tubeherd.sizes import parse_size
-from tubeherd.tubes import check_tube
 
 WORDS = st.sampled_from(
     ["1", "90", "0", "999999999", ".5", "1.5", " ", "s", "m", "ms", "h", "weeks", "Ki", "Ti", "mail", ",", ":", "[",

@@ -3,9 +3,9 @@
 import socket
 from itertools import pairwise
 
-from tubeherd.lane import PAUSE_FIRST, Lane
-from tubeherd.lease import Page
-from tubeherd.queue import Connection
+from tubeherd.queue.connection import Connection
+from tubeherd.shared_memory.page import Page
+from tubeherd.slot.lane import PAUSE_FIRST, Lane
 
 
 def test_pauses_are_longer_each_time_until_a_connection_was_of_use():
@@ -15,10 +15,10 @@ def test_pauses_are_longer_each_time_until_a_connection_was_of_use():
     assert all(bound / 2 <= pause <= bound for pause, bound in zip(pauses, bounds, strict=True))
     assert all(earlier != later for earlier, later in pairwise(pauses)), "no two workers are to come back together"
     assert lanes[1].next_pause() <= PAUSE_FIRST, "lanes that lose the same server do not slow each other down"
-    for of_use, most in [(False, 5.0), (True, PAUSE_FIRST)]:
+    for has_settled, most in [(False, 5.0), (True, PAUSE_FIRST)]:
         here, there = socket.socketpair()
         lanes[0].connection = Connection(here)
-        lanes[0].connection.of_use = of_use
+        lanes[0].connection.has_settled = has_settled
         lanes[0].drop()
         assert most / 2 <= lanes[0].next_pause() <= most
         there.close()

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tubeherd.memory import MIB, SMALLEST_SHARE, slot_share, used_above
+from tubeherd.formats.memory_share import MIB, SMALLEST_SHARE, slot_share
+from tubeherd.supervisor.memory import used_above
 
 
 def test_use_is_told_only_above_the_bound():

@@ -15,10 +15,10 @@ from tubeherd import events
 from tubeherd.executors import Reschedule, executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Policy, Release
-from tubeherd.processing import Processor
-from tubeherd.queue import Settled
-from tubeherd.reasons import REASON_MAX, describe
-from tubeherd.reporting import Reporter
+from tubeherd.processing.processor import Processor
+from tubeherd.processing.reasons import REASON_MAX, describe
+from tubeherd.processing.reporting import Reporter
+from tubeherd.queue.answers import Settled
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 

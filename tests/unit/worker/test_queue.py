@@ -9,17 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.queue import (
-    Connection,
-    LeaseGone,
-    NotFoundError,
-    QueueUnavailable,
-    RefusedError,
-    Reserved,
-    Settled,
-    TubeStats,
-    connect,
-)
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
+from tubeherd.queue.connection import Connection, NotFoundError, connect
 
 STATS = b"---\nid: 7\ntube: %b\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
 STATS += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
@@ -373,7 +364,7 @@ def test_not_found_is_a_refusal():
 
 
 @pytest.mark.parametrize(
-    ("answer", "command", "of_use"),
+    ("answer", "command", "has_settled"),
     [
         (b"DELETED\r\n", lambda it: it.settle(7, Delete()), True),
         (b"NOT_FOUND\r\n", lambda it: it.settle(7, Delete()), False),
@@ -381,10 +372,10 @@ def test_not_found_is_a_refusal():
         (b"TOUCHED\r\n", lambda it: it.extend(7), False),
     ],
 )
-def test_connection_is_of_use_once_a_verdict_was_carried_out(scripted, answer, command, of_use):
+def test_connection_is_of_use_once_a_verdict_was_carried_out(scripted, answer, command, has_settled):
     connection = scripted(answer)
     command(connection)
-    assert connection.of_use is of_use
+    assert connection.has_settled is has_settled
 
 
 def test_socket_that_others_closed_is_no_broken_connection_and_a_closed_connection_is(scripted):

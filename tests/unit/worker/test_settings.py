@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tubeherd.cli import run
-from tubeherd.memory import MIB, slot_share
+from tubeherd.formats.memory_share import MIB, slot_share
 from tubeherd.settings import WorkerSettings, explain
 
 

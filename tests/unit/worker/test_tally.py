@@ -12,10 +12,10 @@ from prometheus_client import values
 from tubeherd.job import Job
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.processing import Processed
-from tubeherd.queue import Settled
-from tubeherd.reporting import Reporter
-from tubeherd.tally import BUCKETS, VERDICTS, Tally, add_counts, add_job
+from tubeherd.processing.processor import Processed
+from tubeherd.processing.reporting import Reporter
+from tubeherd.queue.answers import Settled
+from tubeherd.shared_memory.tally import BUCKETS, VERDICTS, Tally, add_counts, add_job
 
 TUBES = ["mail", "a-tube;with+$igns", "x" * 200]
 

@@ -7,14 +7,15 @@ import time
 
 import pytest
 
-from tubeherd.child import Death
-from tubeherd.child_lane import Lingering, Warned
-from tubeherd.lease import Phase, Request
-from tubeherd.memory import MIB, used_above
+from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import Failed, Interrupted
-from tubeherd.queue import Connection
+from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
-from tubeherd.watch import Watch
+from tubeherd.shared_memory.page import Phase, Request
+from tubeherd.supervisor.lane_handle import Lingering, Warned
+from tubeherd.supervisor.memory import used_above
+from tubeherd.supervisor.slot_handle import Death
+from tubeherd.supervisor.watch import Watch
 
 
 def watch(**settings):

@@ -4,7 +4,7 @@ from tubeherd.executors import Abort, ExecutorError, Reschedule, executor
 from tubeherd.job import Job
 from tubeherd.manager import QueueManager
 from tubeherd.policy import Policy, RetrySchedule
-from tubeherd.queue import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 
 __all__ = [
     "Abort",

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from tubeherd.exits import Exit
 from tubeherd.logs import log
-from tubeherd.queue import DEFAULT_PRIORITY, DEFAULT_SERVER, DEFAULT_TTR
+from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
+from tubeherd.queue.server import DEFAULT_SERVER
 from tubeherd.settings import ServerSettings, WorkerSettings, explain
 
 Model = TypeVar("Model", bound=ServerSettings)
@@ -74,8 +75,8 @@ def run(
     settings = _settings(WorkerSettings, {name: value for name, value in locals().items() if value is not None})
     log.configure(settings.log_format, settings.log_level)
     # Imported late, so that help and mistakes answer at once.
-    from tubeherd.health import CannotListen
-    from tubeherd.supervisor import Supervisor
+    from tubeherd.supervisor.health import CannotListen
+    from tubeherd.supervisor.supervisor import Supervisor
 
     try:
         raise typer.Exit(Supervisor(settings).run())
@@ -96,7 +97,7 @@ def schedule(
 ) -> None:
     """Put a job into a tube, or one for each line of stdin."""
     from tubeherd.manager import QueueManager
-    from tubeherd.queue import QueueUnavailable, RefusedError
+    from tubeherd.queue.answers import QueueUnavailable, RefusedError
 
     settings = _settings(ServerSettings, {"server": server} if server else {})
     count = 0

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from tubeherd.durations import parse_duration
+from tubeherd.formats.durations import parse_duration
+from tubeherd.formats.tubes import check_tube
 from tubeherd.job import Job
 from tubeherd.policy import MAX_DELAY, check_priority
-from tubeherd.tubes import check_tube
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -10,14 +10,16 @@ from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
-from tubeherd.batch import Batch
-from tubeherd.durations import parse_duration
 from tubeherd.executors import Executor, ExecutorError, registry
+from tubeherd.formats.durations import parse_duration
+from tubeherd.formats.tubes import check_tube
 from tubeherd.policy import MAX_DELAY, Policy, check_priority
-from tubeherd.processing import Processed, Processor
-from tubeherd.queue import DEFAULT_PRIORITY, DEFAULT_SERVER, DEFAULT_TTR, Connection, LeaseGone, Reserved, connect
-from tubeherd.reporting import Reporter
-from tubeherd.tubes import check_tube
+from tubeherd.processing.batch import Batch
+from tubeherd.processing.processor import Processed, Processor
+from tubeherd.processing.reporting import Reporter
+from tubeherd.queue.answers import LeaseGone, Reserved
+from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR, Connection, connect
+from tubeherd.queue.server import DEFAULT_SERVER
 
 _PAUSE: Final = 0.1
 

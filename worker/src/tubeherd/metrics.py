@@ -13,7 +13,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Final
 
 from tubeherd.logs import log
-from tubeherd.tally import BUCKETS, Counts, Tally, add_counts, add_job
+from tubeherd.shared_memory.tally import BUCKETS, Counts, Tally, add_counts, add_job
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

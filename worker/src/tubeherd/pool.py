@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from tubeherd.durations import DURATION_PATTERN
-from tubeherd.sizes import SIZE_PATTERN
-from tubeherd.tubes import TUBE_MAX_LENGTH, TUBE_PATTERN
+from tubeherd.formats.durations import DURATION_PATTERN
+from tubeherd.formats.sizes import SIZE_PATTERN
+from tubeherd.formats.tubes import TUBE_MAX_LENGTH, TUBE_PATTERN
 
 GROUP: Final = "tubeherd.io"
 VERSION: Final = "v1alpha1"

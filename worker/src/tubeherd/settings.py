@@ -5,13 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tubeherd.durations import Duration
+from tubeherd.formats.durations import Duration
+from tubeherd.formats.memory_share import MemoryShare, slot_share
+from tubeherd.formats.sizes import Size
+from tubeherd.formats.tubes import TubeName
 from tubeherd.logs import LogFormat, LogLevel
-from tubeherd.memory import MemoryShare, slot_share
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
-from tubeherd.queue import DEFAULT_SERVER, parse_server
-from tubeherd.sizes import Size
-from tubeherd.tubes import TubeName
+from tubeherd.queue.server import DEFAULT_SERVER, parse_server
 
 ENV_PREFIX = "TUBEHERD_"
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd.durations import DURATION_PATTERN, parse_duration
-from tubeherd.queue import parse_server
-from tubeherd.sizes import SIZE_PATTERN, parse_size
-from tubeherd.tubes import TUBE_PATTERN, check_tube
+from tubeherd.formats.durations import DURATION_PATTERN, parse_duration
+from tubeherd.formats.sizes import SIZE_PATTERN, parse_size
+from tubeherd.formats.tubes import TUBE_PATTERN, check_tube
+from tubeherd.queue.server import parse_server
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from tubeherd.coroutines import CancelledLate
+from tubeherd.processing.coroutines import CancelledLate
 
 REASON_MAX: Final = 500
 _RUN: Final = 6
-_NOT_USERS: Final = (Path(__file__).parent, Path(asyncio.__file__).parent)
+_NOT_USERS: Final = (Path(__file__).parents[1], Path(asyncio.__file__).parent)
 _QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
     "assertion_error",
     "get_attribute_error",
@@ -36,20 +36,20 @@ def describe(error: BaseException) -> str:
     return f"{name}: {message}"[:REASON_MAX] if message else name
 
 
-def place(error: BaseException | None) -> str | None:
+def source_line(error: BaseException | None) -> str | None:
     """Return file and line of the last step of user code, where the exception came from."""
     if isinstance(error, CancelledLate):
         error = error.__cause__  # it came from where the coroutine was cancelled
     found, trace = None, error.__traceback__ if error else None
     while trace:
         path = Path(trace.tb_frame.f_code.co_filename)
-        if path.parent not in _NOT_USERS:
+        if not any(path.is_relative_to(folder) for folder in _NOT_USERS):
             found = f"{path.name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
 
 
-def complain(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
+def describe_invalid(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
     """Return what is not valid about a payload, and where, on one line of at most REASON_MAX characters."""
     declared = set(_names(adapter.core_schema))
     reason = "payload is not valid"

@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from tubeherd.child import Child, Death
-from tubeherd.child_lane import ChildLane, Lingering, Warned
-from tubeherd.coroutines import too_long_reason
-from tubeherd.lease import AT_REST, Phase, Request, State
-from tubeherd.memory import MIB, used_above
+from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import Failed, Interrupted
+from tubeherd.processing.coroutines import too_long_reason
 from tubeherd.settings import WorkerSettings
+from tubeherd.shared_memory.page import AT_REST, Phase, Request, State
+from tubeherd.supervisor.lane_handle import LaneHandle, Lingering, Warned
+from tubeherd.supervisor.memory import used_above
+from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _TERM_SECONDS: Final = 5.0
 """From SIGTERM, which breaks a job off at its deadline, to SIGKILL for a slot that did not heed it."""
@@ -37,112 +38,114 @@ class Watch:
         self._share = settings.memory_share()
         self._listener_seconds = max(settings.job_timeout or 0.0, _LISTENER_SECONDS)
 
-    def look(self, child: Child, stopping_since: float | None) -> None:
+    def look(self, slot: SlotHandle, stopping_since: float | None) -> None:
         """Do what is due about a slot; the worker stops since then, on the monotonic clock, if it does."""
-        if child.death is not None:
+        if slot.death is not None:
             return
         now = time.monotonic()
-        used = used_above(child.pid, self._share.soft) if self._share else None
-        if self._kill_for_cause(child, now, stopping_since, used):
+        used = used_above(slot.pid, self._share.soft) if self._share else None
+        if self._kill_for_cause(slot, now, stopping_since, used):
             return
-        if used is not None and child.page.request == Request.NOTHING:
-            child.page.request = Request.RECYCLE
-        for lane in child.lanes:
+        if used is not None and slot.page.request == Request.NOTHING:
+            slot.page.request = Request.RECYCLE
+        for lane in slot.lanes:
             if lane.page.phase in AT_REST:
                 state = lane.page.read()
-                self._enforce_deadline(child, lane, state, now)
+                self._enforce_deadline(slot, lane, state, now)
                 lane.touch(state, now)
             elif stopping_since is not None:
                 _break_off_command(lane, now)
 
-    def take_answers(self, children: Sequence[Child]) -> None:
+    def take_answers(self, slots: Sequence[SlotHandle]) -> None:
         """Take the answers to touches that have come, with a short wait for those of this look, for all together."""
         until = time.monotonic() + _PROMPT_SECONDS
-        for child in children:
-            for lane in child.lanes if child.death is None else ():
+        for slot in slots:
+            for lane in slot.lanes if slot.death is None else ():
                 lane.take_answers(max(0.0, until - time.monotonic()))
 
     # SIGTERM
 
-    def _enforce_deadline(self, child: Child, lane: ChildLane, state: State, now: float) -> None:
+    def _enforce_deadline(self, slot: SlotHandle, lane: LaneHandle, state: State, now: float) -> None:
         """Send SIGTERM, once for each execution that is late."""
         warned = lane.warned is not None and lane.warned.execution == state.executing
         late = state.phase is Phase.EXECUTING and now >= state.executing.since + self._timeout(state)
-        if not late or warned or _is_held_up(child):
+        if not late or warned or _is_held_up(slot):
             return
         with lane.locked_while(state) as same:
             if same:
                 lane.warned = Warned(state.executing, now)
-                child.page.ask_loop_holder()
-                os.kill(child.pid, signal.SIGTERM)
+                slot.page.ask_loop_holder()
+                os.kill(slot.pid, signal.SIGTERM)
 
     def _timeout(self, state: State) -> float:
         return self._job_timeout or state.executing.ttr
 
     # SIGKILL
 
-    def _kill_for_cause(self, child: Child, now: float, stopping_since: float | None, used: int | None) -> bool:
+    def _kill_for_cause(self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None) -> bool:
         """Kill the slot if there is cause, and tell whether; tried again at the next look if a command is beginning."""
-        if self._cause_to_kill(child, now, stopping_since, used) is not None:
-            with child.executions_locked() as locked:
-                if locked and (death := self._cause_to_kill(child, now, stopping_since, used)):
-                    child.kill(death)
-        return child.death is not None
+        if self._cause_to_kill(slot, now, stopping_since, used) is not None:
+            with slot.executions_locked() as locked:
+                if locked and (death := self._cause_to_kill(slot, now, stopping_since, used)):
+                    slot.kill(death)
+        return slot.death is not None
 
-    def _cause_to_kill(self, child: Child, now: float, stopping_since: float | None, used: int | None) -> Death | None:
+    def _cause_to_kill(
+        self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None
+    ) -> Death | None:
         """Return why the slot is to be killed, if it is."""
-        listening_since = child.page.listening_since
-        if stopping_since is not None and child.page.phase is Phase.STARTING:
+        listening_since = slot.page.listening_since
+        if stopping_since is not None and slot.page.phase is Phase.STARTING:
             return Death(Interrupted("the worker stopped before the executors were imported"))
         if stopping_since is not None and now >= stopping_since + self._grace_period:
             return Death(Interrupted("the worker had to stop before the job was done"))
         if listening_since and now >= listening_since + self._listener_seconds:
             words = "listeners of worker.flush or worker.job.buried took longer than"
             return Death(Failed(f"{words} {self._listener_seconds:g} s"))
-        return self._deadline_missed(child, now) or self._share_exceeded(child, used)
+        return self._deadline_missed(slot, now) or self._share_exceeded(slot, used)
 
-    def _deadline_missed(self, child: Child, now: float) -> Death | None:
+    def _deadline_missed(self, slot: SlotHandle, now: float) -> Death | None:
         """Return the cause where a job's SIGTERM had no effect."""
-        if _is_held_up(child):
+        if _is_held_up(slot):
             return None
-        for lane in child.lanes:
+        for lane in slot.lanes:
             if lane.warned is not None and lane.page.phase is Phase.EXECUTING:
                 state = lane.page.read()
                 if state.executing == lane.warned.execution and now >= lane.warned.at + _TERM_SECONDS:
-                    return self._blame(child, lane, state)
+                    return self._blame(slot, lane, state)
         return None
 
-    def _blame(self, child: Child, late: ChildLane, state: State) -> Death:
+    def _blame(self, slot: SlotHandle, late: LaneHandle, state: State) -> Death:
         """Blame the job that is late, or the one that holds the event loop so that the other is."""
-        culprit = child.page.loop_holder if len(child.lanes) > 1 else 0  # a job; 0: no other; None: no answer came
+        culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0  # a job; 0: no other; None: no answer came
         if culprit is None:  # code that looks at no signal: nobody can tell whose
             held = f"code that ends on no signal held the event loop past the deadline of job {state.executing.job}"
             return Death(Failed(held))
-        for lane in child.lanes:
+        for lane in slot.lanes:
             other = lane.page.read().executing
             if lane is not late and culprit and other.job == culprit:
                 held = "the job held the event loop of its process past the deadline of another"
                 return Death(Failed(f"{held} and did not end on SIGTERM"), other)
         return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.executing)
 
-    def _share_exceeded(self, child: Child, used: int | None) -> Death | None:
+    def _share_exceeded(self, slot: SlotHandle, used: int | None) -> Death | None:
         """Return the cause where the slot uses more than its share."""
         if self._share is None or used is None or used <= self._share.hard:
             return None
-        in_job = any(lane.page.phase is Phase.EXECUTING for lane in child.lanes)
-        if not in_job and child.page.phase in (Phase.COMMAND, Phase.DONE):
+        in_job = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
+        if not in_job and slot.page.phase in (Phase.COMMAND, Phase.DONE):
             return None  # in the middle of a command a kill could lose a delivery; it is recycled after its next job
         limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
         return Death(Failed(f"memory limit passed: {limit}"))
 
 
-def _is_held_up(child: Child) -> bool:
+def _is_held_up(slot: SlotHandle) -> bool:
     """Tell whether the slot's jobs wait for its listeners, or for beanstalkd's answer: no fault of theirs."""
-    in_command = any(lane.page.phase is Phase.COMMAND for lane in child.lanes)
-    return child.page.listening_since > 0 or in_command
+    in_command = any(lane.page.phase is Phase.COMMAND for lane in slot.lanes)
+    return slot.page.listening_since > 0 or in_command
 
 
-def _break_off_command(lane: ChildLane, now: float) -> None:
+def _break_off_command(lane: LaneHandle, now: float) -> None:
     """End the connection under a slot that is to stop and waits for a beanstalkd that says nothing."""
     state = lane.page.read()
     if lane.lingering is None or lane.lingering.state != state:

@@ -11,37 +11,16 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 import greenstalk
-from greenstalk import BeanstalkdError as RefusedError
 from greenstalk import DeadlineSoonError, NotFoundError, TimedOutError
 
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Release, Verdict
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
+from tubeherd.queue.server import parse_server
 
-__all__ = [
-    "DEFAULT_PORT",
-    "DEFAULT_PRIORITY",
-    "DEFAULT_SERVER",
-    "DEFAULT_TTR",
-    "PIPELINE_MOST",
-    "REPLY_SECONDS",
-    "Connection",
-    "LeaseGone",
-    "QueueUnavailable",
-    "RefusedError",
-    "Reserved",
-    "Settled",
-    "TubeStats",
-    "connect",
-    "parse_server",
-]
-
-DEFAULT_PORT: Final = 11300
-DEFAULT_SERVER: Final = f"127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
 """How long a worker may hold a job without a sign of life, in seconds."""
@@ -71,59 +50,6 @@ _JOB_STATS: Final = re.compile(
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
 _COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
-_SERVER: Final = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
-
-
-class QueueUnavailable(ConnectionError):
-    """beanstalkd cannot be reached, or the connection to it can't be used any more."""
-
-
-class LeaseGone(Exception):
-    """A lease was gone again as soon as it was given: its TTR had passed, and somebody deleted the job."""
-
-    def __init__(self, job_id: int) -> None:
-        super().__init__(f"the lease of job {job_id} was gone as soon as it was given")
-        self.job_id = job_id
-
-
-class Settled(Enum):
-    """What became of a verdict, or of a touch."""
-
-    DONE = "done"
-    LEASE_GONE = "lease gone"
-    """The lease's TTR had passed, or somebody had deleted the job."""
-    BURIED_INSTEAD = "buried instead"
-    """Out of memory for its queue of ready or delayed jobs, beanstalkd buried a job that was to be released."""
-
-
-class Reserved(NamedTuple):
-    """A job that this connection holds a lease on."""
-
-    stats: JobStats
-    body: bytes | None
-    """None where beanstalkd lost it in a crash: the job is there, and its bytes are not."""
-    since: float
-    """When the lease was taken, on the monotonic clock, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class TubeStats:
-    """How many jobs of a tube are in each state; all 0 for a tube that does not exist."""
-
-    name: str
-    ready: int = 0
-    reserved: int = 0
-    delayed: int = 0
-    buried: int = 0
-
-
-def parse_server(server: str) -> tuple[str, int]:
-    """Return host and port of `host`, `host:port` or `[v6]:port`. Raises ValueError for anything else."""
-    match = _SERVER.fullmatch(server)
-    port = int(match["port"] or DEFAULT_PORT) if match else 0
-    if not match or not 0 < port < 65536:
-        raise ValueError(f"{server[:80]!r} is no server: write it like beanstalkd:11300 or [::1]:11300")
-    return match["v6"] or match["host"], port
 
 
 def connect(server: str, timeout: float = 5.0) -> "Connection":
@@ -166,7 +92,7 @@ class Connection(greenstalk.Client[bytes]):
         self._last = self._step = 0
         self._foreseen = 0
         """The id that the next job is likely to have; 0 where none is foreseen."""
-        self.of_use = False
+        self.has_settled = False
         """Whether beanstalkd has carried out a verdict on it."""
 
     @property
@@ -306,7 +232,7 @@ class Connection(greenstalk.Client[bytes]):
                     return Settled.BURIED_INSTEAD
                 raise _strange(pattern) from None
         if expected is not _TOUCHED:
-            self.of_use = True
+            self.has_settled = True
         return Settled.DONE
 
     def _foresee(self, job_id: int) -> None:

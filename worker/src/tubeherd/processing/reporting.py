@@ -8,9 +8,9 @@ from tubeherd import events
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Delete, Release, Verdict
-from tubeherd.processing import Processed
-from tubeherd.queue import Settled
-from tubeherd.reasons import describe, place
+from tubeherd.processing.processor import Processed
+from tubeherd.processing.reasons import describe, source_line
+from tubeherd.queue.answers import Settled
 
 
 class Burial(NamedTuple):
@@ -98,4 +98,4 @@ def announce_burial(job: Job, reason: str, error: BaseException | None = None) -
 
 def _fields(processed: Processed) -> dict[str, Any]:
     job = processed.job
-    return {"job": job.id, "tube": job.tube, "seconds": round(processed.seconds, 6), "at": place(processed.error)}
+    return {"job": job.id, "tube": job.tube, "seconds": round(processed.seconds, 6), "at": source_line(processed.error)}

@@ -1,40 +1,16 @@
-"""How much memory a slot uses, and how much it may."""
+"""How much memory a slot uses, and how often the kernel killed for it."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-MIB: Final = 1 << 20
-_SUPERVISOR_RESERVE: Final = 16 * MIB
-_MARGIN: Final = 0.95
-_SOFT: Final = 0.85
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _KILL_COUNTS: Final = {
     "memory": (_CGROUPS / "memory", "memory.oom_control"),  # version 1
     "": (_CGROUPS, "memory.events"),  # version 2
 }
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-SMALLEST_SHARE: Final = 24 * MIB
-
-
-class MemoryShare(NamedTuple):
-    """What one slot may use, in bytes: above `soft` it is recycled between jobs, above `hard` it is killed."""
-
-    soft: int
-    hard: int
-
-
-def slot_share(limit: int, concurrency: int) -> MemoryShare:
-    """Divide a worker's memory limit among its slots, below the limit at which the kernel would kill.
-
-    Raises ValueError where a slot could not even start.
-    """
-    hard = int((limit * _MARGIN - _SUPERVISOR_RESERVE) / concurrency)
-    if hard < SMALLEST_SHARE:
-        least = int((SMALLEST_SHARE * concurrency + _SUPERVISOR_RESERVE) / _MARGIN / MIB) + 1
-        raise ValueError(f"{concurrency} slots need a memory limit of at least {least}Mi, not {limit // MIB}Mi")
-    return MemoryShare(int(hard * _SOFT), hard)
 
 
 def used_above(pid: int, bound: int) -> int | None:

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tubeherd.child_lane import ChildLane
-from tubeherd.lease import Page
+from tubeherd.shared_memory.page import Page
+from tubeherd.supervisor.lane_handle import LaneHandle
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def lane(beanstalkd):
     connection.reserve_job(job)
     page = Page()
     page.say_executing(job, time.monotonic() - 50, 60, 1)
-    lane = ChildLane(page, connection)
+    lane = LaneHandle(page, connection)
     yield lane
     lane.close_connection()
     page.close()

@@ -16,23 +16,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple, NoReturn
 
-from tubeherd import discovery
-from tubeherd.coroutines import Deadline
 from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
 from tubeherd.job import JobStats
-from tubeherd.lane import Lane
-from tubeherd.lease import Phase, Request
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Release
-from tubeherd.processing import FlushFailed, Processed, Processor
-from tubeherd.queue import REPLY_SECONDS, Connection, LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
-from tubeherd.reasons import describe
-from tubeherd.reporting import Burial, Reporter, announce_burial
+from tubeherd.processing import discovery
+from tubeherd.processing.coroutines import Deadline
+from tubeherd.processing.processor import FlushFailed, Processed, Processor
+from tubeherd.processing.reasons import describe
+from tubeherd.processing.reporting import Burial, Reporter, announce_burial
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
+from tubeherd.queue.connection import REPLY_SECONDS, Connection
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot_batch import SlotBatch
-from tubeherd.tally import Tally
+from tubeherd.shared_memory.page import Phase, Request
+from tubeherd.shared_memory.tally import Tally
+from tubeherd.slot.batch import SlotBatch
+from tubeherd.slot.lane import Lane
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
@@ -47,7 +48,7 @@ class Progress(NamedTuple):
     """When `maxTime` is over, on the monotonic clock."""
 
 
-class Seat(NamedTuple):
+class SlotContext(NamedTuple):
     """A slot's place in the worker, which the next slot takes when this one ends."""
 
     number: int
@@ -58,7 +59,7 @@ class Seat(NamedTuple):
     progress: Progress
 
 
-class Waits(NamedTuple):
+class PendingReserve(NamedTuple):
     """A reserve that waits for a job."""
 
     asked: float
@@ -81,22 +82,24 @@ class Stop(Exception):
 
 
 class Slot(ABC):
-    """The child's side of a slot; `run` is its whole life."""
+    """A slot, as its own process knows it; `run` is its whole life."""
 
-    def __init__(self, settings: WorkerSettings, seat: Seat, control: socket.socket, burials: Sequence[Burial]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, context: SlotContext, control: socket.socket, burials: Sequence[Burial]
+    ) -> None:
         """Prepare a slot, in the supervisor, before the process is forked that runs it.
 
         `control` carries each new connection to the supervisor; what comes back on it is the wish to stop.
         """
         self._settings = settings
-        self._seat = seat
-        self._lanes = seat.lanes
-        self._page = seat.lanes[0].page
+        self._context = context
+        self._lanes = context.lanes
+        self._page = context.lanes[0].page
         self._control = control
         self._burials = burials
-        self._reporter = Reporter(seat.tally, self._page.listening)
+        self._reporter = Reporter(context.tally, self._page.listening)
         self._supervisor = os.getpid()
-        self._begun, self._ends = seat.progress
+        self._begun, self._ends = context.progress
         self._coming = 0
         """How many jobs may come of a reserve that waits while this slot does others; 0 in a sequential slot."""
         self._forked = False
@@ -115,16 +118,16 @@ class Slot(ABC):
     def run(self) -> Exit:
         """Import the executors, then do jobs until a limit, a stop or the end of the supervisor."""
         self._become_a_slot()
-        if self._seat.metrics:
-            self._seat.metrics.write_as(f"slot{self._seat.number}")
+        if self._context.metrics:
+            self._context.metrics.write_as(f"slot{self._context.number}")
         try:
             executors = discovery.load(self._settings.executors)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:
             log.error(str(error))
             return Exit.EXECUTORS
-        if self._seat.tally:
-            self._seat.tally.begin(tubes)
+        if self._context.tally:
+            self._context.tally.begin(tubes)
         self._processor = Processor(executors, self._settings.policy())
         size, ack_after_flush = self._settings.batch_size, self._settings.ack_after_flush
         self._batch = SlotBatch(size, ack_after_flush, self._lanes, self._processor, self._reporter)
@@ -151,8 +154,8 @@ class Slot(ABC):
         if self._forked:  # from a fork: its files are its own
             return
         self._forked = True
-        if self._seat.metrics:
-            self._seat.metrics.write_apart()
+        if self._context.metrics:
+            self._context.metrics.write_apart()
         self._control.close()
         for lane in self._lanes:
             lane.forget()
@@ -210,16 +213,16 @@ class Slot(ABC):
 
     # The steps of a job
 
-    def _ask_for_job(self, lane: Lane, connection: Connection) -> Waits:
-        """Send a reserve that waits."""
+    def _ask_for_job(self, lane: Lane, connection: Connection) -> PendingReserve:
+        """Send a reserve that pending."""
         timeout = IDLE_SECONDS
         if self._ends is not None:
             timeout = min(timeout, max(0, int(self._ends - time.monotonic()) + 1))
         lane.page.claim()
-        waits = Waits(time.monotonic(), timeout)
+        pending = PendingReserve(time.monotonic(), timeout)
         connection.ask_reserve(timeout)
         lane.page.say_waiting()
-        return waits
+        return pending
 
     def _take_at_once(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take a job if one is ready."""
@@ -228,7 +231,7 @@ class Slot(ABC):
         return self._begin(lane, connection)
 
     def _take_job(
-        self, lane: Lane, connection: Connection, waits: Waits, *, found: bool, stop: bool
+        self, lane: Lane, connection: Connection, pending: PendingReserve, *, found: bool, stop: bool
     ) -> Reserved | None:
         """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
         lane.page.claim()  # locked since the reserve was sent: says COMMAND again
@@ -237,7 +240,7 @@ class Slot(ABC):
         if stop:
             lane.drop()  # a reserve is in flight, so nobody else could use it
             raise Stop
-        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {waits.longest} s")
+        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest} s")
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take the job that was asked for, and say that it executes; leave the connection at rest where none came."""

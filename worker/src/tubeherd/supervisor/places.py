@@ -1,7 +1,7 @@
-"""The places of a worker's slots: each has one slot after another, a living child or none until the next is forked.
+"""The places of a worker's slots: each has one slot after another, a living slot or none until the next is forked.
 
 A slot that ends hands over to the next in its place what it left at rest: its connections, and how far it had come
-towards the limits. Every child of this process is forked here and reaped here, orphans included where it is process 1.
+towards the limits. Every child process is forked here and reaped here, orphans included where it is process 1.
 """
 
 import os
@@ -14,21 +14,21 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tubeherd.child import Child
-from tubeherd.child_lane import ChildLane
-from tubeherd.concurrent_slot import ConcurrentSlot
-from tubeherd.lane import Lane
-from tubeherd.lease import Page, Phase
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.queue import Connection
-from tubeherd.reactor import Reactor
-from tubeherd.reporting import Burial
-from tubeherd.sequential_slot import SequentialSlot
+from tubeherd.processing.reporting import Burial
+from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
-from tubeherd.slot import Progress, Seat, Slot
-from tubeherd.slot import main as slot_main
-from tubeherd.tally import Tally
+from tubeherd.shared_memory.page import Page, Phase
+from tubeherd.shared_memory.tally import Tally
+from tubeherd.slot.concurrent import ConcurrentSlot
+from tubeherd.slot.lane import Lane
+from tubeherd.slot.sequential import SequentialSlot
+from tubeherd.slot.slot import Progress, Slot, SlotContext
+from tubeherd.slot.slot import main as slot_main
+from tubeherd.supervisor.lane_handle import LaneHandle
+from tubeherd.supervisor.reactor import Reactor
+from tubeherd.supervisor.slot_handle import SlotHandle
 
 _BACKOFF_FIRST: Final = 0.1
 """Seconds; doubled for each slot that died in the place without beginning a job, from the second on."""
@@ -54,20 +54,20 @@ class Place:
     """When the next slot is to be forked, on the monotonic clock."""
     deaths: int = 0
     """How many slots have died here in a row without having begun a job."""
-    child: Child | None = None
+    slot: SlotHandle | None = None
     """The slot that lives here."""
 
     @property
     def connections(self) -> Sequence[Connection | None]:
         """By lane, the connections of the slot that lives here, or of the next one."""
-        return self.left if self.child is None else [lane.connection for lane in self.child.lanes]
+        return self.left if self.slot is None else [lane.connection for lane in self.slot.lanes]
 
 
 class Reaped(NamedTuple):
     """A slot that has ended, and still is in its place: `refill` or `remove` must follow."""
 
     place: Place
-    child: Child
+    slot: SlotHandle
     code: int
     """Its exit code; negative: the number of the signal that killed it."""
 
@@ -90,9 +90,9 @@ class Places:
         return not self._places
 
     @property
-    def children(self) -> Sequence[Child]:
+    def slots(self) -> Sequence[SlotHandle]:
         """The living slots."""
-        return [place.child for place in self._places if place.child is not None]
+        return [place.slot for place in self._places if place.slot is not None]
 
     def add(self, count: int) -> None:
         """Make so many places, with a slot in each."""
@@ -107,7 +107,7 @@ class Places:
         """Fork a slot into each vacant place where one is due."""
         now = time.monotonic()
         for place in self._places:
-            if place.child is None and now >= place.fork_at:
+            if place.slot is None and now >= place.fork_at:
                 try:
                     self._fork(place)
                 except OSError as error:  # out of processes, files or memory
@@ -120,57 +120,57 @@ class Places:
 
     def stop(self) -> None:
         """Ask every slot to end after its present job, and fork no other."""
-        for place in [place for place in self._places if place.child is None]:
+        for place in [place for place in self._places if place.slot is None]:
             self._places.remove(place)
             for connection in filter(None, place.connections):
                 connection.abandon()
-        for child in self.children:
-            child.ask_to_stop()
+        for slot in self.slots:
+            slot.ask_to_stop()
 
     def reap(self) -> Iterator[Reaped]:
         """Reap every process that has ended, and yield the slots among them."""
         while (pid := _next_ended()) is not None:
-            place = next((place for place in self._places if place.child and place.child.pid == pid), None)
-            if place is None or place.child is None:  # an orphan
+            place = next((place for place in self._places if place.slot and place.slot.pid == pid), None)
+            if place is None or place.slot is None:  # an orphan
                 os.waitpid(pid, 0)
                 continue
             # What a job left running goes with its slot; before reaping, so that the group cannot be another's.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            place.child.receive_connections()  # those of its last moments
-            yield Reaped(place, place.child, os.waitstatus_to_exitcode(status))
+            place.slot.receive_connections()  # those of its last moments
+            yield Reaped(place, place.slot, os.waitstatus_to_exitcode(status))
 
     def refill(self, reaped: Reaped) -> None:
         """Have another slot in the place: at once, or later where slots die there without beginning a job."""
-        place, child, _ = reaped
-        died_early = child.page.phase is not Phase.DONE and not child.begun
+        place, slot, _ = reaped
+        died_early = slot.page.phase is not Phase.DONE and not slot.begun
         pause = _BACKOFF_FIRST * 2**place.deaths if died_early and place.deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.deaths = place.deaths + 1 if died_early else 0
         if self._settings.on_limit == "stop":  # else a limit would begin anew with each death
-            place.progress = place.progress._replace(begun=max(place.progress.begun, child.begun))
+            place.progress = place.progress._replace(begun=max(place.progress.begun, slot.begun))
         else:
             place.progress = self._no_progress()
         place.left = place.connections
-        self._vacate(place, child)
+        self._vacate(place, slot)
         self.fill()
 
     def remove(self, reaped: Reaped) -> None:
         """Have no further slot in the place."""
-        place, child, _ = reaped
-        for lane in child.lanes:
+        place, slot, _ = reaped
+        for lane in slot.lanes:
             lane.close_connection()
-        self._vacate(place, child)
+        self._vacate(place, slot)
         self._places.remove(place)
 
-    def _vacate(self, place: Place, child: Child) -> None:
-        self._burials = [*child.untold, *self._burials]
-        self._reactor.unregister(child.control)
-        if self._metrics and child.tally:
-            self._metrics.keep(child.tally)
-        child.close()
-        place.child = None
+    def _vacate(self, place: Place, slot: SlotHandle) -> None:
+        self._burials = [*slot.unannounced_burials, *self._burials]
+        self._reactor.unregister(slot.control)
+        if self._metrics and slot.tally:
+            self._metrics.keep(slot.tally)
+        slot.close()
+        place.slot = None
 
     def _no_progress(self) -> Progress:
         return Progress(0, time.monotonic() + self._settings.max_time if self._settings.max_time else None)
@@ -180,7 +180,7 @@ class Places:
     def _fork(self, place: Place) -> None:
         """Fork a slot into a vacant place; raises OSError, and leaves nothing open then."""
         with ExitStack() as opened:
-            lanes = [ChildLane(self._open_page(opened), connection) for connection in place.connections]
+            lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
             for lane in lanes[1:]:  # the first page tells of the slot as a whole: that it starts
                 lane.page.leave(Phase.RESTING if lane.connection else Phase.CONNECTING)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -188,18 +188,18 @@ class Places:
             opened.callback(ours.close)
             tally = self._open_tally(opened)
             with theirs:
-                slot = self._slot(place, lanes, theirs, tally)
+                own_side = self._make_slot(place, lanes, theirs, tally)
                 pid = os.fork()
                 if pid == 0:
                     self._close_in_fork(place)
                     ours.close()
-                    slot_main(slot)
+                    slot_main(own_side)
             opened.pop_all()
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
-        child = place.child = Child(pid, ours, lanes, self._burials, tally)
+        slot = place.slot = SlotHandle(pid, ours, lanes, self._burials, tally)
         self._burials = []
-        self._reactor.register(ours, lambda: self._receive(child))
+        self._reactor.register(ours, lambda: self._receive(slot))
 
     def _open_page(self, opened: ExitStack) -> Page:
         page = Page(self._settings.batch_size if self._settings.ack_after_flush else 0)
@@ -214,14 +214,16 @@ class Places:
         opened.callback(self._metrics.keep, tally)
         return tally
 
-    def _slot(self, place: Place, lanes: Sequence[ChildLane], control: socket.socket, tally: Tally | None) -> Slot:
+    def _make_slot(
+        self, place: Place, lanes: Sequence[LaneHandle], control: socket.socket, tally: Tally | None
+    ) -> Slot:
         own_side = [
             Lane(number, lane.page, lane.connection, inherited=lane.connection is not None)
             for number, lane in enumerate(lanes)
         ]
-        seat = Seat(place.number, own_side, self._metrics, tally, place.progress)
+        context = SlotContext(place.number, own_side, self._metrics, tally, place.progress)
         kind = ConcurrentSlot if self._settings.async_concurrency > 1 else SequentialSlot
-        return kind(self._settings, seat, control, self._burials)
+        return kind(self._settings, context, control, self._burials)
 
     def _close_in_fork(self, own: Place) -> None:
         """Close, in a new slot, what belongs to the supervisor and to the other slots."""
@@ -230,16 +232,16 @@ class Places:
             if place is not own:
                 for connection in filter(None, place.connections):
                     connection.close()
-            if place.child is not None:
-                place.child.close()
+            if place.slot is not None:
+                place.slot.close()
 
-    def _receive(self, child: Child) -> None:
-        if not child.receive_connections():
-            self._reactor.unregister(child.control)  # it would stay ready for ever
+    def _receive(self, slot: SlotHandle) -> None:
+        if not slot.receive_connections():
+            self._reactor.unregister(slot.control)  # it would stay ready for ever
 
 
 def _next_ended() -> int | None:
-    """Return the id of a child process that has ended and is not reaped yet."""
+    """Return the id of a slot process that has ended and is not reaped yet."""
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

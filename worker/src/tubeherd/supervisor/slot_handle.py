@@ -1,6 +1,6 @@
 """One slot as its supervisor knows it: the process, its lanes, and the socket between the two.
 
-A child is killed only with the locks of its executing lanes held, so that none of them is in the middle of a command;
+A slot is killed only with the locks of its executing lanes held, so that none of them is in the middle of a command;
 they are kept until it is reaped.
 """
 
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tubeherd.child_lane import ChildLane
-from tubeherd.lease import Lease, Page, Phase, Request
 from tubeherd.policy import Failed, Interrupted
-from tubeherd.reporting import Burial
-from tubeherd.tally import Tally
+from tubeherd.processing.reporting import Burial
+from tubeherd.shared_memory.page import Lease, Page, Phase, Request
+from tubeherd.shared_memory.tally import Tally
+from tubeherd.supervisor.lane_handle import LaneHandle
 
 _NUMBER_BYTES: Final = 16
 """Room for the number of a lane, as a slot sends it with a socket: in decimal digits."""
@@ -34,13 +34,13 @@ class Death(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class Child:
+class SlotHandle:
     """A slot from its fork until its jobs are taken over."""
 
     pid: int
     control: socket.socket
     """Brings a copy of each connection that the slot opens; whatever is sent wakes the slot."""
-    lanes: Sequence[ChildLane]
+    lanes: Sequence[LaneHandle]
     burials: Sequence[Burial]
     """What it was given to tell its listeners, before anything else."""
     tally: Tally | None = None
@@ -59,7 +59,7 @@ class Child:
         return max(lane.page.begun for lane in self.lanes)
 
     @property
-    def untold(self) -> Sequence[Burial]:
+    def unannounced_burials(self) -> Sequence[Burial]:
         """The burials that a slot which has ended did not tell, as far as is known.
 
         Those during whose telling it died are not among them: the listener that ended it would end each slot.

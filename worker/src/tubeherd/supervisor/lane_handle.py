@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
-from tubeherd.lease import Lease, Page, State
 from tubeherd.logs import log
-from tubeherd.queue import PIPELINE_MOST, REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
-from tubeherd.sockets import readable
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
+from tubeherd.queue.connection import PIPELINE_MOST, REPLY_SECONDS, Connection
+from tubeherd.queue.sockets import readable
+from tubeherd.shared_memory.page import Lease, Page, State
 
 STALL_SECONDS: Final = 1.0
 """How long the supervisor, and with it every slot's lease, waits for one answer of beanstalkd at most."""
@@ -40,7 +41,7 @@ class Lingering(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
-class ChildLane:
+class LaneHandle:
     """What the supervisor knows of one lane of a living slot, or of a dead one until its jobs are taken over."""
 
     page: Page

@@ -10,18 +10,18 @@ import signal
 import time
 from typing import Final
 
-from tubeherd.child import Child
 from tubeherd.exits import Exit
-from tubeherd.health import CannotListen, HealthServer
-from tubeherd.lease import Phase
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.places import Places, Reaped
-from tubeherd.reactor import Reactor
-from tubeherd.reporting import Reporter
+from tubeherd.processing.reporting import Reporter
 from tubeherd.settings import WorkerSettings
-from tubeherd.takeover import TakeOver
-from tubeherd.watch import Watch
+from tubeherd.shared_memory.page import Phase
+from tubeherd.supervisor.health import CannotListen, HealthServer
+from tubeherd.supervisor.places import Places, Reaped
+from tubeherd.supervisor.reactor import Reactor
+from tubeherd.supervisor.slot_handle import SlotHandle
+from tubeherd.supervisor.takeover import TakeOver
+from tubeherd.supervisor.watch import Watch
 
 _TICK_SECONDS: Final = 0.1
 """How long nothing has to happen before every slot is looked at again."""
@@ -44,7 +44,7 @@ class Supervisor:
         self._places = Places(settings, self._metrics, self._reactor)
         self._watch = Watch(settings)
         self._takeover = TakeOver(settings.policy(), Reporter(self._metrics))
-        self._others = settings.concurrency - 1
+        self._not_started = settings.concurrency - 1
         """The slots that are not started yet, until the first has shown that the executors can be imported."""
         self._stopping_since: float | None = None
         """On the monotonic clock; -inf where no grace is given."""
@@ -58,21 +58,21 @@ class Supervisor:
         self._places.add(1)
         while not self._places.empty:
             for number in self._reactor.wait(_TICK_SECONDS):
-                self._heed(number)
+                self._on_signal(number)
             if self._health:
                 self._health.drop_slow_peers()
             self._places.fill()
             for reaped in self._places.reap():
                 self._handle_end(reaped)
-            for child in self._places.children:
-                self._look_at(child)
-            self._watch.take_answers(self._places.children)
+            for slot in self._places.slots:
+                self._look_at(slot)
+            self._watch.take_answers(self._places.slots)
         if self._metrics:
             self._metrics.remove()
         log.info("worker stopped", exit_code=int(self._exit))
         return self._exit
 
-    def _heed(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         """Do what a signal asks for."""
         if self._stopping_since is None:
             self._stop()
@@ -80,22 +80,22 @@ class Supervisor:
         elif number == signal.SIGINT:
             self._stopping_since = float("-inf")  # asked for twice on a terminal: waits no longer
 
-    def _look_at(self, child: Child) -> None:
-        if child.page.phase is not Phase.STARTING:
+    def _look_at(self, slot: SlotHandle) -> None:
+        if slot.page.phase is not Phase.STARTING:
             self._start_the_others()
-        self._watch.look(child, self._stopping_since)
+        self._watch.look(slot, self._stopping_since)
 
     def _start_the_others(self) -> None:
         """Start all slots but the first, which comes alone: an error of the executors is told once, not N times."""
-        if self._others and self._stopping_since is None:
-            others, self._others = self._others, 0
+        if self._not_started and self._stopping_since is None:
+            others, self._not_started = self._not_started, 0
             self._places.add(others)
 
     # A slot has ended
 
     def _handle_end(self, reaped: Reaped) -> None:
         """Draw the consequences of a slot's end, and have another in its place unless the worker stops."""
-        phase = reaped.child.page.phase
+        phase = reaped.slot.page.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
         else:
@@ -109,17 +109,17 @@ class Supervisor:
 
     def _left(self, reaped: Reaped) -> None:
         if reaped.code == Exit.RECYCLE:
-            log.info("slot recycled between jobs", pid=reaped.child.pid)
+            log.info("slot recycled between jobs", pid=reaped.slot.pid)
         elif reaped.code == Exit.LIMIT:
-            log.info("slot ended: it reached a limit", pid=reaped.child.pid)
+            log.info("slot ended: it reached a limit", pid=reaped.slot.pid)
         elif reaped.code in (Exit.EXECUTORS, Exit.STOPPED_BY_JOB):
             self._give_up(Exit(reaped.code))
 
     def _died(self, reaped: Reaped) -> None:
-        place, child, code = reaped
-        death = self._takeover.death_of(child, code)
-        self._places.announce(self._takeover.take_over(child, death))
-        if place.deaths + 1 >= _STARTS_MOST and child.page.phase is Phase.STARTING:
+        place, slot, code = reaped
+        death = self._takeover.death_of(slot, code)
+        self._places.announce(self._takeover.take_over(slot, death))
+        if place.deaths + 1 >= _STARTS_MOST and slot.page.phase is Phase.STARTING:
             log.error(f"{death.outcome.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
 
@@ -137,7 +137,7 @@ class Supervisor:
     # Health
 
     def _is_ready(self) -> bool:
-        lanes = (lane for child in self._places.children for lane in child.lanes)
+        lanes = (lane for slot in self._places.slots for lane in slot.lanes)
         return self._stopping_since is None and any(lane.page.phase in _CONNECTED for lane in lanes)
 
     def _metrics_text(self) -> bytes:

@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from tubeherd.child import Child, Death
-from tubeherd.child_lane import STALL_SECONDS, ChildLane
-from tubeherd.lease import AT_REST, Lease, Phase
 from tubeherd.logs import log
-from tubeherd.memory import kernel_kills
 from tubeherd.policy import Failed, Interrupted, Outcome, Policy
-from tubeherd.processing import Processed
-from tubeherd.queue import REPLY_SECONDS, Connection, QueueUnavailable, RefusedError, Settled
-from tubeherd.reporting import Burial, Reporter, burial_reason
+from tubeherd.processing.processor import Processed
+from tubeherd.processing.reporting import Burial, Reporter, burial_reason
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
+from tubeherd.queue.connection import REPLY_SECONDS, Connection
+from tubeherd.shared_memory.page import AT_REST, Lease, Phase
+from tubeherd.supervisor.lane_handle import STALL_SECONDS, LaneHandle
+from tubeherd.supervisor.memory import kernel_kills
+from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _PASSING_SECONDS: Final = 0.05
 """How long another answer is awaited once one did not come: in passing, as there may be hundreds."""
@@ -34,27 +35,27 @@ class TakeOver:
         self._silent_until = 0.0
         """Until when beanstalkd gets little time to answer, as it took too long before; on the monotonic clock."""
 
-    def death_of(self, child: Child, code: int) -> Death:
+    def death_of(self, slot: SlotHandle, code: int) -> Death:
         """Return why a slot was killed, or died with this exit code (negative: the number of a signal)."""
-        return child.death or Death(Failed(f"the slot died: {_describe(code)}{self._by_kernel(code)}"))
+        return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._by_kernel(code)}"))
 
-    def take_over(self, child: Child, death: Death) -> Sequence[Burial]:
+    def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:
         """Give the verdicts on the jobs of a dead slot and return the burials that listeners are to hear of."""
-        was_executing = any(lane.page.phase is Phase.EXECUTING for lane in child.lanes)
+        was_executing = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         burials: list[Burial] = []
-        for lane in child.lanes:
+        for lane in slot.lanes:
             if lane.page.phase in AT_REST:
                 if not lane.finish_touches(self._patience()):
                     self._silent_until = time.monotonic() + REPLY_SECONDS
-                for lease, outcome, seconds in _outcomes(child, lane, death):
+                for lease, outcome, seconds in _outcomes(slot, lane, death):
                     burials += self._settle(lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
         if not was_executing:  # else the report of a job has told the reason
-            log.warning(death.outcome.reason, pid=child.pid, phase=child.page.phase.name.lower())
+            log.warning(death.outcome.reason, pid=slot.pid, phase=slot.page.phase.name.lower())
         return burials
 
-    def _settle(self, lane: ChildLane, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
+    def _settle(self, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
         """Give the verdict on one job, and report it; returns its burial, if it is one."""
         if lane.connection is None:
             log.warning("no connection for the verdict on a dead slot's job: it comes back by itself", job=lease.job)
@@ -106,10 +107,10 @@ class TakeOver:
         return ", killed by the kernel for the memory limit of its container" if self._kernel_kills > before else ""
 
 
-def _outcomes(child: Child, lane: ChildLane, death: Death) -> Iterator[tuple[Lease, Outcome, float]]:
+def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tuple[Lease, Outcome, float]]:
     """Yield each lease on a lane with the outcome of its job, and for how many seconds it ran."""
     state = lane.page.read()
-    listening = child.page.listening_since > 0
+    listening = slot.page.listening_since > 0
     if state.phase is Phase.EXECUTING:
         innocent = listening or (death.culprit is not None and death.culprit != state.executing)
         outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if innocent else death.outcome

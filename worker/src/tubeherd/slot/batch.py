@@ -4,15 +4,16 @@ import time
 from collections.abc import Sequence
 
 from tubeherd import events
-from tubeherd.batch import Batch
 from tubeherd.job import JobStats
-from tubeherd.lane import HeldBack, Lane
-from tubeherd.lease import Lease, Phase
 from tubeherd.policy import Delete, Verdict
-from tubeherd.processing import FlushFailed, Processed, Processor
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Settled
-from tubeherd.reasons import describe
-from tubeherd.reporting import Reporter
+from tubeherd.processing.batch import Batch
+from tubeherd.processing.processor import FlushFailed, Processed, Processor
+from tubeherd.processing.reasons import describe
+from tubeherd.processing.reporting import Reporter
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
+from tubeherd.queue.connection import Connection
+from tubeherd.shared_memory.page import Lease, Phase
+from tubeherd.slot.lane import HeldBack, Lane
 
 
 class SlotBatch(Batch):

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tubeherd.job import JobStats
-from tubeherd.lease import Lease, Page, Phase
 from tubeherd.logs import log
-from tubeherd.processing import Processed
-from tubeherd.queue import Connection, QueueUnavailable
+from tubeherd.processing.processor import Processed
+from tubeherd.queue.answers import QueueUnavailable
+from tubeherd.queue.connection import Connection
+from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
 """Seconds between a connection that came to nothing and the next; doubled each time."""
@@ -77,7 +78,7 @@ class Lane:
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
         """Close the connection: beanstalkd gives every lease on it back. A job that executes goes on as it may."""
         if self.connection is not None:
-            if self.connection.of_use:
+            if self.connection.has_settled:
                 self._pause = PAUSE_FIRST
             self.connection.abandon()
             self.connection = None

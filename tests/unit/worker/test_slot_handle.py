@@ -5,10 +5,10 @@ import signal
 import socket
 import time
 
-from tubeherd.child import Death
-from tubeherd.lease import Phase
 from tubeherd.policy import Failed
-from tubeherd.queue import Connection
+from tubeherd.queue.connection import Connection
+from tubeherd.shared_memory.page import Phase
+from tubeherd.supervisor.slot_handle import Death
 
 
 def test_executions_are_locked_for_the_decision_and_no_longer(child, locked):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.logs import log
-from tubeherd.queue import parse_server
+from tubeherd.queue.server import parse_server
 
 _REQUEST_MAX: Final = 4096
 """Bytes of a request: no probe's has more."""

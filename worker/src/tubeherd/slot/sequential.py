@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from types import FrameType
 
-from tubeherd.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
-from tubeherd.lane import PAUSE_FIRST, Lane
-from tubeherd.processing import DeadlinePassed
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
-from tubeherd.slot import Slot, Stop
-from tubeherd.sockets import readable
+from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
+from tubeherd.processing.processor import DeadlinePassed
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
+from tubeherd.queue.connection import Connection, connect
+from tubeherd.queue.sockets import readable
+from tubeherd.slot.lane import PAUSE_FIRST, Lane
+from tubeherd.slot.slot import Slot, Stop
 
 
 class SequentialSlot(Slot):
@@ -43,13 +44,13 @@ class SequentialSlot(Slot):
         lane.page.leave()
 
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
-        waits = self._ask_for_job(lane, connection)
-        found = readable([connection.socket, self._control], waits.longest)
+        pending = self._ask_for_job(lane, connection)
+        found = readable([connection.socket, self._control], pending.longest)
         # A job that has come already is done before the wish to stop is heard: it would count as lost otherwise.
         reserved = self._take_job(
-            lane, connection, waits, found=connection.socket in found, stop=self._control in found
+            lane, connection, pending, found=connection.socket in found, stop=self._control in found
         )
-        if reserved is None and waits.too_early():
+        if reserved is None and pending.too_early():
             self._wait(PAUSE_FIRST)
         return reserved
 

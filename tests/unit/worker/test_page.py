@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tubeherd.lease import Lease, Page, Phase, Request, State
+from tubeherd.shared_memory.page import Lease, Page, Phase, Request, State
 
 LEASE = Lease(2**40, 12.5, 60)
 
@@ -114,7 +114,7 @@ def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
 @pytest.mark.timeout(30)
 def test_orphan_does_not_wait_for_a_lock_that_its_supervisor_died_with(page, fork, monkeypatch):
     """It may have hundreds of them."""
-    monkeypatch.setattr("tubeherd.lease._DEAD_HOLDER_SECONDS", 3600)
+    monkeypatch.setattr("tubeherd.shared_memory.page._DEAD_HOLDER_SECONDS", 3600)
     fork(page.try_lock)
     page._maker = 0
     page.claim()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.logs import log
-from tubeherd.reasons import describe
+from tubeherd.processing.reasons import describe
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _WAKEUP_BYTES: Final = 4096

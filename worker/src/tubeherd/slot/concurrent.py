@@ -10,13 +10,14 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from tubeherd.coroutines import any_overdue, held_loop_reason, loop_holder
 from tubeherd.events import FlushReason
-from tubeherd.lane import PAUSE_FIRST, Lane
-from tubeherd.processing import DeadlinePassed, FlushFailed, Processed
-from tubeherd.queue import Connection, QueueUnavailable, RefusedError, Reserved, connect
-from tubeherd.slot import Slot, Stop, crash
-from tubeherd.sockets import readable
+from tubeherd.processing.coroutines import any_overdue, held_loop_reason, loop_holder
+from tubeherd.processing.processor import DeadlinePassed, FlushFailed, Processed
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
+from tubeherd.queue.connection import Connection, connect
+from tubeherd.queue.sockets import readable
+from tubeherd.slot.lane import PAUSE_FIRST, Lane
+from tubeherd.slot.slot import Slot, Stop, crash
 
 
 class ConcurrentSlot(Slot):
@@ -47,7 +48,7 @@ class ConcurrentSlot(Slot):
         """Give each lane that is free a job to begin with; it takes further ones by itself."""
         self._awake, self._stopped = asyncio.Event(), asyncio.Event()
         # One reader for all who wait: the loop keeps no more than one for a socket.
-        asyncio.get_running_loop().add_reader(self._control, self._hear)
+        asyncio.get_running_loop().add_reader(self._control, self._on_stop)
         self._free, self._tasks = asyncio.PriorityQueue(), set()
         for lane in self._lanes:
             self._set_free(lane)
@@ -99,13 +100,13 @@ class ConcurrentSlot(Slot):
         self._set_free(lane)
 
     async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
-        waits = self._ask_for_job(lane, connection)
+        pending = self._ask_for_job(lane, connection)
         self._coming = 1
-        found = await self._readable(connection.socket, waits.longest)
+        found = await self._readable(connection.socket, pending.longest)
         self._coming = 0
         stop = self._stopped.is_set() or self._exit_wanted() is not None
-        reserved = self._take_job(lane, connection, waits, found=found, stop=stop)
-        if reserved is None and waits.too_early():
+        reserved = self._take_job(lane, connection, pending, found=found, stop=stop)
+        if reserved is None and pending.too_early():
             await self._wait(PAUSE_FIRST)
         return reserved
 
@@ -128,7 +129,7 @@ class ConcurrentSlot(Slot):
             async with asyncio.timeout(seconds):
                 await self._stopped.wait()
 
-    def _hear(self) -> None:
+    def _on_stop(self) -> None:
         asyncio.get_running_loop().remove_reader(self._control)  # it stays readable
         self._stopped.set()
         self._awake.set()
@@ -141,7 +142,7 @@ class ConcurrentSlot(Slot):
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
                 self._flush("batch")
-            elif self._coming or self._exit_wanted() is not None:  # another lane waits: no job is ready
+            elif self._coming or self._exit_wanted() is not None:  # another lane pending: no job is ready
                 self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:  # of another lane too, where a flush met it
             await self._wait(self._drop(lane, error))

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from tubeherd import events
-from tubeherd.coroutines import CancelledLate, Deadline, within
 from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule
 from tubeherd.job import Job, JobStats
 from tubeherd.policy import (
@@ -24,7 +23,8 @@ from tubeherd.policy import (
     Returned,
     Verdict,
 )
-from tubeherd.reasons import complain, describe
+from tubeherd.processing.coroutines import CancelledLate, Deadline, within
+from tubeherd.processing.reasons import describe, describe_invalid
 
 _RETURNED: Final = Returned()
 
@@ -175,7 +175,7 @@ def _payload(executor: Executor, job: Job, body: bytes | None) -> Any:
     try:
         return adapter.validator.validate_json(body)
     except ValidationError as error:
-        raise InvalidPayload(complain(error, adapter)) from error
+        raise InvalidPayload(describe_invalid(error, adapter)) from error
 
 
 def _decode(body: bytes) -> Any:

@@ -1,0 +1,1 @@
+"""What people write: durations, sizes, names of tubes, and a memory limit divided among slots."""

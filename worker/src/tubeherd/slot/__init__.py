@@ -1,0 +1,1 @@
+"""A slot: the process that runs jobs."""
