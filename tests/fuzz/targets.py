@@ -16,7 +16,7 @@ from tubeherd.formats.tubes import check_tube
 from tubeherd.job import JobStats
 from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release, RetrySchedule
 from tubeherd.processing.processor import Processor
-from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.server import parse_server
 from tubeherd.settings import RetryDelays, explain
@@ -158,7 +158,7 @@ PROCESSORS = [processor(wanted) for wanted in (Order, Node, Any, bytes, dict[int
 
 
 def payloads(data: bytes) -> None:
-    verdict = PROCESSORS[(data or b"\0")[0] % len(PROCESSORS)].process(STATS, data[1:]).verdict
+    verdict = PROCESSORS[(data or b"\0")[0] % len(PROCESSORS)].process(Reserved(STATS, data[1:], 0.0)).verdict
     assert isinstance(verdict, (Delete, Bury)), verdict
     if isinstance(verdict, Bury):
         assert 10 < len(verdict.reason) <= 500

@@ -328,7 +328,7 @@ class PolicyMachine(RuleBasedStateMachine):
     def process(self, lease, outcome):
         """Return the verdict, and what the executor was told of its job, or None where it was not executed."""
         self.outcome, self.told = outcome, None
-        return self.processor.process(lease.stats, lease.body).verdict, self.told
+        return self.processor.process(lease).verdict, self.told
 
     def check_what_the_executor_was_told(self, job, told):
         if job.is_poison(self.most) or not job.valid:

@@ -10,7 +10,9 @@ import pytest
 
 from tubeherd.policy import Failed, Policy
 from tubeherd.processing.reporting import Reporter
+from tubeherd.processing.settling import Settler
 from tubeherd.shared_memory.page import Lease, Page
+from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 from tubeherd.supervisor.takeover import TakeOver
@@ -77,16 +79,16 @@ def dead(beanstalkd, put):
     """A dead slot of two lanes, which execute a job each, while a job of the first waits for a flush."""
     control, theirs = socket.socketpair()
     theirs.close()
-    lanes = [LaneHandle(Page(held_back_most=1), beanstalkd.client()) for _ in range(2)]
+    lanes = [LaneHandle(Page(deferred_most=1), beanstalkd.client()) for _ in range(2)]
     kept = put("kept")
     lanes[0].connection.reserve_job(kept)
     lanes[0].page.claim()
-    lanes[0].page.hold_back(Lease(kept, time.monotonic(), 60))
+    lanes[0].page.add_deferred(Lease(kept, time.monotonic(), 60))
     for lane in lanes:
         job = put("executing")
         lane.connection.reserve_job(job)
         lane.page.say_executing(job, time.monotonic(), 60, 1)
-    child = SlotHandle(0, control, lanes, [])
+    child = SlotHandle(0, control, SlotPage(), lanes, [])
     yield child
     for lane in lanes:
         lane.close_connection()
@@ -99,8 +101,8 @@ def verdicts(beanstalkd, dead):
 
     def take_over(death):
         leases = [lane.page.read().executing for lane in dead.lanes]
-        leases += dead.lanes[0].page.read().held_back
-        assert TakeOver(Policy(), Reporter()).take_over(dead, death) == []
+        leases += dead.lanes[0].page.read().deferred
+        assert TakeOver(Policy(), Settler(Reporter())).take_over(dead, death) == []
         client = beanstalkd.client()
         # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
         return [client.stats_job(lease.job)["state"] for lease in leases]

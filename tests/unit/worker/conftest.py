@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tubeherd.shared_memory.page import Page
+from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.slot_handle import SlotHandle
 
@@ -59,7 +60,7 @@ def child(control, fork):
     for number, lane in enumerate(lanes[:2], start=1):
         lane.page.say_executing(number, time.monotonic() - 40, 60, number)
     lanes[2].page.say_waiting()
-    child = SlotHandle(fork(lambda: None), control[0], lanes, [])
+    child = SlotHandle(fork(lambda: None), control[0], SlotPage(), lanes, [])
     yield child
     child.close()
 

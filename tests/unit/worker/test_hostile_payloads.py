@@ -22,6 +22,7 @@ from tubeherd.executors import Executor, executor, registry
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Policy
 from tubeherd.processing.processor import Processor
+from tubeherd.queue.answers import Reserved
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold
@@ -83,7 +84,7 @@ def check(body: bytes) -> None:
                 for signal in (events.execute_pre, events.execute_post):
                     listening.enter_context(signal.connected_to(lambda action: None))
             for processor, annotation in zip(PROCESSORS, ANNOTATIONS, strict=True):
-                verdict = processor.process(STATS, body).verdict
+                verdict = processor.process(Reserved(STATS, body, 0.0)).verdict
                 assert isinstance(verdict, (Delete, Bury)), annotation
                 if isinstance(verdict, Bury):
                     assert 10 < len(verdict.reason) <= 500
@@ -174,6 +175,6 @@ class Quoting(BaseModel):
 )
 def test_validator_that_quotes_the_payload_is_not_quoted(annotation, payload):
     body = json.dumps(payload).encode()
-    verdict = Processor({"mail": made(annotation)}, Policy()).process(STATS, body).verdict
+    verdict = Processor({"mail": made(annotation)}, Policy()).process(Reserved(STATS, body, 0.0)).verdict
     assert isinstance(verdict, Bury)
     assert SECRET not in verdict.reason.lower()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tubeherd.shared_memory.page import Lease, Page, Phase, Request, State
+from tubeherd.shared_memory.page import Lease, Page, Phase, State
 
 LEASE = Lease(2**40, 12.5, 60)
 
@@ -21,7 +21,6 @@ def page():
 
 def test_new_page_is_starting(page):
     assert page.read() == State(Phase.STARTING, Lease(0, 0.0, 0))
-    assert page.request == Request.NOTHING
 
 
 def test_other_process_sees_what_is_written(page, fork):
@@ -36,12 +35,6 @@ def test_number_of_jobs_begun_stays_while_none_runs(page, fork):
     assert page.begun == 7
 
 
-def test_request_and_state_do_not_touch_each_other(page):
-    page.request = Request.STOP
-    page.claim()
-    assert (page.request, page.phase) == (Request.STOP, Phase.COMMAND)
-
-
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
     page.say_executing(*LEASE, 1)
@@ -51,12 +44,12 @@ def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
 
 
 def test_kept_leases_are_held_whatever_executes(fork):
-    page = Page(held_back_most=3)
+    page = Page(deferred_most=3)
     kept = tuple(Lease(number, float(number), 60) for number in (1, 2, 3))
 
     def keep_and_execute():
         for lease in kept:
-            page.hold_back(lease)
+            page.add_deferred(lease)
         page.say_executing(*LEASE, 1)
 
     fork(keep_and_execute)
@@ -64,7 +57,7 @@ def test_kept_leases_are_held_whatever_executes(fork):
     assert page.read().leases == (LEASE, *kept)
     page.leave()
     assert page.read().leases == kept
-    page.drop_held_back()
+    page.clear_deferred()
     assert page.read().leases == ()
     page.close()
 

@@ -18,7 +18,7 @@ from tubeherd.policy import Bury, Delete, Policy, Release
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
-from tubeherd.queue.answers import Settled
+from tubeherd.queue.answers import Reserved, Settled
 
 STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 
@@ -39,7 +39,7 @@ def _forget_executors():
 def process(function, body=b"{}"):
     """Process a job whose executor is this function."""
     with closing(Processor({"mail": _made(function)}, Policy())) as processor:
-        return processor.process(STATS, body)
+        return processor.process(Reserved(STATS, body, 0.0))
 
 
 def _made(function):
@@ -170,8 +170,8 @@ def test_coroutine_may_end_the_interpreter_and_the_next_still_runs():
         return await plain()
 
     with closing(Processor({"mail": _made(mail)}, Policy())) as processor:
-        assert isinstance(processor.process(STATS, b"1").verdict, Release)
-        assert processor.process(STATS, b"0").verdict == Delete()
+        assert isinstance(processor.process(Reserved(STATS, b"1", 0.0)).verdict, Release)
+        assert processor.process(Reserved(STATS, b"0", 0.0)).verdict == Delete()
 
 
 json_values = st.recursive(
@@ -214,7 +214,11 @@ def test_key_that_no_model_declares_is_left_out_of_the_reason():
     @executor("mail")
     def strict(payload: Strict): ...
 
-    verdict = Processor(registry, Policy()).process(STATS, b'{"hunter2": 1, "known": {"hunter2": "x"}}').verdict
+    verdict = (
+        Processor(registry, Policy())
+        .process(Reserved(STATS, b'{"hunter2": 1, "known": {"hunter2": "x"}}', 0.0))
+        .verdict
+    )
     assert verdict.reason == (
         "payload is not valid: known.*: Input should be a valid integer, unable to parse string as an integer; "
         "*: Extra inputs are not permitted"

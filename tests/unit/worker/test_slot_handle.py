@@ -76,7 +76,7 @@ def test_begun_is_told_of_the_slot_and_not_of_a_lane(child):
     assert child.begun == 2
     child.lanes[0].page.say_executing(7, 10.0, 60, 5)
     assert child.begun == 5
-    assert child.page.phase is Phase.EXECUTING
+    assert child.phase is Phase.EXECUTING
 
 
 def test_lane_is_locked_only_while_it_is_in_the_state_that_was_seen(child, fork):

@@ -15,7 +15,7 @@ from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.processor import Processed
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
-from tubeherd.shared_memory.tally import BUCKETS, VERDICTS, Tally, add_counts, add_job
+from tubeherd.shared_memory.tally import BUCKETS, Tally, VerdictLabel, add_counts, add_job
 
 TUBES = ["mail", "a-tube;with+$igns", "x" * 200]
 
@@ -66,7 +66,7 @@ def test_bucket_holds_times_up_to_its_limit(below, bucket):
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(TUBES), st.sampled_from(VERDICTS), st.floats(0, 1000)),
+        st.tuples(st.sampled_from(TUBES), st.sampled_from(VerdictLabel), st.floats(0, 1000)),
         max_size=30,
     )
 )

@@ -11,7 +11,8 @@ from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
-from tubeherd.shared_memory.page import Phase, Request
+from tubeherd.shared_memory.page import Phase
+from tubeherd.shared_memory.slot_page import Request
 from tubeherd.supervisor.lane_handle import Lingering, Warned
 from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death
@@ -37,7 +38,7 @@ def late(child, number, seconds=6):
     lane = child.lanes[number]
     lane.warned = Warned(lane.page.read().executing, time.monotonic() - seconds)
     child.page.ask_loop_holder()
-    child.page.tell_loop_holder(0)
+    child.page.answer_loop_holder(0)
     return lane
 
 
@@ -85,7 +86,7 @@ def test_slot_gets_five_seconds_from_sigterm_to_sigkill(child):
 
 def test_slot_is_killed_for_the_job_that_holds_the_loop(child):
     late(child, 1)
-    child.page.tell_loop_holder(1)
+    child.page.answer_loop_holder(1)
     watch(job_timeout="30s").look(child, None)
     assert child.death is not None
     assert child.death.culprit == child.lanes[0].page.read().executing
@@ -134,7 +135,7 @@ def test_listeners_have_ten_minutes(child):
 
 
 def test_slot_that_still_starts_is_killed_when_the_worker_stops(child):
-    child.page.leave(Phase.STARTING)
+    child.lanes[0].page.leave(Phase.STARTING)
     watch().look(child, time.monotonic())
     assert child.death == Death(Interrupted("the worker stopped before the executors were imported"))
 

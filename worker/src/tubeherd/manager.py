@@ -14,9 +14,11 @@ from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
 from tubeherd.policy import MAX_DELAY, Policy, check_priority
+from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch
-from tubeherd.processing.processor import Processed, Processor
+from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
+from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, Reserved
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR, Connection, connect
 from tubeherd.queue.server import DEFAULT_SERVER
@@ -45,7 +47,7 @@ class QueueManager:
         self._watching = False
         self._processor = Processor(executors, policy or Policy())
         self._batch = Batch(15)
-        self._reporter = Reporter()
+        self._settler = Settler(Reporter())
 
     def __enter__(self) -> Self:
         return self
@@ -119,8 +121,8 @@ class QueueManager:
         """
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
-        processed = self._processor.process(job.stats, job.body)
-        self._reporter.report(processed, self._connection.settle(job.stats.id, processed.verdict))
+        processed = self._processor.process(job)
+        self._settler.settle_and_report(self._connection, processed)
         if self._batch.add():
             self._batch.send("batch")
         if isinstance(processed.error, KeyboardInterrupt):

@@ -13,7 +13,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Final
 
 from tubeherd.logs import log
-from tubeherd.shared_memory.tally import BUCKETS, Counts, Tally, add_counts, add_job
+from tubeherd.shared_memory.tally import BUCKETS, Counts, Tally, VerdictLabel, add_counts, add_job
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -49,7 +49,7 @@ class Metrics:
         add_counts(self._counts, _read(tally))
         self._tallies.remove(tally)
 
-    def count(self, tube: str, verdict: str, seconds: float) -> None:
+    def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
         """Count a job that the supervisor gave the verdict on."""
         add_job(self._counts, tube, verdict, seconds)
 

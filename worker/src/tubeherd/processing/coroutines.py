@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
+
+Result = TypeVar("Result")
 
 
 class CancelledLate(Exception):
@@ -41,7 +43,7 @@ _current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
 _all_running: Final[set[RunningJob]] = set()
 
 
-async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Any]]) -> Any:
+async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Result]]) -> Result:
     """Await a job until its deadline.
 
     At the deadline CancelledError is raised inside it. Raises CancelledLate where that ended it, and what the job

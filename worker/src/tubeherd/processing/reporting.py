@@ -1,4 +1,4 @@
-"""Tells what became of jobs: a line in the log, a count in the metrics, an event for the listeners of burials."""
+"""Reports what became of jobs: a line in the log, a count in the metrics, an event for the listeners of burials."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -7,14 +7,15 @@ from typing import Any, NamedTuple, Protocol
 from tubeherd import events
 from tubeherd.job import Job
 from tubeherd.logs import log
-from tubeherd.policy import Bury, Delete, Release, Verdict
-from tubeherd.processing.processor import Processed
+from tubeherd.policy import Bury, Delete, Release
+from tubeherd.processing.attempt import Processed
 from tubeherd.processing.reasons import describe, source_line
 from tubeherd.queue.answers import Settled
+from tubeherd.shared_memory.tally import VerdictLabel
 
 
 class Burial(NamedTuple):
-    """A job that the supervisor buried; the next slot tells the listeners."""
+    """A job that was buried, for listeners. The supervisor has none: the next slot publishes its burials."""
 
     job: Job
     reason: str
@@ -23,7 +24,7 @@ class Burial(NamedTuple):
 class Counter(Protocol):
     """Counts what became of jobs."""
 
-    def count(self, tube: str, verdict: str, seconds: float) -> None:
+    def count(self, tube: str, label: VerdictLabel, seconds: float) -> None:
         """Count one job."""
 
 
@@ -39,63 +40,57 @@ class Reporter:
         self._count = counter.count if counter else _count_nothing
         self._listening = listening
 
-    def report(self, processed: Processed, settled: Settled) -> None:
-        """Log and count one verdict and, where the job was buried, tell the listeners."""
-        verdict = processed.verdict
-        if settled is Settled.LEASE_GONE:
-            self._lease_gone(processed)
-        elif isinstance(verdict, Delete):
-            log.deleted(processed.job.id, processed.job.tube, processed.seconds)
-            self._count(processed.job.tube, "deleted", processed.seconds)
-        elif (reason := burial_reason(verdict, settled)) is not None:
-            self._buried(processed, settled, reason)
+    def report(self, done: Processed, settled: Settled) -> Burial | None:
+        """Log and count what became of a verdict; return the burial if the job was buried: `publish` must follow."""
+        verdict = done.verdict
+        if settled is Settled.DONE and isinstance(verdict, Delete):  # as nearly always
+            log.deleted(done.job.id, done.job.tube, done.seconds)
+            self._count(done.job.tube, VerdictLabel.DELETED, done.seconds)
+        elif settled is Settled.LEASE_GONE:
+            self._lease_gone(done)
+        elif settled is Settled.BURIED_INSTEAD:
+            event = "buried by beanstalkd, which is out of memory: kick it when there is some"
+            return self._buried(done, event, getattr(verdict, "reason", None) or "to be released")
+        elif isinstance(verdict, Bury):
+            return self._buried(done, "buried", verdict.reason)
         elif isinstance(verdict, Release):
-            self._released(processed, verdict)
+            self._released(done, verdict)
+        return None
 
-    def _released(self, processed: Processed, release: Release) -> None:
-        attempt, fields = processed.job.attempt, _fields(processed)
+    def publish(self, burial: Burial, error: BaseException | None = None) -> None:
+        """Publish `worker.job.buried`, whose listeners may take long; one that raises does the worker no harm."""
+        job, reason = burial
+        with self._listening():
+            try:
+                events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
+            except (Exception, SystemExit) as raised:
+                log.error("a listener of worker.job.buried raised", job=job.id, tube=job.tube, reason=describe(raised))
+
+    def _released(self, done: Processed, release: Release) -> None:
+        attempt, fields = done.job.attempt, _fields(done)
         if release.failure:
             log.warning("failed, retry later", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         else:
             log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
-        self._count(processed.job.tube, "retried" if release.failure else "released", processed.seconds)
+        self._count(done.job.tube, VerdictLabel.RETRIED if release.failure else VerdictLabel.RELEASED, done.seconds)
 
-    def _buried(self, processed: Processed, settled: Settled, reason: str) -> None:
-        job, event = processed.job, "buried"
-        if settled is Settled.BURIED_INSTEAD:
-            event = "buried by beanstalkd, which is out of memory: kick it when there is some"
-        log.error(event, **_fields(processed), attempt=job.attempt, reason=reason)
-        self._count(processed.job.tube, "buried", processed.seconds)
-        with self._listening():
-            announce_burial(job, reason, processed.error)
+    def _buried(self, done: Processed, event: str, reason: str) -> Burial:
+        log.error(event, **_fields(done), attempt=done.job.attempt, reason=reason)
+        self._count(done.job.tube, VerdictLabel.BURIED, done.seconds)
+        return Burial(done.job, reason)
 
-    def _lease_gone(self, processed: Processed) -> None:
+    def _lease_gone(self, done: Processed) -> None:
         log.warning(
             "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
-            **_fields(processed),
+            **_fields(done),
         )
-        self._count(processed.job.tube, "lease_gone", processed.seconds)
+        self._count(done.job.tube, VerdictLabel.LEASE_GONE, done.seconds)
 
 
-def _count_nothing(tube: str, verdict: str, seconds: float) -> None:
+def _count_nothing(tube: str, label: VerdictLabel, seconds: float) -> None:
     pass
 
 
-def burial_reason(verdict: Verdict, settled: Settled) -> str | None:
-    """Return why a job was buried, by its verdict or by beanstalkd in place of a release; None where it was not."""
-    if settled is Settled.BURIED_INSTEAD:
-        return getattr(verdict, "reason", None) or "to be released"
-    return verdict.reason if isinstance(verdict, Bury) and settled is Settled.DONE else None
-
-
-def announce_burial(job: Job, reason: str, error: BaseException | None = None) -> None:
-    """Tell the listeners of `worker.job.buried`; none of theirs can hurt the worker."""
-    try:
-        events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
-    except (Exception, SystemExit) as raised:
-        log.error("a listener of worker.job.buried raised", job=job.id, tube=job.tube, reason=describe(raised))
-
-
-def _fields(processed: Processed) -> dict[str, Any]:
-    job = processed.job
-    return {"job": job.id, "tube": job.tube, "seconds": round(processed.seconds, 6), "at": source_line(processed.error)}
+def _fields(done: Processed) -> dict[str, Any]:
+    job = done.job
+    return {"job": job.id, "tube": job.tube, "seconds": round(done.seconds, 6), "at": source_line(done.error)}

@@ -12,10 +12,10 @@ slot goes on without it.
 |------------|-----------------------------|---------------------------|------------|--------------------------------|
 | STARTING   | nobody; at rest, or none    | none                      | nobody     | the connection is closed       |
 | CONNECTING | nobody; there is none       | none                      | nobody     | -                              |
-| COMMAND    | the slot, which has locked  | unknown, and held back    | nobody     | closed: all come back          |
+| COMMAND    | the slot, which has locked  | unknown, and deferred     | nobody     | closed: all come back          |
 | WAITING    | the slot, which has locked  | none, a reserve is out    | nobody     | closed                         |
-| EXECUTING  | who takes the lock          | the job's, and held back  | supervisor | it gives the verdicts          |
-| RESTING    | who takes the lock          | those held back           | supervisor | it gives the verdicts          |
+| EXECUTING  | who takes the lock          | the job's, and deferred   | supervisor | it gives the verdicts          |
+| RESTING    | who takes the lock          | the deferred              | supervisor | it gives the verdicts          |
 | DONE       | the next slot               | none                      | nobody     | -                              |
 
 The slot goes from EXECUTING through COMMAND to EXECUTING between two jobs. COMMAND lasts for round trips, each of which
@@ -28,29 +28,21 @@ kill until the slot is reaped.
 import mmap
 import os
 import struct
-import time
 
 # What multiprocessing.Lock is made of, without the rest of that package, which would cost each slot 1 MiB.
 from _multiprocessing import SemLock  # type: ignore[import-not-found]
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 # Where each thing stands on the page, in bytes; `begun` follows the lease, so that both are written at once.
 _PHASE_AT: Final = 0
-_REQUEST_AT: Final = 1
 _LEASE_AT: Final = 8
 _BEGUN_AT: Final = 32
-_LISTENING_AT: Final = 40
-_HOLDER_AT: Final = 48
-_COUNT_AT: Final = 56
-_HELD_BACK_AT: Final = 64
+_COUNT_AT: Final = 40
+_DEFERRED_AT: Final = 48
 _LEASE: Final = struct.Struct("=QdQ")
 _EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
-_TIME: Final = struct.Struct("=d")
-_NOT_HEARD: Final = 2**64 - 1
 _SEMAPHORE: Final = 1
 """The kind of SemLock that one process may take and another give back."""
 _DEAD_HOLDER_SECONDS: Final = 1.0
@@ -73,14 +65,6 @@ AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
 """The phases in which whoever takes the lock may use the connection."""
 
 
-class Request(IntEnum):
-    """What a supervisor wants of a slot after its present job."""
-
-    NOTHING = 0
-    RECYCLE = 1
-    STOP = 2
-
-
 class Lease(NamedTuple):
     """A job that the connection holds."""
 
@@ -97,21 +81,21 @@ class State(NamedTuple):
     phase: Phase
     executing: Lease
     """The lease of the job that runs; in other phases of the last one that ran."""
-    held_back: tuple[Lease, ...] = ()
+    deferred: tuple[Lease, ...] = ()
     """The leases of jobs that were executed and wait for `worker.flush`."""
 
     @property
     def leases(self) -> tuple[Lease, ...]:
         """Every lease that is held, in the phases that leave the connection at rest."""
-        return (self.executing, *self.held_back) if self.phase is Phase.EXECUTING else self.held_back
+        return (self.executing, *self.deferred) if self.phase is Phase.EXECUTING else self.deferred
 
 
 class Page:
     """The state page of one connection of a slot, with the connection's lock."""
 
-    def __init__(self, held_back_most: int = 0) -> None:
-        """Make a page with room for `held_back_most` leases beside the one that executes; raises OSError."""
-        self._map = mmap.mmap(-1, _HELD_BACK_AT + held_back_most * _LEASE.size)
+    def __init__(self, deferred_most: int = 0) -> None:
+        """Make a page with room for `deferred_most` leases beside the one that executes; raises OSError."""
+        self._map = mmap.mmap(-1, _DEFERRED_AT + deferred_most * _LEASE.size)
         self._lock = _make_lock()
         self._locked: bool = False
         """Whether this process holds the lock."""
@@ -147,13 +131,13 @@ class Page:
         """Say that the command in flight is a reserve that may wait long."""
         self._map[_PHASE_AT] = Phase.WAITING
 
-    def hold_back(self, lease: Lease) -> None:
+    def add_deferred(self, lease: Lease) -> None:
         """Add a lease that waits for `worker.flush`; only in the phase COMMAND."""
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
-        _LEASE.pack_into(self._map, _HELD_BACK_AT + count * _LEASE.size, *lease)
+        _LEASE.pack_into(self._map, _DEFERRED_AT + count * _LEASE.size, *lease)
         _COUNT.pack_into(self._map, _COUNT_AT, count + 1)
 
-    def drop_held_back(self) -> None:
+    def clear_deferred(self) -> None:
         """Forget the leases that waited; only in the phase COMMAND, or without a connection."""
         _COUNT.pack_into(self._map, _COUNT_AT, 0)
 
@@ -174,7 +158,7 @@ class Page:
         phase = self.phase
         executing = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
-        places = range(_HELD_BACK_AT, _HELD_BACK_AT + count * _LEASE.size, _LEASE.size)
+        places = range(_DEFERRED_AT, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
         return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, place)) for place in places))
 
     def try_lock(self) -> bool:
@@ -192,49 +176,6 @@ class Page:
         """Unmap page and lock in this process; the lock stays as it is."""
         self._map.close()
         del self._lock
-
-    # About the slot as a whole: only on the page of its first lane
-
-    @property
-    def request(self) -> int:
-        """What the supervisor wants of the slot."""
-        return self._map[_REQUEST_AT]
-
-    @request.setter
-    def request(self, request: Request) -> None:
-        self._map[_REQUEST_AT] = request
-
-    @property
-    def listening_since(self) -> float:
-        """When listeners of a flush or a burial began to run, on the monotonic clock; 0 where none do."""
-        return float(_TIME.unpack_from(self._map, _LISTENING_AT)[0])
-
-    @listening_since.setter
-    def listening_since(self, since: float) -> None:
-        _TIME.pack_into(self._map, _LISTENING_AT, since)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Say that listeners run, whose time the supervisor limits."""
-        self.listening_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self.listening_since = 0.0
-
-    def ask_loop_holder(self) -> None:
-        """Forget who holds the event loop, before the slot is asked by SIGTERM."""
-        _COUNT.pack_into(self._map, _HOLDER_AT, _NOT_HEARD)
-
-    def tell_loop_holder(self, job: int) -> None:
-        """Answer that this job's code holds the event loop (0: none does)."""
-        _COUNT.pack_into(self._map, _HOLDER_AT, job)
-
-    @property
-    def loop_holder(self) -> int | None:
-        """The job whose code held the event loop at the last SIGTERM, 0 for none; None where no answer came."""
-        (job,) = _COUNT.unpack_from(self._map, _HOLDER_AT)
-        return None if job == _NOT_HEARD else job
 
 
 def _make_lock() -> SemLock:

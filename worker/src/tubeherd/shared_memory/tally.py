@@ -10,20 +10,31 @@ import os
 import struct
 from bisect import bisect_left
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Final
 
 BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 """The longest time of each bucket, in seconds; longer ones fall into one more."""
-VERDICTS: Final = ("deleted", "retried", "released", "buried", "lease_gone")
 _NUMBER: Final = struct.Struct("=Q")
 _BYTES: Final = _NUMBER.size
 _ROW: Final = len(BUCKETS) + 2
 
-Counts = dict[tuple[str, str], list[int]]
+
+class VerdictLabel(StrEnum):
+    """What became of a job: the values of the metric's label `verdict`."""
+
+    DELETED = "deleted"
+    RETRIED = "retried"
+    RELEASED = "released"
+    BURIED = "buried"
+    LEASE_GONE = "lease_gone"
+
+
+Counts = dict[tuple[str, VerdictLabel], list[int]]
 """By tube and verdict: the microseconds of all jobs, then the number of jobs in each bucket."""
 
 
-def add_job(counts: Counts, tube: str, verdict: str, seconds: float) -> None:
+def add_job(counts: Counts, tube: str, verdict: VerdictLabel, seconds: float) -> None:
     """Add one job."""
     row = counts.setdefault((tube, verdict), [0] * _ROW)
     row[0] += int(seconds * 1e6)
@@ -42,7 +53,7 @@ class Tally:
     def __init__(self) -> None:
         """Make the file, in the supervisor, before the slot is forked; raises OSError."""
         self._file = os.memfd_create("tubeherd-tally")
-        self._rows: dict[tuple[str, str], int] = {}
+        self._rows: dict[tuple[str, VerdictLabel], int] = {}
 
     def begin(self, tubes: Sequence[str]) -> None:
         """Make room for the jobs of these tubes, in the slot."""
@@ -52,7 +63,7 @@ class Tally:
         self._numbers = memoryview(mmap.mmap(self._file, size)).cast("Q")
         self._numbers[0] = len(tubes)
 
-    def count(self, tube: str, verdict: str, seconds: float) -> None:
+    def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
         """Count one job; not one of a tube for which no room was made, which only a confused server names."""
         row = self._rows.get((tube, verdict))
         if row is not None:
@@ -65,7 +76,7 @@ class Tally:
         tube_count = int(_NUMBER.unpack_from(data)[0]) if len(data) > _BYTES else 0
         if tube_count == 0:  # the slot has not begun
             return {}
-        size = _BYTES * (1 + tube_count * len(VERDICTS) * _ROW)
+        size = _BYTES * (1 + tube_count * len(VerdictLabel) * _ROW)
         if size >= len(data):
             raise ValueError("it is too short for its tubes")
         rows = [list(row) for row in struct.iter_unpack(f"={_ROW}Q", data[_BYTES:size])]
@@ -76,6 +87,6 @@ class Tally:
         os.close(self._file)
 
 
-def _keys(tubes: Sequence[str]) -> list[tuple[str, str]]:
+def _keys(tubes: Sequence[str]) -> list[tuple[str, VerdictLabel]]:
     """Return what each row counts, in their order."""
-    return [(tube, verdict) for tube in tubes for verdict in VERDICTS]
+    return [(tube, verdict) for tube in tubes for verdict in VerdictLabel]

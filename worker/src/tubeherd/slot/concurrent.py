@@ -8,55 +8,66 @@ import asyncio
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from types import FrameType
 
 from tubeherd.events import FlushReason
+from tubeherd.processing.attempt import DeadlinePassed, FlushFailed
 from tubeherd.processing.coroutines import any_overdue, held_loop_reason, loop_holder
-from tubeherd.processing.processor import DeadlinePassed, FlushFailed, Processed
+from tubeherd.processing.processor import Processor
+from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect
 from tubeherd.queue.sockets import readable
+from tubeherd.settings import WorkerSettings
+from tubeherd.slot.context import SlotContext
+from tubeherd.slot.exit import crash
 from tubeherd.slot.lane import PAUSE_FIRST, Lane
-from tubeherd.slot.slot import Slot, Stop, crash
+from tubeherd.slot.slot import Slot, Stop
 
 
 class ConcurrentSlot(Slot):
     """Runs up to as many jobs at a time as there are lanes."""
 
-    _awake: asyncio.Event
-    """Set where a job has come, or the slot is to stop."""
-    _stopped: asyncio.Event
-    """Set where the supervisor wants the slot to stop, or is gone, and where no lane is to take a further job."""
-    _free: asyncio.PriorityQueue[tuple[bool, int, Lane]]
-    _tasks: set[asyncio.Task[None]]
-    """The lanes that have jobs, or wait for their next connection."""
-
-    def _work(self, tubes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        context: SlotContext,
+        processor: Processor,
+        settler: Settler,
+        tubes: Sequence[str],
+    ) -> None:
+        super().__init__(settings, context, processor, settler, tubes)
+        self._awake = asyncio.Event()
+        """Set if a job has come, or the slot is to stop."""
+        self._stopped = asyncio.Event()
+        """Set if the supervisor wants the slot to stop, or is gone, and if no lane is to take a further job."""
+        self._free: asyncio.PriorityQueue[tuple[bool, int, Lane]] = asyncio.PriorityQueue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The lanes that have jobs, or wait for their next connection."""
         # Never closed, which would wait for every thread and task that jobs have left: the process just ends.
         self._runner = asyncio.Runner()
-        self._runner.run(self._dispatch(tubes))
 
-    def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
+    def on_deadline(self) -> None:
         """Break off the code that holds the loop, so that the loop could not cancel a job that is late."""
         held_by = loop_holder()
-        self._page.tell_loop_holder(held_by.job if held_by else 0)
+        self._page.answer_loop_holder(held_by.job if held_by else 0)
         if held_by and any_overdue():
             self._processor.broken_off = True
             raise DeadlinePassed(held_loop_reason(held_by))
 
-    async def _dispatch(self, tubes: Sequence[str]) -> None:
+    def _work(self) -> None:
+        self._runner.run(self._dispatch())
+
+    async def _dispatch(self) -> None:
         """Give each lane that is free a job to begin with; it takes further ones by itself."""
-        self._awake, self._stopped = asyncio.Event(), asyncio.Event()
         # One reader for all who wait: the loop keeps no more than one for a socket.
         asyncio.get_running_loop().add_reader(self._control, self._on_stop)
-        self._free, self._tasks = asyncio.PriorityQueue(), set()
         for lane in self._lanes:
             self._set_free(lane)
         with suppress(Stop):
             while self._exit_wanted() is None:
                 *_, lane = await self._free.get()
                 if self._exit_wanted() is None:
-                    await self._use(lane, tubes)
+                    await self._use(lane)
         self._stopped.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -65,10 +76,10 @@ class ConcurrentSlot(Slot):
         """Let a lane be used: first those that are connected, and of them as few as will do."""
         self._free.put_nowait((lane.connection is None, lane.number, lane))
 
-    async def _use(self, lane: Lane, tubes: Sequence[str]) -> None:
+    async def _use(self, lane: Lane) -> None:
         """Start the jobs of a lane that has none, if one comes."""
         try:
-            reserved = await self._next(lane, tubes)
+            reserved = await self._next(lane)
         except (QueueUnavailable, RefusedError) as error:
             self._start(self._reconnect_later(lane, error))  # meanwhile other lanes are of use
         else:
@@ -82,13 +93,13 @@ class ConcurrentSlot(Slot):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _next(self, lane: Lane, tubes: Sequence[str]) -> Reserved | None:
+    async def _next(self, lane: Lane) -> Reserved | None:
         """Take a job for a lane, waiting for one if need be; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
-            self._open(lane, await asyncio.to_thread(connect, self._settings.server), tubes)
+            self._open(lane, await asyncio.to_thread(connect, self._settings.server))
             if self._exit_wanted() is not None:  # other lanes went on meanwhile
                 return None
-        connection = lane.claim_watching(tubes)
+        connection = lane.claim_watching(self._tubes)
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle")
@@ -154,20 +165,17 @@ class ConcurrentSlot(Slot):
             self._set_free(lane)
 
     async def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
-        stats, deadline = reserved.stats, self._deadline(reserved)
-        processed: list[Processed] = []
+        attempt, deadline = self._processor.attempt(reserved), self._deadline(reserved)
 
         async def process() -> None:
-            processed.append(await self._processor.process_concurrently(stats, reserved.body, deadline))
-            if self._forked:  # at once: its loop would go on with the other jobs
-                self._end_fork(stats)
+            done = await self._processor.process_concurrently(attempt, deadline)
+            self._end_fork(done)  # at once: the loop of a fork would go on with the other jobs
 
-        # A task of its own: the variables that a job sets, and whom it calls off, are not the next one's. What it
-        # returns would be lost if the job called it off in its last step.
+        # A task of its own: the variables that a job sets, and whom it calls off, are not the next one's. The verdict
+        # is read off the attempt: what the task returns is lost if the job called it off in its last step.
         await asyncio.wait([asyncio.create_task(process())])
-        if not processed:
-            processed.append(self._processor.fail(stats, asyncio.CancelledError("called off before it began")))
-        return self._finish(lane, stats, processed[0])
+        done = attempt.processed or attempt.raised(asyncio.CancelledError("called off before it began"))
+        return self._finish(lane, reserved, done)
 
     def _flush(self, reason: FlushReason) -> None:
         try:

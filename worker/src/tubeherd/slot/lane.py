@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tubeherd.job import JobStats
 from tubeherd.logs import log
-from tubeherd.processing.processor import Processed
-from tubeherd.queue.answers import QueueUnavailable
+from tubeherd.processing.attempt import Processed
+from tubeherd.queue.answers import QueueUnavailable, Reserved
 from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
@@ -19,11 +18,11 @@ PAUSE_FIRST: Final = 0.1
 _PAUSE_MOST: Final = 5.0
 
 
-class HeldBack(NamedTuple):
+class Deferred(NamedTuple):
     """A job that was executed and is deleted after the next flush."""
 
-    stats: JobStats
-    processed: Processed
+    reserved: Reserved
+    done: Processed
 
 
 @dataclass
@@ -35,9 +34,9 @@ class Lane:
     connection: Connection | None
     inherited: bool = False
     """Whether the connection was an earlier slot's."""
-    held_back: list[HeldBack] = field(default_factory=list)
+    deferred: list[Deferred] = field(default_factory=list)
     flush_by: float = math.inf
-    """When half of a lease that is held back is gone, on the monotonic clock."""
+    """When half of a deferred job's lease is gone, on the monotonic clock."""
     _watching: bool = False
     _pause: float = PAUSE_FIRST
 
@@ -63,16 +62,16 @@ class Lane:
             self._watching = True
         return connection
 
-    def hold_back(self, lease: Lease, job: HeldBack) -> None:
-        """Keep a job, and its lease that has just been extended, until the next flush."""
-        self.held_back.append(job)
-        self.page.hold_back(lease)
+    def defer(self, lease: Lease, job: Deferred) -> None:
+        """Keep a job, and its lease that was just touched, until the next flush."""
+        self.deferred.append(job)
+        self.page.add_deferred(lease)
         self.flush_by = min(self.flush_by, lease.since + lease.ttr / 2)
 
-    def drop_held_back(self) -> None:
+    def forget_deferred(self) -> None:
         """Forget the jobs that waited for a flush."""
-        self.held_back.clear()
-        self.page.drop_held_back()
+        self.deferred.clear()
+        self.page.clear_deferred()
         self.flush_by = math.inf
 
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
@@ -83,10 +82,10 @@ class Lane:
             self.connection.abandon()
             self.connection = None
             self._watching = False
-        for job in self.held_back:
+        for job, _ in self.deferred:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=job.stats.id, tube=job.stats.tube)
-        self.drop_held_back()
+        self.forget_deferred()
         self.page.leave(phase)
 
     def next_pause(self) -> float:

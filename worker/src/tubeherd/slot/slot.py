@@ -1,62 +1,36 @@
-"""A slot: the process that runs jobs. Its life, its limits, and the steps of a job that both kinds of slots share.
+"""The steps of a job in a slot, which both kinds of slots share; `process` is the life of the process around them.
 
-SIGTERM means to a slot that a job is late. It is stopped by the page's request, seen between jobs, with a byte on the
-control socket, which wakes a wait; or when its parent is gone.
+1. ask: send a reserve;
+2. begin: take the lease, and write on the lane's page that the job executes;
+3. process: `processing.attempt` has the steps, from the guard to the verdict;
+4. finish: settle the verdict, together with the next reserve unless something comes first; log and count it; then 2.
 """
 
-import os
-import signal
-import socket
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from types import FrameType
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
-from tubeherd.executors import ExecutorError
 from tubeherd.exits import Exit
-from tubeherd.job import JobStats
 from tubeherd.logs import log
-from tubeherd.metrics import Metrics
 from tubeherd.policy import Bury, Release
-from tubeherd.processing import discovery
+from tubeherd.processing.attempt import FlushFailed, Processed
 from tubeherd.processing.coroutines import Deadline
-from tubeherd.processing.processor import FlushFailed, Processed, Processor
-from tubeherd.processing.reasons import describe
-from tubeherd.processing.reporting import Burial, Reporter, announce_burial
+from tubeherd.processing.processor import Processor
+from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import REPLY_SECONDS, Connection
 from tubeherd.settings import WorkerSettings
-from tubeherd.shared_memory.page import Phase, Request
-from tubeherd.shared_memory.tally import Tally
+from tubeherd.shared_memory.page import Phase
 from tubeherd.slot.batch import SlotBatch
+from tubeherd.slot.context import SlotContext
+from tubeherd.slot.exit import end_fork
 from tubeherd.slot.lane import Lane
+from tubeherd.slot.limits import Limits
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job."""
-
-
-class Progress(NamedTuple):
-    """How far a slot has come towards its limits."""
-
-    begun: int
-    """Jobs that were begun."""
-    ends: float | None
-    """When `maxTime` is over, on the monotonic clock."""
-
-
-class SlotContext(NamedTuple):
-    """A slot's place in the worker, which the next slot takes when this one ends."""
-
-    number: int
-    lanes: Sequence[Lane]
-    """One, or as many as there may be coroutines at a time, with the connections that an earlier slot left at rest."""
-    metrics: Metrics | None
-    tally: Tally | None
-    progress: Progress
 
 
 class PendingReserve(NamedTuple):
@@ -82,90 +56,46 @@ class Stop(Exception):
 
 
 class Slot(ABC):
-    """A slot, as its own process knows it; `run` is its whole life."""
+    """Does jobs on the lanes of one process; made in that process, once its executors are imported."""
 
     def __init__(
-        self, settings: WorkerSettings, context: SlotContext, control: socket.socket, burials: Sequence[Burial]
+        self,
+        settings: WorkerSettings,
+        context: SlotContext,
+        processor: Processor,
+        settler: Settler,
+        tubes: Sequence[str],
     ) -> None:
-        """Prepare a slot, in the supervisor, before the process is forked that runs it.
-
-        `control` carries each new connection to the supervisor; what comes back on it is the wish to stop.
-        """
+        """Do the jobs of these tubes, for which `processor` has the executors."""
         self._settings = settings
-        self._context = context
         self._lanes = context.lanes
-        self._page = context.lanes[0].page
-        self._control = control
-        self._burials = burials
-        self._reporter = Reporter(context.tally, self._page.listening)
-        self._supervisor = os.getpid()
-        self._begun, self._ends = context.progress
+        self._page = context.page
+        self._control = context.control
+        self._processor = processor
+        self._settler = settler
+        self._tubes = tubes
+        self._limits = Limits(settings, context.progress, context.page, context.supervisor)
+        self._batch = SlotBatch(
+            settings.batch_size, settings.ack_after_flush, context.lanes, context.page, processor, settler
+        )
+        self.in_fork = False
+        """Whether this process was forked by a job, whose executor may come back in it too."""
         self._coming = 0
         """How many jobs may come of a reserve that waits while this slot does others; 0 in a sequential slot."""
-        self._forked = False
-        self._stopped_by_user_code = False
 
     @abstractmethod
-    def _work(self, tubes: Sequence[str]) -> None:
-        """Do jobs of these tubes until an exit is wanted; raises Stop, FlushFailed."""
+    def _work(self) -> None:
+        """Do jobs until an exit is wanted; raises Stop, FlushFailed."""
 
     @abstractmethod
-    def _on_deadline(self, _number: int, _frame: FrameType | None) -> None:
-        """Handle SIGTERM, by which the supervisor tells that a job is late."""
-
-    # Life
+    def on_deadline(self) -> None:
+        """Handle SIGTERM, which means that a job is late."""
 
     def run(self) -> Exit:
-        """Import the executors, then do jobs until a limit, a stop or the end of the supervisor."""
-        self._become_a_slot()
-        if self._context.metrics:
-            self._context.metrics.write_as(f"slot{self._context.number}")
-        try:
-            executors = discovery.load(self._settings.executors)
-            tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
-        except ExecutorError as error:
-            log.error(str(error))
-            return Exit.EXECUTORS
-        if self._context.tally:
-            self._context.tally.begin(tubes)
-        self._processor = Processor(executors, self._settings.policy())
-        size, ack_after_flush = self._settings.batch_size, self._settings.ack_after_flush
-        self._batch = SlotBatch(size, ack_after_flush, self._lanes, self._processor, self._reporter)
-        for job, reason in self._burials:
-            with self._page.listening():
-                announce_burial(job, reason)
-        return self._serve(tubes)
-
-    def _become_a_slot(self) -> None:
-        with suppress(PermissionError):  # the supervisor does the same, whoever comes first
-            os.setpgid(0, 0)
-        # Where memory runs out all the same, the kernel is to kill a slot, never the supervisor.
-        with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, self._on_deadline)
-        os.register_at_fork(after_in_child=self._become_a_fork)
-
-    def _become_a_fork(self) -> None:
-        """Leave page and connection to the slot, in a process that a job forked from it."""
-        if self._forked:  # from a fork: its files are its own
-            return
-        self._forked = True
-        if self._context.metrics:
-            self._context.metrics.write_apart()
-        self._control.close()
-        for lane in self._lanes:
-            lane.forget()
-        if signal.getsignal(signal.SIGTERM) == self._on_deadline:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def _serve(self, tubes: Sequence[str]) -> Exit:
+        """Do jobs until an exit is wanted, flush, leave the lanes to the next slot, and return the exit code."""
         try:
             with suppress(Stop):
-                self._work(tubes)
+                self._work()
             self._batch.flush("end")
         except FlushFailed as error:
             self._stop_for(error)
@@ -175,33 +105,20 @@ class Slot(ABC):
             lane.page.leave(Phase.DONE)
         return self._exit_wanted() or Exit.OK
 
-    def _stop_for(self, error: FlushFailed) -> None:
-        log.error(f"{error}; the worker stops")
-        self._stopped_by_user_code = True
+    # Whether to go on
 
     def _exit_wanted(self, coming: int = 0) -> Exit | None:
-        """Return how the slot is to end before it takes another job, if it is; `coming` jobs count as begun."""
-        request = self._page.request
-        if self._stopped_by_user_code:
-            return Exit.STOPPED_BY_JOB
-        if request == Request.STOP or os.getppid() != self._supervisor:
-            return Exit.OK
-        # User code that was broken off in the middle is not trusted any more.
-        if self._processor.broken_off:
-            return Exit.RECYCLE
-        if (
-            0 < self._settings.max_jobs <= self._begun + coming
-            or (self._ends is not None and time.monotonic() >= self._ends)
-            or (request == Request.RECYCLE and self._begun > 0)  # a limit that no slot keeps must not stop all work
-        ):
-            return Exit.LIMIT if self._settings.on_limit == "stop" else Exit.RECYCLE
-        return None
+        return self._limits.exit_wanted(broken_off=self._processor.broken_off, coming=coming)
+
+    def _stop_for(self, error: FlushFailed) -> None:
+        log.error(f"{error}; the worker stops")
+        self._limits.stopped_by_user_code = True
 
     # Connections
 
-    def _open(self, lane: Lane, connection: Connection, tubes: Sequence[str]) -> None:
+    def _open(self, lane: Lane, connection: Connection) -> None:
         lane.open(connection, self._control)
-        log.info("connected", server=self._settings.server, tubes=list(tubes))
+        log.info("connected", server=self._settings.server, tubes=list(self._tubes))
 
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
         """Close a lane's connection; log why, and return how many seconds to wait before the next."""
@@ -211,13 +128,11 @@ class Slot(ABC):
         log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
-    # The steps of a job
+    # 1. Ask
 
     def _ask_for_job(self, lane: Lane, connection: Connection) -> PendingReserve:
-        """Send a reserve that pending."""
-        timeout = IDLE_SECONDS
-        if self._ends is not None:
-            timeout = min(timeout, max(0, int(self._ends - time.monotonic()) + 1))
+        """Send a reserve that waits."""
+        timeout = self._limits.wait_at_most(IDLE_SECONDS)
         lane.page.claim()
         pending = PendingReserve(time.monotonic(), timeout)
         connection.ask_reserve(timeout)
@@ -230,11 +145,13 @@ class Slot(ABC):
         connection.ask_reserve(0)
         return self._begin(lane, connection)
 
+    # 2. Begin
+
     def _take_job(
         self, lane: Lane, connection: Connection, pending: PendingReserve, *, found: bool, stop: bool
     ) -> Reserved | None:
-        """Take the answer to a reserve if it was found; raises Stop where the slot is to stop instead."""
-        lane.page.claim()  # locked since the reserve was sent: says COMMAND again
+        """Take the answer to a reserve if it was found; raises Stop if the slot is to stop instead."""
+        lane.page.claim()  # locked since the reserve was sent: writes COMMAND again
         if found:
             return self._begin(lane, connection)
         if stop:
@@ -243,7 +160,7 @@ class Slot(ABC):
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest} s")
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
-        """Take the job that was asked for, and say that it executes; leave the connection at rest where none came."""
+        """Take the job that was asked for, and say that it executes; leave the connection at rest if none came."""
         try:
             reserved = connection.take_reserved()
         except LeaseGone as gone:
@@ -252,71 +169,56 @@ class Slot(ABC):
         if reserved is None:
             lane.page.leave()
         else:
-            self._begun += 1
-            lane.page.say_executing(reserved.stats.id, reserved.since, reserved.stats.ttr, self._begun)
+            self._limits.begun += 1
+            lane.page.say_executing(reserved.stats.id, reserved.since, reserved.stats.ttr, self._limits.begun)
         return reserved
 
     def _deadline(self, reserved: Reserved) -> Deadline:
         timeout = self._settings.job_timeout or reserved.stats.ttr
         return Deadline(reserved.since + timeout, timeout)
 
-    def _finish(self, lane: Lane, stats: JobStats, processed: Processed) -> Reserved | None:
-        """Give the verdict on an executed job and return the next, unless something else is to be done first."""
-        if self._forked:
-            self._end_fork(stats)
+    # 4. Finish
+
+    def _finish(self, lane: Lane, reserved: Reserved, done: Processed) -> Reserved | None:
+        """Settle the verdict on an executed job and report it; return the next job, if one was asked for and came."""
+        self._end_fork(done)
         lane.page.claim()
-        verdict = processed.verdict
-        if isinstance(verdict, Release) and verdict.stop:
-            self._stopped_by_user_code = True
+        ask_reserve = self._may_ask_for_next(lane, done)
+        settled = self._settle(lane, reserved, done, ask_reserve)
+        if not ask_reserve:
+            lane.page.leave()
+        burial = None if settled is None else self._settler.reporter.report(done, settled)
+        try:
+            return self._begin(lane, lane.connected()) if ask_reserve else None
+        finally:
+            # After the next job began: the supervisor keeps its lease while listeners run, which may take long.
+            if burial is not None:
+                self._settler.reporter.publish(burial, done.error)
+
+    def _may_ask_for_next(self, lane: Lane, done: Processed) -> bool:
+        """Count an executed job, and return whether the next may be asked for together with the verdict."""
+        if isinstance(done.verdict, Release) and done.verdict.stop:
+            self._limits.stopped_by_user_code = True
         # Listeners of a flush or a burial may take long: no further lease is to wait for them.
-        more_urgent = self._batch.add() or isinstance(verdict, Bury) or time.monotonic() >= lane.flush_by
-        ask_reserve = not more_urgent and self._exit_wanted(self._coming) is None
+        more_urgent = self._batch.add() or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
+        return not more_urgent and self._exit_wanted(self._coming) is None
+
+    def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
+        """Settle the verdict, or defer it until the next flush; return what became of it, None if it was deferred."""
         try:
             connection = lane.connected()
-            if self._batch.holds_back(verdict):
-                settled = self._batch.hold_back(lane, connection, stats, processed, ask_reserve)
-            else:
-                settled = connection.settle(stats.id, verdict, ask_reserve=ask_reserve)
+            if self._batch.defers(done.verdict):
+                return self._batch.defer(lane, connection, reserved, done, ask_reserve)
+            return self._settler.settle(connection, done, ask_reserve=ask_reserve)
         except (QueueUnavailable, RefusedError):
-            log.warning("executed, but its verdict was lost: it may run again", job=stats.id, tube=stats.tube)
+            job = done.job
+            log.warning("executed, but its verdict was lost: it may run again", job=job.id, tube=job.tube)
             raise
         except OSError:  # the job has closed the socket: its slot dies, and the supervisor gives the verdict
             lane.page.leave(Phase.EXECUTING)
             raise
-        if not ask_reserve:
-            lane.page.leave()
-        # None: told after the flush. No listeners run here, though a lease may be given by now: see `more_urgent`.
-        if settled is not None and settled is not Settled.BURIED_INSTEAD:
-            self._reporter.report(processed, settled)
-        try:
-            return self._begin(lane, connection) if ask_reserve else None
-        finally:
-            if settled is Settled.BURIED_INSTEAD:  # its listeners may take long: the supervisor keeps the next lease
-                self._reporter.report(processed, settled)
 
-    def _end_fork(self, stats: JobStats) -> NoReturn:
-        """End a process that a job forked and that came back from the executor: the job is its parent's."""
-        log.warning("a process that a job forked came back from the executor: it ends here", job=stats.id)
-        os._exit(0)
-
-
-def main(slot: Slot) -> NoReturn:
-    """Run a slot and end the process with its exit code, without the clean-up that belongs to its parent."""
-    try:
-        code = slot.run()
-    except BaseException as error:
-        crash(error)
-    _end_process(code)
-
-
-def crash(error: BaseException) -> NoReturn:
-    """End the process because of an error that is none of a job's."""
-    log.error(f"the slot ends: {describe(error)}")
-    _end_process(Exit.CRASHED)
-
-
-def _end_process(code: Exit) -> NoReturn:
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    def _end_fork(self, done: Processed) -> None:
+        """End this process if a job forked it: its parent finishes the job."""
+        if self.in_fork:
+            end_fork(done.job.id)

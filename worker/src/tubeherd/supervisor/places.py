@@ -20,12 +20,14 @@ from tubeherd.processing.reporting import Burial
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Page, Phase
+from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.slot.concurrent import ConcurrentSlot
+from tubeherd.slot.context import SlotContext
 from tubeherd.slot.lane import Lane
+from tubeherd.slot.limits import Progress
+from tubeherd.slot.process import SlotProcess
 from tubeherd.slot.sequential import SequentialSlot
-from tubeherd.slot.slot import Progress, Slot, SlotContext
-from tubeherd.slot.slot import main as slot_main
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import SlotHandle
@@ -79,6 +81,7 @@ class Places:
         self._settings = settings
         self._metrics = metrics
         self._reactor = reactor
+        self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
         self._places: list[Place] = []
         self._burials: list[Burial] = []
         """Those that no slot has been given yet to tell its listeners."""
@@ -144,7 +147,7 @@ class Places:
     def refill(self, reaped: Reaped) -> None:
         """Have another slot in the place: at once, or later where slots die there without beginning a job."""
         place, slot, _ = reaped
-        died_early = slot.page.phase is not Phase.DONE and not slot.begun
+        died_early = slot.phase is not Phase.DONE and not slot.begun
         pause = _BACKOFF_FIRST * 2**place.deaths if died_early and place.deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.deaths = place.deaths + 1 if died_early else 0
@@ -180,24 +183,37 @@ class Places:
     def _fork(self, place: Place) -> None:
         """Fork a slot into a vacant place; raises OSError, and leaves nothing open then."""
         with ExitStack() as opened:
+            page = SlotPage()
+            opened.callback(page.close)
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
-            for lane in lanes[1:]:  # the first page tells of the slot as a whole: that it starts
+            for lane in lanes[1:]:  # the first lane's page tells that the slot starts
                 lane.page.leave(Phase.RESTING if lane.connection else Phase.CONNECTING)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
             opened.callback(ours.close)
             tally = self._open_tally(opened)
             with theirs:
-                own_side = self._make_slot(place, lanes, theirs, tally)
+                context = SlotContext(
+                    number=place.number,
+                    supervisor=os.getpid(),
+                    page=page,
+                    lanes=_slots_lanes(lanes),
+                    control=theirs,
+                    metrics=self._metrics,
+                    tally=tally,
+                    progress=place.progress,
+                    burials=self._burials,
+                )
+                process = SlotProcess(self._settings, context, self._kind)
                 pid = os.fork()
                 if pid == 0:
                     self._close_in_fork(place)
                     ours.close()
-                    slot_main(own_side)
+                    process.run()
             opened.pop_all()
         with suppress(OSError):  # the slot does the same, whoever comes first
             os.setpgid(pid, pid)
-        slot = place.slot = SlotHandle(pid, ours, lanes, self._burials, tally)
+        slot = place.slot = SlotHandle(pid, ours, page, lanes, self._burials, tally)
         self._burials = []
         self._reactor.register(ours, lambda: self._receive(slot))
 
@@ -214,17 +230,6 @@ class Places:
         opened.callback(self._metrics.keep, tally)
         return tally
 
-    def _make_slot(
-        self, place: Place, lanes: Sequence[LaneHandle], control: socket.socket, tally: Tally | None
-    ) -> Slot:
-        own_side = [
-            Lane(number, lane.page, lane.connection, inherited=lane.connection is not None)
-            for number, lane in enumerate(lanes)
-        ]
-        context = SlotContext(place.number, own_side, self._metrics, tally, place.progress)
-        kind = ConcurrentSlot if self._settings.async_concurrency > 1 else SequentialSlot
-        return kind(self._settings, context, control, self._burials)
-
     def _close_in_fork(self, own: Place) -> None:
         """Close, in a new slot, what belongs to the supervisor and to the other slots."""
         self._reactor.close_in_fork()
@@ -238,6 +243,14 @@ class Places:
     def _receive(self, slot: SlotHandle) -> None:
         if not slot.receive_connections():
             self._reactor.unregister(slot.control)  # it would stay ready for ever
+
+
+def _slots_lanes(lanes: Sequence[LaneHandle]) -> Sequence[Lane]:
+    """Return the slot's own side of its lanes."""
+    return [
+        Lane(number, lane.page, lane.connection, inherited=lane.connection is not None)
+        for number, lane in enumerate(lanes)
+    ]
 
 
 def _next_ended() -> int | None:

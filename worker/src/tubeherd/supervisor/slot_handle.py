@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.processing.reporting import Burial
-from tubeherd.shared_memory.page import Lease, Page, Phase, Request
+from tubeherd.shared_memory.page import Lease, Phase
+from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.supervisor.lane_handle import LaneHandle
 
@@ -40,6 +41,7 @@ class SlotHandle:
     pid: int
     control: socket.socket
     """Brings a copy of each connection that the slot opens; whatever is sent wakes the slot."""
+    page: SlotPage
     lanes: Sequence[LaneHandle]
     burials: Sequence[Burial]
     """What it was given to tell its listeners, before anything else."""
@@ -49,9 +51,9 @@ class SlotHandle:
     """Why it was killed, if it was: it is not looked at again before it is reaped."""
 
     @property
-    def page(self) -> Page:
-        """The page that tells of the slot as a whole."""
-        return self.lanes[0].page
+    def phase(self) -> Phase:
+        """What it does with its first lane, which also tells whether it starts (STARTING) or has left (DONE)."""
+        return self.lanes[0].page.phase
 
     @property
     def begun(self) -> int:
@@ -64,7 +66,7 @@ class SlotHandle:
 
         Those during whose telling it died are not among them: the listener that ended it would end each slot.
         """
-        never_told = self.page.phase is Phase.STARTING and not self.page.listening_since
+        never_told = self.phase is Phase.STARTING and not self.page.listening_since
         return self.burials if never_told else []
 
     def receive_connections(self) -> bool:
@@ -110,6 +112,7 @@ class SlotHandle:
     def close(self) -> None:
         """Close all but the connections, which the next slot takes over."""
         self.control.close()
+        self.page.close()
         for lane in self.lanes:
             lane.page.close()
         if self.tally:

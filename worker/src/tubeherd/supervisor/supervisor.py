@@ -14,6 +14,7 @@ from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.processing.reporting import Reporter
+from tubeherd.processing.settling import Settler
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
 from tubeherd.supervisor.health import CannotListen, HealthServer
@@ -43,7 +44,7 @@ class Supervisor:
             self._metrics = _make_metrics()
         self._places = Places(settings, self._metrics, self._reactor)
         self._watch = Watch(settings)
-        self._takeover = TakeOver(settings.policy(), Reporter(self._metrics))
+        self._takeover = TakeOver(settings.policy(), Settler(Reporter(self._metrics)))
         self._not_started = settings.concurrency - 1
         """The slots that are not started yet, until the first has shown that the executors can be imported."""
         self._stopping_since: float | None = None
@@ -81,7 +82,7 @@ class Supervisor:
             self._stopping_since = float("-inf")  # asked for twice on a terminal: waits no longer
 
     def _look_at(self, slot: SlotHandle) -> None:
-        if slot.page.phase is not Phase.STARTING:
+        if slot.phase is not Phase.STARTING:
             self._start_the_others()
         self._watch.look(slot, self._stopping_since)
 
@@ -95,7 +96,7 @@ class Supervisor:
 
     def _handle_end(self, reaped: Reaped) -> None:
         """Draw the consequences of a slot's end, and have another in its place unless the worker stops."""
-        phase = reaped.slot.page.phase
+        phase = reaped.slot.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
         else:
@@ -119,7 +120,7 @@ class Supervisor:
         place, slot, code = reaped
         death = self._takeover.death_of(slot, code)
         self._places.announce(self._takeover.take_over(slot, death))
-        if place.deaths + 1 >= _STARTS_MOST and slot.page.phase is Phase.STARTING:
+        if place.deaths + 1 >= _STARTS_MOST and slot.phase is Phase.STARTING:
             log.error(f"{death.outcome.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
 

@@ -12,8 +12,9 @@ from typing import Final
 
 from tubeherd.logs import log
 from tubeherd.policy import Failed, Interrupted, Outcome, Policy
-from tubeherd.processing.processor import Processed
-from tubeherd.processing.reporting import Burial, Reporter, burial_reason
+from tubeherd.processing.attempt import Processed
+from tubeherd.processing.reporting import Burial
+from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.connection import REPLY_SECONDS, Connection
 from tubeherd.shared_memory.page import AT_REST, Lease, Phase
@@ -28,9 +29,9 @@ _PASSING_SECONDS: Final = 0.05
 class TakeOver:
     """Takes over the jobs of dead slots."""
 
-    def __init__(self, policy: Policy, reporter: Reporter) -> None:
+    def __init__(self, policy: Policy, settler: Settler) -> None:
         self._policy = policy
-        self._reporter = reporter
+        self._settler = settler
         self._kernel_kills = kernel_kills()
         self._silent_until = 0.0
         """Until when beanstalkd gets little time to answer, as it took too long before; on the monotonic clock."""
@@ -52,7 +53,7 @@ class TakeOver:
             else:
                 lane.close_connection()
         if not was_executing:  # else the report of a job has told the reason
-            log.warning(death.outcome.reason, pid=slot.pid, phase=slot.page.phase.name.lower())
+            log.warning(death.outcome.reason, pid=slot.pid, phase=slot.phase.name.lower())
         return burials
 
     def _settle(self, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
@@ -69,11 +70,9 @@ class TakeOver:
         if given is None:
             log.warning("lease was gone when the slot died", job=lease.job)
             return []
-        processed, settled = given
-        self._reporter.report(processed, settled)
-        if (reason := burial_reason(processed.verdict, settled)) is not None:
-            return [Burial(processed.job, reason)]
-        return []
+        done, settled = given
+        burial = self._settler.reporter.report(done, settled)
+        return [] if burial is None else [burial]
 
     def _give_verdict(
         self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
@@ -85,8 +84,8 @@ class TakeOver:
             stats = connection.job_stats(lease.job)
             if stats is None:
                 return None
-            verdict = self._policy.decide(outcome, stats)
-            settled = connection.settle(lease.job, verdict)
+            done = Processed(self._policy.job(stats), self._policy.decide(outcome, stats), seconds)
+            settled = self._settler.settle(connection, done)
         except QueueUnavailable:
             if time.monotonic() >= asked + patience:
                 self._silent_until = time.monotonic() + REPLY_SECONDS
@@ -94,7 +93,7 @@ class TakeOver:
         finally:
             connection.wait_at_most(REPLY_SECONDS)
         self._silent_until = 0.0
-        return Processed(self._policy.job(stats), verdict, seconds), settled
+        return done, settled
 
     def _patience(self) -> float:
         """Return for how many seconds to wait for an answer: all the rest waits as well."""
@@ -115,7 +114,7 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
         innocent = listening or (death.culprit is not None and death.culprit != state.executing)
         outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if innocent else death.outcome
         yield state.executing, outcome, time.monotonic() - state.executing.since
-    for lease in state.held_back:
+    for lease in state.deferred:
         # While listeners ran, the jobs that waited for them may be what killed the slot.
         waited = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
         yield lease, waited, 0.0

@@ -14,7 +14,8 @@ from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.processing.coroutines import too_long_reason
 from tubeherd.settings import WorkerSettings
-from tubeherd.shared_memory.page import AT_REST, Phase, Request, State
+from tubeherd.shared_memory.page import AT_REST, Phase, State
+from tubeherd.shared_memory.slot_page import Request
 from tubeherd.supervisor.lane_handle import LaneHandle, Lingering, Warned
 from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
@@ -95,7 +96,7 @@ class Watch:
     ) -> Death | None:
         """Return why the slot is to be killed, if it is."""
         listening_since = slot.page.listening_since
-        if stopping_since is not None and slot.page.phase is Phase.STARTING:
+        if stopping_since is not None and slot.phase is Phase.STARTING:
             return Death(Interrupted("the worker stopped before the executors were imported"))
         if stopping_since is not None and now >= stopping_since + self._grace_period:
             return Death(Interrupted("the worker had to stop before the job was done"))
@@ -133,7 +134,7 @@ class Watch:
         if self._share is None or used is None or used <= self._share.hard:
             return None
         in_job = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
-        if not in_job and slot.page.phase in (Phase.COMMAND, Phase.DONE):
+        if not in_job and slot.phase in (Phase.COMMAND, Phase.DONE):
             return None  # in the middle of a command a kill could lose a delivery; it is recycled after its next job
         limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
         return Death(Failed(f"memory limit passed: {limit}"))

@@ -1,0 +1,44 @@
+"""From the body of a job to what its executor gets: events, decoding, validation."""
+
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+
+from tubeherd import events
+from tubeherd.executors import Executor
+from tubeherd.job import Job
+from tubeherd.processing.reasons import describe, describe_invalid
+
+
+class InvalidPayload(Exception):
+    """The body is not what the executor takes; the message holds no part of it."""
+
+
+def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:
+    """Return what the executor gets; raises InvalidPayload, or what a listener raises."""
+    if body is None:
+        raise InvalidPayload("the job's body is damaged: beanstalkd lost it in a crash")
+    if events.job_execute.receivers:
+        events.job_execute.send(job)
+    adapter = executor.adapter
+    if events.execute_pre.receivers:
+        action = events.Action(job, body if adapter is None else _decode(body))
+        events.execute_pre.send(action)
+        if adapter is None:
+            return action.payload
+        # The changed payload goes through JSON again, so that it is validated by the same rules as any body.
+        body = to_json(action.payload)
+    if adapter is None:
+        return body
+    try:
+        return adapter.validator.validate_json(body)
+    except ValidationError as error:
+        raise InvalidPayload(describe_invalid(error, adapter)) from error
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise InvalidPayload(f"payload is no JSON: {describe(error)}") from error
