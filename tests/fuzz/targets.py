@@ -20,7 +20,7 @@ from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Re
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.server import parse_server
 from tubeherd.settings import RetryDelays, explain
-from tubeherd_operator.kick import Kick, parse_kick
+from tubeherd_operator.decisions.kick import Kick, parse_kick
 
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold
 MESSAGE_MAX = 700  # 80 characters are quoted, of which a lone surrogate takes six

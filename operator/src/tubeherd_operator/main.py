@@ -12,12 +12,13 @@ import kopf
 from pydantic import ValidationError
 
 from tubeherd.logs import log
-from tubeherd_operator import handlers
-from tubeherd_operator.broker import Broker
-from tubeherd_operator.cluster import Cluster, ClusterError
-from tubeherd_operator.reconcile import Reconciler
+from tubeherd_operator.cluster import watches
+from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.objects import Key
+from tubeherd_operator.passes.reconcile import Reconciler
+from tubeherd_operator.passes.work_queue import WorkQueue
+from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
-from tubeherd_operator.workqueue import Key, WorkQueue
 
 _THREADS: Final = 4
 _RESYNC_SECONDS: Final = 300.0
@@ -34,12 +35,12 @@ def main() -> None:
         sys.exit("\n".join(f"TUBEHERD_OPERATOR_{_name(detail)}: {detail['msg']}" for detail in error.errors()))
     queue = WorkQueue()
     cluster = Cluster()
-    reconciler = Reconciler(cluster, Broker(settings.poll_interval, queue.add), settings)
+    reconciler = Reconciler(cluster, Servers(settings.poll_interval, queue.add), settings)
     for number in range(_THREADS):
         threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
     threading.Thread(target=_resync, args=(queue, cluster), name="resync", daemon=True).start()
     registry = kopf.get_default_registry()  # it knows how to log in
-    handlers.register(registry, queue)
+    watches.register(registry, queue.add)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     kopf.run(
         registry=registry,

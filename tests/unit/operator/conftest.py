@@ -6,9 +6,9 @@ import pytest
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd.queue.answers import TubeStats
-from tubeherd_operator.broker import Counts
-from tubeherd_operator.deployment import build_deployment
-from tubeherd_operator.observe import Observation
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.deployment import build_deployment
+from tubeherd_operator.decisions.observation import Observation
 
 UID = "6f2c7a52-0000-4000-8000-000000000001"
 IMAGE = "tubeherd-worker:1"

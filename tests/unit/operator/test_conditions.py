@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tubeherd_operator.broker import Counts
-from tubeherd_operator.conditions import Condition, conditions, last_words, stamp
+from tubeherd_operator.decisions.conditions import Condition, conditions, last_words, stamp
+from tubeherd_operator.decisions.counts import Counts
 
 
 def ready(seen):

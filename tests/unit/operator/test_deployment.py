@@ -11,7 +11,7 @@ import yaml
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd.settings import ENV_PREFIX, WorkerSettings
 from tubeherd_operator.crd import render
-from tubeherd_operator.deployment import grace_period
+from tubeherd_operator.decisions.deployment import grace_period
 
 GOLDEN = Path(__file__).parent / "golden"
 SPECS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tubeherd_operator.drift import differs
+from tubeherd_operator.decisions.drift import differs
 
 RENDERED = {
     "labels": {"a": "b"},

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd_operator.kick import BadKick, Kick, parse_kick
+from tubeherd_operator.decisions.kick import BadKick, Kick, parse_kick
 
 TUBES = ["mail", "sms"]
 

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 
-from tubeherd_operator.broker import Counts
-from tubeherd_operator.kick import Kick
-from tubeherd_operator.plan import make_plan
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.kick import Kick
+from tubeherd_operator.decisions.plan import make_plan
 
 NOW = "2026-11-25T12:00:00Z"
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tubeherd_operator.broker import Counts, Kicked
-from tubeherd_operator.cluster import ClusterError
-from tubeherd_operator.reconcile import Reconciler
+from tubeherd_operator.cluster.client import ClusterError
+from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.objects import Key
+from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.settings import OperatorSettings
-from tubeherd_operator.workqueue import Key
 
 KEY = Key("shop", "mail")
 
@@ -62,7 +62,7 @@ class Cluster:
         self.writes.append((what, value))
 
 
-class Broker:
+class Servers:
     """Answers a kick with what a test put in line."""
 
     def __init__(self, pools):
@@ -90,18 +90,18 @@ def cluster(pools):
 
 
 @pytest.fixture
-def broker(pools):
-    return Broker(pools)
+def servers(pools):
+    return Servers(pools)
 
 
 @pytest.fixture
-def reconciler(cluster, broker):
+def reconciler(cluster, servers):
     settings = OperatorSettings(default_image="tubeherd-worker:1", default_server="beanstalkd.queue.svc:11300")
-    return Reconciler(cluster, broker, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
+    return Reconciler(cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
 
 
-def test_kick_is_done_told_and_its_annotation_removed(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 2, "sms": 3})]
+def test_kick_is_done_told_and_its_annotation_removed(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 2, "sms": 3})]
     reconciler.reconcile(KEY)
     assert cluster.held["status"]["lastKick"] == {
         "value": "5",
@@ -116,8 +116,8 @@ def test_kick_is_done_told_and_its_annotation_removed(reconciler, cluster, broke
     assert len(cluster.writes) == 3, "the next pass has nothing to do"
 
 
-def test_same_value_set_again_at_once_is_another_kick(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 2, "sms": 3}), Kicked({"mail": 1, "sms": 0})]
+def test_same_value_set_again_at_once_is_another_kick(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 2, "sms": 3}), Kicked({"mail": 1, "sms": 0})]
     reconciler.reconcile(KEY)
     cluster.annotate("5")
     reconciler.reconcile(KEY)
@@ -125,24 +125,24 @@ def test_same_value_set_again_at_once_is_another_kick(reconciler, cluster, broke
 
 
 @pytest.mark.parametrize("what", ["status", "remove"])
-def test_kick_is_done_once_though_the_api_server_fails_after_it(reconciler, cluster, broker, what):
-    broker.answers = [Kicked({"mail": 2, "sms": 0})]
+def test_kick_is_done_once_though_the_api_server_fails_after_it(reconciler, cluster, servers, what):
+    servers.answers = [Kicked({"mail": 2, "sms": 0})]
     cluster.fail = {what: ClusterError(503, "down")}
     for _ in range(2):
         with pytest.raises(ClusterError):
             reconciler.reconcile(KEY)
-    broker.counted = Counts(error="away meanwhile")
+    servers.counted = Counts(error="away meanwhile")
     cluster.fail = {}
     reconciler.reconcile(KEY)
-    assert len(broker.asked) == 1
+    assert len(servers.asked) == 1
     assert cluster.held["status"]["lastKick"]["kicked"] == 2
     assert cluster.condition("KickAccepted")["status"] == "True"
     assert cluster.held["metadata"]["annotations"] == {}
     assert [value for what, value in cluster.writes if what == "event"].count("Kicked") == 1
 
 
-def test_same_value_set_again_after_a_failure_is_another_kick(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 2, "sms": 0}), Kicked({"mail": 1, "sms": 0})]
+def test_same_value_set_again_after_a_failure_is_another_kick(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 2, "sms": 0}), Kicked({"mail": 1, "sms": 0})]
     cluster.fail = {"status": ClusterError(503, "down")}
     with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
@@ -154,20 +154,20 @@ def test_same_value_set_again_after_a_failure_is_another_kick(reconciler, cluste
     assert cluster.held["status"]["lastKick"]["kicked"] == 1
 
 
-def test_kick_that_broke_off_goes_on_with_the_rest(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 2}, "connection lost"), Kicked({"mail": 0, "sms": 3})]
+def test_kick_that_broke_off_goes_on_with_the_rest(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 2}, "connection lost"), Kicked({"mail": 0, "sms": 3})]
     again = reconciler.reconcile(KEY)
     assert again is not None
     assert cluster.condition("KickAccepted")["reason"] == "Waiting"
     assert cluster.held["metadata"]["annotations"] == {"kick": "5"}
     reconciler.reconcile(KEY)
-    assert [most for _, most in broker.asked] == [5, 3]
+    assert [most for _, most in servers.asked] == [5, 3]
     assert cluster.held["status"]["lastKick"]["kicked"] == 5
     assert cluster.held["metadata"]["annotations"] == {}
 
 
-def test_value_changed_meanwhile_is_left_for_the_next_pass(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 1, "sms": 0}), Kicked({"mail": 7, "sms": 0})]
+def test_value_changed_meanwhile_is_left_for_the_next_pass(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 1, "sms": 0}), Kicked({"mail": 7, "sms": 0})]
     remove = cluster.remove_annotation
 
     def changed_first(*arguments):
@@ -204,8 +204,8 @@ def test_api_server_in_trouble_is_no_fault_of_the_spec(reconciler, cluster, stat
     assert cluster.writes == []
 
 
-def test_event_that_cannot_be_written_stops_nothing(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 1, "sms": 0})]
+def test_event_that_cannot_be_written_stops_nothing(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 1, "sms": 0})]
     cluster.fail = {"event": ClusterError(403, "namespace is terminating")}
     reconciler.reconcile(KEY)
     assert cluster.held["status"]["lastKick"]["kicked"] == 1
@@ -218,12 +218,12 @@ def test_pool_that_is_gone_or_going_is_left_alone(reconciler, cluster, pool):
     assert cluster.writes == []
 
 
-def test_annotation_that_cannot_be_removed_does_not_kick_again(reconciler, cluster, broker):
-    broker.answers = [Kicked({"mail": 1, "sms": 0})]
+def test_annotation_that_cannot_be_removed_does_not_kick_again(reconciler, cluster, servers):
+    servers.answers = [Kicked({"mail": 1, "sms": 0})]
     cluster.remove_annotation = lambda *_: False
     for _ in range(3):
         assert reconciler.reconcile(KEY) is not None
-    assert len(broker.asked) == 1
+    assert len(servers.asked) == 1
 
 
 def test_bad_kick_is_told_also_while_the_deployment_is_refused(reconciler, cluster):

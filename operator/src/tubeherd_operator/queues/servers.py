@@ -6,36 +6,20 @@ One poller, a thread, for each server, whatever the number of pools.
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeStats
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection, connect
-from tubeherd_operator.workqueue import Key
+from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.objects import Key
 
 _BACKOFF_MOST: Final = 15.0
 _COUNTS_SECONDS: Final = 30.0
 _EVERY_JOB: Final = 2**31
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The jobs of a pool's tubes, or why they are not known."""
-
-    tubes: Mapping[str, TubeStats] = field(default_factory=dict)
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kicked:
-    """How many jobs of each tube were kicked, and why the rest could not be."""
-
-    tubes: dict[str, int]
-    error: str | None = None
-
-
-class Broker:
+class Servers:
     """Counts the tubes of every pool and says which pool to look at again."""
 
     def __init__(self, interval: float, changed: Callable[[Key], None]) -> None:

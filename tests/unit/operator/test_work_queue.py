@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tubeherd_operator.workqueue import Key, WorkQueue
+from tubeherd_operator.objects import Key
+from tubeherd_operator.passes.work_queue import WorkQueue
 
 MAIL = Key("shop", "mail")
 SMS = Key("shop", "sms")

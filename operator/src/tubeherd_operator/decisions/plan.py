@@ -3,13 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tubeherd_operator.cluster import Object
-from tubeherd_operator.conditions import CONFLICT, KICK_ACCEPTED, READY, SERVER_REACHABLE, WAITING, Condition, is_ours
-from tubeherd_operator.deployment import RENDERED_ANNOTATION, build_deployment
-from tubeherd_operator.drift import differs
-from tubeherd_operator.kick import ANNOTATION, BadKick, Kick, parse_kick
-from tubeherd_operator.observe import Observation
-from tubeherd_operator.status import build_status
+from tubeherd_operator.decisions.conditions import (
+    CONFLICT,
+    KICK_ACCEPTED,
+    READY,
+    SERVER_REACHABLE,
+    WAITING,
+    Condition,
+    is_ours,
+)
+from tubeherd_operator.decisions.deployment import RENDERED_ANNOTATION, build_deployment
+from tubeherd_operator.decisions.drift import differs
+from tubeherd_operator.decisions.kick import ANNOTATION, BadKick, Kick, parse_kick
+from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.status import build_status
+from tubeherd_operator.objects import Object
 
 _RECHECK_SECONDS: Final = 20.0
 """How often what sends no events is looked at: foreign Deployments and ConfigMaps."""

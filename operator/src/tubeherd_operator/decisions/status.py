@@ -2,10 +2,9 @@
 
 from typing import Any, Final
 
-from tubeherd_operator.cluster import Object
-from tubeherd_operator.conditions import KICK_ACCEPTED, WAITING, Condition, conditions, is_ours, stamp
-from tubeherd_operator.deployment import POOL_LABEL
-from tubeherd_operator.observe import Observation
+from tubeherd_operator.decisions.conditions import KICK_ACCEPTED, WAITING, Condition, conditions, is_ours, stamp
+from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
 

@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from tubeherd.formats.durations import parse_duration
 from tubeherd.pool import GROUP, KIND, VERSION, WorkerPoolSpec
-from tubeherd_operator.cluster import Object
+from tubeherd_operator.objects import POOL_LABEL, Object
 
-POOL_LABEL: Final = "tubeherd.io/pool"
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
 EXECUTORS_ANNOTATION: Final = "tubeherd.io/executors"
 CONTAINER: Final = "worker"

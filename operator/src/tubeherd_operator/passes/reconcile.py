@@ -8,15 +8,15 @@ from typing import Final, NamedTuple
 
 from tubeherd.logs import log
 from tubeherd.pool import GROUP, KIND, VERSION
-from tubeherd_operator.broker import Broker
-from tubeherd_operator.cluster import Cluster, ClusterError, Object
-from tubeherd_operator.conditions import KICK_ACCEPTED, READY, WAITING, Condition, stamp
-from tubeherd_operator.kick import ANNOTATION
-from tubeherd_operator.observe import observe
-from tubeherd_operator.plan import Event, Plan, make_plan
+from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.decisions.conditions import KICK_ACCEPTED, READY, WAITING, Condition, stamp
+from tubeherd_operator.decisions.kick import ANNOTATION
+from tubeherd_operator.decisions.plan import Event, Plan, make_plan
+from tubeherd_operator.decisions.status import changes
+from tubeherd_operator.objects import Key, Object
+from tubeherd_operator.passes.observe import observe
+from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
-from tubeherd_operator.status import changes
-from tubeherd_operator.workqueue import Key
 
 _COUNTS_SECONDS: Final = 29.0
 _RETRY_KICK_SECONDS: Final = 2.0
@@ -41,12 +41,12 @@ class Reconciler:
     def __init__(
         self,
         cluster: Cluster,
-        broker: Broker,
+        servers: Servers,
         settings: OperatorSettings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cluster = cluster
-        self._broker = broker
+        self._servers = servers
         self._settings = settings
         self._now = now
         self._counted: dict[Key, float] = {}
@@ -57,7 +57,7 @@ class Reconciler:
 
         Raises ClusterError where the API server refuses or is out of reach; the pass is then to be repeated.
         """
-        seen = observe(key, self._cluster, self._broker, self._settings)
+        seen = observe(key, self._cluster, self._servers, self._settings)
         if seen is None:
             self._counted.pop(key, None)
             self._kicks.pop(key, None)
@@ -112,7 +112,7 @@ class Reconciler:
             return progress
         before = progress.kicked if progress else {}
         left = None if plan.kick.most is None else plan.kick.most - sum(before.values())
-        done = self._broker.kick(str(plan.status["server"]), plan.kick.tubes, left)
+        done = self._servers.kick(str(plan.status["server"]), plan.kick.tubes, left)
         kicked = before | {tube: before.get(tube, 0) + count for tube, count in done.tubes.items()}
         progress = self._kicks[key] = _Progress(uid, value, kicked, done.error is None)
         if progress.complete:

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tubeherd_operator.broker import Broker
-from tubeherd_operator.workqueue import Key
+from tubeherd_operator.objects import Key
+from tubeherd_operator.queues.servers import Servers
 
 MAIL = Key("shop", "mail")
 SMS = Key("shop", "sms")
@@ -34,8 +34,8 @@ def told():
 
 
 @pytest.fixture
-def broker(told):
-    made = Broker(0.05, told)
+def servers(told):
+    made = Servers(0.05, told)
     yield made
     for key in (MAIL, SMS):
         made.forget(key)
@@ -53,21 +53,21 @@ def pollers():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("poller")]
 
 
-def test_counts_of_a_pools_tubes(beanstalkd, broker, told):
+def test_counts_of_a_pools_tubes(beanstalkd, servers, told):
     bury(beanstalkd, "mail", 2)
     beanstalkd.client().put_in("mail", b"{}", priority=1, delay=60, ttr=60)
-    assert broker.counts(beanstalkd.server, ["mail"]) is None, "not asked yet"
-    broker.watch(MAIL, beanstalkd.server, ["mail", "new"])
+    assert servers.counts(beanstalkd.server, ["mail"]) is None, "not asked yet"
+    servers.watch(MAIL, beanstalkd.server, ["mail", "new"])
     told.wait(MAIL)
-    counts = broker.counts(beanstalkd.server, ["mail", "new"])
+    counts = servers.counts(beanstalkd.server, ["mail", "new"])
     assert counts.error is None
     assert (counts.tubes["mail"].buried, counts.tubes["mail"].delayed, counts.tubes["new"].buried) == (2, 1, 0)
-    assert broker.counts(beanstalkd.server, ["mail", "unknown"]) is None
+    assert servers.counts(beanstalkd.server, ["mail", "unknown"]) is None
 
 
-def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, broker, told):
-    broker.watch(MAIL, beanstalkd.server, ["mail"])
-    broker.watch(SMS, beanstalkd.server, ["sms"])
+def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, servers, told):
+    servers.watch(MAIL, beanstalkd.server, ["mail"])
+    servers.watch(SMS, beanstalkd.server, ["sms"])
     told.wait(MAIL)
     told.wait(SMS)
     bury(beanstalkd, "mail", 1)
@@ -78,57 +78,57 @@ def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, broker, told)
     assert told.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
 
 
-def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, broker, told):
-    broker.watch(MAIL, beanstalkd.server, ["mail"])
+def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, servers, told):
+    servers.watch(MAIL, beanstalkd.server, ["mail"])
     told.wait(MAIL)
-    broker.watch(MAIL, beanstalkd.server, ["mail"])
-    broker.watch(SMS, beanstalkd.server, ["sms"])
+    servers.watch(MAIL, beanstalkd.server, ["mail"])
+    servers.watch(SMS, beanstalkd.server, ["sms"])
     told.wait(SMS)
     assert told.keys == [MAIL, SMS]
 
 
-def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, broker, told):
+def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, servers, told):
     for key in (MAIL, SMS):
-        broker.watch(key, beanstalkd.server, [key.name])
+        servers.watch(key, beanstalkd.server, [key.name])
         told.wait(key)
     assert pollers() == [f"poller {beanstalkd.server}"]
-    broker.forget(MAIL)
-    broker.forget(SMS)
+    servers.forget(MAIL)
+    servers.forget(SMS)
     deadline = time.monotonic() + 5
     while pollers():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_server_that_goes_and_comes_back_is_told(beanstalkd, broker, told):
-    broker.watch(MAIL, beanstalkd.server, ["mail"])
+def test_server_that_goes_and_comes_back_is_told(beanstalkd, servers, told):
+    servers.watch(MAIL, beanstalkd.server, ["mail"])
     told.wait(MAIL)
     beanstalkd.kill()
     told.wait(MAIL, 2)
-    assert beanstalkd.server in broker.counts(beanstalkd.server, ["mail"]).error
+    assert beanstalkd.server in servers.counts(beanstalkd.server, ["mail"]).error
     beanstalkd.start()
     told.wait(MAIL, 3, 20)
-    assert broker.counts(beanstalkd.server, ["mail"]).error is None
+    assert servers.counts(beanstalkd.server, ["mail"]).error is None
 
 
-def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, broker, told):
+def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, told):
     bury(beanstalkd, "mail", 2)
     bury(beanstalkd, "sms", 2)
     beanstalkd.client().put_in("mail", b"{}", priority=1, delay=600, ttr=60)
-    broker.watch(MAIL, beanstalkd.server, ["mail", "sms"])
+    servers.watch(MAIL, beanstalkd.server, ["mail", "sms"])
     told.wait(MAIL)
-    assert broker.kick(beanstalkd.server, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
-    assert broker.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
-    assert broker.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
+    assert servers.kick(beanstalkd.server, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
+    assert servers.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
+    assert servers.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
     assert beanstalkd.count("mail") == {"ready": 2, "reserved": 0, "delayed": 1, "buried": 0}
     told.wait(MAIL, 2)
 
 
-def test_kick_of_a_server_that_is_gone_says_so(beanstalkd, broker, told):
-    broker.watch(MAIL, beanstalkd.server, ["mail"])
+def test_kick_of_a_server_that_is_gone_says_so(beanstalkd, servers, told):
+    servers.watch(MAIL, beanstalkd.server, ["mail"])
     told.wait(MAIL)
     beanstalkd.kill()
-    kicked = broker.kick(beanstalkd.server, ["mail"], None)
+    kicked = servers.kick(beanstalkd.server, ["mail"], None)
     assert kicked.tubes == {}
     assert kicked.error
     beanstalkd.start()

@@ -1,23 +1,22 @@
 """What kopf calls: each only says which pool to look at again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
 
 from tubeherd.pool import GROUP, PLURAL, VERSION
-from tubeherd_operator.deployment import POOL_LABEL
-from tubeherd_operator.workqueue import Key, WorkQueue
+from tubeherd_operator.objects import POOL_LABEL, Key
 
 
-def register(registry: kopf.OperatorRegistry, queue: WorkQueue) -> None:
-    """Have events of pools, their Deployments and their pods put pools into the queue."""
+def register(registry: kopf.OperatorRegistry, changed: Callable[[Key], None]) -> None:
+    """Have `changed` called with a pool when the pool, its Deployment or one of its pods has changed."""
 
     async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        queue.add(Key(str(namespace), str(name)))
+        changed(Key(str(namespace), str(name)))
 
     async def pod_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        queue.add(Key(str(namespace), labels[POOL_LABEL]))
+        changed(Key(str(namespace), labels[POOL_LABEL]))
 
     ours = {POOL_LABEL: kopf.PRESENT}
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from tubeherd_operator.cluster import Object
-from tubeherd_operator.deployment import CONTAINER
-from tubeherd_operator.observe import Observation
+from tubeherd_operator.decisions.deployment import CONTAINER
+from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.objects import Object
 
 READY: Final = "Ready"
 SERVER_REACHABLE: Final = "ServerReachable"

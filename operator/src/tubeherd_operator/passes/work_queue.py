@@ -4,17 +4,12 @@ import heapq
 import random
 import threading
 import time
-from typing import Final, NamedTuple
+from typing import Final
+
+from tubeherd_operator.objects import Key
 
 _FIRST: Final = 0.25
 _MOST: Final = 60.0
-
-
-class Key(NamedTuple):
-    """A pool."""
-
-    namespace: str
-    name: str
 
 
 class WorkQueue:

@@ -10,11 +10,10 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from tubeherd.pool import GROUP, PLURAL, VERSION
+from tubeherd_operator.objects import Object
 
 FIELD_MANAGER: Final = "tubeherd-operator"
 _SECONDS: Final = 20
-
-Object = dict[str, Any]
 
 
 class ClusterError(Exception):

@@ -1,0 +1,1 @@
+"""The API server's side: requests to it, and the watches by which it reports changes."""

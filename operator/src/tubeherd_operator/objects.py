@@ -1,0 +1,15 @@
+"""What every part knows of Kubernetes: objects are plain dicts, as in YAML, and a pool has a namespace and a name."""
+
+from typing import Any, Final, NamedTuple
+
+Object = dict[str, Any]
+
+POOL_LABEL: Final = "tubeherd.io/pool"
+"""The label of a pool's Deployment and pods; its value is the pool's name."""
+
+
+class Key(NamedTuple):
+    """A pool, by namespace and name."""
+
+    namespace: str
+    name: str

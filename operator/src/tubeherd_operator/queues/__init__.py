@@ -1,0 +1,1 @@
+"""beanstalkd's side: one poller for each server, which counts tubes and kicks jobs."""
