@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from tubeherd.pool import GROUP, KIND, PLURAL, VERSION, WorkerPoolSpec, WorkerPoolStatus
+from tubeherd.pool import GROUP, KIND, PLURAL, VERSION, WorkerPoolSpec
+from tubeherd_operator.decisions.status import WorkerPoolStatus
 
-_HEADER = "# Generated from worker/src/tubeherd/pool.py by `make crd`; a test fails when it is stale.\n"
+_HEADER = "# Generated from the pydantic models by `make crd`; a test fails when it is stale.\n"
 _KEPT = ("description", "format", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern")
 
 

@@ -1,6 +1,6 @@
 """The `WorkerPool` resource: its fields, their rules, and the words that `kubectl explain` shows."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -186,69 +186,3 @@ class WorkerPoolSpec(_Model):
             _MEMORY_RULE, "memoryLimit must be at least 18Mi and 26Mi more for each job that runs at a time"
         )
     )
-
-
-class TubeStatus(_Model):
-    """The jobs of one tube, by state."""
-
-    name: str = Field(description="Name of the tube.")
-    ready: int = Field(description="Jobs that wait for a worker.")
-    reserved: int = Field(description="Jobs that are being executed.")
-    delayed: int = Field(description="Jobs that wait for their time: retries, reschedules and jobs put with a delay.")
-    buried: int = Field(description="Jobs that failed for good and wait for a kick.")
-
-
-class Condition(_Model):
-    """One aspect of the pool's state, in the shape that all Kubernetes conditions have."""
-
-    type: str = Field(description="Ready, ServerReachable or KickAccepted.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
-    reason: str = Field(description="One word on why.")
-    message: str = Field(description="What happened, to what, and what to do.")
-    last_transition_time: str = Field(
-        description="When the status last changed.", json_schema_extra={"format": "date-time"}
-    )
-    observed_generation: int = Field(description="The generation of the spec that this was said of.")
-
-
-class TubeKick(_Model):
-    """How many jobs of one tube were kicked."""
-
-    name: str = Field(description="Name of the tube.")
-    kicked: int = Field(description="Jobs that were put back to be executed.")
-
-
-class LastKick(_Model):
-    """What the last `kick` annotation did."""
-
-    value: str = Field(description="The value of the annotation, such as all or mail:25.")
-    time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
-    kicked: int = Field(description="Jobs that were put back, in all tubes.")
-    tubes: list[TubeKick] = Field(description="Jobs that were put back, by tube.")
-
-
-class WorkerPoolStatus(_Model):
-    """What the operator last saw of a pool."""
-
-    observed_generation: int | None = Field(None, description="The generation of the spec that was last acted upon.")
-    server: str | None = Field(None, description="host:port of the beanstalkd in use.")
-    replicas: int | None = Field(None, description="Pods that exist.", json_schema_extra={"format": "int32"})
-    ready_replicas: int | None = Field(None, description="Pods that are connected and work.")
-    selector: str | None = Field(None, description="Label selector of the pods, for autoscalers.")
-    ready: int | None = Field(None, description="Jobs that wait for a worker, in all tubes.")
-    reserved: int | None = Field(None, description="Jobs that are being executed, in all tubes.")
-    delayed: int | None = Field(None, description="Jobs that wait for their time, in all tubes.")
-    buried: int | None = Field(
-        None, description="Jobs that failed for good, in all tubes. Put them back: kubectl annotate wp NAME kick=all"
-    )
-    tubes: list[TubeStatus] | None = Field(
-        None,
-        description="Jobs by tube and state.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-    )
-    conditions: list[Condition] | None = Field(
-        None,
-        description="Whether the pool works, and why not.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
-    last_kick: LastKick | None = Field(None, description="What the last kick annotation did.")

@@ -16,7 +16,7 @@ from tubeherd_operator.decisions.deployment import RENDERED_ANNOTATION, build_de
 from tubeherd_operator.decisions.drift import differs
 from tubeherd_operator.decisions.kick import ANNOTATION, BadKick, Kick, parse_kick
 from tubeherd_operator.decisions.observation import Observation
-from tubeherd_operator.decisions.status import build_status
+from tubeherd_operator.decisions.report import build_status
 from tubeherd_operator.objects import Object
 
 _RECHECK_SECONDS: Final = 20.0

@@ -1,64 +1,76 @@
-"""Builds the status of a pool."""
+"""The status of a `WorkerPool`: its fields, and the words that `kubectl explain` shows."""
 
-from typing import Any, Final
+from typing import Literal
 
-from tubeherd_operator.decisions.conditions import KICK_ACCEPTED, WAITING, Condition, conditions, is_ours, stamp
-from tubeherd_operator.decisions.observation import Observation
-from tubeherd_operator.objects import POOL_LABEL, Object
-
-_STATES: Final = ("ready", "reserved", "delayed", "buried")
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 
-def build_status(seen: Observation, kick: Condition | None, counts_due: bool, now: str) -> Object:
-    """Return the status that a pool should have; `kick` is what became of a kick in this pass.
-
-    Counts other than of buried jobs stay as they were unless `counts_due`, for they change all the time.
-    """
-    before: Object = seen.pool.get("status", {})
-    if seen.server and seen.counts is None and not kick and "conditions" in before:
-        # Just asked, beanstalkd brings the next pass: what was known before a restart of the operator stands till then.
-        return dict(before)
-    generation = seen.pool["metadata"]["generation"]
-    present = conditions(seen) + ([kick] if kick else [])
-    stamped = [stamp(condition, before.get("conditions", []), generation, now) for condition in present]
-    if not kick:
-        stamped += [entry for entry in before.get("conditions", []) if _is_settled_kick(entry)]
-    deployment = (seen.deployment or {}) if is_ours(seen) else {}
-    status = {
-        "observedGeneration": generation,
-        "server": seen.server,
-        "replicas": deployment.get("status", {}).get("replicas", 0),
-        "readyReplicas": deployment.get("status", {}).get("readyReplicas", 0),
-        "selector": f"{POOL_LABEL}={seen.pool['metadata']['name']}",
-        **_counts(seen, before, counts_due),
-        "conditions": stamped,
-    }
-    return {key: value for key, value in status.items() if value is not None}
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
 
-def changes(status: Object, before: Object) -> Object:
-    """Return the merge patch that makes a status of the one before: only what differs, None for what goes."""
-    patch: dict[str, Any] = {key: value for key, value in status.items() if before.get(key) != value}
-    return patch | {key: None for key in before if key not in status and key != "lastKick"}
+class TubeStatus(_Model):
+    """The jobs of one tube, by state."""
+
+    name: str = Field(description="Name of the tube.")
+    ready: int = Field(description="Jobs that wait for a worker.")
+    reserved: int = Field(description="Jobs that are being executed.")
+    delayed: int = Field(description="Jobs that wait for their time: retries, reschedules and jobs put with a delay.")
+    buried: int = Field(description="Jobs that failed for good and wait for a kick.")
 
 
-def _counts(seen: Observation, before: Object, due: bool) -> Object:
-    kept: Object = {key: before[key] for key in (*_STATES, "tubes") if key in before}
-    if seen.counts is None or seen.counts.error is not None:
-        return kept
-    tubes = [
-        {"name": name, **{state: getattr(stats, state) for state in _STATES}}
-        for name, stats in seen.counts.tubes.items()
-    ]
-    if not due and _buried(tubes) == _buried(before.get("tubes", [])):
-        return kept
-    totals: Object = {state: sum(tube[state] for tube in tubes) for state in _STATES}
-    return totals | {"tubes": tubes}
+class Condition(_Model):
+    """One aspect of the pool's state, in the shape that all Kubernetes conditions have."""
+
+    type: str = Field(description="Ready, ServerReachable or KickAccepted.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
+    reason: str = Field(description="One word on why.")
+    message: str = Field(description="What happened, to what, and what to do.")
+    last_transition_time: str = Field(
+        description="When the status last changed.", json_schema_extra={"format": "date-time"}
+    )
+    observed_generation: int = Field(description="The generation of the spec that this was said of.")
 
 
-def _is_settled_kick(entry: Object) -> bool:
-    return bool(entry["type"] == KICK_ACCEPTED and entry["reason"] != WAITING)
+class TubeKick(_Model):
+    """How many jobs of one tube were kicked."""
+
+    name: str = Field(description="Name of the tube.")
+    kicked: int = Field(description="Jobs that were put back to be executed.")
 
 
-def _buried(tubes: list[Object]) -> dict[str, int]:
-    return {tube["name"]: tube["buried"] for tube in tubes}
+class LastKick(_Model):
+    """What the last `kick` annotation did."""
+
+    value: str = Field(description="The value of the annotation, such as all or mail:25.")
+    time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
+    kicked: int = Field(description="Jobs that were put back, in all tubes.")
+    tubes: list[TubeKick] = Field(description="Jobs that were put back, by tube.")
+
+
+class WorkerPoolStatus(_Model):
+    """What the operator last saw of a pool."""
+
+    observed_generation: int | None = Field(None, description="The generation of the spec that was last acted upon.")
+    server: str | None = Field(None, description="host:port of the beanstalkd in use.")
+    replicas: int | None = Field(None, description="Pods that exist.", json_schema_extra={"format": "int32"})
+    ready_replicas: int | None = Field(None, description="Pods that are connected and work.")
+    selector: str | None = Field(None, description="Label selector of the pods, for autoscalers.")
+    ready: int | None = Field(None, description="Jobs that wait for a worker, in all tubes.")
+    reserved: int | None = Field(None, description="Jobs that are being executed, in all tubes.")
+    delayed: int | None = Field(None, description="Jobs that wait for their time, in all tubes.")
+    buried: int | None = Field(
+        None, description="Jobs that failed for good, in all tubes. Put them back: kubectl annotate wp NAME kick=all"
+    )
+    tubes: list[TubeStatus] | None = Field(
+        None,
+        description="Jobs by tube and state.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    conditions: list[Condition] | None = Field(
+        None,
+        description="Whether the pool works, and why not.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    last_kick: LastKick | None = Field(None, description="What the last kick annotation did.")

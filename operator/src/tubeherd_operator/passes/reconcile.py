@@ -12,7 +12,7 @@ from tubeherd_operator.cluster.client import Cluster, ClusterError
 from tubeherd_operator.decisions.conditions import KICK_ACCEPTED, READY, WAITING, Condition, stamp
 from tubeherd_operator.decisions.kick import ANNOTATION
 from tubeherd_operator.decisions.plan import Event, Plan, make_plan
-from tubeherd_operator.decisions.status import changes
+from tubeherd_operator.decisions.report import changes
 from tubeherd_operator.objects import Key, Object
 from tubeherd_operator.passes.observe import observe
 from tubeherd_operator.queues.servers import Servers

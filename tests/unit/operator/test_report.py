@@ -1,7 +1,7 @@
 """When counts are written, and what of a status changes."""
 
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.status import build_status, changes
+from tubeherd_operator.decisions.report import build_status, changes
 
 
 def status(pools, counts, before=None, due=False):
