@@ -1,12 +1,10 @@
 """Builds the node's programs from their Go modules, into a cache keyed by everything that goes in."""
 
-import hashlib
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from builds import cached, key_of, remove_all_but
+from golang import Go, find_go
 from place import CACHE, SOURCE, run, say
 
 
@@ -36,8 +34,8 @@ MODULES = (
 
 def build_all() -> Path:
     """Build what is missing and return the folder with all programs: kubelet, kubectl, helm, coredns, …"""
-    folders = [_build_module(module) for module in MODULES]
-    folders.append(_build_pause())
+    go = find_go()
+    folders = [*(build_module(module, go) for module in MODULES), _build_pause()]
     together = CACHE / "bin"
     together.mkdir(parents=True, exist_ok=True)
     for program in (program for folder in folders for program in folder.iterdir()):
@@ -48,47 +46,28 @@ def build_all() -> Path:
             partial.unlink(missing_ok=True)
             partial.symlink_to(program)
             partial.rename(link)
-    for old in set((CACHE / "builds").iterdir()) - set(folders):
-        shutil.rmtree(old)
+    remove_all_but([*folders, *([go.folder] if go.folder else [])])
     return together
 
 
-def _build_module(module: Module) -> Path:
+def build_module(module: Module, go: Go) -> Path:
+    """Build the programs of one module, unless they are in the cache, and return their folder."""
     flags = ["-trimpath", "-ldflags", f"-s -w {module.definitions}".strip()]
 
     def build(target: Path) -> None:
         say(f"building {module.folder} (minutes the first time, seconds with Go's build cache)")
-        command = ["go", "build", *flags, "-o", f"{target}/", *module.packages]
-        run(command, env={"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}, cwd=SOURCE / module.folder)
+        command = [go.command, "build", *flags, "-o", f"{target}/", *module.packages]
+        variables = {**go.variables, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+        run(command, env=variables, cwd=SOURCE / module.folder)
 
     sources = [SOURCE / module.folder / name for name in ("go.mod", "go.sum")]
-    return _cached(module.folder, _key(sources, module.packages, flags, run(["go", "env", "GOVERSION"])), build)
+    return cached(module.folder, key_of(sources, module.packages, flags, go.version), build)
 
 
 def _build_pause() -> Path:
     source, flags = SOURCE / "pause.c", ["-Os", "-Wall", "-Werror", "-static", "-s"]
-    return _cached("pause", _key([source], flags), lambda target: _compile(source, flags, target / "pause"))
+    return cached("pause", key_of([source], flags), lambda target: _compile(source, flags, target / "pause"))
 
 
 def _compile(source: Path, flags: list[str], target: Path) -> None:
     run(["gcc", *flags, "-o", target, source])
-
-
-def _cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder of what has this key, built where it is missing."""
-    folder = CACHE / "builds" / f"{name}-{key}"
-    if folder.is_dir():
-        return folder
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    build(partial)
-    partial.rename(folder)
-    return folder
-
-
-def _key(sources: list[Path], *settings: object) -> str:
-    digest = hashlib.sha256(repr((settings, os.uname().machine)).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 """Boots and stops a real single-node Kubernetes from the project's own files; see the README beside it."""
 
 import argparse
+import importlib.util
 import os
 import platform
 import shutil
@@ -90,8 +91,6 @@ def _check_machine() -> None:
         missing.append("Linux")
     elif os.geteuid() != 0:
         missing.append("root: it makes a bridge, mounts and control groups")
-    if shutil.which("go") is None:
-        missing.append("Go 1.26 or newer (https://go.dev): Kubernetes is built from source")
     if shutil.which("apt-get") is None:
         missing.append("Debian or a system like it: apt-get is how the container runtime is installed")
     if missing:
@@ -101,6 +100,8 @@ def _check_machine() -> None:
 def _install_packages() -> None:
     wanted = _PACKAGES.items()
     missing = [package for program, package in wanted if not (shutil.which(program) or Path(program).is_file())]
+    if importlib.util.find_spec("ensurepip") is None:
+        missing.append("python3-venv")  # Debian parts it from Python; Go may have to come from a Python package
     if missing:
         say(f"installing {' '.join(missing)}")
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
