@@ -80,18 +80,16 @@ class Attempt:
             events.execute_post.send(action)
             result = action.result
         verdict = self._policy.decide(_RETURNED, self._stats)
-        self.processed = Processed(self.job, verdict, self._seconds(), None, result)
-        return self.processed
+        done = self.processed = Processed(self.job, verdict, time.perf_counter() - self._started, None, result)
+        return done
 
     def raised(self, error: BaseException) -> Processed:
         """Return the verdict on a job whose executor or listener raised, or that was broken off."""
         outcome = _outcome(error)
         shown = None if isinstance(outcome, Rescheduled) else error
-        self.processed = Processed(self.job, self._policy.decide(outcome, self._stats), self._seconds(), shown)
-        return self.processed
-
-    def _seconds(self) -> float:
-        return time.perf_counter() - self._started
+        verdict = self._policy.decide(outcome, self._stats)
+        done = self.processed = Processed(self.job, verdict, time.perf_counter() - self._started, shown)
+        return done
 
 
 def is_awaitable(result: Any) -> bool:
@@ -99,8 +97,6 @@ def is_awaitable(result: Any) -> bool:
 
     Asked of the result, not of the function: a decorator often hides what the function is.
     """
-    if result is None:  # as nearly always
-        return False
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise ExecutorError("the executor has a yield, so its call ran nothing: remove the yield")
     return inspect.isawaitable(result)

@@ -23,7 +23,7 @@ class Batch:
     def add(self) -> bool:
         """Count one executed job, and tell whether the batch is full."""
         self._count += 1
-        return self.full
+        return self._count >= self._size and self.full
 
     def send(self, reason: events.FlushReason) -> None:
         """Send `worker.flush` unless nothing was executed since the last one; raises what a listener raises."""

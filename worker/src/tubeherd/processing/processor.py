@@ -33,12 +33,12 @@ class Processor:
 
         A coroutine is cancelled at the deadline; whoever calls breaks off other executors.
         """
-        attempt = self.attempt(reserved)
+        attempt = Attempt(self._executors, self._policy, reserved)
         if attempt.processed is not None:
             return attempt.processed
         try:
             result = attempt.call()
-            if is_awaitable(result):
+            if result is not None and is_awaitable(result):
                 result = self._await(attempt, result, deadline)
             return attempt.returned(result)
         except BaseException as error:  # also SystemExit: a job must not take the slot with it

@@ -19,7 +19,7 @@ from tubeherd.queue.connection import Connection, connect
 from tubeherd.queue.sockets import readable
 from tubeherd.settings import WorkerSettings
 from tubeherd.slot.context import SlotContext
-from tubeherd.slot.exit import crash
+from tubeherd.slot.exit import crash, end_fork
 from tubeherd.slot.lane import PAUSE_FIRST, Lane
 from tubeherd.slot.slot import Slot, Stop
 
@@ -64,9 +64,9 @@ class ConcurrentSlot(Slot):
         for lane in self._lanes:
             self._set_free(lane)
         with suppress(Stop):
-            while self._exit_wanted() is None:
+            while self._limits.exit_wanted() is None:
                 *_, lane = await self._free.get()
-                if self._exit_wanted() is None:
+                if self._limits.exit_wanted() is None:
                     await self._use(lane)
         self._stopped.set()
         while self._tasks:
@@ -97,13 +97,13 @@ class ConcurrentSlot(Slot):
         """Take a job for a lane, waiting for one if need be; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
             self._open(lane, await asyncio.to_thread(connect, self._settings.server))
-            if self._exit_wanted() is not None:  # other lanes went on meanwhile
+            if self._limits.exit_wanted() is not None:  # other lanes went on meanwhile
                 return None
         connection = lane.claim_watching(self._tubes)
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle")
-            reserved = await self._wait_for_job(lane, connection) if self._exit_wanted() is None else None
+            reserved = await self._wait_for_job(lane, connection) if self._limits.exit_wanted() is None else None
         return reserved
 
     async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
@@ -115,7 +115,7 @@ class ConcurrentSlot(Slot):
         self._coming = 1
         found = await self._readable(connection.socket, pending.longest)
         self._coming = 0
-        stop = self._stopped.is_set() or self._exit_wanted() is not None
+        stop = self._stopped.is_set() or self._limits.exit_wanted() is not None
         reserved = self._take_job(lane, connection, pending, found=found, stop=stop)
         if reserved is None and pending.too_early():
             await self._wait(PAUSE_FIRST)
@@ -153,14 +153,14 @@ class ConcurrentSlot(Slot):
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
                 self._flush("batch")
-            elif self._coming or self._exit_wanted() is not None:  # another lane pending: no job is ready
+            elif self._coming or self._limits.exit_wanted() is not None:  # another lane pending: no job is ready
                 self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:  # of another lane too, where a flush met it
             await self._wait(self._drop(lane, error))
         except BaseException as error:  # none of a job's: nobody would hear of it, and its lease would be forgotten
             crash(error)
         finally:
-            if self._exit_wanted() is not None:
+            if self._limits.exit_wanted() is not None:
                 self._awake.set()
             self._set_free(lane)
 
@@ -169,7 +169,8 @@ class ConcurrentSlot(Slot):
 
         async def process() -> None:
             done = await self._processor.process_concurrently(attempt, deadline)
-            self._end_fork(done)  # at once: the loop of a fork would go on with the other jobs
+            if self.in_fork:  # at once: its loop would go on with the other jobs
+                end_fork(done.job.id)
 
         # A task of its own: the variables that a job sets, and whom it calls off, are not the next one's. The verdict
         # is read off the attempt: what the task returns is lost if the job called it off in its last step.

@@ -5,6 +5,7 @@ import time
 from typing import NamedTuple
 
 from tubeherd.exits import Exit
+from tubeherd.processing.processor import Processor
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 
@@ -21,30 +22,29 @@ class Progress(NamedTuple):
 class Limits:
     """Decides whether a slot may take another job, or how it is to end."""
 
-    def __init__(self, settings: WorkerSettings, progress: Progress, page: SlotPage, supervisor: int) -> None:
+    def __init__(
+        self, settings: WorkerSettings, progress: Progress, page: SlotPage, supervisor: int, processor: Processor
+    ) -> None:
         """Count on from `progress`; `supervisor` is the process id of the slot's parent."""
         self._max_jobs = settings.max_jobs
         self._at_limit = Exit.LIMIT if settings.on_limit == "stop" else Exit.RECYCLE
         self._page = page
         self._supervisor = supervisor
+        self._processor = processor
         self._ends = progress.ends
         self.begun = progress.begun
         """Jobs that were begun, by this slot and those before it in its place."""
         self.stopped_by_user_code = False
         """Whether a job or a listener ends the worker."""
 
-    def exit_wanted(self, *, broken_off: bool, coming: int = 0) -> Exit | None:
-        """Return how the slot is to end before it takes another job, or None if it may take one.
-
-        `broken_off`: user code was broken off in the middle, so the process is not trusted any more; `coming` jobs
-        count as begun.
-        """
+    def exit_wanted(self, coming: int = 0) -> Exit | None:
+        """Return how the slot is to end before it takes another job, None if it may; `coming` jobs count as begun."""
         request = self._page.request
         if self.stopped_by_user_code:
             return Exit.STOPPED_BY_JOB
         if request == Request.STOP or os.getppid() != self._supervisor:
             return Exit.OK
-        if broken_off:
+        if self._processor.broken_off:
             return Exit.RECYCLE
         if (
             0 < self._max_jobs <= self.begun + coming

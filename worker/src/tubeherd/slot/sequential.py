@@ -24,7 +24,7 @@ class SequentialSlot(Slot):
 
     def _work(self) -> None:
         (lane,) = self._lanes
-        while self._exit_wanted() is None:
+        while self._limits.exit_wanted() is None:
             try:
                 if lane.connection is None:
                     self._open(lane, connect(self._settings.server))
@@ -34,7 +34,7 @@ class SequentialSlot(Slot):
 
     def _do_jobs(self, lane: Lane, connection: Connection) -> None:
         """Do jobs on one connection until an exit is wanted."""
-        while self._exit_wanted() is None:
+        while self._limits.exit_wanted() is None:
             reserved = self._next(lane, connection)
             while reserved is not None:
                 reserved = self._do_job(lane, reserved)

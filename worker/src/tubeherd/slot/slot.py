@@ -74,7 +74,7 @@ class Slot(ABC):
         self._processor = processor
         self._settler = settler
         self._tubes = tubes
-        self._limits = Limits(settings, context.progress, context.page, context.supervisor)
+        self._limits = Limits(settings, context.progress, context.page, context.supervisor, processor)
         self._batch = SlotBatch(
             settings.batch_size, settings.ack_after_flush, context.lanes, context.page, processor, settler
         )
@@ -103,12 +103,7 @@ class Slot(ABC):
             log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
             lane.page.leave(Phase.DONE)
-        return self._exit_wanted() or Exit.OK
-
-    # Whether to go on
-
-    def _exit_wanted(self, coming: int = 0) -> Exit | None:
-        return self._limits.exit_wanted(broken_off=self._processor.broken_off, coming=coming)
+        return self._limits.exit_wanted() or Exit.OK
 
     def _stop_for(self, error: FlushFailed) -> None:
         log.error(f"{error}; the worker stops")
@@ -181,7 +176,8 @@ class Slot(ABC):
 
     def _finish(self, lane: Lane, reserved: Reserved, done: Processed) -> Reserved | None:
         """Settle the verdict on an executed job and report it; return the next job, if one was asked for and came."""
-        self._end_fork(done)
+        if self.in_fork:
+            end_fork(done.job.id)
         lane.page.claim()
         ask_reserve = self._may_ask_for_next(lane, done)
         settled = self._settle(lane, reserved, done, ask_reserve)
@@ -201,7 +197,7 @@ class Slot(ABC):
             self._limits.stopped_by_user_code = True
         # Listeners of a flush or a burial may take long: no further lease is to wait for them.
         more_urgent = self._batch.add() or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
-        return not more_urgent and self._exit_wanted(self._coming) is None
+        return not more_urgent and self._limits.exit_wanted(self._coming) is None
 
     def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
         """Settle the verdict, or defer it until the next flush; return what became of it, None if it was deferred."""
@@ -217,8 +213,3 @@ class Slot(ABC):
         except OSError:  # the job has closed the socket: its slot dies, and the supervisor gives the verdict
             lane.page.leave(Phase.EXECUTING)
             raise
-
-    def _end_fork(self, done: Processed) -> None:
-        """End this process if a job forked it: its parent finishes the job."""
-        if self.in_fork:
-            end_fork(done.job.id)
