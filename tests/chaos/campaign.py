@@ -24,7 +24,6 @@ from tests.chaos.faults import Fault
 from tests.chaos.ledger import Hit
 from tests.chaos.processes import Broker, Worker, kill_all, living
 from tests.chaos.proxy import Proxy, deck
-
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection, connect
 

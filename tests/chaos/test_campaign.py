@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.chaos import faults, proxy
 from tests.chaos.processes import ROOT
 

@@ -1,6 +1,7 @@
 """The accounting of a campaign, on made-up records: it must be able to say that a job was lost."""
 
 import pytest
+
 from tests.chaos import faults, ledger
 from tests.chaos.jobs import Job
 from tests.chaos.ledger import Hit, Line, Run

@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+
 from tests.chaos import faults, jobs
 from tests.chaos.proxy import Proxy, deck
 

@@ -41,21 +41,13 @@ def servers(told):
         made.forget(key)
 
 
-def bury(beanstalkd, tube, count):
-    client = beanstalkd.client()
-    client.watch_only([tube])
-    for _ in range(count):
-        client.put_in(tube, b"{}", priority=1, delay=0, ttr=60)
-        client.bury(client.reserve(timeout=1))
-
-
 def pollers():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("poller")]
 
 
 def test_counts_of_a_pools_tubes(beanstalkd, servers, told):
-    bury(beanstalkd, "mail", 2)
-    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=60, ttr=60)
+    beanstalkd.bury("mail", 2)
+    beanstalkd.put("mail", b"{}", delay=60)
     assert servers.counts(beanstalkd.server, ["mail"]) is None, "not asked yet"
     servers.watch(MAIL, beanstalkd.server, ["mail", "new"])
     told.wait(MAIL)
@@ -70,10 +62,10 @@ def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, servers, told
     servers.watch(SMS, beanstalkd.server, ["sms"])
     told.wait(MAIL)
     told.wait(SMS)
-    bury(beanstalkd, "mail", 1)
+    beanstalkd.bury("mail", 1)
     told.wait(MAIL, 2)
-    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=0, ttr=60)
-    bury(beanstalkd, "sms", 1)
+    beanstalkd.put("mail", b"{}")
+    beanstalkd.bury("sms", 1)
     told.wait(SMS, 2)
     assert told.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
 
@@ -112,9 +104,9 @@ def test_server_that_goes_and_comes_back_is_told(beanstalkd, servers, told):
 
 
 def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, told):
-    bury(beanstalkd, "mail", 2)
-    bury(beanstalkd, "sms", 2)
-    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=600, ttr=60)
+    beanstalkd.bury("mail", 2)
+    beanstalkd.bury("sms", 2)
+    beanstalkd.put("mail", b"{}", delay=600)
     servers.watch(MAIL, beanstalkd.server, ["mail", "sms"])
     told.wait(MAIL)
     assert servers.kick(beanstalkd.server, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}

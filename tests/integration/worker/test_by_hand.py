@@ -87,8 +87,8 @@ def test_rescheduled(beanstalkd, queue, executor):
 
     processed = process(queue, {})
     assert processed.verdict == Release(10, 9, "not yet")
-    after = beanstalkd.client().job_stats(processed.job.id)
-    assert (after.delay, after.priority, after.buries) == (10, 9, 0)
+    after = beanstalkd.stats_job(processed.job.id)
+    assert (after["delay"], after["pri"], after["buries"]) == (10, 9, 0)
 
 
 def test_aborted(beanstalkd, queue, executor):
@@ -98,7 +98,7 @@ def test_aborted(beanstalkd, queue, executor):
 
     processed = process(queue, {})
     assert processed.verdict == Release(60, 65536, "out of paper", stop=True)
-    assert beanstalkd.client().job_stats(processed.job.id).delay == 60
+    assert beanstalkd.stats_job(processed.job.id)["delay"] == 60
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"to": 1}', b"[" * 60_000])
@@ -118,12 +118,7 @@ def test_poison_job(beanstalkd, queue, executor):
     def mail(payload):
         raise AssertionError("must not run")
 
-    queue.put("mail", {})
-    victim = beanstalkd.client()
-    victim.watch_only(["mail"])
-    victim.ask_reserve(5)
-    assert victim.take_reserved()
-    victim.abandon()
+    beanstalkd.lose(queue.put("mail", {}))
     processed = queue.process(queue.get(timeout=5))
     assert isinstance(processed.verdict, Bury)
     assert "lost 1 times" in processed.verdict.reason
@@ -133,7 +128,7 @@ def test_poison_job(beanstalkd, queue, executor):
 def test_lease_gone(beanstalkd, queue, executor, logged):
     @executor("mail")
     def mail(payload, job: Job):
-        queue._connection.delete(job.id)
+        queue._connection.settle(job.id, Delete())
 
     assert process(queue, {}).verdict == Delete()
     (line,) = logged()
@@ -190,9 +185,9 @@ def test_get_returns_none_where_no_job_comes(queue):
 )
 def test_put_takes_every_form_of_delay(beanstalkd, queue, delay, seconds):
     job = queue.put("mail", {"to": "ann"}, delay=delay, priority=7, ttr="2m")
-    stats = beanstalkd.client().job_stats(job)
-    assert seconds - 120 <= stats.delay <= seconds
-    assert (stats.priority, stats.ttr, stats.tube) == (7, 120, "mail")
+    stats = beanstalkd.stats_job(job)
+    assert seconds - 120 <= stats["delay"] <= seconds
+    assert (stats["pri"], stats["ttr"], stats["tube"]) == (7, 120, "mail")
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def test_schedule_a_payload(beanstalkd, schedule):
     done = schedule("mail", '{"to": "ann"}', "--delay", "10 minutes", "--priority", "3", "--ttr", "2m")
     assert (done.returncode, done.stdout) == (0, b"job 1 put into tube mail\n")
     client = beanstalkd.client()
-    stats = client.job_stats(1)
-    assert (stats.tube, stats.delay, stats.priority, stats.ttr) == ("mail", 600, 3, 120)
+    stats = client.stats_job(1)
+    assert (stats["tube"], stats["delay"], stats["pri"], stats["ttr"]) == ("mail", 600, 3, 120)
     assert client.peek(1).body == b'{"to": "ann"}'
 
 
@@ -151,7 +151,7 @@ def test_run_with_executors_that_cannot_be_used_reserves_nothing(beanstalkd, run
     assert worker.process.wait(15) == 3
     (error,) = worker.lines(level="error")
     assert said in error["event"]
-    assert beanstalkd.client().job_stats(1).reserves == 0
+    assert beanstalkd.stats_job(1)["reserves"] == 0
 
 
 def test_run_without_executors_says_where_it_looked():

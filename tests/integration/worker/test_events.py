@@ -180,9 +180,7 @@ def test_burial_of_an_invalid_payload_is_told(beanstalkd, run_worker, put):
 
 def test_burial_of_a_poison_job_is_told(beanstalkd, run_worker, put):
     job = put("poison")
-    victim = beanstalkd.client()
-    victim.reserve_job(job)
-    victim.abandon()
+    beanstalkd.lose(job)
     worker = run_worker(beanstalkd.server, LISTENERS, "--max-lost-deliveries", "1")
     worker.wait_for_notes(
         "buried NoneType 1 lost 1 times: its worker or its connection died, or its TTR of 60 s passed"

@@ -41,11 +41,6 @@ def kill(pid):
     os.kill(pid, signal.SIGKILL)
 
 
-def is_idle(client):
-    """Whether somebody waits in a reserve on the tube."""
-    return client.stats_tube("mail")["current-waiting"] > 0
-
-
 # A slot
 
 
@@ -75,8 +70,7 @@ def test_idle_slot_killed_is_replaced_and_counts_nothing(beanstalkd, run_worker)
     client = beanstalkd.client()
     for _ in range(3):
         worker.wait_for_line("connected")
-        worker.wait_for(lambda: client.stats_tubes(["mail"]) and "mail" in client.tubes(), "the tube is watched")
-        worker.wait_for(lambda: is_idle(client), "the slot waits for a job")
+        worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "the slot waits for a job")
         (slot,) = worker.slots()
         kill(slot)
         worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot", seconds=1)

@@ -11,9 +11,10 @@ from tubeherd.supervisor.lane_handle import LaneHandle
 @pytest.fixture
 def lane(beanstalkd):
     """A lane whose job has run for more than half of its lease."""
-    connection = beanstalkd.client()
-    job = connection.put_in("mail", b"1", priority=1, delay=0, ttr=60)
-    connection.reserve_job(job)
+    job = beanstalkd.put("mail", b"1")
+    connection = beanstalkd.connection("mail")
+    connection.ask_reserve(0)
+    connection.take_reserved()
     page = Page()
     page.say_executing(job, time.monotonic() - 50, 60, 1)
     lane = LaneHandle(page, connection)

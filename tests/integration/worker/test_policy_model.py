@@ -110,6 +110,7 @@ class PolicyMachine(RuleBasedStateMachine):
         self.beanstalkd = beanstalkd
         self.tube = f"model-{next(TUBES)}"
         self.observer = beanstalkd.client()
+        self.manager = beanstalkd.connection()
         self.connections = [self.connect(), self.connect()]
         self.jobs: list[Expected] = []
         self.leases: list[Lease] = []
@@ -131,7 +132,8 @@ class PolicyMachine(RuleBasedStateMachine):
             self.put_job(True, priority, data.draw(self.delays, "delay"), data.draw(self.ttrs, "ttr"))
 
     def teardown(self):
-        for connection in (*self.connections, self.observer):
+        self.observer.close()
+        for connection in (*self.connections, self.manager):
             connection.abandon()
 
     # What happens
@@ -172,7 +174,7 @@ class PolicyMachine(RuleBasedStateMachine):
     @rule(bound=st.sampled_from([1, 2, ALL]))
     def kick(self, bound):
         buried = sorted(self.in_state("buried"), key=lambda job: job.burials[-1])
-        assert self.observer.kick_buried(self.tube, bound) == min(bound, len(buried))
+        assert self.manager.kick_buried(self.tube, bound) == min(bound, len(buried))
         for job in buried[:bound]:
             job.state = "ready"
             job.kicks += 1
@@ -186,7 +188,7 @@ class PolicyMachine(RuleBasedStateMachine):
             self.compare(job)
         self.jobs = [job for job in self.jobs if job.state != "deleted"]  # its id is never given again
         states = [job.state for job in self.jobs]
-        counted = self.observer.stats_tubes([self.tube])[self.tube]
+        counted = self.manager.stats_tubes([self.tube])[self.tube]
         assert counted == TubeStats(self.tube, *(states.count(state) for state in STATES))
 
     def compare(self, job):
@@ -288,9 +290,7 @@ class PolicyMachine(RuleBasedStateMachine):
     # Parts of the steps
 
     def connect(self):
-        connection = self.beanstalkd.client()
-        connection.watch_only([self.tube])
-        return connection
+        return self.beanstalkd.connection(self.tube)
 
     def in_state(self, state):
         return [job for job in self.jobs if job.state == state]

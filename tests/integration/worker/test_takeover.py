@@ -79,15 +79,19 @@ def dead(beanstalkd, put):
     """A dead slot of two lanes, which execute a job each, while a job of the first waits for a flush."""
     control, theirs = socket.socketpair()
     theirs.close()
-    lanes = [LaneHandle(Page(deferred_most=1), beanstalkd.client()) for _ in range(2)]
-    kept = put("kept")
-    lanes[0].connection.reserve_job(kept)
+    lanes = [LaneHandle(Page(deferred_most=1), beanstalkd.connection("mail")) for _ in range(2)]
+
+    def lease(lane, payload):
+        job = put(payload)
+        lane.connection.ask_reserve(0)
+        assert lane.connection.take_reserved().stats.id == job
+        return job
+
+    kept = lease(lanes[0], "kept")
     lanes[0].page.claim()
     lanes[0].page.add_deferred(Lease(kept, time.monotonic(), 60))
     for lane in lanes:
-        job = put("executing")
-        lane.connection.reserve_job(job)
-        lane.page.say_executing(job, time.monotonic(), 60, 1)
+        lane.page.say_executing(lease(lane, "executing"), time.monotonic(), 60, 1)
     child = SlotHandle(0, control, SlotPage(), lanes, [])
     yield child
     for lane in lanes:
@@ -103,9 +107,8 @@ def verdicts(beanstalkd, dead):
         leases = [lane.page.read().executing for lane in dead.lanes]
         leases += dead.lanes[0].page.read().deferred
         assert TakeOver(Policy(), Settler(Reporter())).take_over(dead, death) == []
-        client = beanstalkd.client()
         # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
-        return [client.stats_job(lease.job)["state"] for lease in leases]
+        return [beanstalkd.stats_job(lease.job)["state"] for lease in leases]
 
     return take_over
 

@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 import pytest
+from greenstalk import NotFoundError
 
 from tubeherd import Policy, QueueManager, RetrySchedule, executor
 from tubeherd.executors import registry
@@ -114,23 +115,15 @@ def executors(tmp_path):
     registry.clear()
 
 
-def wait_for(condition, what, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.002)
-
-
 @pytest.fixture
 def put_table(beanstalkd):
     """Put a job for each row and let happen to it what happened before; returns the jobs' ids."""
 
     def put_table():
-        client = beanstalkd.client()
         jobs = {}
         for row, (before, tube, body, left, *_) in TABLE.items():
             priority = left.priority if left else 5
-            jobs[row] = job = client.put_in(tube, body, priority=priority, delay=0, ttr=60)
+            jobs[row] = job = beanstalkd.put(tube, body, priority=priority)
             for happening in before:
                 happen(beanstalkd, job, happening, priority)
         return jobs
@@ -141,34 +134,32 @@ def put_table(beanstalkd):
 def happen(beanstalkd, job, happening, priority):
     """Let a job be (l)ost, (f)ail, be (r)escheduled, (b)uried or (k)icked; all but a buried one is ready afterwards."""
     client = beanstalkd.client()
-    if happening == "k":
-        client.kick_job(job)
-        return
-    victim = beanstalkd.client()
-    leased = victim.reserve_job(job)
-    if happening == "b":
-        victim.bury(leased, priority)
-    if happening in "fr":
-        victim.release(leased, priority, 3600 if happening == "f" else 10)
-        client.kick_job(job)
-    victim.abandon()
-    wait_for(lambda: state_of(client, job) != "reserved", "a closed connection gives its job back")
+    match happening:
+        case "l":
+            beanstalkd.lose(job)
+        case "b":
+            client.bury(client.reserve_job(job), priority)
+        case "f" | "r":
+            client.release(client.reserve_job(job), priority, 3600 if happening == "f" else 10)
+            client.kick_job(job)
+        case "k":
+            client.kick_job(job)
 
 
-def state_of(client, job):
-    return client.stats_job(job)["state"]
-
-
-def left_of(client, job):
-    """Return what is left of a job; None where it was deleted."""
-    stats = client.job_stats(job)
-    return stats and Left(state_of(client, job), stats.delay, stats.priority, stats.releases, stats.buries)
+def left_of(beanstalkd, job):
+    """Return what is left of a job; None if it was deleted."""
+    try:
+        stats = beanstalkd.stats_job(job)
+    except NotFoundError:
+        return None
+    return Left(*(stats[name] for name in ("state", "delay", "pri", "releases", "buries")))
 
 
 def check_table(beanstalkd, jobs, lines):
     """Compare the jobs that are left and the log lines with the table."""
-    client = beanstalkd.client()
-    assert {row: left_of(client, job) for row, job in jobs.items()} == {row: entry[3] for row, entry in TABLE.items()}
+    assert {row: left_of(beanstalkd, job) for row, job in jobs.items()} == {
+        row: entry[3] for row, entry in TABLE.items()
+    }
     of_jobs = [line for line in lines if "job" in line]
     assert sorted(line["job"] for line in of_jobs) == sorted(jobs.values())
     assert all(line["seconds"] >= 0 for line in of_jobs)
@@ -227,7 +218,7 @@ def test_ctrl_c_ends_the_executor_and_is_not_swallowed(beanstalkd, queue, functi
     job = queue.put("mail", {}, priority=5)
     with pytest.raises(KeyboardInterrupt):
         queue.process(queue.get(timeout=5))
-    assert left_of(beanstalkd.client(), job) == Left("delayed", 600, releases=1)
+    assert left_of(beanstalkd, job) == Left("delayed", 600, releases=1)
 
 
 def test_closing_leaves_no_file_open(beanstalkd):
