@@ -393,7 +393,7 @@ def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fa
     worker.wait_for_notes("waits")
     worker.allow("hold")
     line = worker.wait_for_line("buried", job=holder)
-    assert line["reason"].startswith("the job held the event loop of its process past the deadline of another job")
+    assert line["reason"].startswith("the job held the event loop of its slot past the deadline of another job")
     assert worker.wait_for_line("buried", job=other)["reason"] == "the job ran longer than its timeout of 2 s"
     assert worker.stop() == 0
 

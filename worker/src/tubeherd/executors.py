@@ -1,4 +1,4 @@
-"""Executors: the functions that do a tube's jobs, and what they may raise to steer their job."""
+"""Executors: the functions that do a tube's jobs, and the exceptions by which they choose a verdict."""
 
 import inspect
 import math
@@ -35,7 +35,7 @@ class Reschedule(Exception):
     ) -> None:
         """Take either `in_` ("10 seconds", seconds, timedelta) or `at`; priority None keeps the job's own.
 
-        Raises ValueError where neither or both are given, or where beanstalkd could not hold the value.
+        Raises ValueError if neither or both are given, or if beanstalkd could not hold the value.
         """
         super().__init__(message or "rescheduled")
         if (in_ is None) == (at is None):
@@ -83,7 +83,7 @@ def executor(name: str) -> Callable[[Function], Function]:
 
     The annotation of its first parameter decides what it gets: `bytes` the raw body; none plain JSON; anything else
     what pydantic's TypeAdapter validates from the JSON body. A second parameter annotated `Job` gets the job.
-    Raises ExecutorError where the function cannot be one, or the tube has an executor already.
+    Raises ExecutorError if the function cannot be an executor, or the tube has one already.
     """
 
     if not isinstance(name, str):
@@ -116,7 +116,7 @@ def _make(name: str, function: Callable[..., Any]) -> Executor:
         signature.bind(*[None] * (1 + takes_job))
     except TypeError as error:
         raise ExecutorError(
-            f"the executor {name!r} takes a payload and, where annotated Job, the job; not {signature}"
+            f"the executor {name!r} takes a payload and, if annotated Job, the job; not {signature}"
         ) from error
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ExecutorError(f"the executor {name!r} has a yield, so a call would run nothing of it: remove the yield")

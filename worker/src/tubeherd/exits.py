@@ -15,7 +15,7 @@ class Exit(IntEnum):
     EXECUTORS = 3
     """The executors cannot be used: import error, none for a tube, two of one name."""
     CRASHED = 70
-    """A slot met an error that is none of a job's; its last log line tells which."""
+    """A slot met an error that no job caused; its last log line says which."""
     RECYCLE = 64
     """A slot reached a limit and wants to be replaced."""
     LIMIT = 65

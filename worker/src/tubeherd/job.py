@@ -1,17 +1,17 @@
-"""What is known of a job: beanstalkd's counters, and what an executor is told."""
+"""A job: its counters in beanstalkd, and what an executor gets of them."""
 
 from typing import NamedTuple
 
 
 class JobStats(NamedTuple):
-    """The counters of `stats-job` that decide over a reserved job; times in seconds."""
+    """The counters of `stats-job` by which the policy decides about a reserved job; times in seconds."""
 
     id: int
     tube: str
     priority: int
     age: int
     delay: int
-    """The delay of the last release, or of the put while there was no release."""
+    """The delay of the last release, or of the put if there was no release."""
     ttr: int
     reserves: int
     releases: int

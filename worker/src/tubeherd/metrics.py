@@ -1,7 +1,7 @@
-"""What a worker shows Prometheus: what became of its jobs, and the metrics that executors define.
+"""The worker's metrics for Prometheus: what became of its jobs, and the metrics that executors define.
 
-The jobs are counted by each slot in its tally. For the others this is prometheus_client's multiprocess mode, with the
-files named for slots instead of processes, so that their number stays what it is however often a slot is replaced.
+Each slot counts its jobs in its tally. The metrics of executors use prometheus_client's multiprocess mode, with files
+named after places instead of processes, so that their number does not grow when slots are replaced.
 """
 
 import os
@@ -26,7 +26,7 @@ class Metrics:
     """The metrics of one worker; made before its slots are forked."""
 
     def __init__(self) -> None:
-        """Make the folder of the files; raises OSError where no temporary directory can be written."""
+        """Make the folder of the files; raises OSError if no temporary directory can be written."""
         self._folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
         self._writer = "supervisor"
         os.environ[_FOLDER_VARIABLE] = str(self._folder)
@@ -34,7 +34,7 @@ class Metrics:
 
         values.ValueClass = values.MultiProcessValue(lambda: self._writer)
         self._counts: Counts = {}
-        """The jobs of slots that have ended, and those that the supervisor gave the verdict on."""
+        """The jobs of slots that have ended, and those on which the supervisor gave the verdict."""
         self._tallies: list[Tally] = []
 
     # In the supervisor
@@ -45,27 +45,27 @@ class Metrics:
         return tally
 
     def keep(self, tally: Tally) -> None:
-        """Keep what a slot has counted that has ended: its tally is about to be closed."""
+        """Add the counts of a slot that has ended; its tally is closed afterwards."""
         add_counts(self._counts, _read(tally))
         self._tallies.remove(tally)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
-        """Count a job that the supervisor gave the verdict on."""
+        """Count a job on which the supervisor gave the verdict."""
         add_job(self._counts, tube, verdict, seconds)
 
     def text(self) -> bytes:
-        """Return all metrics of all processes in Prometheus' text format; raises what their files can cause."""
+        """Return the metrics of all processes in Prometheus' text format; raises anything if a file is damaged."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        self._folder.mkdir(mode=0o700, exist_ok=True)  # whoever clears temporary folders takes it while it is empty
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # a cleaner of temporary folders removes it while it is empty
         registry = CollectorRegistry()
         registry.register(self)
         MultiProcessCollector(registry, path=str(self._folder))
         return generate_latest(registry)
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield the metric of the jobs, as a registry wants it."""
+        """Yield the histogram of the jobs; a registry calls this."""
         from prometheus_client.metrics_core import HistogramMetricFamily
 
         counts: Counts = {}
@@ -84,11 +84,11 @@ class Metrics:
     # In a slot
 
     def write_as(self, writer: str) -> None:
-        """Have executors' own metrics in files of this name from now on; no two living processes may share one."""
+        """Write the executors' metrics into files of this name from now on; no two living processes may share one."""
         self._writer = writer
 
     def write_apart(self) -> None:
-        """Have a forked process write its own metrics, if any, into files of its own: two writers would damage one."""
+        """Write the metrics of a forked process into files of its own: two writers would damage a file."""
         self._writer = f"{self._writer}-{os.getpid()}"
 
 
@@ -96,5 +96,5 @@ def _read(tally: Tally) -> Counts:
     try:
         return tally.read()
     except ValueError as error:  # code of a job can write anywhere in the memory of its process
-        log.warning(f"what a slot has counted for /metrics was damaged, by code of its jobs, and is left out: {error}")
+        log.warning(f"what a slot has counted for /metrics was damaged by code of its jobs and is left out: {error}")
         return {}

@@ -1,7 +1,7 @@
 """The one place that decides what is done with a job. Pure functions: no clock, no network.
 
-The state of the retries lives in beanstalkd: a failed job is released with a delay of the schedule, and
-`stats-job` tells the delay of the last release, so that delay's place in the schedule is the number of failures.
+The state of the retries lives in beanstalkd: a failed job is released with a delay of the schedule, and `stats-job`
+returns the delay of the last release. The position of that delay in the schedule is the number of failures.
 """
 
 import math
@@ -94,13 +94,13 @@ Verdict = Delete | Release | Bury
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """The delays between attempts, in seconds: distinct and increasing, so that a delay names its place."""
+    """The delays between attempts, in seconds: distinct and increasing, so that each delay has one position."""
 
     delays: tuple[int, ...]
 
     @classmethod
     def of(cls, delays: tuple[float, ...]) -> "RetrySchedule":
-        """Round each delay up to whole seconds and bump it where it does not exceed the one before.
+        """Round each delay up to whole seconds, and lengthen it by seconds until it is longer than the one before.
 
         Raises ValueError for a delay that beanstalkd cannot hold.
         """
@@ -115,15 +115,15 @@ class RetrySchedule:
     def failures(self, stats: JobStats) -> int:
         """Return how many failed attempts the job's last release stands for.
 
-        A release whose delay has no place in the schedule stands for none: a reschedule, an abort and an interruption
-        forgive the failures before them.
+        A release whose delay is not in the schedule stands for none: a reschedule, an abort and an interruption forgive
+        the failures before them.
         """
         if stats.releases == 0 or stats.delay not in self.delays:
             return 0
         return self.delays.index(stats.delay) + 1
 
     def outside(self, delay: int) -> int:
-        """Return the delay, bumped by seconds until no place of the schedule is meant by it."""
+        """Return the delay, lengthened by seconds until it is none of the schedule's."""
         while delay in self.delays:
             delay += 1
         return delay
@@ -137,14 +137,14 @@ class Policy:
     max_lost_deliveries: int = DEFAULT_MAX_LOST_DELIVERIES
 
     def job(self, stats: JobStats) -> Job:
-        """Return what an executor is told of the job."""
+        """Return what an executor gets of the job."""
         attempt = self.schedule.failures(stats) + 1
         return Job(stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries)
 
     def guard(self, stats: JobStats) -> Bury | None:
-        """Return the verdict on a poison job, or None where the job may be executed."""
+        """Return the verdict on a poison job, or None if the job may be executed."""
         lost = stats.lost_deliveries
-        # Each kick grants as many again: whoever kicks a poison job wants it tried.
+        # Each kick allows as many again: a person who kicks a poison job wants it tried.
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):
             return None
         reason = f"lost {lost} times: its worker or its connection died, or its TTR of {stats.ttr} s passed"

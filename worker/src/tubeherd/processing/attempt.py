@@ -2,7 +2,7 @@
 
 1. guard: a poison job has its verdict before anything of it runs;
 2. call: events, payload, executor;
-3. whoever runs the attempt awaits what the executor returned, if that is awaitable;
+3. await: the processor awaits what the executor returned, if that is awaitable;
 4. returned: listeners, and the verdict on a job that ran to its end; or
 5. raised: the verdict on any exception of the steps 2 to 4.
 
@@ -95,7 +95,7 @@ class Attempt:
 def is_awaitable(result: Any) -> bool:
     """Return whether the result of an executor is still to be awaited; raises ExecutorError if nothing of it ran.
 
-    Asked of the result, not of the function: a decorator often hides what the function is.
+    The result decides, not the function: a decorator often hides what the function is.
     """
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise ExecutorError("the executor has a yield, so its call ran nothing: remove the yield")

@@ -1,4 +1,4 @@
-"""Counts what was executed since the last `worker.flush`."""
+"""Counts the jobs executed since the last `worker.flush`."""
 
 from tubeherd import events
 
@@ -12,7 +12,7 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        """Whether a batch is complete and somebody listens."""
+        """Whether the batch is complete and the flush has listeners."""
         return bool(self._count >= self._size and events.flush.receivers)
 
     @property
@@ -21,12 +21,12 @@ class Batch:
         return self._count == 0
 
     def add(self) -> bool:
-        """Count one executed job, and tell whether the batch is full."""
+        """Count one executed job, and return whether the batch is full."""
         self._count += 1
         return self._count >= self._size and self.full
 
     def send(self, reason: events.FlushReason) -> None:
-        """Send `worker.flush` unless nothing was executed since the last one; raises what a listener raises."""
+        """Publish `worker.flush`, unless nothing was executed since the last one; raises what a listener raises."""
         count, self._count = self._count, 0
         if count and events.flush.receivers:
             events.flush.send(reason, count=count)

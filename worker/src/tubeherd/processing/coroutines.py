@@ -1,4 +1,4 @@
-"""Runs a job within its deadline on an event loop, which cancels coroutines but not code that holds the loop."""
+"""Runs jobs on an event loop and cancels them at their deadline; code that holds the loop cannot be cancelled."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ Result = TypeVar("Result")
 
 
 class CancelledLate(Exception):
-    """A coroutine ran longer than its job may, and was cancelled."""
+    """A coroutine was cancelled at its job's deadline."""
 
 
 class Deadline(NamedTuple):
-    """When a job has to be done."""
+    """When a job has to be done, and how long that is after its lease was taken."""
 
     at: float
     """On the monotonic clock, in seconds."""
@@ -33,21 +33,20 @@ class RunningJob:
     timeout: asyncio.Timeout | None = None
 
     def is_overdue(self) -> bool:
-        """Tell whether its deadline has passed and the loop could not cancel it: some code holds the loop."""
+        """Return whether its deadline has passed and the loop could not cancel it, because some code holds the loop."""
         cancelled = self.timeout is not None and self.timeout.expired()
         return not cancelled and time.monotonic() >= self.deadline.at
 
 
 _current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
-"""The job whose code runs now; tasks that a job starts inherit it, and may outlive it."""
+"""The job whose code runs now. Tasks that a job starts inherit the value, and may outlive the job."""
 _all_running: Final[set[RunningJob]] = set()
 
 
 async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Result]]) -> Result:
-    """Await a job until its deadline.
+    """Await `run()` and return its result; at the deadline CancelledError is raised inside it.
 
-    At the deadline CancelledError is raised inside it. Raises CancelledLate where that ended it, and what the job
-    itself raises.
+    Raises CancelledLate if the deadline ended it, and whatever it raises itself.
     """
     running = RunningJob(job, deadline)
     token = _current.set(running)
@@ -65,10 +64,10 @@ async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Resul
 
 
 def loop_holder() -> RunningJob | None:
-    """Return, in a signal handler, the job whose code was interrupted; None where no running job's was.
+    """Return, in a signal handler, the job whose code the signal interrupted; None if it was no job's code.
 
-    Only the code of a task counts: a callback of the loop, such as the one that cancels at the deadline, would swallow
-    what is raised in it.
+    Only the code of a task counts: an exception in a callback of the loop, such as the one that cancels at the
+    deadline, would have no effect.
     """
     running = _current.get()
     with suppress(RuntimeError):  # no loop runs
@@ -78,17 +77,17 @@ def loop_holder() -> RunningJob | None:
 
 
 def any_overdue() -> bool:
-    """Tell whether the deadline of some job has passed without the loop's notice."""
+    """Return whether any job is past its deadline and the loop could not cancel it."""
     return any(running.is_overdue() for running in _all_running)
 
 
 def too_long_reason(timeout: float) -> str:
-    """Return the reason of a job that was broken off at its deadline."""
+    """Return the reason for a job that was broken off at its deadline; `timeout` in seconds."""
     return f"the job ran longer than its timeout of {timeout:g} s"
 
 
 def held_loop_reason(running: RunningJob) -> str:
-    """Return the reason of a job that is broken off because it holds the loop past its own deadline or another's."""
+    """Return the reason for a job that is broken off because it holds the loop past its own or another deadline."""
     if running.is_overdue():
         return too_long_reason(running.deadline.timeout)
-    return "the job held the event loop of its process past the deadline of another job: await instead"
+    return "the job held the event loop of its slot past the deadline of another job: await instead"

@@ -17,10 +17,10 @@ ENTRY_POINT_GROUP: Final = "tubeherd.executors"
 def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict[str, Executor]:
     """Import the modules (None: every module in `folder`) and the entry points; return executors by tube.
 
-    Raises ExecutorError where an import fails or there is no executor at all.
+    Raises ExecutorError if an import fails or no module defines an executor.
     """
     if modules is None:
-        for path in sorted(folder.glob("[!.]*.py")):  # a hidden file is an editor's or an archiver's
+        for path in sorted(folder.glob("[!.]*.py")):  # not hidden files, which editors make
             _import_file(path)
     else:
         for name in modules:
@@ -34,9 +34,9 @@ def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict
 
 
 def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the tubes to watch: those included (all, where none is), less those excluded.
+    """Return the tubes to watch: those included (all if none is), less those excluded.
 
-    Raises ExecutorError where a tube has no executor, or none is left.
+    Raises ExecutorError if a tube has no executor, or no tube is left.
     """
     known = ", ".join(sorted(executors))
     for tube in (*include, *exclude):
@@ -65,10 +65,12 @@ def _import(name: str, load_it: Callable[[], object]) -> None:
     except ExecutorError as error:
         raise ExecutorError(f"{name}: {error}") from error
     except BaseException as error:
-        raise ExecutorError(f"{name} cannot be imported: {type(error).__name__}: {error}{_place(error)}") from error
+        raise ExecutorError(
+            f"{name} cannot be imported: {type(error).__name__}: {error}{_source_line(error)}"
+        ) from error
 
 
-def _place(error: BaseException) -> str:
+def _source_line(error: BaseException) -> str:
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

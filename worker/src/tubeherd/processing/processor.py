@@ -13,14 +13,14 @@ from tubeherd.queue.answers import Reserved
 
 
 class Processor:
-    """Runs the executors of one process and asks the policy for verdicts."""
+    """Runs the executors of one process; each job gets its verdict from the policy."""
 
     def __init__(self, executors: Mapping[str, Executor], policy: Policy) -> None:
         self._executors = executors
         self._policy = policy
         self._runner: asyncio.Runner | None = None
         self.in_loop = False
-        """Whether a coroutine runs, which the loop cancels at its deadline."""
+        """Whether a coroutine runs in `process`, which the event loop cancels at its deadline."""
         self.broken_off = False
         """Whether user code was broken off in the middle, so that the process is not trusted any more."""
 
@@ -31,7 +31,7 @@ class Processor:
     def process(self, reserved: Reserved, deadline: Deadline | None = None) -> Processed:
         """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's.
 
-        A coroutine is cancelled at the deadline; whoever calls breaks off other executors.
+        A coroutine is cancelled at the deadline. Any other executor runs on: the caller's signal handler breaks it off.
         """
         attempt = Attempt(self._executors, self._policy, reserved)
         if attempt.processed is not None:
@@ -71,17 +71,17 @@ class Processor:
             self._runner = None
 
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
-        """Await what an executor returned on an event loop of this process, which lives as long as it."""
+        """Await what an executor returned, on one event loop for all jobs of this process."""
         if self._runner is None:
             self._runner = asyncio.Runner()
         self.in_loop = True
         try:
             # A context of its own: variables of one job are not the next one's.
             return self._runner.run(_await_until(attempt.job.id, result, deadline), context=copy_context())
-        except asyncio.CancelledError:  # the job called itself off: its task is done, and the loop is sound
+        except asyncio.CancelledError:  # the job cancelled itself: its task is done, and the loop is intact
             raise
         except BaseException as error:
-            # What broke the loop off, and no plain exception, may have left the job's tasks running in it.
+            # Anything but a plain exception broke the loop off, which may leave tasks of the job in it.
             self.broken_off |= not isinstance(error, Exception)
             raise
         finally:

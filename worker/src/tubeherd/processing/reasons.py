@@ -1,4 +1,4 @@
-"""The words on why a job failed: one line, with the place in the user's code, and without any part of the payload."""
+"""Describes why a job failed: on one line, without any part of the payload."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ _QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
     "uuid_parsing",
     "value_error",
 }
-"""Kinds of errors whose messages are pydantic's own, with nothing of the input in them."""
+"""The types of pydantic's errors whose messages never quote the input."""
 
 
 def describe(error: BaseException) -> str:
@@ -37,9 +37,9 @@ def describe(error: BaseException) -> str:
 
 
 def source_line(error: BaseException | None) -> str | None:
-    """Return file and line of the last step of user code, where the exception came from."""
+    """Return `file:line` of the innermost frame of user code that the exception passed through, or None."""
     if isinstance(error, CancelledLate):
-        error = error.__cause__  # it came from where the coroutine was cancelled
+        error = error.__cause__  # the CancelledError, raised inside the coroutine
     found, trace = None, error.__traceback__ if error else None
     while trace:
         path = Path(trace.tb_frame.f_code.co_filename)
@@ -50,20 +50,20 @@ def source_line(error: BaseException | None) -> str | None:
 
 
 def describe_invalid(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
-    """Return what is not valid about a payload, and where, on one line of at most REASON_MAX characters."""
+    """Return which fields of a payload are not valid and why, on one line of at most REASON_MAX characters."""
     declared = set(_names(adapter.core_schema))
     reason = "payload is not valid"
     for number, detail in enumerate(error.errors(include_url=False, include_context=False)):
         if len(reason) > REASON_MAX:  # a small payload can have thousands of errors
             break
-        # A key that no model declares is a part of the payload.
+        # A key that no model declares is a part of the payload, so a star stands for it.
         steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
         reason += f"{'; ' if number else ': '}{'.'.join(steps) or 'payload'}: {_complaint(detail)}"
     return reason[:REASON_MAX]
 
 
 def _names(schema: Any) -> Iterator[str]:
-    """Return every text in a schema of pydantic's, among them the names, aliases and tags that it declares."""
+    """Return every text in a schema of pydantic, among them the names, aliases and tags that it declares."""
     match schema:
         case dict():
             yield from (key for key in schema if isinstance(key, str))
@@ -75,7 +75,7 @@ def _names(schema: Any) -> Iterator[str]:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    """Return what is wrong, in pydantic's words, or only its kind where the words might quote the payload."""
+    """Return pydantic's message, or only the type of the error if the message might quote the payload."""
     message = " ".join(detail["msg"].split())[:REASON_MAX]
     if detail["type"] in _QUOTES_NOTHING or not _quotes(message, list(_values(detail["input"]))):
         return message
@@ -83,7 +83,7 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _quotes(message: str, values: list[str]) -> bool:
-    """Tell whether a message shares a word with one of the values, or a run of characters however it was cut."""
+    """Return whether a message contains a word of a value, or any six characters in a row of one."""
     folded = message.casefold()
     texts = {" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])} - {""}
     if any(word in texts for word in re.findall(r"\w+", folded)):

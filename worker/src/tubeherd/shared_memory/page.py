@@ -1,40 +1,43 @@
-"""What a slot and its supervisor share of one lane: a page that says what the slot does there, and a lock.
+"""The page of a lane: what a slot does with one of its connections, with the lock of that connection.
 
-The page is memory that both have mapped; it lives as long as the slot. The lane's connection may be replaced meanwhile,
-and outlives the page where the next slot inherits it. Whoever has a command in flight on the connection holds the lock.
-A slot takes it by `claim` and gives it back by `say_executing` or `leave`.
+A lane is one connection of a slot to beanstalkd. Its page is memory that the slot and the supervisor have both mapped.
+The page lives as long as the slot. The connection may be replaced while the slot lives; the connection that a slot
+leaves at rest is used by the next slot, with a new page.
 
-The lock is a semaphore in shared memory, so that to take it and to give it back are no system calls as long as nobody
-waits. Who dies keeps it: where the slot is dead its supervisor needs it no more, and where the supervisor is dead the
-slot goes on without it.
+Whoever holds the lock may send a command, and keeps the lock until the answer is read. A slot takes the lock by `claim`
+and gives it back by `say_executing` or `leave`. The supervisor takes it by `try_lock` and keeps it from a touch to its
+answer, and from a kill until the slot is reaped. The lock is a semaphore in shared memory, because taking and giving it
+back need no system call unless somebody waits. A process that dies keeps the lock: if the slot is dead, the supervisor
+needs no lock; if the supervisor is dead, the slot goes on without one.
 
-| phase      | the connection belongs to   | leases held               | touched by | where the slot dies            |
+| phase      | who may use the connection  | leases held               | touched by | if the slot dies               |
 |------------|-----------------------------|---------------------------|------------|--------------------------------|
-| STARTING   | nobody; at rest, or none    | none                      | nobody     | the connection is closed       |
-| CONNECTING | nobody; there is none       | none                      | nobody     | -                              |
-| COMMAND    | the slot, which has locked  | unknown, and deferred     | nobody     | closed: all come back          |
-| WAITING    | the slot, which has locked  | none, a reserve is out    | nobody     | closed                         |
-| EXECUTING  | who takes the lock          | the job's, and deferred   | supervisor | it gives the verdicts          |
-| RESTING    | who takes the lock          | the deferred              | supervisor | it gives the verdicts          |
-| DONE       | the next slot               | none                      | nobody     | -                              |
+| STARTING   | nobody: at rest, or none    | none                      | nobody     | the connection is closed       |
+| CONNECTING | nobody: there is none       | none                      | nobody     | nothing is to be done          |
+| COMMAND    | the slot, with the lock     | unknown, and deferred     | nobody     | closed: all leases come back   |
+| WAITING    | the slot, with the lock     | none, a reserve is out    | nobody     | closed                         |
+| EXECUTING  | whoever takes the lock      | the job's, and deferred   | supervisor | the supervisor gives verdicts  |
+| RESTING    | whoever takes the lock      | the deferred              | supervisor | the supervisor gives verdicts  |
+| DONE       | the next slot               | none                      | nobody     | nothing is to be done          |
 
-The slot goes from EXECUTING through COMMAND to EXECUTING between two jobs. COMMAND lasts for round trips, each of which
-the socket's timeout bounds; WAITING as long as a reserve may wait; EXECUTING until the job's deadline and five seconds.
-STARTING, on the page of the first lane, lasts until executors are imported and listeners of burials told; the pages of
-the other lanes begin with CONNECTING or RESTING. The supervisor keeps the lock from a touch to its answer, and from a
-kill until the slot is reaped.
+A deferred lease is that of a job which was executed and is deleted after the next `worker.flush`.
+
+Between two jobs a lane goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for a few round trips at most,
+each bounded by the socket's timeout. WAITING lasts as long as a reserve may wait. EXECUTING lasts until the job's
+deadline and five seconds at most. STARTING is written on the page of the first lane only, and lasts until the executors
+are imported and the burials by the supervisor are published; the other lanes begin with CONNECTING or RESTING.
 """
 
 import mmap
 import os
 import struct
 
-# What multiprocessing.Lock is made of, without the rest of that package, which would cost each slot 1 MiB.
+# The lock inside multiprocessing.Lock; the rest of that package would cost each slot 1 MiB.
 from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-# Where each thing stands on the page, in bytes; `begun` follows the lease, so that both are written at once.
+# The offset of each value on the page, in bytes. `begun` follows the lease, so that both are written at once.
 _PHASE_AT: Final = 0
 _LEASE_AT: Final = 8
 _BEGUN_AT: Final = 32
@@ -46,11 +49,11 @@ _COUNT: Final = struct.Struct("=Q")
 _SEMAPHORE: Final = 1
 """The kind of SemLock that one process may take and another give back."""
 _DEAD_HOLDER_SECONDS: Final = 1.0
-"""How often a slot that waits for the lock looks whether its supervisor lives."""
+"""How often a slot that waits for the lock checks that its supervisor lives."""
 
 
 class Phase(IntEnum):
-    """What a slot is doing with one of its connections, as the table above says."""
+    """What a slot does with one of its connections; the table at the top of this file says what each phase means."""
 
     STARTING = 0
     CONNECTING = 1
@@ -62,86 +65,87 @@ class Phase(IntEnum):
 
 
 AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
-"""The phases in which whoever takes the lock may use the connection."""
+"""The phases in which a connection is at rest: whoever takes the lock may use it."""
 
 
 class Lease(NamedTuple):
-    """A job that the connection holds."""
+    """The lease of one job on this connection."""
 
     job: int
     since: float
     """When the lease was taken, on the monotonic clock that all processes share, in seconds."""
     ttr: int
-    """How long beanstalkd keeps the lease after it was taken or touched, in seconds."""
+    """How long beanstalkd keeps the lease after it was taken or touched (the job's TTR), in seconds."""
 
 
 class State(NamedTuple):
-    """What the page says; equal states of EXECUTING mean the same execution of the same job."""
+    """What a page says at one moment. Two equal states in the phase EXECUTING mean the same attempt at the same job."""
 
     phase: Phase
     executing: Lease
-    """The lease of the job that runs; in other phases of the last one that ran."""
+    """The lease of the job that executes; in other phases that of the last job that executed."""
     deferred: tuple[Lease, ...] = ()
-    """The leases of jobs that were executed and wait for `worker.flush`."""
+    """The leases of jobs that were executed and are deleted after the next `worker.flush`."""
 
     @property
     def leases(self) -> tuple[Lease, ...]:
-        """Every lease that is held, in the phases that leave the connection at rest."""
+        """Every lease that the connection holds; right in the phases EXECUTING and RESTING only."""
         return (self.executing, *self.deferred) if self.phase is Phase.EXECUTING else self.deferred
 
 
 class Page:
-    """The state page of one connection of a slot, with the connection's lock."""
+    """The page of one lane, with the lock of its connection."""
 
     def __init__(self, deferred_most: int = 0) -> None:
-        """Make a page with room for `deferred_most` leases beside the one that executes; raises OSError."""
+        """Make page and lock, in the supervisor, with room for `deferred_most` deferred leases; raises OSError."""
         self._map = mmap.mmap(-1, _DEFERRED_AT + deferred_most * _LEASE.size)
         self._lock = _make_lock()
         self._locked: bool = False
         """Whether this process holds the lock."""
         self._maker = os.getpid()
 
-    # What a slot says
+    # Written by the slot
 
     def claim(self) -> None:
-        """Claim the connection for commands, waiting for it; the other process keeps off until it is at rest.
+        """Take the lock, waiting for it, and write COMMAND: the slot is about to send commands.
 
-        May be repeated before the connection is left.
+        May be repeated before the lock is given back.
         """
         self._locked = self._locked or self._lock.acquire(False)
         while not self._locked:
-            # An orphan does without; where a touch of the dead is unanswered, its answer ends the connection.
+            # If the supervisor is dead, the slot goes on without the lock. Should the answer to a touch of the dead
+            # supervisor still come, it is not the answer that the slot expects: the slot drops the connection.
             orphan = os.getppid() != self._maker
             self._locked = self._lock.acquire(not orphan, _DEAD_HOLDER_SECONDS) or orphan
         self._map[_PHASE_AT] = Phase.COMMAND
 
     def say_executing(self, job: int, since: float, ttr: int, begun: int) -> None:
-        """Say that a job runs (see `Lease`), the slot's `begun`-th, and leave the connection at rest."""
-        # A slot can be killed between any two bytes, so the phase changes last, in one.
+        """Write the lease of the job that executes and how many jobs the slot has begun; give the lock back."""
+        # A slot can be killed between any two bytes: the phase, a single byte, is written last.
         _EXECUTION.pack_into(self._map, _LEASE_AT, job, since, ttr, begun)
         self._map[_PHASE_AT] = Phase.EXECUTING
         self.unlock()
 
     def leave(self, phase: Phase = Phase.RESTING) -> None:
-        """Leave the connection at rest, in this phase; EXECUTING means the job that ran before the command."""
+        """Write a phase and give the lock back; EXECUTING if a job goes on that executed before the command."""
         self._map[_PHASE_AT] = phase
         self.unlock()
 
     def say_waiting(self) -> None:
-        """Say that the command in flight is a reserve that may wait long."""
+        """Write WAITING: the command in flight is a reserve, which may wait long."""
         self._map[_PHASE_AT] = Phase.WAITING
 
     def add_deferred(self, lease: Lease) -> None:
-        """Add a lease that waits for `worker.flush`; only in the phase COMMAND."""
+        """Add a deferred lease; only in the phase COMMAND."""
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
         _LEASE.pack_into(self._map, _DEFERRED_AT + count * _LEASE.size, *lease)
         _COUNT.pack_into(self._map, _COUNT_AT, count + 1)
 
     def clear_deferred(self) -> None:
-        """Forget the leases that waited; only in the phase COMMAND, or without a connection."""
+        """Remove all deferred leases; only in the phase COMMAND, or without a connection."""
         _COUNT.pack_into(self._map, _COUNT_AT, 0)
 
-    # What its supervisor reads, and the lock
+    # Read by the supervisor, and the lock
 
     @property
     def phase(self) -> Phase:
@@ -150,19 +154,19 @@ class Page:
 
     @property
     def begun(self) -> int:
-        """The number, among the jobs that the slot has begun, of the last one that ran here; 0 where none did."""
+        """How many jobs the slot had begun when the last one began on this lane; 0 if none did."""
         return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
 
     def read(self) -> State:
-        """Return what the slot does; only certain while the lock is held or the slot is dead."""
+        """Return what the page says; it may change at once unless the lock is held or the slot is dead."""
         phase = self.phase
         executing = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
-        places = range(_DEFERRED_AT, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
-        return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, place)) for place in places))
+        offsets = range(_DEFERRED_AT, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
+        return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets))
 
     def try_lock(self) -> bool:
-        """Take the lock unless another process holds it; this one may hold it already."""
+        """Take the lock without waiting, and return whether this process holds it now; it may have held it before."""
         self._locked = self._locked or self._lock.acquire(False)
         return self._locked
 
@@ -173,13 +177,13 @@ class Page:
             self._lock.release()
 
     def close(self) -> None:
-        """Unmap page and lock in this process; the lock stays as it is."""
+        """Unmap page and lock in this process; if it holds the lock, the lock stays taken."""
         self._map.close()
         del self._lock
 
 
 def _make_lock() -> SemLock:
-    """Make a lock that whoever has it mapped shares: this process and those forked from it."""
+    """Make a lock that this process shares with those forked from it."""
     try:
         return SemLock(_SEMAPHORE, 1, 1, f"/tubeherd-{os.urandom(8).hex()}", True)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""What one slot counts, in a file in memory, so that the supervisor can read it, even when the slot is dead.
+"""What one slot counts for /metrics, in a file in memory, which the supervisor can read even after the slot has died.
 
-Counting costs a slot two additions. The file holds the number of tubes; then for each tube and verdict a row of
-numbers, the sum of the microseconds and how many jobs fell into each bucket; then the names of the tubes. Numbers are
-whole: sums of fractions would depend on their order, and Prometheus takes the least step back for a new beginning.
+Counting a job costs two additions. The file holds the number of tubes; then a row of numbers for each tube and
+verdict: the sum of the microseconds, and how many jobs fell into each bucket; then the names of the tubes. The numbers
+are whole, because a sum of fractions depends on their order, and Prometheus takes any decrease for a restart.
 """
 
 import mmap
@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
-"""The longest time of each bucket, in seconds; longer ones fall into one more."""
+"""The longest time of each bucket, in seconds; longer times fall into one more bucket."""
 _NUMBER: Final = struct.Struct("=Q")
 _BYTES: Final = _NUMBER.size
 _ROW: Final = len(BUCKETS) + 2
@@ -56,7 +56,7 @@ class Tally:
         self._rows: dict[tuple[str, VerdictLabel], int] = {}
 
     def begin(self, tubes: Sequence[str]) -> None:
-        """Make room for the jobs of these tubes, in the slot."""
+        """Make room, in the slot, for counting jobs of these tubes."""
         self._rows = {key: 1 + number * _ROW for number, key in enumerate(_keys(tubes))}
         size = _BYTES * (1 + len(self._rows) * _ROW)
         os.pwrite(self._file, "\n".join(tubes).encode(), size)
@@ -64,14 +64,14 @@ class Tally:
         self._numbers[0] = len(tubes)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
-        """Count one job; not one of a tube for which no room was made, which only a confused server names."""
+        """Count one job; a job of a tube without room is ignored, as only a confused server names another tube."""
         row = self._rows.get((tube, verdict))
         if row is not None:
             self._numbers[row + 1 + bisect_left(BUCKETS, seconds)] += 1
             self._numbers[row] += int(seconds * 1e6)
 
     def read(self) -> Counts:
-        """Return what was counted by now, in the supervisor; raises ValueError where a job has damaged it."""
+        """Return, in the supervisor, what was counted so far; raises ValueError if a job has damaged the file."""
         data = os.pread(self._file, os.fstat(self._file).st_size, 0)
         tube_count = int(_NUMBER.unpack_from(data)[0]) if len(data) > _BYTES else 0
         if tube_count == 0:  # the slot has not begun
@@ -88,5 +88,5 @@ class Tally:
 
 
 def _keys(tubes: Sequence[str]) -> list[tuple[str, VerdictLabel]]:
-    """Return what each row counts, in their order."""
+    """Return what each row counts, in the order of the rows."""
     return [(tube, verdict) for tube in tubes for verdict in VerdictLabel]

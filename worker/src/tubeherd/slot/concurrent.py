@@ -1,7 +1,7 @@
 """A slot whose coroutines share one event loop: several jobs at a time, each with a lane of its own.
 
-Only the wait for a job and the executors are awaited. Every other command is a round trip in straight-line code, so
-that all lanes but the one that waits are at rest whenever a flush settles their jobs.
+Only a reserve that waits for a job is awaited, and so are the executors. Every other command is a round trip in
+straight-line code. So whenever a flush settles deferred jobs, all lanes are at rest but the one that waits.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class ConcurrentSlot(Slot):
         self._runner = asyncio.Runner()
 
     def on_deadline(self) -> None:
-        """Break off the code that holds the loop, so that the loop could not cancel a job that is late."""
+        """Break off the code that holds the event loop, if that keeps the loop from cancelling a job that is late."""
         held_by = loop_holder()
         self._page.answer_loop_holder(held_by.job if held_by else 0)
         if held_by and any_overdue():
@@ -58,8 +58,8 @@ class ConcurrentSlot(Slot):
         self._runner.run(self._dispatch())
 
     async def _dispatch(self) -> None:
-        """Give each lane that is free a job to begin with; it takes further ones by itself."""
-        # One reader for all who wait: the loop keeps no more than one for a socket.
+        """Take a first job for each free lane, in turn; the lane then takes further ones by itself."""
+        # One reader for all that wait: an event loop keeps only one for a socket.
         asyncio.get_running_loop().add_reader(self._control, self._on_stop)
         for lane in self._lanes:
             self._set_free(lane)
@@ -73,15 +73,15 @@ class ConcurrentSlot(Slot):
             await asyncio.wait(self._tasks)
 
     def _set_free(self, lane: Lane) -> None:
-        """Let a lane be used: first those that are connected, and of them as few as will do."""
+        """Make a lane free. Connected lanes are used first, those with the lowest number before others."""
         self._free.put_nowait((lane.connection is None, lane.number, lane))
 
     async def _use(self, lane: Lane) -> None:
-        """Start the jobs of a lane that has none, if one comes."""
+        """Take a job for a free lane and start to do it; if none comes, the lane is free again."""
         try:
             reserved = await self._next(lane)
         except (QueueUnavailable, RefusedError) as error:
-            self._start(self._reconnect_later(lane, error))  # meanwhile other lanes are of use
+            self._start(self._reconnect_later(lane, error))  # meanwhile other lanes are used
         else:
             if reserved is None:
                 self._set_free(lane)
@@ -94,7 +94,7 @@ class ConcurrentSlot(Slot):
         task.add_done_callback(self._tasks.discard)
 
     async def _next(self, lane: Lane) -> Reserved | None:
-        """Take a job for a lane, waiting for one if need be; raises QueueUnavailable, RefusedError."""
+        """Take a job for a lane, waiting for one if none is ready; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
             self._open(lane, await asyncio.to_thread(connect, self._settings.server))
             if self._limits.exit_wanted() is not None:  # other lanes went on meanwhile
@@ -122,7 +122,7 @@ class ConcurrentSlot(Slot):
         return reserved
 
     async def _readable(self, sock: socket.socket, seconds: float) -> bool:
-        """Wait until the socket has something to read, or the slot is to stop; returns whether it has."""
+        """Wait until the socket has something to read or the slot is to stop; return whether it has something."""
         loop = asyncio.get_running_loop()
         self._awake.clear()
         loop.add_reader(sock, self._awake.set)
@@ -135,13 +135,13 @@ class ConcurrentSlot(Slot):
         return bool(readable([sock], 0))
 
     async def _wait(self, seconds: float) -> None:
-        """Wait, but not longer than the supervisor wants the slot."""
+        """Wait `seconds`, or until the slot is to stop."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopped.wait()
 
     def _on_stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._control)  # it stays readable
+        asyncio.get_running_loop().remove_reader(self._control)  # otherwise it would be called again at once
         self._stopped.set()
         self._awake.set()
 
@@ -155,9 +155,9 @@ class ConcurrentSlot(Slot):
                 self._flush("batch")
             elif self._coming or self._limits.exit_wanted() is not None:  # another lane pending: no job is ready
                 self._flush("idle")
-        except (QueueUnavailable, RefusedError) as error:  # of another lane too, where a flush met it
+        except (QueueUnavailable, RefusedError) as error:  # also of another lane, whose deferred jobs were settled
             await self._wait(self._drop(lane, error))
-        except BaseException as error:  # none of a job's: nobody would hear of it, and its lease would be forgotten
+        except BaseException as error:  # caused by no job; the task would swallow it
             crash(error)
         finally:
             if self._limits.exit_wanted() is not None:
@@ -172,10 +172,10 @@ class ConcurrentSlot(Slot):
             if self.in_fork:  # at once: its loop would go on with the other jobs
                 end_fork(done.job.id)
 
-        # A task of its own: the variables that a job sets, and whom it calls off, are not the next one's. The verdict
-        # is read off the attempt: what the task returns is lost if the job called it off in its last step.
+        # A task of its own, so that context variables and a cancellation of one job do not reach the next. The verdict
+        # is taken from the attempt: a task's result is lost if the job cancels its task in its last step.
         await asyncio.wait([asyncio.create_task(process())])
-        done = attempt.processed or attempt.raised(asyncio.CancelledError("called off before it began"))
+        done = attempt.processed or attempt.raised(asyncio.CancelledError("cancelled before it began"))
         return self._finish(lane, reserved, done)
 
     def _flush(self, reason: FlushReason) -> None:

@@ -1,4 +1,4 @@
-"""One connection of a slot, with the leases on it: the job that executes, and those that wait for a flush."""
+"""One connection of a slot with the leases on it: of the job that executes, and of deferred jobs."""
 
 import math
 import random
@@ -14,7 +14,7 @@ from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
-"""Seconds between a connection that came to nothing and the next; doubled each time."""
+"""Seconds before the next connection after one on which nothing was settled; doubled each time."""
 _PAUSE_MOST: Final = 5.0
 
 
@@ -27,13 +27,13 @@ class Deferred(NamedTuple):
 
 @dataclass
 class Lane:
-    """A place for one job at a time in a slot; the supervisor knows its page, and a copy of its socket."""
+    """A slot's own side of one connection, for one job at a time; `LaneHandle` is the supervisor's side."""
 
     number: int
     page: Page
     connection: Connection | None
     inherited: bool = False
-    """Whether the connection was an earlier slot's."""
+    """Whether an earlier slot of this place opened the connection."""
     deferred: list[Deferred] = field(default_factory=list)
     flush_by: float = math.inf
     """When half of a deferred job's lease is gone, on the monotonic clock."""
@@ -41,41 +41,41 @@ class Lane:
     _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:
-        """Use a new connection, and hand a copy of its socket to the supervisor."""
+        """Use a new connection, and send a copy of its socket to the supervisor."""
         self.connection, self.inherited = connection, False
         socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
 
     def connected(self) -> Connection:
-        """Return the connection; raises QueueUnavailable where it broke."""
+        """Return the connection; raises QueueUnavailable if it broke."""
         if self.connection is None:
             raise QueueUnavailable("the connection to beanstalkd broke")
         return self.connection
 
     def claim_watching(self, tubes: Sequence[str]) -> Connection:
-        """Take the lock and return the connection, with these tubes watched; raises QueueUnavailable."""
+        """Take the lock, watch these tubes and no others, and return the connection; raises QueueUnavailable."""
         connection = self.connected()
         self.page.claim()
         if not self._watching:
             connection.watch_only(tubes)
-            if self.inherited:  # the slot before may have had other executors
+            if self.inherited:  # the earlier slot may have watched other tubes
                 connection.ignore_others(tubes)
             self._watching = True
         return connection
 
     def defer(self, lease: Lease, job: Deferred) -> None:
-        """Keep a job, and its lease that was just touched, until the next flush."""
+        """Keep a job until the next flush; `lease` says when it was touched."""
         self.deferred.append(job)
         self.page.add_deferred(lease)
         self.flush_by = min(self.flush_by, lease.since + lease.ttr / 2)
 
     def forget_deferred(self) -> None:
-        """Forget the jobs that waited for a flush."""
+        """Forget the deferred jobs."""
         self.deferred.clear()
         self.page.clear_deferred()
         self.flush_by = math.inf
 
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
-        """Close the connection: beanstalkd gives every lease on it back. A job that executes goes on as it may."""
+        """Close the connection: beanstalkd makes the jobs ready again whose leases it held. An executor runs on."""
         if self.connection is not None:
             if self.connection.has_settled:
                 self._pause = PAUSE_FIRST
@@ -89,12 +89,12 @@ class Lane:
         self.page.leave(phase)
 
     def next_pause(self) -> float:
-        """Return how many seconds to wait before the next connection, longer each time until one was of use."""
+        """Return how many seconds to wait before the next connection: longer each time, until a verdict was settled."""
         pause, self._pause = self._pause, min(self._pause * 2, _PAUSE_MOST)
         return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
 
     def forget(self) -> None:
-        """Close page and connection in a process that was forked from the slot; the slot's stay open."""
+        """Close page and connection in a process that a job forked; they stay open in the slot."""
         self.page.close()
         if self.connection is not None:
             self.connection.close()

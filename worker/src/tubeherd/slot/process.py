@@ -37,7 +37,7 @@ class SlotProcess:
         """Whether this process was forked from the slot's."""
 
     def run(self) -> NoReturn:
-        """Be a slot, and end the process with the slot's exit code."""
+        """Do everything a slot does, and end the process with the slot's exit code."""
         try:
             self._prepare()
             code = self._do_jobs()
@@ -63,8 +63,8 @@ class SlotProcess:
         return self._slot.run()
 
     def _prepare(self) -> None:
-        """Make a slot's process of a copy of the supervisor's."""
-        with suppress(PermissionError):  # the supervisor does the same, whoever comes first
+        """Turn this copy of the supervisor's process into a slot's: group, standard input, signals, forks."""
+        with suppress(PermissionError):  # the supervisor does the same; one of the two comes first
             os.setpgid(0, 0)
         # If memory runs out all the same, the kernel is to kill a slot, never the supervisor.
         with suppress(OSError):
@@ -83,7 +83,7 @@ class SlotProcess:
             self._slot.on_deadline()
 
     def _leave_to_parent(self) -> None:
-        """Leave pages and connections to the slot, in a process that a job forked from it."""
+        """Close pages and connections in a process that a job forked: they are the slot's."""
         if self._in_fork:  # a fork of a fork: its files are its own
             return
         self._in_fork = True

@@ -13,10 +13,10 @@ class SequentialSlot(Slot):
     """Has one lane."""
 
     _breakable: Deadline | None = None
-    """Of the job whose executor may be broken off."""
+    """The deadline of the job that executes; None while nothing may be broken off."""
 
     def on_deadline(self) -> None:
-        """Break the executor off, unless it is a coroutine, which the event loop has cancelled by now or can."""
+        """Break the executor off, unless it is a coroutine that the event loop has cancelled or can cancel."""
         if self._breakable and (not self._processor.in_loop or (loop_holder() and any_overdue())):
             timeout, self._breakable = self._breakable.timeout, None
             self._processor.broken_off = True
@@ -45,7 +45,7 @@ class SequentialSlot(Slot):
         if self._batch.empty:
             return self._wait_for_job(lane, connection)
         if self._batch.due:
-            lane.page.leave()  # claimed still, if the connection is new
+            lane.page.leave()  # a new connection is still claimed
             self._batch.flush("batch")
             return None
         # No job was asked for after a burial, so one may be ready.
@@ -66,7 +66,7 @@ class SequentialSlot(Slot):
         return reserved
 
     def _wait(self, seconds: float) -> None:
-        """Wait, but not longer than the supervisor wants the slot."""
+        """Wait `seconds`; raises Stop as soon as the supervisor wants the slot to stop."""
         if readable([self._control], seconds):
             raise Stop
 
@@ -76,6 +76,6 @@ class SequentialSlot(Slot):
             self._breakable = self._deadline(reserved)
             done = self._processor.process(reserved, self._breakable)
             self._breakable = None
-        except DeadlinePassed as error:  # in the last moment of the processing
+        except DeadlinePassed as error:  # raised after the executor returned, before the line above
             done = self._processor.fail(reserved, error)
         return self._finish(lane, reserved, done)

@@ -47,7 +47,7 @@ class PendingReserve(NamedTuple):
         return self.timeout + REPLY_SECONDS
 
     def too_early(self) -> bool:
-        """Tell whether an answer without a job has come before its time: DEADLINE_SOON would, for ever."""
+        """Return whether an answer without a job came too early: DEADLINE_SOON comes at once, each time."""
         return time.monotonic() < self.asked + self.timeout - 1
 
 
@@ -81,7 +81,7 @@ class Slot(ABC):
         self.in_fork = False
         """Whether this process was forked by a job, whose executor may come back in it too."""
         self._coming = 0
-        """How many jobs may come of a reserve that waits while this slot does others; 0 in a sequential slot."""
+        """1 while a reserve waits for a job beside jobs that execute, else 0; always 0 in a sequential slot."""
 
     @abstractmethod
     def _work(self) -> None:

@@ -1,4 +1,8 @@
-"""Answers /healthz, /readyz and /metrics from the supervisor's own loop, without ever waiting for a peer."""
+"""Answers /healthz, /readyz and /metrics from the supervisor's own loop, without ever waiting for a peer.
+
+Written here because the servers of the standard library wait for each peer, or take a thread for it, while the
+supervisor is single-threaded and must not wait.
+"""
 
 import selectors
 import socket
@@ -11,20 +15,20 @@ from tubeherd.logs import log
 from tubeherd.queue.server import parse_server
 
 _REQUEST_MAX: Final = 4096
-"""Bytes of a request: no probe's has more."""
+"""The most bytes of a request that are read; the requests of probes are shorter."""
 _PEER_SECONDS: Final = 5.0
-"""How long a peer may take for its request and for reading the answer."""
+"""How long a peer may take to send its request and to read the answer, in seconds."""
 _PEERS_MAX: Final = 64
-"""Connections at a time; another takes the place of the oldest."""
+"""The most connections at a time; one more replaces the oldest."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class CannotListen(OSError):
-    """The address for the health server cannot be listened on."""
+    """The worker cannot listen on the address of --health."""
 
 
 class HealthServer:
-    """A tiny HTTP server on the selector of somebody else's loop."""
+    """A small HTTP server without a loop of its own: it is driven by a selector that somebody else waits on."""
 
     def __init__(
         self,
@@ -33,14 +37,16 @@ class HealthServer:
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
     ) -> None:
-        """Listen on `host:port`; raises CannotListen where that is not possible.
+        """Listen on `host:port`; raises CannotListen.
 
-        `ready` answers /readyz, `metrics` returns the text of /metrics; where it raises, the answer is status 500.
+        `ready` returns whether /readyz answers 200; `metrics` returns the text of /metrics, which answers 500 if it
+        raises.
         """
         self._selector = selector
         self._ready = ready
         self._metrics = metrics
-        self._peers: dict[socket.socket, tuple[bytes, float]] = {}  # what came or is to go, until when
+        self._peers: dict[socket.socket, tuple[bytes, float]] = {}
+        """By connection: the bytes received or still to be sent, and when it is dropped, on the monotonic clock."""
         host, port = parse_server(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -51,7 +57,7 @@ class HealthServer:
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def drop_slow_peers(self) -> None:
-        """Close the connections whose request did not come in time."""
+        """Close the connections that took longer than they may."""
         now = time.monotonic()
         for peer in [peer for peer, (_, deadline) in self._peers.items() if now > deadline]:
             self._drop(peer)
@@ -60,13 +66,13 @@ class HealthServer:
         with suppress(OSError):
             peer, _ = self._listener.accept()
             if len(self._peers) >= _PEERS_MAX:
-                self._drop(next(iter(self._peers)))  # the oldest, so that nobody can keep the kubelet out
+                self._drop(next(iter(self._peers)))  # the oldest, so that idle peers cannot keep the kubelet out
             peer.setblocking(False)
             self._peers[peer] = (b"", time.monotonic() + _PEER_SECONDS)
             self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))
 
     def _read(self, peer: socket.socket) -> None:
-        if peer not in self._peers:  # dropped since the loop saw it
+        if peer not in self._peers:  # dropped after the selector returned it
             return
         request, deadline = self._peers[peer]
         try:
@@ -113,9 +119,9 @@ class HealthServer:
     def _read_metrics(self) -> tuple[str, str, bytes]:
         try:
             return "200 OK", _METRICS_TYPE, self._metrics()
-        except Exception as error:  # an executor's own metrics can be anything, and its jobs can damage the files
+        except Exception as error:  # metrics that executors define can raise anything
             log.warning(f"/metrics cannot be shown: {type(error).__name__}: {error}")
-            return "500 Internal Server Error", "text/plain", b"the metrics cannot be read; the log tells why\n"
+            return "500 Internal Server Error", "text/plain", b"the metrics cannot be read; see the worker's log\n"
 
     def _drop(self, peer: socket.socket) -> None:
         self._peers.pop(peer, None)

@@ -1,8 +1,8 @@
-"""The supervisor's side of a lane: its page, a copy of its connection, and the touches that keep its leases.
+"""A lane as the supervisor handles it: its page, a copy of its connection, and the touches that keep its leases.
 
-Commands are sent with the page's lock held, while the page says that the connection is at rest, so that slot and
-supervisor never speak at once. The lock is kept from a touch to its answer, which is taken at a later look if need be:
-a silent beanstalkd must not hold up all the other slots.
+The supervisor sends a command only while it holds the page's lock and the page says that the connection is at rest, so
+that slot and supervisor never send at the same time. It keeps the lock from a touch until the answer is read. If the
+answer does not come at once, it is read at a later look at the slot, so that a silent beanstalkd delays no other slot.
 """
 
 import os
@@ -21,11 +21,11 @@ from tubeherd.queue.sockets import readable
 from tubeherd.shared_memory.page import Lease, Page, State
 
 STALL_SECONDS: Final = 1.0
-"""How long the supervisor, and with it every slot's lease, waits for one answer of beanstalkd at most."""
+"""How long the supervisor waits for one answer of beanstalkd at most; meanwhile it touches no lease of any slot."""
 
 
 class Warned(NamedTuple):
-    """An execution that got SIGTERM for its deadline."""
+    """An execution that is past its deadline, so that its slot was sent SIGTERM."""
 
     execution: Lease
     at: float
@@ -33,7 +33,7 @@ class Warned(NamedTuple):
 
 
 class Lingering(NamedTuple):
-    """What a slot was seen in the middle of while it was to stop."""
+    """The state in which a slot was seen that was asked to stop."""
 
     state: State
     since: float
@@ -42,7 +42,7 @@ class Lingering(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class LaneHandle:
-    """What the supervisor knows of one lane of a living slot, or of a dead one until its jobs are taken over."""
+    """One lane of a living slot, or of a dead slot until its jobs are taken over."""
 
     page: Page
     connection: Connection | None
@@ -57,13 +57,13 @@ class LaneHandle:
     # The lock
 
     def unlock(self) -> None:
-        """Give the lock back, unless answers are to come."""
+        """Give the lock back, unless answers to touches are still to come."""
         if not self._asked:
             self.page.unlock()
 
     @contextmanager
     def locked_while(self, state: State) -> Iterator[bool]:
-        """Hold the lock if the slot is in that very state, and tell whether it is."""
+        """Take the lock for the `with` block, which gets whether it was free and the page still says exactly this."""
         locked = self.page.try_lock()
         try:
             yield locked and self.page.read() == state
@@ -74,7 +74,7 @@ class LaneHandle:
     # The connection
 
     def adopt(self, fd: int) -> None:
-        """Use a copy of the connection that the slot has just opened, in place of the one before."""
+        """Use this copy of a connection that the slot has just opened, in place of the connection before."""
         self.close_connection()
         os.set_inheritable(fd, False)  # no program that a slot starts is to keep a connection open
         sock = socket.socket(fileno=fd)
@@ -84,7 +84,7 @@ class LaneHandle:
             sock.close()
 
     def close_connection(self) -> None:
-        """Close the connection for the slot too: beanstalkd gives its leases back."""
+        """Close the connection, for the slot too: beanstalkd makes the jobs ready again whose leases it held."""
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
@@ -92,7 +92,7 @@ class LaneHandle:
     # Touches
 
     def touch(self, state: State, now: float) -> None:
-        """Touch the leases of which half is gone, if the slot is still in that state; `take_answers` must follow."""
+        """Touch the leases of which half is gone, unless the page has changed; `take_answers` must follow."""
         due = self._half_gone(state, now)
         if not due or self._asked or self.connection is None:
             return
@@ -101,9 +101,9 @@ class LaneHandle:
                 self._ask(self.connection, due, state, now)
 
     def take_answers(self, seconds: float) -> None:
-        """Take the answers to touches if they come within so many seconds, or else leave them for later.
+        """Read the answers to touches if they come within so many seconds; otherwise leave them for a later call.
 
-        The connection is closed where there was none for REPLY_SECONDS, or none that makes sense.
+        Closes the connection if no answer came for REPLY_SECONDS, or one that no touch has.
         """
         if not self._asked:
             return
@@ -119,9 +119,9 @@ class LaneHandle:
         self.unlock()
 
     def finish_touches(self, seconds: float) -> bool:
-        """Take the answers of a dead slot's touches within so many seconds, and tell whether they came.
+        """Read the answers to touches of a dead slot's leases within so many seconds; return whether they came.
 
-        Where none came the connection is closed: the answer to another command could not be told from theirs.
+        If not, the connection is closed: a later answer could be mistaken for that of another command.
         """
         self.take_answers(seconds)
         if not self._asked:
@@ -131,7 +131,7 @@ class LaneHandle:
         return False
 
     def _half_gone(self, state: State, now: float) -> list[Lease]:
-        """Return leases of which half is gone, no more than go into one write."""
+        """Return the leases of which half is gone, at most as many as go into one write."""
         due = (lease for lease in state.leases if now >= self._touched.get(lease, lease.since) + lease.ttr / 2)
         return list(islice(due, PIPELINE_MOST))
 
@@ -141,16 +141,16 @@ class LaneHandle:
         self._touched = {lease: when for lease, when in self._touched.items() if lease in held}
         self._touched |= dict.fromkeys(due, now)
         self._asked, self._asked_at = due, now
-        with suppress(QueueUnavailable):  # reading the answers will tell
+        with suppress(QueueUnavailable):  # reading the answers raises it again
             connection.ask_extend(lease.job for lease in due)
 
     def _read_touches(self, answered: bool) -> None:
-        """Take the answers to all touches; raises what `Connection` does where they are missing or make no sense."""
+        """Read the answers to all touches; raises QueueUnavailable or RefusedError if one is missing or wrong."""
         if self.connection is None:
             raise QueueUnavailable("the connection to beanstalkd was closed")
         if not answered:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
-        self.connection.wait_at_most(STALL_SECONDS)  # the first bytes are there
+        self.connection.wait_at_most(STALL_SECONDS)  # the first answer has come, the others follow at once
         for lease in self._asked:
             if self.connection.take_extended() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)

@@ -14,10 +14,10 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def used_above(pid: int, bound: int) -> int | None:
-    """Return the bytes that a process uses, its part of shared pages included, if that is more than `bound`."""
+    """Return the bytes that a process uses, with its part of shared pages, if that is more than `bound`; else None."""
     try:
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-        # The proportional size is exact but dear, and never more than the resident size.
+        # The proportional size takes the kernel long to compute, and is never more than the resident size.
         if resident <= bound:
             return None
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -28,7 +28,7 @@ def used_above(pid: int, bound: int) -> int | None:
 
 
 def kernel_kills() -> int:
-    """Return how many processes of this container the kernel has killed for its memory limit; 0 where it is not told.
+    """Return how many processes of this container the kernel has killed for its memory limit; 0 if it is unknown.
 
     Source of the files: the kernel's cgroup-v1/memory.rst (oom_kill of memory.oom_control) and cgroup-v2.rst
     (oom_kill of memory.events).
@@ -39,7 +39,7 @@ def kernel_kills() -> int:
             if controllers in _KILL_COUNTS:
                 folder, file = _KILL_COUNTS[controllers]
                 own = folder / path.lstrip("/") / file
-                # A container may be told the path that the host sees, but finds its own cgroup at the top.
+                # In a container the file may name the host's path, while its own cgroup is mounted at the top.
                 words = (own if own.exists() else folder / file).read_text().split()
                 return int(words[words.index("oom_kill") + 1])
     return 0

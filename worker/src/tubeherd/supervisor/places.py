@@ -1,7 +1,8 @@
-"""The places of a worker's slots: each has one slot after another, a living slot or none until the next is forked.
+"""Starts, replaces and reaps the slots of a worker, each in its place.
 
-A slot that ends hands over to the next in its place what it left at rest: its connections, and how far it had come
-towards the limits. Every child process is forked here and reaped here, orphans included where it is process 1.
+A worker has as many places as it runs slots at a time. In a place one slot follows another; between two it is vacant. A
+slot inherits what the slot before left in the place: connections at rest, and the progress towards the limits. Every
+slot is forked here. Every process that ends is reaped here, also orphans, which a container's process 1 has to reap.
 """
 
 import os
@@ -33,40 +34,40 @@ from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import SlotHandle
 
 _BACKOFF_FIRST: Final = 0.1
-"""Seconds; doubled for each slot that died in the place without beginning a job, from the second on."""
+"""Seconds before the second slot that follows a dead one; doubled each time, until a slot begins a job."""
 _BACKOFF_MOST: Final = 5.0
-"""Seconds before another slot is forked in a place where they die, or where the last fork failed."""
+"""The longest time before another slot is forked in the place, in seconds; also after a fork failed."""
 _FILES_PER_LANE: Final = 3
-"""A connection, and a slot's control socket and tally."""
+"""Open files for each lane: a connection, and a share in the slot's control socket and tally."""
 _FILES_BESIDE: Final = 100
-"""What the worker has open beside its lanes, with room to spare."""
+"""Open files of the worker beside those of its lanes, with room to spare."""
 
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """Where one slot at a time runs."""
+    """Where one slot after another runs, one at a time."""
 
     number: int
-    """Its own; names the files of what executors count."""
+    """Counted from 0; names the files of the metrics that executors define."""
     left: Sequence[Connection | None]
-    """By lane, the connections that the last slot left at rest for the next one."""
+    """By lane, the connections that the slot before left at rest."""
     progress: Progress
     """How far the slots of this place have come towards their limits."""
     fork_at: float
     """When the next slot is to be forked, on the monotonic clock."""
     deaths: int = 0
-    """How many slots have died here in a row without having begun a job."""
+    """How many slots in a row have died here before they began a job."""
     slot: SlotHandle | None = None
-    """The slot that lives here."""
+    """The slot that runs here; None while the place is vacant."""
 
     @property
     def connections(self) -> Sequence[Connection | None]:
-        """By lane, the connections of the slot that lives here, or of the next one."""
+        """By lane, the connections of the slot that runs here, or those that the next one inherits."""
         return self.left if self.slot is None else [lane.connection for lane in self.slot.lanes]
 
 
 class Reaped(NamedTuple):
-    """A slot that has ended, and still is in its place: `refill` or `remove` must follow."""
+    """A slot that has ended and is still in its place: `refill` or `remove` must follow."""
 
     place: Place
     slot: SlotHandle
@@ -84,12 +85,12 @@ class Places:
         self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
         self._places: list[Place] = []
         self._burials: list[Burial] = []
-        """Those that no slot has been given yet to tell its listeners."""
+        """Burials by the supervisor that no slot has been given to publish yet."""
         _allow_files(settings.concurrency * settings.async_concurrency)
 
     @property
     def empty(self) -> bool:
-        """Whether there is no slot left, and none to come."""
+        """Whether no slot runs and none will."""
         return not self._places
 
     @property
@@ -98,7 +99,7 @@ class Places:
         return [place.slot for place in self._places if place.slot is not None]
 
     def add(self, count: int) -> None:
-        """Make so many places, with a slot in each."""
+        """Make so many places and fork a slot into each."""
         taken = len(self._places)
         vacant: list[Connection | None] = [None] * self._settings.async_concurrency
         self._places += [
@@ -107,7 +108,7 @@ class Places:
         self.fill()
 
     def fill(self) -> None:
-        """Fork a slot into each vacant place where one is due."""
+        """Fork a slot into each vacant place whose time has come."""
         now = time.monotonic()
         for place in self._places:
             if place.slot is None and now >= place.fork_at:
@@ -118,7 +119,7 @@ class Places:
                     place.fork_at = now + _BACKOFF_MOST
 
     def announce(self, burials: Sequence[Burial]) -> None:
-        """Have the next slot tell its listeners of these burials, or the one after it where it dies before that."""
+        """Have the next slot that starts publish these burials, or the one after it if it dies before that."""
         self._burials += burials
 
     def stop(self) -> None:
@@ -131,27 +132,27 @@ class Places:
             slot.ask_to_stop()
 
     def reap(self) -> Iterator[Reaped]:
-        """Reap every process that has ended, and yield the slots among them."""
+        """Reap all processes that have ended, and yield the slots among them."""
         while (pid := _next_ended()) is not None:
             place = next((place for place in self._places if place.slot and place.slot.pid == pid), None)
             if place is None or place.slot is None:  # an orphan
                 os.waitpid(pid, 0)
                 continue
-            # What a job left running goes with its slot; before reaping, so that the group cannot be another's.
+            # Kill what jobs left running; before reaping, while the process group's number cannot be taken by another.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            place.slot.receive_connections()  # those of its last moments
+            place.slot.receive_connections()  # opened just before it ended
             yield Reaped(place, place.slot, os.waitstatus_to_exitcode(status))
 
     def refill(self, reaped: Reaped) -> None:
-        """Have another slot in the place: at once, or later where slots die there without beginning a job."""
+        """Put another slot into the place: at once, or later if slots die there before they begin a job."""
         place, slot, _ = reaped
         died_early = slot.phase is not Phase.DONE and not slot.begun
         pause = _BACKOFF_FIRST * 2**place.deaths if died_early and place.deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.deaths = place.deaths + 1 if died_early else 0
-        if self._settings.on_limit == "stop":  # else a limit would begin anew with each death
+        if self._settings.on_limit == "stop":  # otherwise each death would begin the limit anew
             place.progress = place.progress._replace(begun=max(place.progress.begun, slot.begun))
         else:
             place.progress = self._no_progress()
@@ -160,7 +161,7 @@ class Places:
         self.fill()
 
     def remove(self, reaped: Reaped) -> None:
-        """Have no further slot in the place."""
+        """Remove the place: no further slot follows."""
         place, slot, _ = reaped
         for lane in slot.lanes:
             lane.close_connection()
@@ -181,12 +182,12 @@ class Places:
     # Forking
 
     def _fork(self, place: Place) -> None:
-        """Fork a slot into a vacant place; raises OSError, and leaves nothing open then."""
+        """Fork a slot into a vacant place; raises OSError, after which nothing stays open."""
         with ExitStack() as opened:
             page = SlotPage()
             opened.callback(page.close)
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
-            for lane in lanes[1:]:  # the first lane's page tells that the slot starts
+            for lane in lanes[1:]:  # the first lane's page says that the slot starts
                 lane.page.leave(Phase.RESTING if lane.connection else Phase.CONNECTING)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
@@ -211,7 +212,7 @@ class Places:
                     ours.close()
                     process.run()
             opened.pop_all()
-        with suppress(OSError):  # the slot does the same, whoever comes first
+        with suppress(OSError):  # the slot does the same; one of the two comes first
             os.setpgid(pid, pid)
         slot = place.slot = SlotHandle(pid, ours, page, lanes, self._burials, tally)
         self._burials = []
@@ -231,7 +232,7 @@ class Places:
         return tally
 
     def _close_in_fork(self, own: Place) -> None:
-        """Close, in a new slot, what belongs to the supervisor and to the other slots."""
+        """Close, in a new slot, the files of the supervisor and of the other slots."""
         self._reactor.close_in_fork()
         for place in self._places:
             if place is not own:
@@ -242,7 +243,7 @@ class Places:
 
     def _receive(self, slot: SlotHandle) -> None:
         if not slot.receive_connections():
-            self._reactor.unregister(slot.control)  # it would stay ready for ever
+            self._reactor.unregister(slot.control)  # its end of file would be reported for ever
 
 
 def _slots_lanes(lanes: Sequence[LaneHandle]) -> Sequence[Lane]:
@@ -263,7 +264,7 @@ def _next_ended() -> int | None:
 
 
 def _allow_files(lanes: int) -> None:
-    """Have the system allow the files that so many lanes need, where it may."""
+    """Raise the limit of open files for so many lanes, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES_PER_LANE * lanes + _FILES_BESIDE:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,7 @@
-"""What the supervisor waits with: one selector for all its sockets, woken by every signal.
+"""Waits for sockets and signals at the same time: one selector for all sockets of the supervisor.
 
-Whoever registers a socket gives a function without parameters as its data, which is called when the socket is ready.
-Signals are only noted by their handlers, and returned by `wait`, so that the supervisor's code is never interrupted.
+Each socket is registered with a function without parameters, which is called when the socket is ready. A signal handler
+only notes its signal and ends the wait; `wait` returns the signals, so that no other code is ever interrupted.
 """
 
 import selectors
@@ -16,14 +16,14 @@ from tubeherd.processing.reasons import describe
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _WAKEUP_BYTES: Final = 4096
-"""Read at once of what signals wrote, a byte each; what is left wakes the next wait."""
+"""How many bytes to read at once of those that signals wrote, one each; any left over end the next wait."""
 
 
 class Reactor:
-    """The selector, with the signals of the process: SIGTERM, SIGINT, and SIGCHLD, which only wakes it."""
+    """A selector that also returns SIGTERM and SIGINT; SIGCHLD only ends the wait."""
 
     def __init__(self) -> None:
-        """Catch the signals; only in the main thread."""
+        """Install the signal handlers; only in the main thread."""
         self.selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._wakeup, self._wakeup_write = socket.socketpair()
@@ -34,31 +34,31 @@ class Reactor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in _STOP_SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # as the image's entry point blocks them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # the image's entry point blocks them until now
 
     def register(self, sock: socket.socket, receive: Callable[[], None]) -> None:
-        """Have `receive` called whenever the socket has something to read, or its peer is gone."""
+        """Call `receive` whenever the socket has something to read or its peer is gone."""
         self.selector.register(sock, selectors.EVENT_READ, receive)
 
     def unregister(self, sock: socket.socket) -> None:
-        """Look at the socket no more; it may be unregistered already, but not closed."""
+        """Stop watching a socket, which may be unregistered already but must still be open."""
         with suppress(KeyError):
             self.selector.unregister(sock)
 
     def wait(self, seconds: float) -> list[int]:
-        """Wait so long for sockets and signals, serve the sockets, and return the stop signals that came."""
+        """Wait up to `seconds`, call the functions of the ready sockets, and return the stop signals received."""
         for key, _ in self.selector.select(seconds):
             try:
                 key.data()
-            except Exception as error:  # whoever asks for health must not end the worker
+            except Exception as error:  # a request for /healthz or /metrics must not end the worker
                 log.error(f"a request could not be answered: {describe(error)}")
         came = []
-        while self._signals:  # one by one: another may come at any moment
+        while self._signals:  # one by one: a handler may add another at any moment
             came.append(self._signals.pop(0))
         return came
 
     def close_in_fork(self) -> None:
-        """Close, in a forked process, all that is registered here; the parent's files stay open."""
+        """Close all registered sockets in a forked process; those of the parent stay open."""
         signal.set_wakeup_fd(-1)
         for key in list(self.selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):

@@ -1,7 +1,7 @@
-"""One slot as its supervisor knows it: the process, its lanes, and the socket between the two.
+"""A slot as the supervisor handles it: the process, its lanes, and the control socket.
 
-A slot is killed only with the locks of its executing lanes held, so that none of them is in the middle of a command;
-they are kept until it is reaped.
+The supervisor kills a slot only while it holds the locks of all lanes that execute, so that none of them is in the
+middle of a command, and keeps these locks until the slot is reaped.
 """
 
 import os
@@ -20,57 +20,57 @@ from tubeherd.shared_memory.tally import Tally
 from tubeherd.supervisor.lane_handle import LaneHandle
 
 _NUMBER_BYTES: Final = 16
-"""Room for the number of a lane, as a slot sends it with a socket: in decimal digits."""
+"""Room for the number of a lane in decimal digits, which a slot sends with each socket."""
 _SOCKETS_MOST: Final = 8
-"""Room for the sockets of one message: a slot sends one."""
+"""Room for sockets in one message; a slot sends one."""
 
 
 class Death(NamedTuple):
-    """Why a slot died, or is killed."""
+    """Why a slot died, or is to be killed."""
 
     outcome: Failed | Interrupted
-    """The outcome of the jobs that it executed."""
+    """The outcome of the jobs that the slot was executing."""
     culprit: Lease | None = None
-    """The one execution for which it was killed, the others being innocent; None: all of them."""
+    """The execution that caused it, so that the others spend no attempt; None if all of them count as failed."""
 
 
 @dataclass(eq=False, slots=True)
 class SlotHandle:
-    """A slot from its fork until its jobs are taken over."""
+    """One slot, from its fork until its jobs are taken over."""
 
     pid: int
     control: socket.socket
-    """Brings a copy of each connection that the slot opens; whatever is sent wakes the slot."""
+    """The slot sends a copy of each connection that it opens; a byte from the supervisor ends a wait of the slot."""
     page: SlotPage
     lanes: Sequence[LaneHandle]
     burials: Sequence[Burial]
-    """What it was given to tell its listeners, before anything else."""
+    """The burials that the slot was given to publish before it takes a job."""
     tally: Tally | None = None
-    """What it counts, if anybody wants to know."""
+    """What the slot counts; None without --health."""
     death: Death | None = None
-    """Why it was killed, if it was: it is not looked at again before it is reaped."""
+    """Why the supervisor killed it, if it did; it is not watched any more and will be reaped."""
 
     @property
     def phase(self) -> Phase:
-        """What it does with its first lane, which also tells whether it starts (STARTING) or has left (DONE)."""
+        """The phase of the first lane, which also says whether the slot still starts (STARTING) or has left (DONE)."""
         return self.lanes[0].page.phase
 
     @property
     def begun(self) -> int:
-        """The number of the last job that it began, counted on from the slots before it; 0 where it began none."""
+        """How many jobs the slots of this place have begun, this one included; 0 if this one began none."""
         return max(lane.page.begun for lane in self.lanes)
 
     @property
     def unannounced_burials(self) -> Sequence[Burial]:
-        """The burials that a slot which has ended did not tell, as far as is known.
+        """The burials that a slot which has ended was given and has certainly not published.
 
-        Those during whose telling it died are not among them: the listener that ended it would end each slot.
+        None if it died while listeners ran: a listener that ends its slot would end each next slot as well.
         """
-        never_told = self.phase is Phase.STARTING and not self.page.listening_since
-        return self.burials if never_told else []
+        never_published = self.phase is Phase.STARTING and not self.page.listening_since
+        return self.burials if never_published else []
 
     def receive_connections(self) -> bool:
-        """Take the connections that the slot has opened; returns whether more can come."""
+        """Receive copies of the connections that the slot has opened; return whether more can come."""
         while True:
             try:
                 number, fds, _, _ = socket.recv_fds(self.control, _NUMBER_BYTES, _SOCKETS_MOST)
@@ -84,16 +84,16 @@ class SlotHandle:
                 self.lanes[int(number)].adopt(fd)
 
     def ask_to_stop(self) -> None:
-        """Have the slot end after its present job."""
+        """Ask the slot to end after its present job."""
         self.page.request = Request.STOP
-        with suppress(OSError):  # it has gone
+        with suppress(OSError):  # the slot has gone
             self.control.send(b"s")
 
     @contextmanager
     def executions_locked(self) -> Iterator[bool]:
-        """Hold the lock of every lane that executes, and tell whether none of them is just beginning a command.
+        """Take the locks of all lanes that execute for the `with` block, which gets whether all were free.
 
-        The locks are given back unless the slot was killed meanwhile.
+        Gives the locks back afterwards, unless the slot was killed in the block.
         """
         executing = [lane for lane in self.lanes if lane.page.phase is Phase.EXECUTING]
         locked = [lane for lane in executing if lane.page.try_lock()]
@@ -105,7 +105,7 @@ class SlotHandle:
                     lane.unlock()
 
     def kill(self, death: Death) -> None:
-        """Kill the slot, with the locks of its executions held; the rest of its group is killed when it is reaped."""
+        """Kill the slot, inside `executions_locked`; what its jobs started is killed when the slot is reaped."""
         self.death = death
         os.kill(self.pid, signal.SIGKILL)
 

@@ -1,8 +1,12 @@
-"""The supervisor: the worker's first process, parent of the slots. It holds their leases while they execute.
+"""The supervisor: the worker's first process, the parent of its slots. Its loop does, again and again:
 
-Single-threaded, and it never imports user code. Its loop waits, forks the slots that are due (places), reaps those that
-have ended and gives the verdicts on their jobs (takeover), and looks at each living one (watch). A slot *leaves* by
-itself, or else it *died*; the worker *stops* because of a signal, or because a slot says why it must.
+1. wait for a signal, a socket or a tenth of a second;
+2. fork the slots that are due (`places`);
+3. reap the slots that have ended; for one that died, give the verdicts on its jobs (`takeover`);
+4. look at each living slot: touch its leases, enforce deadlines and the memory limit (`watch`).
+
+It is single-threaded and never imports user code. A slot that ends by itself has *left*; any other has *died*. The
+worker *stops* after a signal, or if a slot's exit code says so.
 """
 
 import gc
@@ -25,17 +29,17 @@ from tubeherd.supervisor.takeover import TakeOver
 from tubeherd.supervisor.watch import Watch
 
 _TICK_SECONDS: Final = 0.1
-"""How long nothing has to happen before every slot is looked at again."""
+"""How often every slot is looked at, in seconds, if nothing happens before."""
 _STARTS_MOST: Final = 5
-"""Slots that may die in one place in a row, the last of them importing the executors, before the worker gives up."""
+"""How many slots in a row may die in one place while they import the executors, before the worker gives up."""
 _CONNECTED: Final = (Phase.COMMAND, Phase.WAITING, Phase.EXECUTING, Phase.RESTING)
 
 
 class Supervisor:
-    """Runs `concurrency` slots until it is told to stop, or one of them says why it must."""
+    """Runs `concurrency` slots until a signal stops the worker, or one of the slots does."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        """Catch the signals of the process, and answer for its health if asked to; raises CannotListen."""
+        """Install the signal handlers, and listen for health requests if the settings say so; raises CannotListen."""
         self._reactor = Reactor()
         self._health: HealthServer | None = None
         self._metrics: Metrics | None = None
@@ -46,14 +50,14 @@ class Supervisor:
         self._watch = Watch(settings)
         self._takeover = TakeOver(settings.policy(), Settler(Reporter(self._metrics)))
         self._not_started = settings.concurrency - 1
-        """The slots that are not started yet, until the first has shown that the executors can be imported."""
+        """How many slots wait until the first one has shown that the executors can be imported."""
         self._stopping_since: float | None = None
-        """On the monotonic clock; -inf where no grace is given."""
+        """When the worker began to stop, on the monotonic clock; -inf if jobs get no time to finish."""
         self._exit = Exit.OK
 
     def run(self) -> Exit:
         """Run the slots to the end of the worker and return its exit code."""
-        # What is alive now is never collected, so that slots keep sharing its pages.
+        # Objects made so far are left alone by the garbage collector, so that slots keep sharing their memory.
         gc.collect()
         gc.freeze()
         self._places.add(1)
@@ -74,12 +78,12 @@ class Supervisor:
         return self._exit
 
     def _on_signal(self, number: int) -> None:
-        """Do what a signal asks for."""
+        """Handle a stop signal."""
         if self._stopping_since is None:
             self._stop()
             log.info(f"{signal.Signals(number).name}: no further job is reserved; running jobs may finish")
         elif number == signal.SIGINT:
-            self._stopping_since = float("-inf")  # asked for twice on a terminal: waits no longer
+            self._stopping_since = float("-inf")  # Ctrl-C for the second time: wait no longer
 
     def _look_at(self, slot: SlotHandle) -> None:
         if slot.phase is not Phase.STARTING:
@@ -87,7 +91,7 @@ class Supervisor:
         self._watch.look(slot, self._stopping_since)
 
     def _start_the_others(self) -> None:
-        """Start all slots but the first, which comes alone: an error of the executors is told once, not N times."""
+        """Start all slots but the first, which started alone so that an error in the executors is logged only once."""
         if self._not_started and self._stopping_since is None:
             others, self._not_started = self._not_started, 0
             self._places.add(others)
@@ -95,7 +99,7 @@ class Supervisor:
     # A slot has ended
 
     def _handle_end(self, reaped: Reaped) -> None:
-        """Draw the consequences of a slot's end, and have another in its place unless the worker stops."""
+        """Handle the end of a slot, and put another in its place unless the worker stops."""
         phase = reaped.slot.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
@@ -105,7 +109,7 @@ class Supervisor:
             self._places.refill(reaped)
         else:
             self._places.remove(reaped)
-        if phase is not Phase.STARTING:  # it may have come and gone between two looks at it
+        if phase is not Phase.STARTING:  # it may have started and ended between two looks
             self._start_the_others()
 
     def _left(self, reaped: Reaped) -> None:

@@ -1,7 +1,7 @@
-"""What becomes of a dead slot's jobs: the supervisor, which still holds their leases, gives the verdicts.
+"""The verdicts on the jobs of a dead slot, given by the supervisor, whose copies of the connections hold the leases.
 
-The slot is dead, so nobody else uses its connections, and no lock is needed. A connection on which a command was in
-flight is closed: whether it was carried out is not known, and beanstalkd gives back what leases there are.
+The slot is dead and uses its connections no more, so no lock is needed. A connection with a command in flight is
+closed, because nobody knows whether the command was carried out; beanstalkd then gives back the leases.
 """
 
 import signal
@@ -23,7 +23,7 @@ from tubeherd.supervisor.memory import kernel_kills
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _PASSING_SECONDS: Final = 0.05
-"""How long another answer is awaited once one did not come: in passing, as there may be hundreds."""
+"""How long to wait for each further answer once one did not come, in seconds; there may be hundreds."""
 
 
 class TakeOver:
@@ -34,14 +34,14 @@ class TakeOver:
         self._settler = settler
         self._kernel_kills = kernel_kills()
         self._silent_until = 0.0
-        """Until when beanstalkd gets little time to answer, as it took too long before; on the monotonic clock."""
+        """Until when beanstalkd counts as silent and gets little time to answer; on the monotonic clock."""
 
     def death_of(self, slot: SlotHandle, code: int) -> Death:
-        """Return why a slot was killed, or died with this exit code (negative: the number of a signal)."""
+        """Return why a slot was killed, or died with this exit code (negative: minus the number of a signal)."""
         return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._by_kernel(code)}"))
 
     def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:
-        """Give the verdicts on the jobs of a dead slot and return the burials that listeners are to hear of."""
+        """Give the verdicts on the jobs of a dead slot and return the burials, which the next slot publishes."""
         was_executing = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         burials: list[Burial] = []
         for lane in slot.lanes:
@@ -52,12 +52,12 @@ class TakeOver:
                     burials += self._settle(lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
-        if not was_executing:  # else the report of a job has told the reason
+        if not was_executing:  # otherwise the line of a job has the reason
             log.warning(death.outcome.reason, pid=slot.pid, phase=slot.phase.name.lower())
         return burials
 
     def _settle(self, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
-        """Give the verdict on one job, and report it; returns its burial, if it is one."""
+        """Give the verdict on one job, log and count it, and return its burial if it was buried."""
         if lane.connection is None:
             log.warning("no connection for the verdict on a dead slot's job: it comes back by itself", job=lease.job)
             return []
@@ -77,7 +77,7 @@ class TakeOver:
     def _give_verdict(
         self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
     ) -> tuple[Processed, Settled] | None:
-        """Give a verdict and return it with what became of it; None where the job is gone; raises as `Connection`."""
+        """Give a verdict and return what became of it, None if the job is gone; raises as `Settler.settle`."""
         asked, patience = time.monotonic(), self._patience()
         connection.wait_at_most(patience)
         try:
@@ -96,7 +96,7 @@ class TakeOver:
         return done, settled
 
     def _patience(self) -> float:
-        """Return for how many seconds to wait for an answer: all the rest waits as well."""
+        """Return how many seconds to wait for an answer; meanwhile every other slot waits for the supervisor."""
         return STALL_SECONDS if time.monotonic() >= self._silent_until else _PASSING_SECONDS
 
     def _by_kernel(self, code: int) -> str:
@@ -107,7 +107,7 @@ class TakeOver:
 
 
 def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tuple[Lease, Outcome, float]]:
-    """Yield each lease on a lane with the outcome of its job, and for how many seconds it ran."""
+    """Yield each lease on a lane, the outcome of its job, and how many seconds the job ran."""
     state = lane.page.read()
     listening = slot.page.listening_since > 0
     if state.phase is Phase.EXECUTING:
@@ -115,7 +115,7 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
         outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if innocent else death.outcome
         yield state.executing, outcome, time.monotonic() - state.executing.since
     for lease in state.deferred:
-        # While listeners ran, the jobs that waited for them may be what killed the slot.
+        # If the slot died while listeners ran, the deferred jobs that they handled may have caused it.
         waited = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
         yield lease, waited, 0.0
 

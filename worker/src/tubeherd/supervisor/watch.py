@@ -1,7 +1,7 @@
-"""One look at a living slot: keep its leases, hold its jobs to their deadline, and kill it where there is cause.
+"""One look at a living slot: touch its leases, end jobs that are late, and kill the slot if there is cause.
 
-What pages say is only certain while their locks are held. So whatever hits a job is decided by a glance without locks,
-which costs the slot nothing, and once more under them.
+What a page says is certain only while its lock is held. So a signal to a slot is decided twice: first without the
+locks, which costs the slot nothing, and then again with them.
 """
 
 import os
@@ -21,17 +21,17 @@ from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _TERM_SECONDS: Final = 5.0
-"""From SIGTERM, which breaks a job off at its deadline, to SIGKILL for a slot that did not heed it."""
+"""Seconds from SIGTERM, which breaks a job off at its deadline, to SIGKILL if the job still executes."""
 _LISTENER_SECONDS: Final = 600.0
-"""How long listeners of a flush or a burial may run, or as long as a job, if that is longer: they do a batch's work."""
+"""How long listeners of a flush or a burial may run, in seconds; or as long as a job may, if that is longer."""
 _COMMAND_SECONDS: Final = 1.0
-"""How long a slot that is to stop may wait for beanstalkd: an idle worker is to be gone soon."""
+"""How long a slot that is to stop may wait for an answer of beanstalkd, in seconds."""
 _PROMPT_SECONDS: Final = 0.01
-"""How long answers are awaited right after the touches, with the locks held: a beanstalkd that is well takes less."""
+"""How long to wait for answers right after the touches, in seconds; a healthy beanstalkd needs less."""
 
 
 class Watch:
-    """Looks at slots, by the limits of one worker."""
+    """Looks at the slots of one worker and enforces its limits."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._job_timeout = settings.job_timeout
@@ -40,7 +40,7 @@ class Watch:
         self._listener_seconds = max(settings.job_timeout or 0.0, _LISTENER_SECONDS)
 
     def look(self, slot: SlotHandle, stopping_since: float | None) -> None:
-        """Do what is due about a slot; the worker stops since then, on the monotonic clock, if it does."""
+        """Do what is due for a slot; `stopping_since` is when the worker began to stop, on the monotonic clock."""
         if slot.death is not None:
             return
         now = time.monotonic()
@@ -58,7 +58,7 @@ class Watch:
                 _break_off_command(lane, now)
 
     def take_answers(self, slots: Sequence[SlotHandle]) -> None:
-        """Take the answers to touches that have come, with a short wait for those of this look, for all together."""
+        """Read the answers to touches, waiting a moment for those just sent: one wait for all slots together."""
         until = time.monotonic() + _PROMPT_SECONDS
         for slot in slots:
             for lane in slot.lanes if slot.death is None else ():
@@ -67,7 +67,7 @@ class Watch:
     # SIGTERM
 
     def _enforce_deadline(self, slot: SlotHandle, lane: LaneHandle, state: State, now: float) -> None:
-        """Send SIGTERM, once for each execution that is late."""
+        """Send SIGTERM once for each job that is past its deadline."""
         warned = lane.warned is not None and lane.warned.execution == state.executing
         late = state.phase is Phase.EXECUTING and now >= state.executing.since + self._timeout(state)
         if not late or warned or _is_held_up(slot):
@@ -84,7 +84,7 @@ class Watch:
     # SIGKILL
 
     def _kill_for_cause(self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None) -> bool:
-        """Kill the slot if there is cause, and tell whether; tried again at the next look if a command is beginning."""
+        """Kill the slot if there is cause, and return whether; if a command just begins, the next look tries again."""
         if self._cause_to_kill(slot, now, stopping_since, used) is not None:
             with slot.executions_locked() as locked:
                 if locked and (death := self._cause_to_kill(slot, now, stopping_since, used)):
@@ -94,7 +94,7 @@ class Watch:
     def _cause_to_kill(
         self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None
     ) -> Death | None:
-        """Return why the slot is to be killed, if it is."""
+        """Return why the slot is to be killed, or None."""
         listening_since = slot.page.listening_since
         if stopping_since is not None and slot.phase is Phase.STARTING:
             return Death(Interrupted("the worker stopped before the executors were imported"))
@@ -106,7 +106,7 @@ class Watch:
         return self._deadline_missed(slot, now) or self._share_exceeded(slot, used)
 
     def _deadline_missed(self, slot: SlotHandle, now: float) -> Death | None:
-        """Return the cause where a job's SIGTERM had no effect."""
+        """Return the cause if a job still executes five seconds after SIGTERM, or None."""
         if _is_held_up(slot):
             return None
         for lane in slot.lanes:
@@ -117,39 +117,40 @@ class Watch:
         return None
 
     def _blame(self, slot: SlotHandle, late: LaneHandle, state: State) -> Death:
-        """Blame the job that is late, or the one that holds the event loop so that the other is."""
-        culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0  # a job; 0: no other; None: no answer came
-        if culprit is None:  # code that looks at no signal: nobody can tell whose
-            held = f"code that ends on no signal held the event loop past the deadline of job {state.executing.job}"
-            return Death(Failed(held))
+        """Return whose fault it is: that of the late job, or of a job that holds the event loop."""
+        # The job that holds the loop; 0: none does; None: the slot did not answer SIGTERM.
+        culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0
+        if culprit is None:  # code that runs no signal handler, of a job that cannot be named
+            reason = f"code that ends on no signal held the event loop past the deadline of job {state.executing.job}"
+            return Death(Failed(reason))
         for lane in slot.lanes:
             other = lane.page.read().executing
             if lane is not late and culprit and other.job == culprit:
-                held = "the job held the event loop of its process past the deadline of another"
-                return Death(Failed(f"{held} and did not end on SIGTERM"), other)
+                reason = "the job held the event loop of its slot past the deadline of another job"
+                return Death(Failed(f"{reason} and did not end on SIGTERM"), other)
         return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.executing)
 
     def _share_exceeded(self, slot: SlotHandle, used: int | None) -> Death | None:
-        """Return the cause where the slot uses more than its share."""
+        """Return the cause if the slot uses more memory than its share, or None."""
         if self._share is None or used is None or used <= self._share.hard:
             return None
         in_job = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         if not in_job and slot.phase in (Phase.COMMAND, Phase.DONE):
-            return None  # in the middle of a command a kill could lose a delivery; it is recycled after its next job
+            return None  # a kill in the middle of a command could lose a delivery; recycling follows
         limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
         return Death(Failed(f"memory limit passed: {limit}"))
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
-    """Tell whether the slot's jobs wait for its listeners, or for beanstalkd's answer: no fault of theirs."""
+    """Return whether the slot's jobs are delayed by listeners or by a command, so that it is not their fault."""
     in_command = any(lane.page.phase is Phase.COMMAND for lane in slot.lanes)
     return slot.page.listening_since > 0 or in_command
 
 
 def _break_off_command(lane: LaneHandle, now: float) -> None:
-    """End the connection under a slot that is to stop and waits for a beanstalkd that says nothing."""
+    """Close the connection of a slot that is to stop and has waited too long for an answer of beanstalkd."""
     state = lane.page.read()
     if lane.lingering is None or lane.lingering.state != state:
         lane.lingering = Lingering(state, now)
     elif now >= lane.lingering.since + _COMMAND_SECONDS:
-        lane.close_connection()  # without the lock, which the slot holds: beanstalkd sorts out what was in flight
+        lane.close_connection()  # without the lock, which the slot holds; beanstalkd gives back the leases
