@@ -1,7 +1,7 @@
 """The events of a worker, as blinker signals: `events.flush.connect(listener)`.
 
-A listener takes the signal's sender and its keyword arguments. It must be held by somebody (a function of a module is):
-blinker keeps weak references.
+A listener takes the signal's sender and its keyword arguments. blinker keeps only a weak reference to a listener, so
+something else has to refer to it, as a module does to its functions.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tubeherd.job import Job
 
 _events: Final = Namespace()
 FlushReason = Literal["batch", "idle", "end"]
-"""Why `worker.flush` is sent: the batch is full or its leases run out, nothing is left to do, the slot ends."""
+"""Why `worker.flush` is sent: the batch is full or its leases run out; no job is ready; the slot ends."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Action:
 
     job: Job
     payload: Any
-    """Before: decoded JSON (or bytes for an executor of bytes), not yet validated. After: what the executor got."""
+    """Before the call: decoded JSON, not yet validated, or bytes if the executor takes bytes. After it: its argument."""
     result: Any = None
     """What the executor returned; set after the call."""
 

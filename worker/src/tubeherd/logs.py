@@ -1,7 +1,7 @@
 """Structured logs on standard error: text on a terminal, JSON elsewhere.
 
-Written here rather than by a logging library for what a worker must be: structlog, with what it imports, cost each
-worker 8 MiB and a quarter of its start, and each job as much as its validation.
+No logging library is used: structlog, with what it imports, cost each worker 8 MiB of memory and a quarter of its
+start-up time, and each job as much time as the validation of its payload.
 """
 
 import json
@@ -22,7 +22,7 @@ _COLOURS: Final = {"warning": "\033[33m", "error": "\033[31m"}
 class Log:
     """Writes one line for an event, with its fields; a field that is None is left out.
 
-    A line is lost rather than a job: nothing here raises, though standard error may be closed or its disk full.
+    Nothing here raises: if standard error is closed or its disk is full, a line is lost, but no job.
     """
 
     def __init__(self) -> None:
@@ -41,26 +41,26 @@ class Log:
         self._least = _LEVELS.index(level)
 
     def debug(self, event: str, **fields: object) -> None:
-        """Tell what only a developer wants to know."""
+        """Log what only a developer wants to know."""
         if self._least <= 0:
             self._write("debug", event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Tell what happens all the time."""
+        """Log what happens all the time."""
         if self._least <= 1:
             self._write("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Tell what somebody may want to look at."""
+        """Log what a person may want to look at."""
         if self._least <= 2:
             self._write("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Tell what somebody must look at."""
+        """Log what a person must look at."""
         self._write("error", event, fields)
 
     def deleted(self, job: int, tube: str, seconds: float) -> None:
-        """Tell that a job is done: the line that every job costs, so its JSON is written by hand."""
+        """Log that a job is done. Every job costs this line, so its JSON is written by hand."""
         if self._least > 1:
             return
         if self._text:
