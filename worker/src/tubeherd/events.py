@@ -22,7 +22,7 @@ class Action:
 
     job: Job
     payload: Any
-    """Before the call: decoded JSON, not yet validated, or bytes if the executor takes bytes. After it: its argument."""
+    """Before the call: decoded JSON, not yet validated; bytes if the executor takes bytes. After it: its argument."""
     result: Any = None
     """What the executor returned; set after the call."""
 

@@ -153,7 +153,7 @@ class ConcurrentSlot(Slot):
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
                 self._flush("batch")
-            elif self._coming or self._limits.exit_wanted() is not None:  # another lane pending: no job is ready
+            elif self._coming or self._limits.exit_wanted() is not None:  # if another lane waits, no job is ready
                 self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:  # also of another lane, whose deferred jobs were settled
             await self._wait(self._drop(lane, error))
