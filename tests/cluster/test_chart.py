@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tubeherd"
 BUNDLED = ("--set", "beanstalkd.enabled=true")
 
-pytestmark = pytest.mark.usefixtures("node")
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def helm(*arguments):
@@ -124,8 +124,8 @@ def test_api_server_takes_it_all_under_restricted_pod_security(kubectl, namespac
         assert warnings == [], thing["kind"]
 
 
-def test_bundled_beanstalkd_keeps_its_jobs_when_its_pod_goes(namespace, eventually, beanstalkd_image):
-    objects = render(*BUNDLED, "--set", f"beanstalkd.image={beanstalkd_image}", namespace=namespace.name)
+def test_bundled_beanstalkd_keeps_its_jobs_when_its_pod_goes(namespace, eventually, image):
+    objects = render(*BUNDLED, "--set", f"beanstalkd.image={image('beanstalkd')}", namespace=namespace.name)
     for key in (("Service", "herd-beanstalkd"), ("StatefulSet", "herd-beanstalkd")):
         namespace.apply(objects[key])
     rollout = ("rollout", "status", "statefulset/herd-beanstalkd", "--timeout=60s")
@@ -143,11 +143,3 @@ def test_bundled_beanstalkd_keeps_its_jobs_when_its_pod_goes(namespace, eventual
     namespace.kubectl("annotate", "workerpool", "mail", "kick=all")
     kicked = eventually(lambda: namespace.status("mail").get("lastKick"), "the kick is done", 20)
     assert kicked["kicked"] == 1
-
-
-@pytest.fixture(scope="module")
-def beanstalkd_image(node):
-    tag = "localhost/tubeherd-beanstalkd:dev"
-    command = [ROOT / "tests/cluster/node/node.py", "image", tag, ROOT / "Dockerfile.beanstalkd", ROOT]
-    subprocess.run(["python3", *command], check=True)
-    return tag

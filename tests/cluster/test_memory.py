@@ -6,6 +6,12 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.home_node(
+    "it reads this kernel's control groups and kills a container's processes from outside"
+)
+
 # The kernel kills one process with version 1, and with version 2, as the kubelet sets it up, all of the container's.
 KILLS_CONTAINERS = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
