@@ -3,11 +3,13 @@
 import subprocess
 import uuid
 from abc import ABC, abstractmethod
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from typing import Any
 
 import greenstalk
 
-from tests.support.beanstalkd import Client
+from tests.support.beanstalkd import NOTHING, Client
 from tests.support.kubernetes import Kubectl, Object, eventually
 from tests.support.network import free_port
 
@@ -51,15 +53,11 @@ class Queue(ABC):
 
     def count(self, tube: str) -> tuple[int, int, int, int]:
         """Return the ready, reserved, delayed and buried jobs of a tube."""
-        with closing(self.client()) as client:
-            try:
-                stats = client.stats_tube(tube)
-            except greenstalk.NotFoundError:
-                return 0, 0, 0, 0
-        ready, reserved, delayed, buried = (
-            int(stats[f"current-jobs-{state}"]) for state in ("ready", "reserved", "delayed", "buried")
-        )
-        return ready, reserved, delayed, buried
+        with closing(self.client()) as client, suppress(greenstalk.NotFoundError):
+            stats: Mapping[str, Any] = client.stats_tube(tube)
+            ready, reserved, delayed, buried = (stats[f"current-jobs-{state}"] for state in NOTHING)
+            return ready, reserved, delayed, buried
+        return 0, 0, 0, 0
 
 
 class ProcessQueue(Queue):
