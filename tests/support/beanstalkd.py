@@ -111,9 +111,21 @@ class Beanstalkd:
         """Return what beanstalkd says of a job; raises greenstalk.NotFoundError if there is none."""
         return self._own.stats_job(job)
 
+    def stats(self) -> Mapping[str, Any]:
+        """Return what beanstalkd says of itself."""
+        return self._own.stats()
+
     def waiting(self, tube: str) -> int:
         """Return how many connections wait for a job of the tube."""
         return self._own.waiting(tube)
+
+    def delete(self, job: int) -> None:
+        """Delete a job that nobody holds."""
+        self._own.delete(job)
+
+    def kick_job(self, job: int) -> None:
+        """Make a buried or delayed job ready."""
+        self._own.kick_job(job)
 
     def bury(self, tube: str, count: int = 1) -> None:
         """Put so many jobs into a tube of which none is ready, and bury them."""

@@ -1,10 +1,13 @@
-"""Workers as processes of their own."""
+"""Workers as processes of their own, and the servers and proxies that they meet."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.beanstalkd import Beanstalkd
+from tests.support.hostile import Script, Server
+from tests.support.proxies import Interceptor, Proxy
 from tests.support.worker import RunWorker, Worker
 
 
@@ -24,3 +27,33 @@ def run_worker(tmp_path: Path) -> Iterator[RunWorker]:
     yield start
     for worker in workers:
         worker.end()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers of scripts: `serve(*scripts, port=0)`; all are closed after the test."""
+    servers: list[Server] = []
+
+    def start(*scripts: Script, port: int = 0) -> Server:
+        servers.append(Server(*scripts, port=port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def interceptor(beanstalkd: Beanstalkd) -> Iterator[Interceptor]:
+    """An interceptor before the test's beanstalkd."""
+    interceptor = Interceptor(beanstalkd.port)
+    yield interceptor
+    interceptor.close()
+
+
+@pytest.fixture
+def proxy(beanstalkd: Beanstalkd) -> Iterator[Proxy]:
+    """A proxy before the test's beanstalkd."""
+    proxy = Proxy(beanstalkd.port)
+    yield proxy
+    proxy.close()

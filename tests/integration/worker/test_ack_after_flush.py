@@ -53,7 +53,7 @@ def test_jobs_are_deleted_only_when_their_batch_was_flushed(beanstalkd, run_work
     assert beanstalkd.count("rows") == NOTHING | {"ready": 2, "reserved": 3}
     assert not worker.lines("deleted")
     worker.allow("go")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 5, "all are deleted")
+    worker.wait_for_lines("deleted", 5)
     assert beanstalkd.count("rows") == NOTHING
     assert flushes(worker) == ["flush batch [0, 1, 2]", "flush idle [3, 4]"]
     assert worker.stop() == 0
@@ -128,7 +128,7 @@ def test_batch_is_flushed_early_when_half_a_lease_is_gone(beanstalkd, run_worker
     for row in range(1, 12):
         put(client, row, "time.sleep(0.25)")
     worker = run(run_worker, beanstalkd, "--batch-size", "1000")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 12, "all are deleted")
+    worker.wait_for_lines("deleted", 12)
     first, *_ = flushes(worker)
     assert first.startswith("flush batch [0, 1, 2")
     assert "11" not in first
@@ -153,8 +153,7 @@ def test_batch_is_flushed_on_sigterm(beanstalkd, run_worker):
     put(client, 2)
     worker = run(run_worker, beanstalkd)
     worker.wait_for_notes("ran 1")
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM")
+    worker.ask_to_stop()
     worker.allow("go")
     assert worker.process.wait(15) == 0
     assert flushes(worker) == ["flush end [0, 1]"]
@@ -167,7 +166,7 @@ def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalk
     second = put(client, 1, "wait_for('go')")
     worker = run(run_worker, beanstalkd, "--retry-delays", "7m")
     worker.wait_for_notes("ran 1")
-    os.kill(worker.slots()[0], signal.SIGKILL)
+    worker.kill_slot()
     line = worker.wait_for_line("released", job=first, delay=0)
     assert line["reason"] == "executed, but not flushed: the slot died: signal 9 (SIGKILL)"
     worker.wait_for_line("failed, retry later", job=second)

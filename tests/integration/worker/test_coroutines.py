@@ -1,8 +1,5 @@
 """Coroutines: a loop that lives as long as the slot, deadlines that cancel, and many at a time in one process."""
 
-import os
-import signal
-
 import pytest
 
 NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
@@ -42,7 +39,7 @@ def test_loop_lives_as_long_as_the_slot(beanstalkd, run_worker):
     for _ in range(3):
         put(client, "note(id(asyncio.get_running_loop()))")
     worker = run(run_worker, beanstalkd)
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    worker.wait_for_lines("deleted", 3)
     assert len(set(worker.notes())) == 1
     assert worker.stop() == 0
 
@@ -138,7 +135,7 @@ def test_deadline_cancels_only_the_job_that_is_late(beanstalkd, run_worker):
     assert worker.wait_for_line("buried", job=late)["reason"] == "the job ran longer than its timeout of 1 s"
     assert worker.notes() == ["cleaned up"]
     worker.allow("go")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "the others are done")
+    worker.wait_for_lines("deleted", 3)
     assert not worker.lines("slot recycled")
     assert worker.stop() == 0
 
@@ -150,7 +147,7 @@ def test_job_that_holds_the_loop_is_the_one_that_is_broken_off(beanstalkd, run_w
     holder = put(client, "await wait('hold'); note('holds'); time.sleep(100)", ttr=1)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     worker.allow("hold")
-    worker.wait_for(lambda: len(worker.lines("buried")) == 2, "both are buried")
+    worker.wait_for_lines("buried", 2)
     reasons = {line["job"]: line["reason"] for line in worker.lines("buried")}
     assert reasons == {
         holder: "the job ran longer than its timeout of 1 s",
@@ -181,7 +178,7 @@ def test_slot_that_dies_fails_every_job_that_ran_in_it(beanstalkd, run_worker):
     jobs = [put(client, f"note({number}); await wait('go')") for number in range(3)]
     worker = many(run_worker, beanstalkd, "--retry-delays", "1s")
     worker.wait_for_notes("0", "1", "2")
-    os.kill(worker.slots()[0], signal.SIGKILL)
+    worker.kill_slot()
     for job in jobs:
         line = worker.wait_for_line("failed, retry later", job=job, delay=1)
         assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
@@ -196,7 +193,7 @@ def test_leases_are_kept_while_jobs_outlive_their_ttr(beanstalkd, run_worker):
     for number in range(4):
         put(client, f"note({number}); await asyncio.sleep(2.5)", ttr=1)
     worker = many(run_worker, beanstalkd, "--job-timeout", "20s")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 4, "all are done")
+    worker.wait_for_lines("deleted", 4)
     assert worker.notes() == ["0", "1", "2", "3"]
     assert not [line for line in worker.lines() if line["level"] != "info"]
     assert worker.stop() == 0
@@ -208,8 +205,7 @@ def test_sigterm_lets_all_jobs_finish_and_takes_no_other(beanstalkd, run_worker)
         put(client, f"note({number}); await wait('go')")
     worker = many(run_worker, beanstalkd, at_a_time=3)
     worker.wait_for_notes("0", "1", "2")
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM")
+    worker.ask_to_stop()
     worker.allow("go")
     assert worker.process.wait(15) == 0
     assert beanstalkd.count("code") == NOTHING | {"ready": 2}
@@ -256,7 +252,7 @@ def test_jobs_that_wait_for_nothing_leave_the_others_their_turn(beanstalkd, run_
     for _ in range(100):
         put(client, "ran.append(1)")
     worker = many(run_worker, beanstalkd, at_a_time=2, executors=CODE + "ran = []\n")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 101, "all are done")
+    worker.wait_for_lines("deleted", 101)
     (already,) = worker.notes()
     assert int(already) < 5
     assert worker.stop() == 0
@@ -269,7 +265,7 @@ def test_forked_process_that_comes_back_does_no_other_job(beanstalkd, run_worker
     worker = many(run_worker, beanstalkd, at_a_time=2)
     worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"reserved": 2}, "both run")
     worker.allow("fork")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "both are done")
+    worker.wait_for_lines("deleted", 2)
     worker.wait_for_line("a process that a job forked came back from the executor: it ends here", job=2)
     assert worker.stop() == 0
     assert worker.notes() == ["done"]
@@ -318,7 +314,7 @@ def test_limits_recycle_the_slot_between_jobs(beanstalkd, run_worker):
     for number in range(25):
         put(client, f"note('{number} in', ) if {number} % 2 else None\nawait asyncio.sleep(0.01)\nnote(os.getpid())")
     worker = many(run_worker, beanstalkd, "--max-jobs", "10")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 25, "all are done")
+    worker.wait_for_lines("deleted", 25)
     pids = [note for note in worker.notes() if note.isdigit()]
     assert sorted(pids.count(pid) for pid in set(pids)) == [5, 10, 10]
     assert not worker.lines("lease was gone")
@@ -333,7 +329,7 @@ def test_beanstalkd_killed_in_the_middle_of_jobs_loses_none(beanstalkd, run_work
     worker.wait_for_notes("0", "1", "2")
     beanstalkd.kill()
     worker.allow("go")
-    worker.wait_for(lambda: len(worker.lines("executed, but its verdict was lost")) == 3, "the verdicts are lost")
+    worker.wait_for_lines("executed, but its verdict was lost", 3)
     beanstalkd.start()
     worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "the tube is empty")
     assert sorted(worker.notes()) == sorted(["0", "1", "2"] * 2 + ["3", "4", "5"])
@@ -359,7 +355,7 @@ def test_flush_acknowledges_the_jobs_of_all_lanes(beanstalkd, run_worker):
         put(client, f"rows.append({number})")
     put(client, "await wait('go'); rows.append(3)")
     worker = many(run_worker, beanstalkd, "--ack-after-flush", "--batch-size", "2", executors=ROWS)
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "the quick ones are deleted")
+    worker.wait_for_lines("deleted", 3)
     assert beanstalkd.count("code") == NOTHING | {"reserved": 1}
     worker.allow("go")
     worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "all are deleted")
@@ -433,7 +429,7 @@ def test_variables_of_one_job_are_not_the_next_ones(beanstalkd, run_worker, opti
         put(client, f"note(seen.get()); seen.set({number})")
     executors = CODE + "import contextvars\nseen = contextvars.ContextVar('seen', default='nothing')\n"
     worker = run(run_worker, beanstalkd, *options, executors=executors)
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    worker.wait_for_lines("deleted", 3)
     assert worker.notes() == ["nothing"] * 3
     assert worker.stop() == 0
 
@@ -493,8 +489,7 @@ def test_flush_does_not_wait_for_the_longest_job_when_the_slot_is_to_stop(beanst
     options = ("--ack-after-flush", "--batch-size", "50", "--grace-period", "2s")
     worker = many(run_worker, beanstalkd, *options, executors=ROWS)
     worker.wait_for_notes("long", "begun")
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM")
+    worker.ask_to_stop()
     worker.allow("go")
     assert worker.process.wait(15) == 0
     assert "flush [1]" in worker.notes()

@@ -124,7 +124,7 @@ def test_sigterm_between_jobs_breaks_nothing_off(beanstalkd, run_worker, put):
     worker = run_worker(beanstalkd.server, late)
     worker.wait_for_notes("flush idle 1")
     put("two")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "the slot lives on")
+    worker.wait_for_lines("deleted", 2)
     assert not worker.lines("slot recycled")
     assert worker.stop() == 0
 

@@ -7,17 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
-
-WAITING = """
-from traces import note, wait_for
-from tubeherd import Job, executor
-@executor("mail")
-def mail(payload, job: Job):
-    note(f"begun {payload} attempt {job.attempt} lost {job.lost_deliveries}")
-    wait_for("go")
-    note(f"done {payload}")
-"""
+from tests.support.beanstalkd import NOTHING
+from tests.support.executors import CODE, WAITING
 
 QUICK = """
 import os, time
@@ -32,34 +23,24 @@ def mail(payload):
 """
 
 
-def put(client, count, *, first=0):
-    bodies = (str(number).encode() for number in range(first, first + count))
-    return [client.put_in("mail", body, priority=1, delay=0, ttr=60) for body in bodies]
-
-
-def kill(pid):
-    os.kill(pid, signal.SIGKILL)
-
-
 # A slot
 
 
 def test_slot_killed_in_the_middle_of_a_job_spends_an_attempt_and_loses_no_delivery(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    (job,) = put(client, 1)
+    (job,) = beanstalkd.put_numbers("mail", 1)
     worker = run_worker(beanstalkd.server, WAITING, "--retry-delays", "1s")
     worker.wait_for_notes("begun 0 attempt 1 lost 0")
-    kill(worker.slots()[0])
+    worker.kill_slot()
     line = worker.wait_for_line("failed, retry later", job=job, delay=1)
     assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
     worker.wait_for(worker.slots, "a slot in its place", seconds=1)
     worker.wait_for_notes("begun 0 attempt 2 lost 0")
-    kill(worker.slots()[0])
+    worker.kill_slot()
     assert worker.wait_for_line("buried", job=job)["reason"] == "the slot died: signal 9 (SIGKILL)"
-    stats = client.stats_job(job)
+    stats = beanstalkd.stats_job(job)
     assert (stats["state"], stats["pri"]) == ("buried", 1)
     assert (stats["reserves"], stats["releases"], stats["buries"], stats["timeouts"]) == (2, 1, 1, 0)
-    put(client, 1, first=1)
+    beanstalkd.put_numbers("mail", 1, first=1)
     worker.allow("go")
     worker.wait_for_notes("done 1")
     assert worker.stop() == 0
@@ -67,15 +48,13 @@ def test_slot_killed_in_the_middle_of_a_job_spends_an_attempt_and_loses_no_deliv
 
 def test_idle_slot_killed_is_replaced_and_counts_nothing(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, WAITING)
-    client = beanstalkd.client()
     for _ in range(3):
         worker.wait_for_line("connected")
         worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "the slot waits for a job")
-        (slot,) = worker.slots()
-        kill(slot)
+        slot = worker.kill_slot()
         worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot", seconds=1)
     worker.allow("go")
-    put(client, 1)
+    beanstalkd.put_numbers("mail", 1)
     worker.wait_for_notes("begun 0 attempt 1 lost 0", "done 0")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is deleted")
     assert worker.stop() == 0
@@ -83,9 +62,8 @@ def test_idle_slot_killed_is_replaced_and_counts_nothing(beanstalkd, run_worker)
 
 def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
     """Whatever a slot is doing, importing included: every job has run at the end."""
-    client = beanstalkd.client()
     total = 2000
-    put(client, total)
+    beanstalkd.put_numbers("mail", total)
     dice = random.Random(1)  # noqa: S311
     worker = run_worker(
         beanstalkd.server, QUICK, "--retry-delays", "1s,2s,3s", "--max-lost-deliveries", "9",
@@ -103,7 +81,7 @@ def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
             slots = worker.slots()
             for slot in dice.sample(slots, min(1, len(slots))):
                 with suppress(ProcessLookupError):
-                    kill(slot)
+                    os.kill(slot, signal.SIGKILL)
     killed = worker.lines("the slot died") + worker.lines("failed")
     assert len(killed) > 10
     assert {"starting", "command", None} <= {line.get("phase") for line in killed}
@@ -116,12 +94,10 @@ def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
 
 
 def test_supervisor_killed_leaves_slots_that_finish_their_jobs_and_end(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 4)
+    beanstalkd.put_numbers("mail", 4)
     worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
     worker.wait_for_notes("begun 0 attempt 1 lost 0", "begun 1 attempt 1 lost 0")
-    worker.process.kill()
-    worker.process.wait()
+    worker.kill_supervisor()
     assert beanstalkd.count("mail") == NOTHING | {"ready": 2, "reserved": 2}
     worker.allow("go")
     worker.wait_for(lambda: not worker.living(), "the slots have ended")
@@ -135,13 +111,9 @@ def test_supervisor_killed_leaves_slots_that_finish_their_jobs_and_end(beanstalk
 
 
 def test_supervisor_killed_while_idle_takes_its_slots_along(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
-    worker.wait_for(
-        lambda: "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == 2, "both slots wait"
-    )
-    worker.process.kill()
-    worker.process.wait()
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 2, "both slots wait")
+    worker.kill_supervisor()
     worker.wait_for(lambda: not worker.living(), "the slots have ended", seconds=1)
 
 
@@ -149,14 +121,13 @@ def test_supervisor_killed_while_idle_takes_its_slots_along(beanstalkd, run_work
 
 
 def test_beanstalkd_killed_in_the_middle_of_jobs_loses_none(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 6)
+    beanstalkd.put_numbers("mail", 6)
     worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "2")
     worker.wait_for_notes("begun 0 attempt 1 lost 0", "begun 1 attempt 1 lost 0")
     beanstalkd.kill()
     worker.allow("go")
     worker.wait_for_notes("done 0", "done 1")
-    worker.wait_for(lambda: len(worker.lines("executed, but its verdict was lost")) == 2, "both verdicts are lost")
+    worker.wait_for_lines("executed, but its verdict was lost", 2)
     worker.wait_for_line("cannot reach beanstalkd")
     beanstalkd.start()
     worker.wait_for_notes(*(f"done {number}" for number in range(6)))
@@ -168,9 +139,8 @@ def test_beanstalkd_killed_in_the_middle_of_jobs_loses_none(beanstalkd, run_work
 
 
 def test_beanstalkd_killed_again_and_again_under_load_loses_no_job(beanstalkd, run_worker):
-    client = beanstalkd.client()
     total = 1500
-    put(client, total)
+    beanstalkd.put_numbers("mail", total)
     dice = random.Random(7)  # noqa: S311
     worker = run_worker(
         beanstalkd.server, QUICK, "--concurrency", "2", "--log-level", "warning", "--max-lost-deliveries", "9"
@@ -190,7 +160,6 @@ def test_beanstalkd_killed_again_and_again_under_load_loses_no_job(beanstalkd, r
 
 def test_executor_that_ends_or_harms_its_process(beanstalkd, run_worker):
     """Each in one attempt: the reason says how the slot ended, and the next job runs."""
-    client = beanstalkd.client()
     bodies = {
         "os._exit(0)": "the slot died: exit code 0",
         "sys.exit(3)": "SystemExit: 3",
@@ -204,29 +173,23 @@ def test_executor_that_ends_or_harms_its_process(beanstalkd, run_worker):
         "signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(0, signal.SIGTERM)":
             "the slot died: signal 15 (SIGTERM)",
     }  # fmt: skip
-    jobs = {client.put_in("code", body.encode(), priority=1, delay=0, ttr=60): body for body in bodies}
+    jobs = {beanstalkd.put("code", body): body for body in bodies}
     worker = run_worker(
         beanstalkd.server,
-        """
-        import os, signal, sys
-        from tubeherd import executor
-        @executor("code")
-        def code(payload: bytes): exec(payload)
-        """,
+        CODE,
         "--retry-delays", "none",
     )  # fmt: skip
-    worker.wait_for(lambda: len(worker.lines("buried")) == len(bodies), "all are buried")
+    worker.wait_for_lines("buried", len(bodies))
     assert beanstalkd.count("code") == NOTHING | {"buried": len(bodies)}
     reasons = {jobs[line["job"]]: line["reason"] for line in worker.lines("buried")}
     assert reasons == bodies
-    assert all(client.stats_job(job)["reserves"] == 1 for job in jobs)
+    assert all(beanstalkd.stats_job(job)["reserves"] == 1 for job in jobs)
     assert worker.stop() == 0
 
 
 def test_forked_child_that_comes_back_from_the_executor_touches_nothing(beanstalkd, run_worker):
     """A fork has the slot's connection in hand; it must neither give verdicts nor take jobs."""
-    client = beanstalkd.client()
-    put(client, 20)
+    beanstalkd.put_numbers("mail", 20)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -260,8 +223,7 @@ def test_forked_child_that_comes_back_from_the_executor_touches_nothing(beanstal
 
 
 def test_process_that_a_job_left_running_goes_with_its_slot(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 1)
+    beanstalkd.put_numbers("mail", 1)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -277,14 +239,13 @@ def test_process_that_a_job_left_running_goes_with_its_slot(beanstalkd, run_work
     worker.wait_for_notes("left")
     left = int(worker.notes()[0])
     assert left in worker.living()
-    kill(worker.slots()[0])
+    worker.kill_slot()
     worker.wait_for(lambda: left not in worker.living(), "the process has gone")
     assert worker.stop() == 0
 
 
 def test_much_on_standard_output_hurts_nobody(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 3)
+    beanstalkd.put_numbers("mail", 3)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -293,13 +254,12 @@ def test_much_on_standard_output_hurts_nobody(beanstalkd, run_worker):
         def mail(payload): print("x" * 3_000_000)
         """,
     )
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    worker.wait_for_lines("deleted", 3)
     assert worker.stop() == 0
 
 
 def test_orphans_are_reaped_where_the_worker_is_process_1(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 5)
+    beanstalkd.put_numbers("mail", 5)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -313,7 +273,7 @@ def test_orphans_are_reaped_where_the_worker_is_process_1(beanstalkd, run_worker
         """,
         prefix=["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"],
     )  # fmt: skip
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 5, "all are done")
+    worker.wait_for_lines("deleted", 5)
     assert set(worker.notes()) == {"supervisor is 1"}
     (supervisor,) = worker.slots()
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children")

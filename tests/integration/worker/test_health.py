@@ -61,8 +61,7 @@ def test_ready_while_jobs_run_but_not_while_the_worker_stops(beanstalkd, run_wor
     worker = run_worker(beanstalkd.server, WAITING, "--health", address)
     worker.wait_for_notes("begun")
     assert get(address, "/readyz")[0] == 200
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM")
+    worker.ask_to_stop()
     assert get(address, "/readyz")[0] == 503
     assert get(address, "/healthz")[0] == 200
     worker.allow("go")
@@ -119,7 +118,7 @@ def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker
             assert get(address, "/healthz")[0] == 200
             signal.sigtimedwait([], 0.1)
     worker.allow("go")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done")
+    worker.wait_for_lines("deleted", 3)
     assert worker.stop() == 0
 
 
@@ -149,7 +148,7 @@ def test_health_is_answered_while_beanstalkd_says_nothing_about_hundreds_of_leas
             assert get(address, "/healthz")[0] == 200
             signal.sigtimedwait([], 0.1)
     worker.allow("go")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == lanes, "all are done")
+    worker.wait_for_lines("deleted", lanes)
     assert worker.stop() == 0
 
 
@@ -259,11 +258,11 @@ def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, addres
     assert get(address, "/metrics")[0] == 500
     worker.wait_for_line("/metrics cannot be shown")
     put(b"for name in glob.glob(FOLDER + '/*'): open(name, 'r+b').write(b'x' * 4096)")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "the second is done")
+    worker.wait_for_lines("deleted", 2)
     assert get(address, "/metrics")[0] == 500
     put(b"shutil.rmtree(FOLDER)")
     put(b"pass")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 4, "all are done")
+    worker.wait_for_lines("deleted", 4)
     assert get(address, "/healthz") == (200, "ok\n")
     status, text = get(address, "/metrics")
     assert (status, 'tubeherd_job_seconds_count{tube="code",verdict="deleted"} 4.0' in text) == (200, True)
@@ -294,7 +293,7 @@ def test_processes_that_jobs_fork_damage_no_metrics_and_leave_no_files(beanstalk
         """,
         "--health", address,
     )  # fmt: skip
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 20, "all are done")
+    worker.wait_for_lines("deleted", 20)
     status, text = get(address, "/metrics")
     assert (status, "pages_total 21.0" in text.splitlines()) == (200, True)
     (folder,) = Path(tempfile.gettempdir()).glob(f"tubeherd-metrics-{worker.process.pid}-*")

@@ -1,21 +1,26 @@
 """Servers that are no beanstalkd, or a mad one: the worker lives, says what is wrong, and neither hangs nor spins."""
 
-import math
-import os
 import random
 import re
-import signal
-import socket
-import threading
 import time
-from contextlib import suppress
 
 import psutil
 import pytest
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+from tests.support.beanstalkd import NOTHING
+from tests.support.executors import WAITING, WAITING_ASYNC
+from tests.support.hostile import (
+    answering,
+    burying_and_going,
+    closing,
+    closing_at_the_second_reserve,
+    one_job,
+    stats_job,
+    without_end,
+)
+from tests.support.network import free_address
 
-NOTING = """
+RUNNING = """
 from traces import note
 from tubeherd import executor
 @executor("mail")
@@ -23,179 +28,12 @@ def mail(payload: dict):
     note(f"ran {payload}")
     if "fail" in payload: raise ValueError("as asked")
 """
-NOTING_ASYNC = NOTING.replace("def mail", "async def mail")
+RUNNING_ASYNC = RUNNING.replace("def mail", "async def mail")
 FLUSHING = """
 from tubeherd import events
 @events.flush.connect
 def flush(reason, count): pass
 """
-
-
-# Servers
-
-
-class Server:
-    """Listens on loopback and plays, for each connection, the next of these scripts, over and over."""
-
-    def __init__(self, *scripts, port=0):
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.server = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._scripts = scripts
-        self.times = []
-        """When each connection was accepted, on the monotonic clock."""
-        self._commands = []
-        self._peers = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def close(self):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        for peer in self._peers:
-            with suppress(OSError):
-                peer.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads[1:]:
-            thread.join()
-        self._listener.close()
-
-    def _accept(self):
-        with suppress(OSError):
-            while True:
-                peer, _ = self._listener.accept()
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                script = self._scripts[len(self.times) % len(self._scripts)]
-                self.times.append(time.monotonic())
-                self._peers.append(peer)
-                self._threads.append(threading.Thread(target=self._play, args=(script, peer)))
-                self._threads[-1].start()
-
-    def _play(self, script, peer):
-        with peer, suppress(OSError):
-            script(self, peer)
-
-    def commands_from(self, peer):
-        """Yield each command of the worker, and count it."""
-        with peer.makefile("rb") as lines:
-            for line in lines:
-                self._commands.append(line.decode().split()[0])
-                yield line.decode().split()[0]
-
-    @property
-    def commands(self):
-        """How many commands came, from all connections."""
-        return len(self._commands)
-
-    def most_connections(self, slots):
-        """Return how many connections so many slots can have made by now, whose pauses double from 0.05 s on."""
-        return slots * (1.5 + math.log2(1 + (time.monotonic() - self.times[0]) / 0.05))
-
-
-COUNTERS = {"id": 7, "tube": "mail", "state": "reserved", "pri": 1, "age": 1, "delay": 0, "ttr": 60, "time-left": 59}
-COUNTERS |= {"file": 0, "reserves": 1, "timeouts": 0, "releases": 0, "buries": 0, "kicks": 0}
-
-
-def stats(**changed):
-    """Return the answer to a stats-job, with some counters changed."""
-    body = "".join(f"{name}: {value}\n" for name, value in (COUNTERS | changed).items())
-    return f"OK {len(body) + 4}\r\n---\n{body}\r\n".encode()
-
-
-RIGHT = {
-    "watch": b"WATCHING 2\r\n",
-    "ignore": b"WATCHING 1\r\n",
-    "reserve-with-timeout": b"RESERVED 7 2\r\n{}\r\n",
-    "stats-job": stats(),
-    "delete": b"DELETED\r\n",
-    "touch": b"TOUCHED\r\n",
-}
-
-
-def answering(greeting=b"", **answers):
-    """Script a server that greets and then answers each command as told (any: to all of them), or else rightly."""
-    told = {name.replace("_", "-"): answer for name, answer in answers.items()}
-
-    def script(server, peer):
-        peer.sendall(greeting)
-        for command in server.commands_from(peer):
-            peer.sendall(told.get("any", told.get(command, RIGHT.get(command, b""))))
-
-    return script
-
-
-def closing(after=None):
-    """Script a server that closes at once, or after it has got that command."""
-
-    def script(server, peer):
-        for command in server.commands_from(peer) if after else ():
-            if command == after:
-                return
-            peer.sendall(RIGHT[command])
-
-    return script
-
-
-def one_job(pause=0.0, **answers):
-    """Script a server with one job for each connection, which sends its answers byte by byte if there is a pause."""
-
-    def script(server, peer):
-        reserves = [b"", b"TIMED_OUT\r\n", RIGHT["reserve-with-timeout"]]  # the last waits
-        for command in server.commands_from(peer):
-            if command == "reserve-with-timeout":
-                answer = reserves.pop() if reserves else b""
-            else:
-                answer = answers.get(command, RIGHT[command])
-            for piece in [bytes([byte]) for byte in answer] if pause else [answer]:
-                peer.sendall(piece)
-                time.sleep(pause)
-
-    return script
-
-
-def closing_at_the_second_reserve(server, peer):
-    """Be a server that says at once that no job came in time, and then goes."""
-    reserves = 0
-    for command in server.commands_from(peer):
-        reserves += command == "reserve-with-timeout"
-        if reserves == 2:
-            return
-        peer.sendall((RIGHT | {"reserve-with-timeout": b"TIMED_OUT\r\n"})[command])
-
-
-def burying_and_going(server, peer):
-    """Be a server without memory that buries what is to be released, and then goes."""
-    for command in server.commands_from(peer):
-        if command == "release":
-            peer.sendall(b"BURIED\r\n")
-            return
-        peer.sendall(RIGHT[command])
-
-
-def without_end(piece, pause=0.0, after="watch"):
-    """Script a server whose answer to that command never ends."""
-
-    def script(server, peer):
-        for command in server.commands_from(peer):
-            while command == after:
-                peer.sendall(piece)
-                time.sleep(pause)
-            peer.sendall(RIGHT[command])
-
-    return script
-
-
-@pytest.fixture
-def serve():
-    """Start servers of scripts; all are closed after the test."""
-    servers = []
-
-    def start(*scripts, port=0):
-        servers.append(Server(*scripts, port=port))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        with suppress(OSError):
-            server.close()
 
 
 RANDOM = bytes(byte for byte in random.Random(1).randbytes(3000) if byte not in b"\r\n") + b"\r\n"  # noqa: S311
@@ -224,13 +62,13 @@ REFUSALS = {
     for word in words
 }
 SENSELESS = {
-    "huge id": answering(reserve_with_timeout=b"RESERVED %d 2\r\n{}\r\n" % 2**70, stats_job=stats(id=2**70)),
-    "negative id": answering(reserve_with_timeout=b"RESERVED -7 2\r\n{}\r\n", stats_job=stats(id=-7)),
-    "another's id": answering(stats_job=stats(id=8)),
-    "huge ttr": answering(stats_job=stats(ttr=2**70)),
-    "negative ttr": answering(stats_job=stats(ttr=-1)),
-    "negative count": answering(stats_job=stats(releases=-1)),
-    "no number": answering(stats_job=stats(ttr="x")),
+    "huge id": answering(reserve_with_timeout=b"RESERVED %d 2\r\n{}\r\n" % 2**70, stats_job=stats_job(id=2**70)),
+    "negative id": answering(reserve_with_timeout=b"RESERVED -7 2\r\n{}\r\n", stats_job=stats_job(id=-7)),
+    "another's id": answering(stats_job=stats_job(id=8)),
+    "huge ttr": answering(stats_job=stats_job(ttr=2**70)),
+    "negative ttr": answering(stats_job=stats_job(ttr=-1)),
+    "negative count": answering(stats_job=stats_job(releases=-1)),
+    "no number": answering(stats_job=stats_job(ttr="x")),
     "no statistics": answering(stats_job=b"OK 3\r\nabc\r\n"),
     "refused statistics": answering(stats_job=b"INTERNAL_ERROR\r\n"),
 }
@@ -246,7 +84,7 @@ def check_that_it_lives_with(scripts, said, beanstalkd, serve, run_worker, tries
     beanstalkd.kill()
     server = serve(*scripts.values(), port=beanstalkd.port)
     slots = len(scripts)
-    worker = run_worker(server.server, NOTING, "--concurrency", str(slots))
+    worker = run_worker(server.server, RUNNING, "--concurrency", str(slots))
     worker.wait_for(lambda: len(server.times) >= tries * slots, f"each slot has tried {tries} times")
     assert len(server.times) <= server.most_connections(slots)
     warnings = [line for line in worker.lines() if line["level"] not in ("info", "debug")]
@@ -256,7 +94,7 @@ def check_that_it_lives_with(scripts, said, beanstalkd, serve, run_worker, tries
         assert re.fullmatch(rf"(?:{said}); trying again in \d\.\d s", line["event"], re.ASCII), line
     server.close()
     beanstalkd.start()
-    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    beanstalkd.put("mail", b"{}")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")
     assert worker.notes() == ["ran {}"]
     assert worker.stop(seconds=2) == 0
@@ -279,7 +117,7 @@ def test_what_makes_no_sense_in_a_job_is_asked_less_and_less_often(beanstalkd, s
 
 def test_answers_that_dribble_are_taken(serve, run_worker):
     server = serve(one_job(pause=0.001))
-    worker = run_worker(server.server, NOTING)
+    worker = run_worker(server.server, RUNNING)
     worker.wait_for_line("deleted", job=7)
     assert worker.notes() == ["ran {}"]
     assert len(server.times) == 1
@@ -296,8 +134,8 @@ def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
         without_end(b"x", pause=0.1, after="ignore"),
     ]
     server = serve(*scripts)
-    worker = run_worker(server.server, NOTING, "--concurrency", str(len(scripts)))
-    worker.wait_for(lambda: server.commands >= 4 * 1 + 2 + 3 + 4 - 3, "each slot waits")
+    worker = run_worker(server.server, RUNNING, "--concurrency", str(len(scripts)))
+    worker.wait_for(lambda: server.commands == 1 + 1 + 3 + 4 + 1 + 2, "each slot waits")
     worker.wait_for(lambda: len(server.times) == len(scripts), "each slot is connected")
     assert worker.stop(seconds=2) == 0
     assert len(server.times) == len(scripts)
@@ -305,7 +143,7 @@ def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
 
 def test_answer_that_came_too_early_makes_no_pause_shorter(serve, run_worker):
     server = serve(closing_at_the_second_reserve)
-    worker = run_worker(server.server, NOTING)
+    worker = run_worker(server.server, RUNNING)
     worker.wait_for(lambda: len(server.times) >= 6, "six connections")
     assert server.times[5] - server.times[0] >= 0.05 + 0.1 + 0.2 + 0.4 + 0.8, (
         "the shortest pauses that the jitter allows"
@@ -315,39 +153,32 @@ def test_answer_that_came_too_early_makes_no_pause_shorter(serve, run_worker):
 
 def test_lane_that_waits_for_its_next_connection_stops_at_once(serve, run_worker):
     server = serve(answering(delete=b"OUT_OF_MEMORY\r\n"))
-    worker = run_worker(server.server, NOTING_ASYNC, "--async-concurrency", "2")
+    worker = run_worker(server.server, RUNNING_ASYNC, "--async-concurrency", "2")
     worker.wait_for(lambda: len(worker.lines("beanstalkd answered")) >= 6, "the pause is longer than 1.6 s by now")
     assert worker.stop(seconds=1) == 0
 
 
-def test_lanes_that_are_connected_go_on_while_another_cannot_connect(beanstalkd, run_worker):
-    interceptor = Interceptor(("127.0.0.1", beanstalkd.port), connections=2)
-    try:
-        worker = run_worker(interceptor.server, WAITING_ASYNC, "--async-concurrency", "3")
-        for _ in range(2):
-            put(beanstalkd, b"{}")
-        worker.wait_for(lambda: len(worker.notes()) == 2, "two lanes are connected")
-        worker.wait_for_line("beanstalkd closed the connection; trying again in ")
-        worker.allow("go")
-        worker.wait_for(lambda: len(worker.lines("deleted")) == 2, "two lanes are idle")
-        for _ in range(5):
-            put(beanstalkd, b"{}")
-        worker.wait_for(lambda: len(worker.lines("deleted")) == 7, "all are done by two lanes", seconds=5)
-        assert worker.stop(seconds=2) == 0
-    finally:
-        interceptor.close()
+def test_lanes_that_are_connected_go_on_while_another_cannot_connect(beanstalkd, interceptor, run_worker):
+    interceptor.most_connections = 2
+    worker = run_worker(interceptor.server, WAITING_ASYNC, "--async-concurrency", "3")
+    beanstalkd.put_numbers("mail", 2)
+    worker.wait_for(lambda: len(worker.notes()) == 2, "two lanes are connected")
+    worker.wait_for_line("beanstalkd closed the connection; trying again in ")
+    worker.allow("go")
+    worker.wait_for_lines("deleted", 2)  # two lanes are idle
+    beanstalkd.put_numbers("mail", 5)
+    worker.wait_for_lines("deleted", 7, seconds=5)
+    assert worker.stop(seconds=2) == 0
 
 
 def test_stop_while_leases_are_gone_lets_the_other_lanes_finish(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, WAITING_ASYNC, "--async-concurrency", "3")
-    job = put(beanstalkd, b"{}")
+    job = beanstalkd.put("mail", b"{}")
     worker.wait_for_notes("begun")
     interceptor.answers["stats-job"] = [b"NOT_FOUND"] * 200
-    for _ in range(200):
-        put(beanstalkd, b"{}")
+    beanstalkd.put_numbers("mail", 200)
     worker.wait_for_line("lease was gone before the job began", job=2)
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM")
+    worker.ask_to_stop()
     worker.allow("go")
     assert worker.process.wait(5) == 0
     assert worker.lines("deleted", job=job)
@@ -374,10 +205,9 @@ def cpu_shares(workers, seconds=2.0):
 
 
 def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"127.0.0.1:{free.getsockname()[1]}"
     closes, silent = serve(closing()), serve(answering(watch=b""))
-    workers = [run_worker(server, NOTING) for server in (nobody, "nowhere.invalid", closes.server, silent.server)]
+    addresses = [free_address(), "nowhere.invalid", closes.server, silent.server]
+    workers = [run_worker(address, RUNNING) for address in addresses]
     for worker in workers[:3]:
         worker.wait_for_line("", level="warning")
     workers[3].wait_for(lambda: silent.commands, "it has asked")
@@ -404,12 +234,12 @@ def test_burial_in_place_of_a_release_is_told_also_where_the_server_goes_after_i
 def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
     refused = one_job(delete=b"OUT_OF_MEMORY\r\n")
     runs = [
-        (answering(reserve_with_timeout=b"DEADLINE_SOON\r\n"), NOTING, []),
-        (answering(reserve_with_timeout=b"TIMED_OUT\r\n"), NOTING, []),
-        (answering(stats_job=b"NOT_FOUND\r\n"), NOTING, []),
-        (answering(stats_job=b"NOT_FOUND\r\n"), NOTING_ASYNC, ["--async-concurrency", "2"]),
-        (refused, NOTING + FLUSHING, ["--ack-after-flush"]),
-        (refused, NOTING_ASYNC + FLUSHING, ["--ack-after-flush", "--async-concurrency", "2"]),
+        (answering(reserve_with_timeout=b"DEADLINE_SOON\r\n"), RUNNING, []),
+        (answering(reserve_with_timeout=b"TIMED_OUT\r\n"), RUNNING, []),
+        (answering(stats_job=b"NOT_FOUND\r\n"), RUNNING, []),
+        (answering(stats_job=b"NOT_FOUND\r\n"), RUNNING_ASYNC, ["--async-concurrency", "2"]),
+        (refused, RUNNING + FLUSHING, ["--ack-after-flush"]),
+        (refused, RUNNING_ASYNC + FLUSHING, ["--ack-after-flush", "--async-concurrency", "2"]),
     ]
     servers = [serve(script) for script, _, _ in runs]
     workers = [
@@ -430,111 +260,42 @@ def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
 # Verdicts that are refused
 
 
-class Interceptor:
-    """Forwards to beanstalkd command by command, but answers some itself or sends others in their place."""
-
-    def __init__(self, target, connections=1000):
-        self._target = target
-        self._connections = connections
-        self._server = Server(self._forward)
-        self.server = self._server.server
-        self.answers = {}
-        """The first word of a command to the answers that the next of them get, instead of reaching beanstalkd."""
-        self.others = {}
-        """The first word of a command to a function that makes another of its line."""
-        self.close = self._server.close
-
-    def _forward(self, server, peer):
-        if len(server.times) > self._connections:
-            return
-        with socket.create_connection(self._target) as far, peer.makefile("rb") as commands:
-            back = threading.Thread(target=self._answer, args=(far, peer))
-            back.start()
-            for line in commands:
-                word = line.split()[0].decode()
-                if answers := self.answers.get(word):
-                    peer.sendall(answers.pop(0) + b"\r\n")
-                else:
-                    far.sendall(self.others[word](line) if word in self.others else line)
-            far.shutdown(socket.SHUT_RDWR)
-            back.join()
-
-    def _answer(self, far, peer):
-        with suppress(OSError):
-            while data := far.recv(65536):
-                peer.sendall(data)
-        with suppress(OSError):
-            peer.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def interceptor(beanstalkd):
-    interceptor = Interceptor(("127.0.0.1", beanstalkd.port))
-    yield interceptor
-    interceptor.close()
-
-
-def put(beanstalkd, body, ttr=60):
-    return beanstalkd.client().put_in("mail", body, priority=1, delay=0, ttr=ttr)
-
-
-WAITING = """
-from traces import note, wait_for
-from tubeherd import executor
-@executor("mail")
-def mail(payload):
-    note("begun")
-    wait_for("go")
-    note("done")
-"""
-WAITING_ASYNC = """
-import asyncio
-from traces import FOLDER, note
-from tubeherd import executor
-@executor("mail")
-async def mail(payload):
-    note("begun")
-    while not (FOLDER / "go").exists():
-        await asyncio.sleep(0.01)
-"""
-
-
 @pytest.mark.parametrize(
     ("executors", "options"),
-    [(NOTING, []), (NOTING + FLUSHING, ["--ack-after-flush"])],
+    [(RUNNING, []), (RUNNING + FLUSHING, ["--ack-after-flush"])],
     ids=["at once", "after flush"],
 )
 def test_pause_is_short_again_once_a_verdict_was_carried_out(beanstalkd, interceptor, run_worker, executors, options):
     worker = run_worker(interceptor.server, executors, *options)
     for _ in range(4):
         interceptor.answers["delete"] = [b"OUT_OF_MEMORY"]
-        worker.wait_for_line("deleted", job=put(beanstalkd, b"{}"))
+        worker.wait_for_line("deleted", job=beanstalkd.put("mail", b"{}"))
     pauses = worker.lines("beanstalkd answered OUT_OF_MEMORY; trying again in ")
     assert [line["event"].rpartition(" in ")[2] for line in pauses] == ["0.1 s"] * 4
     assert worker.stop(seconds=2) == 0
 
 
 def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
-    worker = run_worker(interceptor.server, NOTING, "--retry-delays", "1h")
+    worker = run_worker(interceptor.server, RUNNING, "--retry-delays", "1h")
     cases = [("delete", b"{}", NOTHING), ("release", b'{"fail": 1}', NOTHING | {"delayed": 1})]
     cases += [("bury", b"[]", NOTHING | {"buried": 1})]
     for refusal in ("OUT_OF_MEMORY", "INTERNAL_ERROR"):
         for command, body, left in cases:
             interceptor.answers[command] = [refusal.encode()]
-            job = put(beanstalkd, body)
+            job = beanstalkd.put("mail", body)
             worker.wait_for(lambda command=command: not interceptor.answers[command], f"{command} is refused")
             worker.wait_for(lambda left=left: beanstalkd.count("mail") == left, f"{command} works the second time")
             worker.wait_for_line("executed, but its verdict was lost: it may run again", job=job, seconds=1)
             assert any(refusal in line["event"] for line in worker.lines("beanstalkd answered"))
             if left != NOTHING:
-                beanstalkd.client().delete(job)
+                beanstalkd.delete(job)
     assert worker.stop(seconds=2) == 0
 
 
 def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, interceptor, run_worker):
-    worker = run_worker(interceptor.server, NOTING)
+    worker = run_worker(interceptor.server, RUNNING)
     interceptor.answers["delete"] = [b"BURIED"]
-    job = put(beanstalkd, b"{}")
+    job = beanstalkd.put("mail", b"{}")
     worker.wait_for(lambda: not interceptor.answers["delete"], "the delete is answered")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job ran again, and was deleted", seconds=3)
     assert worker.notes() == ["ran {}", "ran {}"]
@@ -544,12 +305,12 @@ def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, intercepto
 
 
 def test_lease_that_was_gone_at_once_costs_no_job_that_is_held_back(beanstalkd, interceptor, run_worker):
-    held_up = NOTING.replace("import note", "import note, wait_for") + "    wait_for('go')\n" + FLUSHING
+    held_up = RUNNING.replace("import note", "import note, wait_for") + "    wait_for('go')\n" + FLUSHING
     worker = run_worker(interceptor.server, held_up, "--ack-after-flush")
-    held_back = put(beanstalkd, b"{}")
+    held_back = beanstalkd.put("mail", b"{}")
     worker.wait_for_notes("ran {}")
     interceptor.answers["stats-job"] = [b"NOT_FOUND"]
-    gone = put(beanstalkd, b"{}")
+    gone = beanstalkd.put("mail", b"{}")
     worker.allow("go")
     worker.wait_for_line("deleted", job=held_back)
     assert worker.lines("lease was gone before the job began", job=gone)
@@ -559,9 +320,9 @@ def test_lease_that_was_gone_at_once_costs_no_job_that_is_held_back(beanstalkd, 
 
 
 def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, interceptor, run_worker):
-    worker = run_worker(interceptor.server, NOTING)
+    worker = run_worker(interceptor.server, RUNNING)
     interceptor.answers["delete"] = [b"NOT_FOUND"]
-    job = put(beanstalkd, b"{}")
+    job = beanstalkd.put("mail", b"{}")
     worker.wait_for_line("lease was gone", job=job)
     assert not worker.lines("deleted")
     assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
@@ -571,9 +332,9 @@ def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, int
 
 def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd, interceptor, run_worker):
     """So it does where it has no memory for the delayed jobs; here a real bury takes the place of the release."""
-    worker = run_worker(interceptor.server, NOTING)
+    worker = run_worker(interceptor.server, RUNNING)
     interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
-    job = put(beanstalkd, b'{"fail": 1}')
+    job = beanstalkd.put("mail", b'{"fail": 1}')
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"buried": 1}, "the job is buried")
     worker.wait_for(lambda: worker.lines("", job=job), "it is told")
     (line,) = worker.lines("", job=job)
@@ -602,13 +363,13 @@ def test_burial_in_place_of_a_release_is_told_to_the_listeners_while_the_next_le
     beanstalkd, interceptor, run_worker
 ):
     interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
-    put(beanstalkd, b'{"fail": 1}')
-    put(beanstalkd, b"{}", ttr=3)
+    beanstalkd.put("mail", b'{"fail": 1}')
+    beanstalkd.put("mail", b"{}", ttr=3)
     worker = run_worker(interceptor.server, HEARING)
     worker.wait_for_notes("buried: ValueError: as asked")
-    client, until = beanstalkd.client(), time.monotonic() + 3.5
+    until = time.monotonic() + 3.5
     worker.wait_for(lambda: time.monotonic() > until, "more than the TTR of the next job has passed")
-    assert client.stats_job(2)["time-left"] > 0
+    assert beanstalkd.stats_job(2)["time-left"] > 0
     worker.allow("go")
     worker.wait_for_line("deleted", job=2)
     assert worker.notes() == ["ran {'fail': 1}", "buried: ValueError: as asked", "ran {}"]
@@ -617,7 +378,7 @@ def test_burial_in_place_of_a_release_is_told_to_the_listeners_while_the_next_le
 
 def test_burial_in_place_of_a_dead_slots_release_is_told_in_the_next_slot(beanstalkd, interceptor, run_worker):
     interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
-    put(beanstalkd, b'{"die": 1}')
+    beanstalkd.put("mail", b'{"die": 1}')
     worker = run_worker(interceptor.server, HEARING)
     worker.allow("go")
     worker.wait_for_notes("buried: the slot died: exit code 9")
@@ -626,9 +387,9 @@ def test_burial_in_place_of_a_dead_slots_release_is_told_in_the_next_slot(beanst
 
 def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
     interceptor.answers["touch"] = [b"OUT_OF_MEMORY", b"BURIED x", b"RELEASED"]
-    jobs = [put(beanstalkd, b"{}", ttr=2) for _ in range(3)]
+    jobs = [beanstalkd.put("mail", b"{}", ttr=2) for _ in range(3)]
     worker = run_worker(interceptor.server, WAITING, "--concurrency", "3")
-    worker.wait_for(lambda: len(worker.lines("cannot keep the lease")) == 3, "three are told", seconds=5)
+    worker.wait_for_lines("cannot keep the lease", 3, seconds=5)
     told = "".join(line["event"] for line in worker.lines("cannot keep the lease"))
     assert "OUT_OF_MEMORY" in told
     assert told.count("the server's answer is not beanstalkd's") == 2
@@ -640,10 +401,10 @@ def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor,
 
 def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, interceptor, run_worker):
     worker = run_worker(interceptor.server, WAITING)
-    job = put(beanstalkd, b"{}")
-    worker.wait_for_notes("begun")
+    job = beanstalkd.put("mail", b"{}")
+    worker.wait_for_notes("begun {} attempt 1 lost 0")
     interceptor.answers["stats-job"] = [b"INTERNAL_ERROR"]
-    os.kill(worker.slots()[0], signal.SIGKILL)
+    worker.kill_slot()
     line = worker.wait_for_line("the verdict on the job was lost", job=job)
     assert "INTERNAL_ERROR" in line["event"]
     worker.allow("go")

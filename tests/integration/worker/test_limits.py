@@ -64,7 +64,7 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
-    worker.wait_for(lambda: len(worker.lines("buried")) == len(jobs), "all are buried", seconds=40)
+    worker.wait_for_lines("buried", len(jobs), seconds=40)
     assert beanstalkd.count("code") == NOTHING | {"buried": len(jobs)}
     assert {line["job"]: line["reason"] for line in worker.lines("buried")} == dict.fromkeys(jobs, KILLED)
     assert all(line["seconds"] >= 6 for line in worker.lines("buried"))
@@ -84,10 +84,10 @@ def test_c_code_that_looks_for_signals_is_broken_off_at_its_deadline(beanstalkd,
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
-    worker.wait_for(lambda: len(worker.lines("buried")) == len(jobs), "all are buried")
+    worker.wait_for_lines("buried", len(jobs))
     reasons = {line["job"]: line["reason"] for line in worker.lines("buried")}
     assert reasons == dict.fromkeys(jobs, "the job ran longer than its timeout of 1 s")
-    worker.wait_for(lambda: len(worker.lines("slot recycled between jobs")) == len(jobs), "both slots are recycled")
+    worker.wait_for_lines("slot recycled between jobs", len(jobs))
     assert worker.stop() == 0
 
 

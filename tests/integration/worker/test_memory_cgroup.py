@@ -105,7 +105,7 @@ def test_one_allocation_past_the_limit_spends_an_attempt_and_hurts_nobody_else(
 
 def test_kernel_prefers_slots_to_their_supervisor(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, TAKING, "--concurrency", "2")
-    worker.wait_for(lambda: len(worker.lines("connected")) == 2, "both slots are connected")
+    worker.wait_for_lines("connected", 2)
     assert [oom_score_adj(slot) for slot in worker.slots()] == [1000, 1000]
     assert oom_score_adj(worker.process.pid) == oom_score_adj(os.getpid()) < 1000
 

@@ -40,10 +40,10 @@ def test_after_max_jobs_another_process_goes_on_with_the_same_connection(beansta
     client = beanstalkd.client()
     jobs = put(client, 10)
     worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "3")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 10, "all are done")
+    worker.wait_for_lines("deleted", 10)
     connections = client.stats()["total-connections"]
     put(client, 1, first=10)
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 11, "the slot that was idle has its connection too")
+    worker.wait_for_lines("deleted", 11)
     notes = [note.split() for note in worker.notes()]
     assert [note[0] for note in notes] == [str(number) for number in range(11)]
     pids = [note[2] for note in notes]
@@ -70,7 +70,7 @@ def test_idle_slot_is_recycled_after_max_time(beanstalkd, run_worker):
 
 def test_slot_has_no_locks_but_its_own(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, NOTING, "--concurrency", "4", "--async-concurrency", "3")
-    worker.wait_for(lambda: len(worker.lines("connected")) == 4, "four slots")
+    worker.wait_for_lines("connected", 4)
     maps = [Path(f"/proc/{slot}/maps").read_text() for slot in worker.slots()]
     assert [text.count("/dev/shm/sem.") for text in maps] == [3] * 4
     assert worker.stop() == 0
@@ -124,7 +124,7 @@ def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
     # Above the soft share of 193 MiB, below the hard one of 227, and for long enough to be seen.
     ballast = "import time\nballast = bytearray(b'x') * (185 << 20)\ntime.sleep(0.3)\n"
     worker = run_worker(beanstalkd.server, NOTING + ballast, "--max-memory", "256Mi", "--concurrency", "1")
-    worker.wait_for(lambda: len(worker.lines("deleted")) == 3, "all are done", seconds=8)
+    worker.wait_for_lines("deleted", 3, seconds=8)
     worker.wait_for_line("slot recycled between jobs")
     assert worker.stop() == 0
 
@@ -186,7 +186,7 @@ def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
     for number in range(3):
         put(client, 1, first=number)
         worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, "the job is done")
-        os.kill(worker.slots()[0], signal.SIGKILL)
+        worker.kill_slot()
         worker.wait_for(lambda: len(worker.lines("connected")) > 0, "connected")
     assert worker.process.wait(15) == 0
     assert time.monotonic() - begun >= 3

@@ -8,44 +8,25 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.beanstalkd import NOTHING
+from tests.support.executors import NOTING, WAITING
+
 DOCKERFILE = Path(__file__).resolve().parents[3] / "Dockerfile.worker"
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
-
-WAITING = """
-from traces import note, wait_for
-from tubeherd import Job, executor
-@executor("mail")
-def mail(payload, job: Job):
-    note(f"begun {payload} attempt {job.attempt} lost {job.lost_deliveries}")
-    wait_for("go")
-    note(f"done {payload}")
-"""
-
-
-def put(client, count):
-    return [client.put_in("mail", str(number).encode(), priority=1, delay=0, ttr=60) for number in range(count)]
-
-
-def are_waiting(client, count):
-    return "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == count
 
 
 def test_idle_worker_ends_at_once(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
-    worker.wait_for(lambda: are_waiting(client, 4), "all slots wait")
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 4, "all slots wait")
     assert worker.stop(seconds=1) == 0
     assert not worker.living()
     assert not worker.lines("the slot died")
 
 
 def test_running_jobs_finish_and_no_other_is_reserved(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    jobs = put(client, 20)
+    jobs = beanstalkd.put_numbers("mail", 20)
     worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
     worker.wait_for(lambda: len(worker.notes()) == 4, "four jobs run")
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM: no further job is reserved")
+    worker.ask_to_stop()
     worker.process.send_signal(signal.SIGTERM)  # a second one changes nothing
     worker.allow("go")
     assert worker.process.wait(5) == 0
@@ -53,21 +34,15 @@ def test_running_jobs_finish_and_no_other_is_reserved(beanstalkd, run_worker):
     assert len(done) == 4
     assert len(worker.notes()) == 8
     assert beanstalkd.count("mail") == NOTHING | {"ready": 16}
-    assert all(client.stats_job(job)["reserves"] == 0 for job in jobs[4:])
+    assert all(beanstalkd.stats_job(job)["reserves"] == 0 for job in jobs[4:])
     assert not worker.living()
 
 
 def test_under_load_each_job_is_deleted_or_was_never_reserved(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 3000)
+    beanstalkd.put_numbers("mail", 3000)
     worker = run_worker(
         beanstalkd.server,
-        """
-        from traces import note
-        from tubeherd import executor
-        @executor("mail")
-        def mail(payload): note(payload)
-        """,
+        NOTING,
         "--concurrency", "4", "--log-level", "warning",
     )  # fmt: skip
     worker.wait_for(lambda: len(worker.notes()) > 300, "the drain is under way")
@@ -78,8 +53,7 @@ def test_under_load_each_job_is_deleted_or_was_never_reserved(beanstalkd, run_wo
 
 
 def test_job_past_the_grace_period_is_released_unspent(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    jobs = put(client, 2)
+    jobs = beanstalkd.put_numbers("mail", 2)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -99,7 +73,7 @@ def test_job_past_the_grace_period_is_released_unspent(beanstalkd, run_worker):
     for job in jobs:
         line = worker.wait_for_line("released", job=job, delay=0)
         assert line["reason"] == "the worker had to stop before the job was done"
-        stats = client.stats_job(job)
+        stats = beanstalkd.stats_job(job)
         assert (stats["state"], stats["reserves"], stats["releases"], stats["timeouts"]) == ("ready", 1, 1, 0)
     assert not worker.living()
     successor = run_worker(beanstalkd.server, WAITING)
@@ -107,16 +81,15 @@ def test_job_past_the_grace_period_is_released_unspent(beanstalkd, run_worker):
 
 
 def test_sigint_twice_waits_for_no_job(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    (job,) = put(client, 1)
+    (job,) = beanstalkd.put_numbers("mail", 1)
     worker = run_worker(beanstalkd.server, WAITING)
     worker.wait_for(worker.notes, "the job runs")
     worker.process.send_signal(signal.SIGINT)
     worker.wait_for_line("SIGINT: no further job is reserved")
     worker.process.send_signal(signal.SIGINT)
     assert worker.process.wait(2) == 0
-    assert client.stats_job(job)["state"] == "ready"
-    assert client.stats_job(job)["releases"] == 1
+    assert beanstalkd.stats_job(job)["state"] == "ready"
+    assert beanstalkd.stats_job(job)["releases"] == 1
 
 
 def test_import_that_takes_long_holds_no_stop_up(beanstalkd, run_worker):
@@ -148,8 +121,7 @@ def test_stop_before_beanstalkd_was_ever_reached(beanstalkd, run_worker):
 
 
 def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 3)
+    beanstalkd.put_numbers("mail", 3)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -167,8 +139,7 @@ def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
         "--batch-size", "2",
     )  # fmt: skip
     worker.wait_for_notes("flush batch 2")
-    worker.process.send_signal(signal.SIGTERM)
-    worker.wait_for_line("SIGTERM: no further job is reserved")
+    worker.ask_to_stop()
     worker.allow("go")
     assert worker.process.wait(5) == 0
     assert worker.notes() == ["flush batch 2", "flushed"]
@@ -176,8 +147,7 @@ def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
 
 
 def test_flush_that_hangs_ends_with_the_grace_period(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 1)
+    beanstalkd.put_numbers("mail", 1)
     worker = run_worker(
         beanstalkd.server,
         """
@@ -200,10 +170,14 @@ def test_flush_that_hangs_ends_with_the_grace_period(beanstalkd, run_worker):
 
 
 def test_stop_right_after_the_start(beanstalkd, run_worker):
-    """At each moment of the start, before and after the handlers of signals are set: nothing stays behind."""
-    client = beanstalkd.client()
-    jobs = put(client, 1)
+    """At each moment of the start, before and after the handlers of signals are set: nothing stays behind.
+
+    No process is left, and each job was done and deleted or is ready again.
+    """
+    undone = set()
     for moment in range(6):
+        beanstalkd.put("mail", str(moment))
+        undone.add(f"done {moment}")
         worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
         worker.wait_for(lambda worker=worker: worker.living(), "the process is there")
         time.sleep(0.1 * moment)  # the fault's own moment; nothing is awaited by it
@@ -211,7 +185,8 @@ def test_stop_right_after_the_start(beanstalkd, run_worker):
         worker.allow("go")
         assert worker.process.wait(5) in (0, -signal.SIGTERM)
         worker.wait_for(lambda worker=worker: not worker.living(), "nothing is left running", seconds=1)
-    assert client.stats_tube("mail")["current-jobs-reserved"] == 0 if "mail" in client.tubes() else jobs
+        undone -= set(worker.notes())
+        assert beanstalkd.count("mail") == NOTHING | {"ready": len(undone)}
 
 
 def test_sigterm_before_the_worker_listens_is_heard_where_it_is_process_1(beanstalkd, run_worker):

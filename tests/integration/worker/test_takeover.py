@@ -1,7 +1,6 @@
 """What the supervisor does about the jobs of a slot that has died, and how their burials reach the listeners."""
 
 import json
-import os
 import signal
 import socket
 import time
@@ -160,7 +159,7 @@ def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, ru
     worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
     with beanstalkd.stopped():
         signal.sigtimedwait([], 1.5)  # half of each lease goes by: all are touched
-        os.kill(worker.slots()[0], signal.SIGKILL)
+        worker.kill_slot()
         told = "no connection for the verdict on a dead slot's job"
-        worker.wait_for(lambda: len(worker.lines(told)) == lanes, "all leases are given up", seconds=6)
+        worker.wait_for_lines(told, lanes, seconds=6)
         worker.stop(seconds=6)

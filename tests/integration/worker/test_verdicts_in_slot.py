@@ -142,7 +142,7 @@ def test_kicked_job_has_one_attempt_then_is_buried_again(beanstalkd, run_worker,
     worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
     worker.wait_for_line("buried", job=job)
     beanstalkd.client().kick_job(job)
-    worker.wait_for(lambda: len(worker.lines("buried", job=job)) == 2, "buried again")
+    worker.wait_for_lines("buried", 2, job=job)
     assert len(worker.notes()) == 3
     assert counts(beanstalkd, "fail") == {"buried": 1}
 
