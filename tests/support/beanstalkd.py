@@ -26,12 +26,6 @@ class Client(greenstalk.Client[bytes]):
         self.use(tube)
         return self.put(body, priority=priority, delay=delay, ttr=ttr)
 
-    def waiting(self, tube: str) -> int:
-        """Return how many connections wait for a job of the tube."""
-        with suppress(greenstalk.NotFoundError):
-            return int(self.stats_tube(tube)["current-waiting"])
-        return 0
-
 
 class Beanstalkd:
     """One beanstalkd on loopback that can be killed and started again on the same port, with its binlog."""
@@ -86,7 +80,7 @@ class Beanstalkd:
 
     # What is done and asked on a connection that is opened again when the server is started again.
 
-    def put(self, tube: str, body: bytes | str, *, priority: int = 1, delay: int = 0, ttr: int = 60) -> int:
+    def put(self, tube: str, body: bytes | str = b"{}", *, priority: int = 1, delay: int = 0, ttr: int = 60) -> int:
         """Put a job into a tube and return its id; `delay` and `ttr` in seconds."""
         data = body.encode() if isinstance(body, str) else body
         return self._own.put_in(tube, data, priority=priority, delay=delay, ttr=ttr)
@@ -98,6 +92,10 @@ class Beanstalkd:
     def put_numbers(self, tube: str, count: int, *, first: int = 0, ttr: int = 60) -> list[int]:
         """Put so many jobs whose payloads are the numbers from `first` on, and return their ids."""
         return [self.put(tube, str(number), ttr=ttr) for number in range(first, first + count)]
+
+    def put_code(self, code: str, *, ttr: int = 60) -> int:
+        """Put a job for an executor that runs its payload as Python, such as `executors.CODE`, and return its id."""
+        return self.put("code", code, ttr=ttr)
 
     def count(self, tube: str) -> dict[str, int]:
         """Return the number of jobs of a tube by state."""
@@ -117,7 +115,9 @@ class Beanstalkd:
 
     def waiting(self, tube: str) -> int:
         """Return how many connections wait for a job of the tube."""
-        return self._own.waiting(tube)
+        with suppress(greenstalk.NotFoundError):
+            return self._own.stats_tube(tube)["current-waiting"]
+        return 0
 
     def delete(self, job: int) -> None:
         """Delete a job that nobody holds."""
@@ -132,7 +132,7 @@ class Beanstalkd:
         client = self.client()
         client.watch(tube)
         for _ in range(count):
-            client.put_in(tube)
+            self.put(tube)
             client.bury(client.reserve(timeout=1))
         client.close()
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.beanstalkd import Beanstalkd
 from tests.support.hostile import Script, Server
+from tests.support.network import free_address
 from tests.support.proxies import Interceptor, Proxy
 from tests.support.worker import RunWorker, Worker
 
@@ -27,6 +28,18 @@ def run_worker(tmp_path: Path) -> Iterator[RunWorker]:
     yield start
     for worker in workers:
         worker.end()
+
+
+@pytest.fixture
+def put_mail(beanstalkd: Beanstalkd) -> Callable[..., int]:
+    """Put a job into the tube `mail` and return its id: `put_mail(payload, priority=5)`; the payload becomes JSON."""
+    return lambda payload, priority=5: beanstalkd.put_json("mail", payload, priority=priority)
+
+
+@pytest.fixture
+def address() -> str:
+    """An address on which nobody listens, for a worker's health."""
+    return free_address()
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+import pytest
+
+from tests.support.beanstalkd import NOTHING
 
 BATCHES = """
 import os, signal, time
@@ -30,9 +32,10 @@ def write(reason, count):
 """
 
 
-def put(client, row, code="", ttr=60):
-    body = b'{"row": %d, "code": "%b"}' % (row, code.encode())
-    return client.put_in("rows", body, priority=1, delay=0, ttr=ttr)
+@pytest.fixture
+def put(beanstalkd):
+    """Put a job with a row for the batch, and code to run before."""
+    return lambda row, code="", ttr=60: beanstalkd.put_json("rows", {"row": row, "code": code}, ttr=ttr)
 
 
 def run(run_worker, beanstalkd, *options, executors=BATCHES):
@@ -43,10 +46,9 @@ def flushes(worker):
     return [note for note in worker.notes() if note.startswith("flush ")]
 
 
-def test_jobs_are_deleted_only_when_their_batch_was_flushed(beanstalkd, run_worker):
-    client = beanstalkd.client()
+def test_jobs_are_deleted_only_when_their_batch_was_flushed(beanstalkd, run_worker, put):
     for row in range(5):
-        put(client, row)
+        put(row)
     worker = run(run_worker, beanstalkd, "--batch-size", "3")
     worker.allow("hold")
     worker.wait_for_notes("flush batch [0, 1, 2]")
@@ -59,10 +61,9 @@ def test_jobs_are_deleted_only_when_their_batch_was_flushed(beanstalkd, run_work
     assert worker.stop() == 0
 
 
-def test_listener_that_raises_fails_every_job_of_its_batch_and_stops_the_worker(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    jobs = [put(client, row) for row in range(3)]
-    failing = put(client, 3, "raise ValueError(row)")
+def test_listener_that_raises_fails_every_job_of_its_batch_and_stops_the_worker(beanstalkd, run_worker, put):
+    jobs = [put(row) for row in range(3)]
+    failing = put(3, "raise ValueError(row)")
     worker = run(run_worker, beanstalkd, "--batch-size", "4", "--retry-delays", "7m")
     worker.allow("refuse")
     assert worker.process.wait(15) == 1
@@ -72,13 +73,12 @@ def test_listener_that_raises_fails_every_job_of_its_batch_and_stops_the_worker(
         failing: "NameError: name 'row' is not defined",
     }
     assert beanstalkd.count("rows") == NOTHING | {"delayed": 4}
-    assert {client.stats_job(job)["delay"] for job in jobs} == {420}
+    assert {beanstalkd.stats_job(job)["delay"] for job in jobs} == {420}
 
 
-def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 0)
-    put(client, 1)
+def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, run_worker, put):
+    put(0)
+    put(1)
     worker = run(run_worker, beanstalkd, "--retry-delays", "none")
     worker.allow("refuse")
     assert worker.process.wait(15) == 1
@@ -86,11 +86,10 @@ def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, 
     assert len(worker.lines("buried", reason="a listener of worker.flush raised OSError: no space left")) == 2
 
 
-def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 0)
-    put(client, 1, "raise Reschedule('1 hour')")
-    put(client, 2, "time.sleep(0.2); wait_for('go')")
+def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker, put):
+    put(0)
+    put(1, "raise Reschedule('1 hour')")
+    put(2, "time.sleep(0.2); wait_for('go')")
     worker = run(run_worker, beanstalkd)
     worker.wait_for_line("released", delay=3600)
     worker.wait_for_notes("ran 2")
@@ -100,11 +99,10 @@ def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
-def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_do(beanstalkd, run_worker):
+def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_do(beanstalkd, run_worker, put):
     """Each takes longer than the TTR of the jobs that wait."""
-    client = beanstalkd.client()
-    jobs = [put(client, row, ttr=2) for row in range(3)]
-    jobs.append(put(client, 3, "time.sleep(3.5)"))
+    jobs = [put(row, ttr=2) for row in range(3)]
+    jobs.append(put(3, "time.sleep(3.5)"))
     worker = run(run_worker, beanstalkd, "--batch-size", "4", "--job-timeout", "30s")
     worker.allow("hold")
     worker.wait_for_line("connected")
@@ -122,11 +120,10 @@ def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_
     assert worker.stop() == 0
 
 
-def test_batch_is_flushed_early_when_half_a_lease_is_gone(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 0, ttr=2)
+def test_batch_is_flushed_early_when_half_a_lease_is_gone(beanstalkd, run_worker, put):
+    put(0, ttr=2)
     for row in range(1, 12):
-        put(client, row, "time.sleep(0.25)")
+        put(row, "time.sleep(0.25)")
     worker = run(run_worker, beanstalkd, "--batch-size", "1000")
     worker.wait_for_lines("deleted", 12)
     first, *_ = flushes(worker)
@@ -136,21 +133,19 @@ def test_batch_is_flushed_early_when_half_a_lease_is_gone(beanstalkd, run_worker
     assert worker.stop() == 0
 
 
-def test_batch_is_flushed_at_recycling(beanstalkd, run_worker):
-    client = beanstalkd.client()
+def test_batch_is_flushed_at_recycling(beanstalkd, run_worker, put):
     for row in range(4):
-        put(client, row)
+        put(row)
     worker = run(run_worker, beanstalkd, "--batch-size", "100", "--max-jobs", "3")
     worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "all are deleted")
     assert flushes(worker) == ["flush end [0, 1, 2]", "flush idle [3]"]
     assert worker.stop() == 0
 
 
-def test_batch_is_flushed_on_sigterm(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 0)
-    put(client, 1, "wait_for('go')")
-    put(client, 2)
+def test_batch_is_flushed_on_sigterm(beanstalkd, run_worker, put):
+    put(0)
+    put(1, "wait_for('go')")
+    put(2)
     worker = run(run_worker, beanstalkd)
     worker.wait_for_notes("ran 1")
     worker.ask_to_stop()
@@ -160,10 +155,9 @@ def test_batch_is_flushed_on_sigterm(beanstalkd, run_worker):
     assert beanstalkd.count("rows") == NOTHING | {"ready": 1}
 
 
-def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    first = put(client, 0)
-    second = put(client, 1, "wait_for('go')")
+def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalkd, run_worker, put):
+    first = put(0)
+    second = put(1, "wait_for('go')")
     worker = run(run_worker, beanstalkd, "--retry-delays", "7m")
     worker.wait_for_notes("ran 1")
     worker.kill_slot()
@@ -172,17 +166,16 @@ def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalk
     worker.wait_for_line("failed, retry later", job=second)
     worker.wait_for_line("deleted", job=first)
     worker.allow("die")
-    third = put(client, 2)
+    third = put(2)
     line = worker.wait_for_line("failed, retry later", job=third)
     assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
-    assert client.stats_job(third)["reserves"] == 1
+    assert beanstalkd.stats_job(third)["reserves"] == 1
     assert worker.stop() == 0
 
 
-def test_connection_that_breaks_before_the_flush_brings_the_jobs_back(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    first = put(client, 0)
-    put(client, 1, "wait_for('go')")
+def test_connection_that_breaks_before_the_flush_brings_the_jobs_back(beanstalkd, run_worker, put):
+    first = put(0)
+    put(1, "wait_for('go')")
     worker = run(run_worker, beanstalkd)
     worker.wait_for_notes("ran 1")
     beanstalkd.kill()
@@ -194,10 +187,9 @@ def test_connection_that_breaks_before_the_flush_brings_the_jobs_back(beanstalkd
     assert worker.stop() == 0
 
 
-def test_without_a_listener_jobs_are_deleted_at_once(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 0)
-    put(client, 1, "wait_for('go')")
+def test_without_a_listener_jobs_are_deleted_at_once(beanstalkd, run_worker, put):
+    put(0)
+    put(1, "wait_for('go')")
     worker = run(run_worker, beanstalkd, executors=BATCHES.replace("@events.flush.connect", ""))
     worker.wait_for_notes("ran 1")
     worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING | {"reserved": 1}, "the first is deleted")
@@ -222,12 +214,11 @@ def write(reason, count):
 """
 
 
-def test_every_row_is_there_whatever_is_killed(beanstalkd, run_worker):
+def test_every_row_is_there_whatever_is_killed(beanstalkd, run_worker, put):
     """Slots, supervisors and beanstalkd are killed at random while rows are written to a database in batches."""
-    client = beanstalkd.client()
     total = 3000
     for row in range(total):
-        put(client, row)
+        put(row)
     dice = random.Random(4)  # noqa: S311
     options = ("--batch-size", "20", "--concurrency", "2", "--log-level", "warning", "--max-lost-deliveries", "0",
                "--retry-delays", "1s,2s,3s,4s,5s")  # fmt: skip
@@ -246,7 +237,7 @@ def test_every_row_is_there_whatever_is_killed(beanstalkd, run_worker):
             beanstalkd.kill()
             beanstalkd.start()
         elif what == "supervisor":
-            worker.process.kill()
+            worker.kill_supervisor()
             worker.wait_for(lambda: not worker.living(), "its slots have ended")
             workers.append(
                 run(run_worker, beanstalkd, *options, executors=ROWS.replace("FOLDER /", f"'{path.parent}/' +"))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import BaseModel
 
+from tests.support.beanstalkd import NOTHING
 from tubeherd import Abort, ExecutorError, Job, Policy, QueueManager, RefusedError, Reschedule, RetrySchedule, events
 from tubeherd.executors import executor as register
 from tubeherd.executors import registry
@@ -52,15 +53,11 @@ def process(queue, payload, **options):
     return queue.process(leased)
 
 
-def counts(beanstalkd):
-    return {state: count for state, count in beanstalkd.count("mail").items() if count}
-
-
 def test_returned(beanstalkd, queue, executor):
     executor("mail")(lambda payload: payload["to"])
     processed = process(queue, {"to": "ann"})
     assert (processed.verdict, processed.result, processed.error) == (Delete(), "ann", None)
-    assert counts(beanstalkd) == {}
+    assert beanstalkd.count("mail") == NOTHING
 
 
 def test_failed_twice(beanstalkd, queue, executor):
@@ -77,7 +74,7 @@ def test_failed_twice(beanstalkd, queue, executor):
     assert second.verdict == Bury(3, "RuntimeError: no such customer")
     assert isinstance(second.error, RuntimeError)
     assert seen == [1, 2]
-    assert counts(beanstalkd) == {"buried": 1}
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
 def test_rescheduled(beanstalkd, queue, executor):
@@ -110,7 +107,7 @@ def test_invalid_payload(beanstalkd, queue, executor, body):
     processed = process(queue, body)
     assert isinstance(processed.verdict, Bury)
     assert processed.verdict.reason.startswith("payload is not valid")
-    assert counts(beanstalkd) == {"buried": 1}
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
 def test_poison_job(beanstalkd, queue, executor):
@@ -122,7 +119,7 @@ def test_poison_job(beanstalkd, queue, executor):
     processed = queue.process(queue.get(timeout=5))
     assert isinstance(processed.verdict, Bury)
     assert "lost 1 times" in processed.verdict.reason
-    assert counts(beanstalkd) == {"buried": 1}
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
 def test_lease_gone(beanstalkd, queue, executor, logged):
@@ -133,7 +130,7 @@ def test_lease_gone(beanstalkd, queue, executor, logged):
     assert process(queue, {}).verdict == Delete()
     (line,) = logged()
     assert line["event"].startswith("lease was gone")
-    assert counts(beanstalkd) == {}
+    assert beanstalkd.count("mail") == NOTHING
 
 
 def test_ended_interpreter_is_a_failed_attempt(queue, executor):
@@ -165,7 +162,7 @@ def test_tube_without_executor_keeps_the_lease(beanstalkd, queue):
     leased = queue.get(timeout=5)
     with pytest.raises(ExecutorError, match="tube 'mail' has no executor in this process"):
         queue.process(leased)
-    assert counts(beanstalkd) == {"reserved": 1}
+    assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
 
 
 def test_get_returns_none_where_no_job_comes(queue):
@@ -196,7 +193,7 @@ def test_put_takes_every_form_of_delay(beanstalkd, queue, delay, seconds):
 def test_put_refuses_what_beanstalkd_could_not_hold(beanstalkd, queue, options):
     with pytest.raises(ValueError, match=r"priority|duration|time"):
         queue.put("mail", {}, **options)
-    assert counts(beanstalkd) == {}
+    assert beanstalkd.count("mail") == NOTHING
 
 
 def test_put_refuses_a_bad_tube_and_a_body_that_is_too_big(queue):

@@ -29,10 +29,9 @@ def schedule(beanstalkd):
 def test_schedule_a_payload(beanstalkd, schedule):
     done = schedule("mail", '{"to": "ann"}', "--delay", "10 minutes", "--priority", "3", "--ttr", "2m")
     assert (done.returncode, done.stdout) == (0, b"job 1 put into tube mail\n")
-    client = beanstalkd.client()
-    stats = client.stats_job(1)
+    stats = beanstalkd.stats_job(1)
     assert (stats["tube"], stats["delay"], stats["pri"], stats["ttr"]) == ("mail", 600, 3, 120)
-    assert client.peek(1).body == b'{"to": "ann"}'
+    assert beanstalkd.client().peek(1).body == b'{"to": "ann"}'
 
 
 def test_schedule_lines_of_stdin(beanstalkd, schedule):
@@ -86,7 +85,7 @@ def test_schedule_a_line_that_is_too_big_says_what_was_put(beanstalkd, schedule)
 
 
 def test_schedule_into_a_server_that_is_to_be_emptied(beanstalkd, schedule):
-    os.kill(beanstalkd.client().stats()["pid"], signal.SIGUSR1)  # draining: it takes no further job
+    os.kill(beanstalkd.stats()["pid"], signal.SIGUSR1)  # draining: it takes no further job
     done = schedule("mail", "{}")
     assert (done.returncode, done.stderr) == (1, b"beanstalkd refused job 1: DrainingError\n")
 
@@ -114,8 +113,7 @@ def test_unknown_option_is_wrong_usage():
 
 def test_run_with_variables_only(beanstalkd, tmp_path):
     (tmp_path / "jobs_under_test.py").write_text(MAIL)
-    client = beanstalkd.client()
-    client.put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    beanstalkd.put("mail")
     done = tubeherd(
         "run",
         PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
@@ -146,7 +144,7 @@ def test_run_with_variables_only(beanstalkd, tmp_path):
     ],
 )
 def test_run_with_executors_that_cannot_be_used_reserves_nothing(beanstalkd, run_worker, code, said):
-    beanstalkd.client().put_in("mail", b"{}", priority=1, delay=0, ttr=60)
+    beanstalkd.put("mail")
     worker = run_worker(beanstalkd.server, code, "--concurrency", "3")
     assert worker.process.wait(15) == 3
     (error,) = worker.lines(level="error")
@@ -167,9 +165,8 @@ def test_run_with_an_unknown_tube_says_which_it_knows(beanstalkd, run_worker):
 
 
 def test_run_with_exclude_leaves_a_tube_alone(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    client.put_in("report", b"{}", priority=1, delay=0, ttr=60)
-    client.put_in("mail", b"{}", priority=9, delay=0, ttr=60)
+    beanstalkd.put("report", priority=1)
+    beanstalkd.put("mail", priority=9)
     worker = run_worker(beanstalkd.server, MAIL + MAIL.replace("mail", "report"), "--exclude", "report")
     worker.wait_for_line("deleted", tube="mail")
     assert beanstalkd.count("report")["ready"] == 1

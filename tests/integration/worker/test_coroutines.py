@@ -2,7 +2,7 @@
 
 import pytest
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+from tests.support.beanstalkd import NOTHING
 
 CODE = """
 import asyncio, os, signal, threading, time
@@ -19,10 +19,6 @@ import traces
 """
 
 
-def put(client, code="pass", *, ttr=60):
-    return client.put_in("code", code.encode(), priority=1, delay=0, ttr=ttr)
-
-
 def run(run_worker, beanstalkd, *options, executors=CODE):
     return run_worker(beanstalkd.server, executors, *options)
 
@@ -35,9 +31,8 @@ def many(run_worker, beanstalkd, *options, at_a_time=4, executors=CODE):
 
 
 def test_loop_lives_as_long_as_the_slot(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for _ in range(3):
-        put(client, "note(id(asyncio.get_running_loop()))")
+        beanstalkd.put_code("note(id(asyncio.get_running_loop()))")
     worker = run(run_worker, beanstalkd)
     worker.wait_for_lines("deleted", 3)
     assert len(set(worker.notes())) == 1
@@ -45,14 +40,13 @@ def test_loop_lives_as_long_as_the_slot(beanstalkd, run_worker):
 
 
 def test_deadline_cancels_the_coroutine_and_leaves_the_slot_alone(beanstalkd, run_worker):
-    client = beanstalkd.client()
     code = "try: await asyncio.sleep(100)\nexcept asyncio.CancelledError: note('cancelled'); raise\n"
-    late = put(client, code + "finally: await asyncio.sleep(0.01); note('cleaned up')")
+    late = beanstalkd.put_code(code + "finally: await asyncio.sleep(0.01); note('cleaned up')")
     worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "1m")
     line = worker.wait_for_line("failed, retry later", job=late, delay=60)
     assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
     assert line["at"] == "<string>:2"
-    put(client, "note('next')")
+    beanstalkd.put_code("note('next')")
     worker.wait_for_notes("next")
     assert worker.notes() == ["cancelled", "cleaned up", "next"]
     assert not worker.lines("slot recycled")
@@ -60,10 +54,9 @@ def test_deadline_cancels_the_coroutine_and_leaves_the_slot_alone(beanstalkd, ru
 
 
 def test_code_that_holds_the_loop_is_broken_off(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    late = put(client, "try: time.sleep(100)\nfinally: note('cleaned up')")
+    late = beanstalkd.put_code("try: time.sleep(100)\nfinally: note('cleaned up')")
     worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "1m")
-    (slot,) = worker.wait_for(worker.slots, "a slot") or worker.slots()
+    (slot,) = worker.wait_for(worker.slots, "a slot")
     line = worker.wait_for_line("failed, retry later", job=late)
     assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
     worker.wait_for_line("slot recycled between jobs", pid=slot)
@@ -72,9 +65,8 @@ def test_code_that_holds_the_loop_is_broken_off(beanstalkd, run_worker):
 
 
 def test_coroutine_that_swallows_its_cancellation_is_killed_five_seconds_later(beanstalkd, run_worker):
-    client = beanstalkd.client()
     swallow = "while True:\n try: await asyncio.sleep(100)\n except asyncio.CancelledError: note('swallowed')"
-    late = put(client, swallow)
+    late = beanstalkd.put_code(swallow)
     worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "none")
     line = worker.wait_for_line("buried", job=late)
     assert line["reason"] == "the job ran longer than its timeout of 0.3 s and did not end on SIGTERM"
@@ -83,8 +75,7 @@ def test_coroutine_that_swallows_its_cancellation_is_killed_five_seconds_later(b
 
 
 def test_timeout_of_the_executors_own_is_told_from_the_deadline(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    job = put(client, "async with asyncio.timeout(0.01): await asyncio.sleep(100)")
+    job = beanstalkd.put_code("async with asyncio.timeout(0.01): await asyncio.sleep(100)")
     worker = run(run_worker, beanstalkd, "--retry-delays", "none")
     assert worker.wait_for_line("buried", job=job)["reason"] == "TimeoutError"
     assert worker.stop() == 0
@@ -94,9 +85,8 @@ def test_timeout_of_the_executors_own_is_told_from_the_deadline(beanstalkd, run_
 
 
 def test_one_slot_has_as_many_jobs_in_flight_as_it_may(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(6):
-        put(client, f"note('begun {number}'); await wait('go'); note('done {number}')")
+        beanstalkd.put_code(f"note('begun {number}'); await wait('go'); note('done {number}')")
     worker = many(run_worker, beanstalkd, at_a_time=4)
     worker.wait_for_notes("begun 0", "begun 1", "begun 2", "begun 3")
     assert beanstalkd.count("code") == NOTHING | {"ready": 2, "reserved": 4}
@@ -108,14 +98,16 @@ def test_one_slot_has_as_many_jobs_in_flight_as_it_may(beanstalkd, run_worker):
 
 
 def test_each_verdict_is_given_while_others_run(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "note('begun'); await wait('go')")
+    beanstalkd.put_code("note('begun'); await wait('go')")
     verdicts = {
-        put(client): ("deleted", {}),
-        put(client, "raise ValueError('x')"): ("failed, retry later", {"reason": "ValueError: x", "delay": 420}),
-        put(client, "raise Reschedule('1 hour')"): ("released", {"delay": 3600}),
-        put(client, "raise SystemExit(3)"): ("failed, retry later", {"reason": "SystemExit: 3"}),
-        put(client, "raise asyncio.CancelledError"): ("failed, retry later", {"reason": "CancelledError"}),
+        beanstalkd.put_code("pass"): ("deleted", {}),
+        beanstalkd.put_code("raise ValueError('x')"): (
+            "failed, retry later",
+            {"reason": "ValueError: x", "delay": 420},
+        ),
+        beanstalkd.put_code("raise Reschedule('1 hour')"): ("released", {"delay": 3600}),
+        beanstalkd.put_code("raise SystemExit(3)"): ("failed, retry later", {"reason": "SystemExit: 3"}),
+        beanstalkd.put_code("raise asyncio.CancelledError"): ("failed, retry later", {"reason": "CancelledError"}),
     }
     worker = many(run_worker, beanstalkd, "--retry-delays", "7m")
     for job, (event, fields) in verdicts.items():
@@ -127,10 +119,9 @@ def test_each_verdict_is_given_while_others_run(beanstalkd, run_worker):
 
 
 def test_deadline_cancels_only_the_job_that_is_late(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for _ in range(3):
-        put(client, "await wait('go'); note('done')", ttr=60)
-    late = put(client, "try: await asyncio.sleep(100)\nfinally: note('cleaned up')", ttr=1)
+        beanstalkd.put_code("await wait('go'); note('done')", ttr=60)
+    late = beanstalkd.put_code("try: await asyncio.sleep(100)\nfinally: note('cleaned up')", ttr=1)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     assert worker.wait_for_line("buried", job=late)["reason"] == "the job ran longer than its timeout of 1 s"
     assert worker.notes() == ["cleaned up"]
@@ -142,9 +133,8 @@ def test_deadline_cancels_only_the_job_that_is_late(beanstalkd, run_worker):
 
 def test_job_that_holds_the_loop_is_the_one_that_is_broken_off(beanstalkd, run_worker):
     """Another's deadline passes meanwhile: it is cancelled as soon as the loop is free."""
-    client = beanstalkd.client()
-    other = put(client, "note('waits'); await asyncio.sleep(100)", ttr=2)
-    holder = put(client, "await wait('hold'); note('holds'); time.sleep(100)", ttr=1)
+    other = beanstalkd.put_code("note('waits'); await asyncio.sleep(100)", ttr=2)
+    holder = beanstalkd.put_code("await wait('hold'); note('holds'); time.sleep(100)", ttr=1)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     worker.allow("hold")
     worker.wait_for_lines("buried", 2)
@@ -158,9 +148,8 @@ def test_job_that_holds_the_loop_is_the_one_that_is_broken_off(beanstalkd, run_w
 
 
 def test_killing_one_job_for_its_deadline_spends_no_attempt_of_the_others(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    others = [put(client, "note(f'attempt {job.attempt}'); await wait('go')") for _ in range(2)]
-    late = put(client, "while True:\n try: time.sleep(100)\n except BaseException: pass", ttr=1)
+    others = [beanstalkd.put_code("note(f'attempt {job.attempt}'); await wait('go')") for _ in range(2)]
+    late = beanstalkd.put_code("while True:\n try: time.sleep(100)\n except BaseException: pass", ttr=1)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     line = worker.wait_for_line("buried", job=late)
     assert line["reason"] == "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
@@ -174,8 +163,7 @@ def test_killing_one_job_for_its_deadline_spends_no_attempt_of_the_others(beanst
 
 
 def test_slot_that_dies_fails_every_job_that_ran_in_it(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    jobs = [put(client, f"note({number}); await wait('go')") for number in range(3)]
+    jobs = [beanstalkd.put_code(f"note({number}); await wait('go')") for number in range(3)]
     worker = many(run_worker, beanstalkd, "--retry-delays", "1s")
     worker.wait_for_notes("0", "1", "2")
     worker.kill_slot()
@@ -189,9 +177,8 @@ def test_slot_that_dies_fails_every_job_that_ran_in_it(beanstalkd, run_worker):
 
 
 def test_leases_are_kept_while_jobs_outlive_their_ttr(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(4):
-        put(client, f"note({number}); await asyncio.sleep(2.5)", ttr=1)
+        beanstalkd.put_code(f"note({number}); await asyncio.sleep(2.5)", ttr=1)
     worker = many(run_worker, beanstalkd, "--job-timeout", "20s")
     worker.wait_for_lines("deleted", 4)
     assert worker.notes() == ["0", "1", "2", "3"]
@@ -200,9 +187,8 @@ def test_leases_are_kept_while_jobs_outlive_their_ttr(beanstalkd, run_worker):
 
 
 def test_sigterm_lets_all_jobs_finish_and_takes_no_other(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(5):
-        put(client, f"note({number}); await wait('go')")
+        beanstalkd.put_code(f"note({number}); await wait('go')")
     worker = many(run_worker, beanstalkd, at_a_time=3)
     worker.wait_for_notes("0", "1", "2")
     worker.ask_to_stop()
@@ -213,9 +199,8 @@ def test_sigterm_lets_all_jobs_finish_and_takes_no_other(beanstalkd, run_worker)
 
 
 def test_jobs_that_do_not_finish_in_time_for_a_stop_are_released(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(2):
-        put(client, f"note({number}); await wait('never')")
+        beanstalkd.put_code(f"note({number}); await wait('never')")
     worker = many(run_worker, beanstalkd, "--grace-period", "200ms")
     worker.wait_for_notes("0", "1")
     assert worker.stop() == 0
@@ -224,21 +209,19 @@ def test_jobs_that_do_not_finish_in_time_for_a_stop_are_released(beanstalkd, run
 
 
 def test_idle_slot_with_room_for_many_opens_no_connection_it_does_not_need_and_stops_at_once(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = many(run_worker, beanstalkd, at_a_time=50)
-    put(client, "note('done')")
+    beanstalkd.put_code("note('done')")
     worker.wait_for_line("deleted")
-    worker.wait_for(lambda: client.stats_tube("code")["current-waiting"] == 1, "it waits for a job")
+    worker.wait_for(lambda: beanstalkd.waiting("code") == 1, "it waits for a job")
     assert len(worker.lines("connected")) <= 2
     assert worker.stop(seconds=5) == 0
 
 
 def test_abort_stops_the_worker_when_the_other_jobs_are_done(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "note('begun'); await wait('go'); note('done')")
+    beanstalkd.put_code("note('begun'); await wait('go'); note('done')")
     worker = many(run_worker, beanstalkd)
     worker.wait_for_notes("begun")
-    put(client, "raise Abort('no key')")
+    beanstalkd.put_code("raise Abort('no key')")
     worker.wait_for_line("released", delay=60, reason="no key")
     worker.allow("go")
     assert worker.process.wait(15) == 1
@@ -247,10 +230,9 @@ def test_abort_stops_the_worker_when_the_other_jobs_are_done(beanstalkd, run_wor
 
 
 def test_jobs_that_wait_for_nothing_leave_the_others_their_turn(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "while not ran: await asyncio.sleep(0)\nnote(len(ran))")
+    beanstalkd.put_code("while not ran: await asyncio.sleep(0)\nnote(len(ran))")
     for _ in range(100):
-        put(client, "ran.append(1)")
+        beanstalkd.put_code("ran.append(1)")
     worker = many(run_worker, beanstalkd, at_a_time=2, executors=CODE + "ran = []\n")
     worker.wait_for_lines("deleted", 101)
     (already,) = worker.notes()
@@ -259,9 +241,8 @@ def test_jobs_that_wait_for_nothing_leave_the_others_their_turn(beanstalkd, run_
 
 
 def test_forked_process_that_comes_back_does_no_other_job(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "await wait('fork'); time.sleep(0.1); note('done')")
-    put(client, "while not (traces.FOLDER / 'fork').exists(): await asyncio.sleep(0.01)\nos.fork()")
+    beanstalkd.put_code("await wait('fork'); time.sleep(0.1); note('done')")
+    beanstalkd.put_code("while not (traces.FOLDER / 'fork').exists(): await asyncio.sleep(0.01)\nos.fork()")
     worker = many(run_worker, beanstalkd, at_a_time=2)
     worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"reserved": 2}, "both run")
     worker.allow("fork")
@@ -272,11 +253,10 @@ def test_forked_process_that_comes_back_does_no_other_job(beanstalkd, run_worker
 
 
 def test_job_that_calls_its_own_task_off_hits_no_other(beanstalkd, run_worker):
-    client = beanstalkd.client()
     late = "asyncio.get_running_loop().call_later(0.05, asyncio.current_task().cancel)"
     for number in range(4):
-        put(client, f"note({number}); asyncio.current_task().cancel(); {late}")
-    put(client, "await asyncio.sleep(0.1); note(4)")
+        beanstalkd.put_code(f"note({number}); asyncio.current_task().cancel(); {late}")
+    beanstalkd.put_code("await asyncio.sleep(0.1); note(4)")
     worker = many(run_worker, beanstalkd, at_a_time=2)
     worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "each is deleted")
     assert sorted(worker.notes()) == ["0", "1", "2", "3", "4"]
@@ -284,9 +264,8 @@ def test_job_that_calls_its_own_task_off_hits_no_other(beanstalkd, run_worker):
 
 
 def test_limit_of_jobs_holds_while_the_second_lane_connects(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for _ in range(20):
-        put(client, "note('ran')")
+        beanstalkd.put_code("note('ran')")
     worker = many(run_worker, beanstalkd, "--max-jobs", "3", "--on-limit", "stop", at_a_time=2)
     assert worker.process.wait(15) == 0
     assert worker.notes() == ["ran"] * 3
@@ -294,14 +273,13 @@ def test_limit_of_jobs_holds_while_the_second_lane_connects(beanstalkd, run_work
 
 
 def test_limit_of_jobs_counts_the_one_that_may_come_of_a_reserve_that_waits(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "note(1); await wait('hold'); note('holds'); wait_for('go')")
+    beanstalkd.put_code("note(1); await wait('hold'); note('holds'); wait_for('go')")
     worker = many(run_worker, beanstalkd, "--max-jobs", "2", "--on-limit", "stop", at_a_time=2)
-    worker.wait_for(lambda: client.stats_tube("code")["current-waiting"] == 1, "the second lane waits")
+    worker.wait_for(lambda: beanstalkd.waiting("code") == 1, "the second lane waits")
     worker.allow("hold")
     worker.wait_for_notes("holds")  # the loop, so that the second lane cannot see that a job has come
-    put(client, "note(2)")
-    put(client, "note(3)")
+    beanstalkd.put_code("note(2)")
+    beanstalkd.put_code("note(3)")
     worker.wait_for(lambda: beanstalkd.count("code") == NOTHING | {"ready": 1, "reserved": 2}, "one has come")
     worker.allow("go")
     assert worker.process.wait(15) == 0
@@ -310,9 +288,10 @@ def test_limit_of_jobs_counts_the_one_that_may_come_of_a_reserve_that_waits(bean
 
 
 def test_limits_recycle_the_slot_between_jobs(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(25):
-        put(client, f"note('{number} in', ) if {number} % 2 else None\nawait asyncio.sleep(0.01)\nnote(os.getpid())")
+        beanstalkd.put(
+            "code", f"note('{number} in', ) if {number} % 2 else None\nawait asyncio.sleep(0.01)\nnote(os.getpid())"
+        )
     worker = many(run_worker, beanstalkd, "--max-jobs", "10")
     worker.wait_for_lines("deleted", 25)
     pids = [note for note in worker.notes() if note.isdigit()]
@@ -322,9 +301,8 @@ def test_limits_recycle_the_slot_between_jobs(beanstalkd, run_worker):
 
 
 def test_beanstalkd_killed_in_the_middle_of_jobs_loses_none(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(6):
-        put(client, f"note({number}); await wait('go')")
+        beanstalkd.put_code(f"note({number}); await wait('go')")
     worker = many(run_worker, beanstalkd, at_a_time=3)
     worker.wait_for_notes("0", "1", "2")
     beanstalkd.kill()
@@ -350,10 +328,9 @@ def write(reason, count):
 
 
 def test_flush_acknowledges_the_jobs_of_all_lanes(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(3):
-        put(client, f"rows.append({number})")
-    put(client, "await wait('go'); rows.append(3)")
+        beanstalkd.put_code(f"rows.append({number})")
+    beanstalkd.put_code("await wait('go'); rows.append(3)")
     worker = many(run_worker, beanstalkd, "--ack-after-flush", "--batch-size", "2", executors=ROWS)
     worker.wait_for_lines("deleted", 3)
     assert beanstalkd.count("code") == NOTHING | {"reserved": 1}
@@ -364,9 +341,8 @@ def test_flush_acknowledges_the_jobs_of_all_lanes(beanstalkd, run_worker):
 
 
 def test_flush_that_fails_fails_the_waiting_jobs_of_all_lanes(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for number in range(3):
-        put(client, f"await wait('go'); rows.append({number})")
+        beanstalkd.put_code(f"await wait('go'); rows.append({number})")
     worker = many(
         run_worker, beanstalkd, "--ack-after-flush", "--batch-size", "3", "--retry-delays", "7m", executors=ROWS
     )
@@ -382,9 +358,8 @@ def test_flush_that_fails_fails_the_waiting_jobs_of_all_lanes(beanstalkd, run_wo
 
 
 def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fails(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    holder = put(client, "await wait('hold'); note('holds'); time.sleep(100)", ttr=60)
-    other = put(client, "note('waits'); await asyncio.sleep(100)", ttr=2)
+    holder = beanstalkd.put_code("await wait('hold'); note('holds'); time.sleep(100)", ttr=60)
+    other = beanstalkd.put_code("note('waits'); await asyncio.sleep(100)", ttr=2)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     worker.wait_for_notes("waits")
     worker.allow("hold")
@@ -395,10 +370,9 @@ def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fa
 
 
 def test_code_that_hears_no_signal_fails_every_job_of_its_slot(beanstalkd, run_worker):
-    client = beanstalkd.client()
     jobs = [
-        put(client, "await wait('hold'); sum(range(10**15))", ttr=60),
-        put(client, "note('waits'); await asyncio.sleep(100)", ttr=2),
+        beanstalkd.put_code("await wait('hold'); sum(range(10**15))", ttr=60),
+        beanstalkd.put_code("note('waits'); await asyncio.sleep(100)", ttr=2),
     ]
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     worker.wait_for_notes("waits")
@@ -410,12 +384,11 @@ def test_code_that_hears_no_signal_fails_every_job_of_its_slot(beanstalkd, run_w
 
 
 def test_slot_is_recycled_whatever_threads_and_tasks_its_jobs_have_left(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "await asyncio.to_thread(time.sleep, 1000)", ttr=1)
-    put(client, "async def endless():\n while True:\n  try: await asyncio.sleep(1000)\n"
+    beanstalkd.put_code("await asyncio.to_thread(time.sleep, 1000)", ttr=1)
+    beanstalkd.put_code("async def endless():\n while True:\n  try: await asyncio.sleep(1000)\n"
         "  except BaseException: pass\nglobals()['kept'] = asyncio.create_task(endless())")  # fmt: skip
     for number in range(4):
-        put(client, f"note({number})")
+        beanstalkd.put_code(f"note({number})")
     worker = many(run_worker, beanstalkd, "--max-jobs", "3", "--retry-delays", "none")
     worker.wait_for_notes("0", "1", "2", "3")
     worker.wait_for_line("slot recycled between jobs")
@@ -424,9 +397,8 @@ def test_slot_is_recycled_whatever_threads_and_tasks_its_jobs_have_left(beanstal
 
 @pytest.mark.parametrize("options", [[], ["--async-concurrency", "2"]], ids=["sequential", "concurrent"])
 def test_variables_of_one_job_are_not_the_next_ones(beanstalkd, run_worker, options):
-    client = beanstalkd.client()
     for number in range(3):
-        put(client, f"note(seen.get()); seen.set({number})")
+        beanstalkd.put_code(f"note(seen.get()); seen.set({number})")
     executors = CODE + "import contextvars\nseen = contextvars.ContextVar('seen', default='nothing')\n"
     worker = run(run_worker, beanstalkd, *options, executors=executors)
     worker.wait_for_lines("deleted", 3)
@@ -435,15 +407,13 @@ def test_variables_of_one_job_are_not_the_next_ones(beanstalkd, run_worker, opti
 
 
 def test_more_lanes_than_select_can_look_at(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = many(run_worker, beanstalkd, at_a_time=600)
     for _ in range(600):
-        put(client, "while not (traces.FOLDER / 'go').exists(): await asyncio.sleep(0.5)")
-    # With one client: beanstalkd has files for about a thousand connections.
-    worker.wait_for(lambda: client.stats_tube("code")["current-jobs-reserved"] == 600, "all are in flight", seconds=30)
+        beanstalkd.put_code("while not (traces.FOLDER / 'go').exists(): await asyncio.sleep(0.5)")
+    worker.wait_for(lambda: beanstalkd.count("code")["reserved"] == 600, "all are in flight", seconds=30)
     worker.allow("go")
-    worker.wait_for(lambda: client.stats_tube("code")["cmd-delete"] == 600, "all are done", seconds=30)
-    put(client, "note('idle')")
+    worker.wait_for(lambda: beanstalkd.count("code") == NOTHING, "all are done", seconds=30)
+    beanstalkd.put_code("note('idle')")
     worker.wait_for_notes("idle")
     assert not [line for line in worker.lines() if line["level"] != "info"]
     assert worker.stop() == 0
@@ -470,10 +440,9 @@ def generator(payload):
 
 
 def test_result_that_is_still_to_be_run_is_awaited_or_refused_and_never_deleted(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for options in ((), ("--async-concurrency", "2")):
         for tube in ("awaitable", "generator"):
-            client.put_in(tube, b"1", priority=1, delay=0, ttr=60)
+            beanstalkd.put(tube, "1")
         worker = run(run_worker, beanstalkd, "--retry-delays", "none", *options, executors=AWAITABLE)
         worker.wait_for_line("deleted", tube="awaitable")
         reason = worker.wait_for_line("buried", tube="generator")["reason"]
@@ -483,9 +452,8 @@ def test_result_that_is_still_to_be_run_is_awaited_or_refused_and_never_deleted(
 
 
 def test_flush_does_not_wait_for_the_longest_job_when_the_slot_is_to_stop(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "note('long'); await wait('never')")
-    put(client, "note('begun'); await wait('go'); rows.append(1)")
+    beanstalkd.put_code("note('long'); await wait('never')")
+    beanstalkd.put_code("note('begun'); await wait('go'); rows.append(1)")
     options = ("--ack-after-flush", "--batch-size", "50", "--grace-period", "2s")
     worker = many(run_worker, beanstalkd, *options, executors=ROWS)
     worker.wait_for_notes("long", "begun")

@@ -1,12 +1,11 @@
 """Jobs that beanstalkd damaged: killed while it moves a job in its binlog, it keeps the job with a body of zeros."""
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+from tests.support.beanstalkd import NOTHING
 
 
 def test_job_whose_body_was_lost_is_buried_and_holds_up_no_other(beanstalkd, run_worker, tmp_path):
-    client = beanstalkd.client()
     bodies = [b'"first"', b'"damaged"', b'"last"']
-    jobs = [client.put_in("mail", body, priority=1, delay=0, ttr=60) for body in bodies]
+    jobs = [beanstalkd.put("mail", body) for body in bodies]
     beanstalkd.kill()
     (binlog,) = (tmp_path / "binlog").glob("binlog.*")
     stored = b'"damaged"\r\n'

@@ -1,8 +1,8 @@
 """The events of a worker, heard by listeners in the executors' module."""
 
-import json
-
 import pytest
+
+from tests.support.beanstalkd import NOTHING
 
 LISTENERS = """
 from tubeherd import Job, events, executor
@@ -64,40 +64,32 @@ def buried(job, error, reason, attempts):
 """
 
 
-@pytest.fixture
-def put(beanstalkd):
-    client = beanstalkd.client()
-    return lambda payload, priority=5: client.put_in(
-        "mail", json.dumps(payload).encode(), priority=priority, delay=0, ttr=60
-    )
-
-
 def flushes(worker):
     return [note for note in worker.notes() if note.startswith("flush")]
 
 
-def test_flush_after_each_batch_and_when_idle(beanstalkd, run_worker, put):
+def test_flush_after_each_batch_and_when_idle(beanstalkd, run_worker, put_mail):
     for number in range(7):
-        put(f"{number}")
+        put_mail(f"{number}")
     worker = run_worker(beanstalkd.server, LISTENERS, "--batch-size", "3")
     worker.wait_for_notes("flush idle 1")
     assert flushes(worker) == ["flush batch 3", "flush batch 3", "flush idle 1"]
-    put("another")
+    put_mail("another")
     worker.wait_for(lambda: len(flushes(worker)) == 4, "a flush when idle again")
     assert flushes(worker)[-1] == "flush idle 1"
 
 
-def test_burial_cuts_no_batch_short(beanstalkd, run_worker, put):
+def test_burial_cuts_no_batch_short(beanstalkd, run_worker, put_mail):
     for payload in ("0", 1, "2", "3", "4", 5, "6"):  # a number is no text: buried
-        put(payload)
+        put_mail(payload)
     worker = run_worker(beanstalkd.server, LISTENERS, "--batch-size", "3")
     worker.wait_for_notes("flush idle 1")
     assert flushes(worker) == ["flush batch 3", "flush batch 3", "flush idle 1"]
-    assert beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 0, "buried": 2}
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 2}
 
 
-def test_flush_at_the_end(beanstalkd, run_worker, put):
-    put("wait")
+def test_flush_at_the_end(beanstalkd, run_worker, put_mail):
+    put_mail("wait")
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_notes("waits")
     worker.process.terminate()
@@ -107,40 +99,40 @@ def test_flush_at_the_end(beanstalkd, run_worker, put):
     assert flushes(worker) == ["flush end 1"]
 
 
-def test_flush_at_recycling(beanstalkd, run_worker, put):
+def test_flush_at_recycling(beanstalkd, run_worker, put_mail):
     for number in range(4):
-        put(f"{number}")
+        put_mail(f"{number}")
     worker = run_worker(beanstalkd.server, LISTENERS, "--max-jobs", "2")
     worker.wait_for(lambda: flushes(worker) == ["flush end 2"] * 2, "a flush for each slot")
 
 
-def test_sigterm_between_jobs_breaks_nothing_off(beanstalkd, run_worker, put):
+def test_sigterm_between_jobs_breaks_nothing_off(beanstalkd, run_worker, put_mail):
     """The supervisor sends it for a job that is late, which may have ended by then."""
     late = (
         LISTENERS
         + "import signal\nevents.flush.connect(lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM), weak=False)\n"
     )
-    put("one")
+    put_mail("one")
     worker = run_worker(beanstalkd.server, late)
     worker.wait_for_notes("flush idle 1")
-    put("two")
+    put_mail("two")
     worker.wait_for_lines("deleted", 2)
     assert not worker.lines("slot recycled")
     assert worker.stop() == 0
 
 
-def test_raising_flush_stops_the_worker_with_exit_code_1(beanstalkd, run_worker, put):
-    put("one")
+def test_raising_flush_stops_the_worker_with_exit_code_1(beanstalkd, run_worker, put_mail):
+    put_mail("one")
     worker = run_worker(beanstalkd.server, LISTENERS, "--concurrency", "2")
     worker.allow("spoil")
     assert worker.process.wait(15) == 1
     line = worker.wait_for_line("a listener of worker.flush raised")
     assert "RuntimeError: disk full" in line["event"]
-    assert beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+    assert beanstalkd.count("mail") == NOTHING
 
 
-def test_execute_then_pre_then_the_executor_then_post(beanstalkd, run_worker, put):
-    put("rename")
+def test_execute_then_pre_then_the_executor_then_post(beanstalkd, run_worker, put_mail):
+    put_mail("rename")
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_notes("flush idle 1")
     assert worker.notes() == ["execute 1", "executed renamed", "post mail renamed RENAMED", "flush idle 1"]
@@ -155,31 +147,31 @@ def test_execute_then_pre_then_the_executor_then_post(beanstalkd, run_worker, pu
     ],
 )
 def test_raising_listener_around_a_job_is_a_failed_attempt(
-    beanstalkd, run_worker, put, payload, priority, reason, executed
+    beanstalkd, run_worker, put_mail, payload, priority, reason, executed
 ):
-    job = put(payload, priority)
+    job = put_mail(payload, priority)
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_line("failed, retry later", job=job, attempt=1, reason=reason)
     assert (f"executed {payload}" in worker.notes()) == executed
     assert beanstalkd.count("mail")["delayed"] == 1
 
 
-def test_payload_that_pre_made_invalid_is_buried_with_a_reason_without_its_content(beanstalkd, run_worker, put):
-    job = put("spoil")
+def test_payload_that_pre_made_invalid_is_buried_with_a_reason_without_its_content(beanstalkd, run_worker, put_mail):
+    job = put_mail("spoil")
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_line("buried", job=job, reason="payload is not valid: payload: Input should be a valid string")
     assert "s3cret" not in worker.output()
     assert "executed spoil" not in worker.notes()
 
 
-def test_burial_of_an_invalid_payload_is_told(beanstalkd, run_worker, put):
-    put(5)
+def test_burial_of_an_invalid_payload_is_told(beanstalkd, run_worker, put_mail):
+    put_mail(5)
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_notes("buried InvalidPayload 1 payload is not valid: payload: Input should be a valid string")
 
 
-def test_burial_of_a_poison_job_is_told(beanstalkd, run_worker, put):
-    job = put("poison")
+def test_burial_of_a_poison_job_is_told(beanstalkd, run_worker, put_mail):
+    job = put_mail("poison")
     beanstalkd.lose(job)
     worker = run_worker(beanstalkd.server, LISTENERS, "--max-lost-deliveries", "1")
     worker.wait_for_notes(
@@ -188,34 +180,34 @@ def test_burial_of_a_poison_job_is_told(beanstalkd, run_worker, put):
     assert "execute 1" not in worker.notes()
 
 
-def test_raising_listener_of_a_burial_is_logged_and_the_slot_goes_on(beanstalkd, run_worker, put):
-    job = put("fail", priority=9)
+def test_raising_listener_of_a_burial_is_logged_and_the_slot_goes_on(beanstalkd, run_worker, put_mail):
+    job = put_mail("fail", priority=9)
     worker = run_worker(beanstalkd.server, LISTENERS, "--retry-delays", "none")
     worker.wait_for_line("a listener of worker.job.buried raised", job=job, reason="SystemExit: of buried")
     slots = worker.slots()
-    worker.wait_for_line("deleted", job=put("another"))
+    worker.wait_for_line("deleted", job=put_mail("another"))
     assert worker.slots() == slots
 
 
-def test_burial_in_the_slot_is_told_with_its_exception(beanstalkd, run_worker, put):
-    put("fail")
+def test_burial_in_the_slot_is_told_with_its_exception(beanstalkd, run_worker, put_mail):
+    put_mail("fail")
     worker = run_worker(beanstalkd.server, LISTENERS, "--retry-delays", "none")
     worker.wait_for_notes("buried RuntimeError 1 RuntimeError: boom")
 
 
-def test_burial_by_the_supervisor_is_told_in_the_next_slot(beanstalkd, run_worker, put):
-    put("die")
+def test_burial_by_the_supervisor_is_told_in_the_next_slot(beanstalkd, run_worker, put_mail):
+    put_mail("die")
     worker = run_worker(beanstalkd.server, LISTENERS, "--retry-delays", "none")
     worker.wait_for_notes("buried NoneType 1 the slot died: exit code 9")
     worker.wait_for_line("buried", reason="the slot died: exit code 9")
 
 
-def test_no_job_is_leased_while_the_burial_of_another_is_told(beanstalkd, run_worker, put):
-    put({}, priority=8)
-    put("next", priority=9)
+def test_no_job_is_leased_while_the_burial_of_another_is_told(beanstalkd, run_worker, put_mail):
+    put_mail({}, priority=8)
+    put_mail("next", priority=9)
     worker = run_worker(beanstalkd.server, LISTENERS)
     worker.wait_for_line("buried")
     worker.wait_for(lambda: any(note.startswith("buried") for note in worker.notes()), "the listener is told")
-    assert beanstalkd.count("mail") == {"ready": 1, "reserved": 0, "delayed": 0, "buried": 1}
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1, "buried": 1}
     worker.allow("go")
     worker.wait_for_notes("executed next")

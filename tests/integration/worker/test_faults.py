@@ -173,7 +173,7 @@ def test_executor_that_ends_or_harms_its_process(beanstalkd, run_worker):
         "signal.signal(signal.SIGTERM, signal.SIG_DFL); os.kill(0, signal.SIGTERM)":
             "the slot died: signal 15 (SIGTERM)",
     }  # fmt: skip
-    jobs = {beanstalkd.put("code", body): body for body in bodies}
+    jobs = {beanstalkd.put_code(body): body for body in bodies}
     worker = run_worker(
         beanstalkd.server,
         CODE,

@@ -7,22 +7,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
-WAITING = """
-from traces import note, wait_for
-from tubeherd import executor
-@executor("mail")
-def mail(payload):
-    note("begun")
-    wait_for("go")
-"""
-
-
-@pytest.fixture
-def address():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
+from tests.support.beanstalkd import NOTHING
+from tests.support.executors import CODE, WAITING, WAITING_ASYNC
 
 
 def get(address, path, method="GET", seconds=1):
@@ -57,9 +43,9 @@ def test_ready_only_while_connected(beanstalkd, run_worker, address):
 
 
 def test_ready_while_jobs_run_but_not_while_the_worker_stops(beanstalkd, run_worker, address):
-    beanstalkd.client().put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    beanstalkd.put("mail", "1")
     worker = run_worker(beanstalkd.server, WAITING, "--health", address)
-    worker.wait_for_notes("begun")
+    worker.wait_for_notes("begun 1 attempt 1 lost 0")
     assert get(address, "/readyz")[0] == 200
     worker.ask_to_stop()
     assert get(address, "/readyz")[0] == 503
@@ -107,11 +93,8 @@ def test_peers_that_say_nothing_or_too_much_hold_nobody_up(beanstalkd, run_worke
 
 def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker, address):
     """Leases are to be kept meanwhile: the supervisor must not wait for each answer in turn."""
-    client = beanstalkd.client()
-    for _ in range(3):
-        client.put_in("mail", b"1", priority=1, delay=0, ttr=2)
+    beanstalkd.put_numbers("mail", 3, ttr=2)
     worker = run_worker(beanstalkd.server, WAITING, "--health", address, "--concurrency", "3", "--job-timeout", "60s")
-    worker.wait_for_notes("begun")
     worker.wait_for(lambda: len(worker.notes()) == 3, "three jobs run")
     with beanstalkd.stopped():
         for _ in range(15):
@@ -122,26 +105,12 @@ def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker
     assert worker.stop() == 0
 
 
-MANY = """
-import asyncio
-from traces import FOLDER, note
-from tubeherd import executor
-@executor("mail")
-async def mail(payload):
-    note("begun")
-    while not (FOLDER / "go").exists():
-        await asyncio.sleep(0.5)
-"""
-
-
 def test_health_is_answered_while_beanstalkd_says_nothing_about_hundreds_of_leases(beanstalkd, run_worker, address):
     """They are touched all at once: the supervisor must not wait for each answer in turn, however shortly."""
     lanes = 400
-    client = beanstalkd.client()
-    for _ in range(lanes):
-        client.put_in("mail", b"1", priority=1, delay=0, ttr=8)
+    beanstalkd.put_numbers("mail", lanes, ttr=8)
     options = ("--health", address, "--async-concurrency", str(lanes), "--job-timeout", "60s")
-    worker = run_worker(beanstalkd.server, MANY, *options)
+    worker = run_worker(beanstalkd.server, WAITING_ASYNC, *options)
     worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
     with beanstalkd.stopped():
         for _ in range(40):
@@ -167,12 +136,11 @@ def mail(payload):
 
 def test_metrics_tell_what_became_of_jobs_whoever_gave_the_verdict(beanstalkd, run_worker, address):
     """Slots are recycled and killed meanwhile: nothing is forgotten, and there are no more files than slots."""
-    client = beanstalkd.client()
     for body in (b"1", b"2", b"3", b"4", b'"fail"', b'"die"', b"no JSON"):
-        client.put_in("mail", body, priority=1, delay=0, ttr=60)
+        beanstalkd.put("mail", body)
     options = ("--health", address, "--max-jobs", "2", "--retry-delays", "1h")
     worker = run_worker(beanstalkd.server, COUNTED, *options)
-    worker.wait_for(lambda: beanstalkd.count("mail") == {"ready": 0, "reserved": 0, "delayed": 2, "buried": 1}, "done")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"delayed": 2, "buried": 1}, "done")
 
     def metrics():
         return set(get(address, "/metrics")[1].splitlines())
@@ -196,8 +164,7 @@ def test_metrics_tell_what_became_of_jobs_whoever_gave_the_verdict(beanstalkd, r
 
 
 def test_more_metrics_than_one_write_takes_are_served_whole(beanstalkd, run_worker, address):
-    client = beanstalkd.client()
-    client.put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    beanstalkd.put("mail", "1")
     worker = run_worker(
         beanstalkd.server,
         """
@@ -236,45 +203,39 @@ def test_no_shared_memory_for_the_locks_is_told(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
+FILING = (
+    CODE
+    + """
+from prometheus_client import Counter
+FILES = Counter("files", "Files.", ["name"])
+FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+"""
+)
+
+
 def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, address):
     """A label that is no text, and a job that removes or damages the files of the metrics."""
-    client = beanstalkd.client()
-    put = lambda code: client.put_in("code", code, priority=1, delay=0, ttr=60)  # noqa: E731
-    worker = run_worker(
-        beanstalkd.server,
-        """
-        import glob, os, shutil
-        from prometheus_client import Counter
-        from tubeherd import executor
-        FILES = Counter("files", "Files.", ["name"])
-        FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"]
-        @executor("code")
-        def code(payload: bytes): exec(payload)
-        """,
-        "--health", address, "--max-jobs", "1",
-    )  # fmt: skip
-    put(b"FILES.labels(os.fsdecode(b'\\xff')).inc()")
+    worker = run_worker(beanstalkd.server, FILING, "--health", address, "--max-jobs", "1")
+    beanstalkd.put_code("FILES.labels(os.fsdecode(b'\\xff')).inc()")
     worker.wait_for_line("deleted")
     assert get(address, "/metrics")[0] == 500
     worker.wait_for_line("/metrics cannot be shown")
-    put(b"for name in glob.glob(FOLDER + '/*'): open(name, 'r+b').write(b'x' * 4096)")
+    beanstalkd.put_code("for name in glob.glob(FOLDER + '/*'): open(name, 'r+b').write(b'x' * 4096)")
     worker.wait_for_lines("deleted", 2)
     assert get(address, "/metrics")[0] == 500
-    put(b"shutil.rmtree(FOLDER)")
-    put(b"pass")
+    beanstalkd.put_code("shutil.rmtree(FOLDER)")
+    beanstalkd.put_code("pass")
     worker.wait_for_lines("deleted", 4)
     assert get(address, "/healthz") == (200, "ok\n")
     status, text = get(address, "/metrics")
     assert (status, 'tubeherd_job_seconds_count{tube="code",verdict="deleted"} 4.0' in text) == (200, True)
-    put(b"FILES.labels('back').inc()")
+    beanstalkd.put_code("FILES.labels('back').inc()")
     worker.wait_for(lambda: 'files_total{name="back"} 1.0' in get(address, "/metrics")[1], "metrics are written again")
     assert worker.stop() == 0
 
 
 def test_processes_that_jobs_fork_damage_no_metrics_and_leave_no_files(beanstalkd, run_worker, address):
-    client = beanstalkd.client()
-    for number in range(20):
-        client.put_in("mail", str(number).encode(), priority=1, delay=0, ttr=60)
+    beanstalkd.put_numbers("mail", 20)
     worker = run_worker(
         beanstalkd.server,
         """

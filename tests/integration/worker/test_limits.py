@@ -1,45 +1,32 @@
 """Limits that hold whatever the job does: the deadline, the lease, the memory of a slot."""
 
 import signal
-import socket
 import urllib.request
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+from tests.support.beanstalkd import NOTHING
+from tests.support.executors import CODE
+
 KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
-
-CODE = """
-import ctypes, os, re, signal, subprocess, threading, time
-from traces import note, wait_for
-from tubeherd import Job, executor
-@executor("code")
-def code(payload: bytes, job: Job): exec(payload)
-"""
-
-
-def put(client, code, *, ttr=60):
-    return client.put_in("code", code.encode(), priority=1, delay=0, ttr=ttr)
 
 
 def test_deadline_raises_in_the_executor(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    job = put(client, "try: time.sleep(100)\nexcept Exception: note('caught')\nfinally: note('cleaned up')")
+    job = beanstalkd.put_code("try: time.sleep(100)\nexcept Exception: note('caught')\nfinally: note('cleaned up')")
     worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "300ms", "--retry-delays", "1m")
-    (slot,) = worker.wait_for(worker.slots, "a slot") or worker.slots()
+    (slot,) = worker.wait_for(worker.slots, "a slot")
     line = worker.wait_for_line("failed, retry later", job=job, delay=60)
     assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
     assert worker.notes() == ["cleaned up"]
     worker.wait_for(lambda: worker.slots() not in ([], [slot]), "the slot is recycled: its job was broken off")
     assert worker.lines("slot recycled between jobs", pid=slot)
-    assert client.stats_job(job)["reserves"] == 1
+    assert beanstalkd.stats_job(job)["reserves"] == 1
     assert worker.stop() == 0
 
 
 def test_ttr_is_the_deadline_where_no_timeout_is_set(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    job = put(client, "time.sleep(100)", ttr=1)
+    job = beanstalkd.put_code("time.sleep(100)", ttr=1)
     worker = run_worker(beanstalkd.server, CODE, "--retry-delays", "none")
     assert worker.wait_for_line("buried", job=job)["reason"] == "the job ran longer than its timeout of 1 s"
-    stats = client.stats_job(job)
+    stats = beanstalkd.stats_job(job)
     assert (stats["timeouts"], stats["reserves"], stats["buries"]) == (0, 1, 1)
 
 
@@ -48,7 +35,6 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
 
     Their leases are shorter than that, and are kept until the verdict.
     """
-    client = beanstalkd.client()
     codes = [
         "while True:\n try: time.sleep(100)\n except BaseException: note('swallowed')",
         "lock = ctypes.PyDLL(None).pthread_mutex_lock; mutex = bytes(64); lock(mutex); lock(mutex)",
@@ -60,7 +46,7 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
         "while True:\n try: time.sleep(100)\n except BaseException: pass",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.run(['sleep', '1000'])",
     ]
-    jobs = [put(client, code, ttr=2) for code in codes]
+    jobs = [beanstalkd.put_code(code, ttr=2) for code in codes]
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
@@ -69,7 +55,7 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
     assert {line["job"]: line["reason"] for line in worker.lines("buried")} == dict.fromkeys(jobs, KILLED)
     assert all(line["seconds"] >= 6 for line in worker.lines("buried"))
     for job in jobs:
-        stats = client.stats_job(job)
+        stats = beanstalkd.stats_job(job)
         assert (stats["reserves"], stats["timeouts"], stats["buries"]) == (1, 0, 1)
     worker.wait_for(lambda: len(worker.slots()) == len(jobs), "all slots are back")
     assert "swallowed" in worker.notes()
@@ -79,8 +65,7 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
 
 def test_c_code_that_looks_for_signals_is_broken_off_at_its_deadline(beanstalkd, run_worker):
     """A regular expression that goes back for ever, and the arithmetic of large numbers: both heed the signal."""
-    client = beanstalkd.client()
-    jobs = [put(client, "re.match('(a+)+$', 'a' * 60 + 'b')"), put(client, "pow(3, 10**9)")]
+    jobs = [beanstalkd.put_code("re.match('(a+)+$', 'a' * 60 + 'b')"), beanstalkd.put_code("pow(3, 10**9)")]
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
@@ -93,8 +78,7 @@ def test_c_code_that_looks_for_signals_is_broken_off_at_its_deadline(beanstalkd,
 
 def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalkd, run_worker):
     """The touch of half the lease is out when the deadline passes, and still is when the slot is killed."""
-    client = beanstalkd.client()
-    job = put(client, "if job.lost_deliveries == 0: note('begun'); os.nice(19); max(iter(int, 1))", ttr=2)
+    job = beanstalkd.put_code("if job.lost_deliveries == 0: note('begun'); os.nice(19); max(iter(int, 1))", ttr=2)
     worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "2s")
     worker.wait_for_notes("begun")
     (slot,) = worker.slots()
@@ -102,24 +86,21 @@ def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalk
         worker.wait_for(lambda: slot not in worker.slots(), "the slot is killed", seconds=20)
         assert not worker.lines("cannot keep the lease"), "it was not killed before the touch was given up"
     worker.wait_for_line("deleted", job=job)
-    assert client.stats()["cmd-touch"] >= 1
+    assert beanstalkd.stats()["cmd-touch"] >= 1
     assert beanstalkd.count("code") == NOTHING
     assert worker.stop() == 0
 
 
-def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        health = f"127.0.0.1:{free.getsockname()[1]}"
+def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_worker, address):
     for number in range(2):
-        put(client, f"note({number}); os.nice(19); max(iter(int, 1))")
-    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--concurrency", "2", "--health", health)
+        beanstalkd.put_code(f"note({number}); os.nice(19); max(iter(int, 1))")
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--concurrency", "2", "--health", address)
     worker.wait_for_notes("0", "1")
     slots = worker.slots()
 
     def are_replaced():
         # As long as the pool's liveness probe waits.
-        urllib.request.urlopen(f"http://{health}/healthz", timeout=5).close()
+        urllib.request.urlopen(f"http://{address}/healthz", timeout=5).close()
         return not set(slots) & set(worker.slots())
 
     with beanstalkd.stopped():
@@ -127,8 +108,7 @@ def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_
 
 
 def test_job_longer_than_its_ttr_runs_once_where_the_timeout_allows_it(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    jobs = [put(client, f"note({number}); time.sleep(2.5)", ttr=1 + number % 2) for number in range(4)]
+    jobs = [beanstalkd.put_code(f"note({number}); time.sleep(2.5)", ttr=1 + number % 2) for number in range(4)]
     workers = [
         run_worker(beanstalkd.server, CODE, "--job-timeout", "20s", "--concurrency", "3", "--retry-delays", "none")
         for _ in range(2)
@@ -144,8 +124,7 @@ def test_job_longer_than_its_ttr_runs_once_where_the_timeout_allows_it(beanstalk
 
 
 def test_swallowed_deadline_counts_as_done_where_the_job_returns(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, "try: time.sleep(100)\nexcept BaseException: note('swallowed')")
+    beanstalkd.put_code("try: time.sleep(100)\nexcept BaseException: note('swallowed')")
     worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "300ms")
     worker.wait_for_line("deleted")
     assert worker.notes() == ["swallowed"]
@@ -154,8 +133,7 @@ def test_swallowed_deadline_counts_as_done_where_the_job_returns(beanstalkd, run
 
 def test_child_of_a_job_ends_on_sigterm_as_any_process(beanstalkd, run_worker):
     """The slot's own handler of SIGTERM is not for the processes that a job forks."""
-    client = beanstalkd.client()
-    put(client, "")
+    beanstalkd.put_code("pass")
     worker = run_worker(
         beanstalkd.server,
         """
@@ -194,30 +172,28 @@ def code(mebibytes: int, job: Job):
 
 
 def test_slot_above_its_share_of_memory_is_killed_and_the_worker_goes_on(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    job = put(client, "150")
+    job = beanstalkd.put_code("150")
     worker = run_worker(beanstalkd.server, GROWING, "--max-memory", "128Mi", "--retry-delays", "1s")
     line = worker.wait_for_line("failed, retry later", job=job, delay=1)
     assert line["reason"].startswith("memory limit passed: the slot used 1")
     assert line["reason"].endswith("MiB, more than its share of 106 MiB")
     worker.wait_for_line("buried", job=job)
     assert worker.notes() == ["150, attempt 1, lost 0", "150, attempt 2, lost 0"]
-    assert client.stats_job(job)["reserves"] == 2
-    put(client, "1")
+    assert beanstalkd.stats_job(job)["reserves"] == 2
+    beanstalkd.put_code("1")
     worker.wait_for_line("deleted")
     assert worker.stop() == 0
 
 
 def test_slot_above_the_soft_limit_is_recycled_between_jobs(beanstalkd, run_worker):
     """Jobs of no time at all grow a slot, which the supervisor sees while the slot waits, too."""
-    client = beanstalkd.client()
-    put(client, "75")
+    beanstalkd.put_code("75")
     worker = run_worker(beanstalkd.server, GROWING, "--max-memory", "128Mi")
     worker.wait_for_line("deleted")
 
     def is_recycled():
         if beanstalkd.count("code") == NOTHING:
-            put(client, "1")
+            beanstalkd.put_code("1")
         return worker.lines("slot recycled between jobs")
 
     worker.wait_for(is_recycled, "the slot is recycled")

@@ -2,13 +2,14 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+from tests.support.beanstalkd import NOTHING
+from tests.support.waiting import wait_for
+
 HIERARCHY = Path("/sys/fs/cgroup/memory")
 LIMIT = 128 << 20
 KILLED = "the slot died: signal 9 (SIGKILL), killed by the kernel for the memory limit of its container"
@@ -56,10 +57,8 @@ class MemoryCgroup:
 
     def remove(self) -> None:
         """Remove the cgroup once its last process has ended."""
-        limit = time.monotonic() + 10
-        while (self._folder / "cgroup.procs").read_text():
-            assert time.monotonic() < limit, f"{self._folder} still has processes"
-            time.sleep(0.01)
+        processes = self._folder / "cgroup.procs"
+        wait_for(lambda: not processes.read_text(), f"no process is left in {self._folder}")
         self._folder.rmdir()
 
 
@@ -75,30 +74,25 @@ def oom_score_adj(pid):
     return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
 
-def put(client, tube, body=b"0"):
-    return client.put_in(tube, body, priority=1, delay=0, ttr=60)
-
-
 @pytest.mark.parametrize("own_limit", [(), ("--max-memory", "128Mi")], ids=["kernel", "kernel or supervisor"])
 def test_one_allocation_past_the_limit_spends_an_attempt_and_hurts_nobody_else(
     cgroup, beanstalkd, run_worker, own_limit
 ):
     """1 GiB at once within 128 MiB; where the worker has the same limit, its supervisor may see it first."""
-    client = beanstalkd.client()
     options = ("--concurrency", "2", "--retry-delays", "1s", *own_limit)
     worker = run_worker(beanstalkd.server, TAKING, *options, prefix=cgroup.enter)
-    waiting = put(client, "wait")
+    waiting = beanstalkd.put("wait", "0")
     worker.wait_for_notes("waiting")
-    job = put(client, "take", b"1024")
+    job = beanstalkd.put("take", "1024")
     reasons = [worker.wait_for_line(event, job=job)["reason"] for event in ("failed, retry later", "buried")]
     assert all(reason == KILLED or (own_limit and reason.startswith("memory limit passed: ")) for reason in reasons)
     assert own_limit or cgroup.kills() == 2
     assert worker.notes() == ["waiting", "attempt 1, lost 0", "attempt 2, lost 0"]
-    stats = client.stats_job(job)
+    stats = beanstalkd.stats_job(job)
     assert (stats["reserves"], stats["releases"], stats["buries"], stats["timeouts"]) == (2, 1, 1, 0)
     worker.allow("go")
     worker.wait_for_line("deleted", job=waiting)
-    small = put(client, "take", b"1")
+    small = beanstalkd.put("take", "1")
     worker.wait_for_line("deleted", job=small)
     assert worker.stop() == 0
 
@@ -112,8 +106,7 @@ def test_kernel_prefers_slots_to_their_supervisor(beanstalkd, run_worker):
 
 def test_job_that_takes_its_whole_container_along_is_buried_in_the_end(beanstalkd, run_worker):
     """Where the kernel kills all processes of a container, nobody is left to give a verdict."""
-    client = beanstalkd.client()
-    job = put(client, "kill")
+    job = beanstalkd.put("kill", "0")
     notes = []
     for _ in range(2):
         worker = run_worker(beanstalkd.server, TAKING, "--max-lost-deliveries", "2")

@@ -90,7 +90,7 @@ def run(script, folder, *arguments):
 def test_connection_that_a_slot_opened_just_before_its_death_is_taken_over(beanstalkd, tmp_path):
     """The supervisor has had no time to take it while the slot lived."""
     (tmp_path / "executing.py").write_text(EXECUTING)
-    beanstalkd.client().put_in("mail", b"1", priority=1, delay=0, ttr=60)
+    beanstalkd.put("mail")
     assert run(DYING_AT_WORK, tmp_path, beanstalkd.server).stdout == "9 True\n"
 
 

@@ -109,7 +109,6 @@ class PolicyMachine(RuleBasedStateMachine):
         super().__init__()
         self.beanstalkd = beanstalkd
         self.tube = f"model-{next(TUBES)}"
-        self.observer = beanstalkd.client()
         self.manager = beanstalkd.connection()
         self.connections = [self.connect(), self.connect()]
         self.jobs: list[Expected] = []
@@ -132,7 +131,6 @@ class PolicyMachine(RuleBasedStateMachine):
             self.put_job(True, priority, data.draw(self.delays, "delay"), data.draw(self.ttrs, "ttr"))
 
     def teardown(self):
-        self.observer.close()
         for connection in (*self.connections, self.manager):
             connection.abandon()
 
@@ -146,7 +144,7 @@ class PolicyMachine(RuleBasedStateMachine):
     def put_job(self, valid, priority, delay, ttr):
         since = time.time()
         body = b"1" if valid else b"no number"
-        job_id = self.observer.put_in(self.tube, body, priority=priority, delay=delay, ttr=ttr)
+        job_id = self.beanstalkd.put(self.tube, body, priority=priority, delay=delay, ttr=ttr)
         self.jobs.append(Expected(job_id, valid, priority, ttr, delay))
         self.jobs[-1].wait(delay, since)
 
@@ -194,7 +192,7 @@ class PolicyMachine(RuleBasedStateMachine):
     def compare(self, job):
         before = time.time()
         try:
-            stats = self.observer.stats_job(job.id)
+            stats = self.beanstalkd.stats_job(job.id)
         except NotFoundError:
             assert job.state == "deleted"
             assert job.id in self.returned, "deleted, though it did not run to its end"
@@ -238,7 +236,7 @@ class PolicyMachine(RuleBasedStateMachine):
 
     def wait_until_ready(self, job, nudge=lambda: None):
         limit = time.time() + 10
-        while self.observer.stats_job(job.id)["state"] != "ready":
+        while self.beanstalkd.stats_job(job.id)["state"] != "ready":
             assert time.time() < limit, f"job {job.id} does not become ready"
             nudge()
             time.sleep(0.001)

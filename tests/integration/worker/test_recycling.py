@@ -1,12 +1,10 @@
 """A slot is replaced between jobs, in place: its connection goes on, no lease is lost, no process or file is left."""
 
 import os
-import signal
-import socket
 import time
 from pathlib import Path
 
-NOTHING = {"ready": 0, "reserved": 0, "delayed": 0, "buried": 0}
+from tests.support.beanstalkd import NOTHING
 
 NOTING = """
 import os
@@ -15,16 +13,6 @@ from tubeherd import Job, executor
 @executor("mail")
 def mail(payload, job: Job): note(f"{payload} in {os.getpid()} lost {job.lost_deliveries}")
 """
-
-
-def put(client, count, *, first=0):
-    bodies = (str(number).encode() for number in range(first, first + count))
-    return [client.put_in("mail", body, priority=1, delay=0, ttr=60) for body in bodies]
-
-
-def health_address():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 def open_files(pid):
@@ -37,12 +25,11 @@ def resident(pid):
 
 
 def test_after_max_jobs_another_process_goes_on_with_the_same_connection(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    jobs = put(client, 10)
+    jobs = beanstalkd.put_numbers("mail", 10)
     worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "3")
     worker.wait_for_lines("deleted", 10)
-    connections = client.stats()["total-connections"]
-    put(client, 1, first=10)
+    connections = beanstalkd.stats()["total-connections"]
+    beanstalkd.put_numbers("mail", 1, first=10)
     worker.wait_for_lines("deleted", 11)
     notes = [note.split() for note in worker.notes()]
     assert [note[0] for note in notes] == [str(number) for number in range(11)]
@@ -50,18 +37,17 @@ def test_after_max_jobs_another_process_goes_on_with_the_same_connection(beansta
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 3, 2]
     assert {note[4] for note in notes} == {"0"}
     assert len(worker.lines("connected")) == 1
-    assert client.stats()["total-connections"] == connections
-    assert client.stats()["cmd-reserve-with-timeout"] < 30
-    assert client.stats()["job-timeouts"] == 0
+    assert beanstalkd.stats()["total-connections"] == connections
+    assert beanstalkd.stats()["cmd-reserve-with-timeout"] < 30
+    assert beanstalkd.stats()["job-timeouts"] == 0
     assert jobs == sorted(line["job"] for line in worker.lines("deleted"))[:10]
     assert worker.stop() == 0
 
 
 def test_idle_slot_is_recycled_after_max_time(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = run_worker(beanstalkd.server, NOTING, "--max-time", "1s")
     worker.wait_for_line("slot recycled between jobs")
-    put(client, 1)
+    beanstalkd.put_numbers("mail", 1)
     worker.wait_for_line("deleted")
     assert len(worker.lines("connected")) == 1
     assert worker.notes()[0].endswith("lost 0")
@@ -77,8 +63,7 @@ def test_slot_has_no_locks_but_its_own(beanstalkd, run_worker):
 
 
 def test_on_limit_stop_ends_the_worker_with_exit_code_0(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 9)
+    beanstalkd.put_numbers("mail", 9)
     by_jobs = run_worker(beanstalkd.server, NOTING, "--max-jobs", "2", "--on-limit", "stop", "--concurrency", "2")
     assert by_jobs.process.wait(10) == 0
     assert len(by_jobs.notes()) == 4
@@ -89,20 +74,17 @@ def test_on_limit_stop_ends_the_worker_with_exit_code_0(beanstalkd, run_worker):
     assert not by_time.living()
 
 
-def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 10)
-    worker = run_worker(
-        beanstalkd.server, NOTING, "--max-jobs", "1", "--concurrency", "2", "--health", health_address()
-    )
+def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker, address):
+    beanstalkd.put_numbers("mail", 10)
+    worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "1", "--concurrency", "2", "--health", address)
     supervisor = worker.process.pid
 
     def at_rest():
-        return len(worker.slots()) == 2 and client.stats_tube("mail")["current-waiting"] == 2
+        return len(worker.slots()) == 2 and beanstalkd.waiting("mail") == 2
 
     worker.wait_for(lambda: len(worker.notes()) == 10 and at_rest(), "ten recyclings")
     files, slot_files, size = open_files(supervisor), open_files(worker.slots()[0]), resident(supervisor)
-    put(client, 190, first=10)
+    beanstalkd.put_numbers("mail", 190, first=10)
     worker.wait_for(lambda: len(worker.notes()) == 200 and at_rest(), "200 recyclings")
     assert len(worker.lines("slot recycled between jobs")) == 200
     assert open_files(supervisor) == files
@@ -119,8 +101,7 @@ def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker):
 
 
 def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 3)
+    beanstalkd.put_numbers("mail", 3)
     # Above the soft share of 193 MiB, below the hard one of 227, and for long enough to be seen.
     ballast = "import time\nballast = bytearray(b'x') * (185 << 20)\ntime.sleep(0.3)\n"
     worker = run_worker(beanstalkd.server, NOTING + ballast, "--max-memory", "256Mi", "--concurrency", "1")
@@ -130,8 +111,7 @@ def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
 
 
 def test_import_that_kills_the_slot_ends_the_worker_with_its_reason(beanstalkd, run_worker):
-    client = beanstalkd.client()
-    put(client, 1)
+    beanstalkd.put_numbers("mail", 1)
     worker = run_worker(beanstalkd.server, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     assert worker.process.wait(10) == 3
     worker.wait_for_line("the slot died: signal 11 (SIGSEGV) while it imported the executors, 5 times in a row")
@@ -139,11 +119,10 @@ def test_import_that_kills_the_slot_ends_the_worker_with_its_reason(beanstalkd, 
 
 
 def test_import_that_fails_after_a_recycling_ends_the_worker(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "1")
     worker.wait_for_line("connected")
     (worker.folder / "executors_under_test.py").write_text("this is no Python")
-    put(client, 2)
+    beanstalkd.put_numbers("mail", 2)
     assert worker.process.wait(10) == 3
     worker.wait_for_line("executors_under_test cannot be imported: SyntaxError")
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
@@ -151,27 +130,22 @@ def test_import_that_fails_after_a_recycling_ends_the_worker(beanstalkd, run_wor
 
 def test_killed_slots_get_their_connection_and_their_files_back(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, NOTING)
-    client = beanstalkd.client()
     files = None
-    for _ in range(10):
-        worker.wait_for(
-            lambda: "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == 1, "the slot waits"
-        )
+    for number in range(10):
+        beanstalkd.put_numbers("mail", 1, first=number)  # a slot that has begun a job is replaced at once
+        worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, "the job is done")
+        worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "the slot waits")
         files = files or open_files(worker.process.pid)
-        (slot,) = worker.slots()
-        os.kill(slot, signal.SIGKILL)
+        slot = worker.kill_slot()
         worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot")
-    worker.wait_for(
-        lambda: "mail" in client.tubes() and client.stats_tube("mail")["current-waiting"] == 1, "the slot waits"
-    )
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "the slot waits")
     assert open_files(worker.process.pid) == files
     assert worker.stop() == 0
 
 
 def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_worker):
-    client = beanstalkd.client()
     for body in (b"0", b'"die"', b"1", b"2"):
-        client.put_in("mail", body, priority=1, delay=0, ttr=60)
+        beanstalkd.put("mail", body)
     executors = NOTING.replace("): note(", "):\n    if payload == 'die': os.kill(os.getpid(), 9)\n    note(")
     worker = run_worker(beanstalkd.server, executors, "--max-jobs", "3", "--on-limit", "stop", "--retry-delays", "none")
     assert worker.process.wait(15) == 0
@@ -180,11 +154,10 @@ def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_w
 
 
 def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
-    client = beanstalkd.client()
     worker = run_worker(beanstalkd.server, NOTING, "--max-time", "4s", "--on-limit", "stop")
     begun = time.monotonic()
     for number in range(3):
-        put(client, 1, first=number)
+        beanstalkd.put_numbers("mail", 1, first=number)
         worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, "the job is done")
         worker.kill_slot()
         worker.wait_for(lambda: len(worker.lines("connected")) > 0, "connected")
@@ -194,17 +167,16 @@ def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
 
 
 def test_slot_with_other_executors_than_the_one_before_watches_only_its_own_tubes(beanstalkd, run_worker):
-    client = beanstalkd.client()
     both = NOTING + '@executor("old")\ndef old(payload): note("old")\n'
     worker = run_worker(beanstalkd.server, both, "--max-jobs", "1")
     worker.wait_for_line("connected")
     (worker.folder / "executors_under_test.py").write_text(NOTING)
-    put(client, 1)
+    beanstalkd.put_numbers("mail", 1)
     worker.wait_for_line("slot recycled between jobs")
-    put(client, 1, first=1)
+    beanstalkd.put_numbers("mail", 1, first=1)
     worker.wait_for(lambda: len(worker.notes()) == 2, "the next slot works")
-    client.put_in("old", b"1", priority=1, delay=0, ttr=60)
-    put(client, 1, first=2)
+    beanstalkd.put("old", "1")
+    beanstalkd.put_numbers("mail", 1, first=2)
     worker.wait_for(lambda: len(worker.notes()) == 3, "it takes what it has an executor for")
     assert beanstalkd.count("old") == NOTHING | {"ready": 1}
     assert len(worker.lines("connected")) == 1

@@ -1,12 +1,12 @@
 """What the supervisor does about the jobs of a slot that has died, and how their burials reach the listeners."""
 
-import json
 import signal
 import socket
 import time
 
 import pytest
 
+from tests.support.executors import WAITING_ASYNC
 from tubeherd.policy import Failed, Policy
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
@@ -39,16 +39,8 @@ def buried(job, error, reason, attempts):
 """
 
 
-@pytest.fixture
-def put(beanstalkd):
-    client = beanstalkd.client()
-    return lambda payload, priority=5: client.put_in(
-        "mail", json.dumps(payload).encode(), priority=priority, delay=0, ttr=60
-    )
-
-
-def test_burial_is_told_though_the_next_slot_dies_at_its_start(beanstalkd, run_worker, put):
-    job = put("die")
+def test_burial_is_told_though_the_next_slot_dies_at_its_start(beanstalkd, run_worker, put_mail):
+    job = put_mail("die")
     worker = run_worker(beanstalkd.server, DYING, "--retry-delays", "none")
     worker.wait_for_notes("begun die")
     worker.allow("harm")
@@ -59,13 +51,13 @@ def test_burial_is_told_though_the_next_slot_dies_at_its_start(beanstalkd, run_w
     assert worker.stop() == 0
 
 
-def test_listener_of_a_burial_that_ends_its_slot_hears_of_it_once(beanstalkd, run_worker, put):
-    job = put("die", priority=8)
+def test_listener_of_a_burial_that_ends_its_slot_hears_of_it_once(beanstalkd, run_worker, put_mail):
+    job = put_mail("die", priority=8)
     worker = run_worker(beanstalkd.server, DYING, "--retry-delays", "none")
     worker.allow("go")
     worker.wait_for_notes(f"buried {job}")
     worker.wait_for_line("the slot died: exit code 8", phase="starting")
-    worker.wait_for_line("deleted", job=put("another"))
+    worker.wait_for_line("deleted", job=put_mail("another"))
     assert worker.notes().count(f"buried {job}") == 1
     assert worker.stop() == 0
 
@@ -74,14 +66,14 @@ def test_listener_of_a_burial_that_ends_its_slot_hears_of_it_once(beanstalkd, ru
 
 
 @pytest.fixture
-def dead(beanstalkd, put):
+def dead(beanstalkd, put_mail):
     """A dead slot of two lanes, which execute a job each, while a job of the first waits for a flush."""
     control, theirs = socket.socketpair()
     theirs.close()
     lanes = [LaneHandle(Page(deferred_most=1), beanstalkd.connection("mail")) for _ in range(2)]
 
     def lease(lane, payload):
-        job = put(payload)
+        job = put_mail(payload)
         lane.connection.ask_reserve(0)
         assert lane.connection.take_reserved().stats.id == job
         return job
@@ -136,25 +128,19 @@ def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, ve
 # A beanstalkd that says nothing
 
 
-HOLDING = """
-import asyncio
-from traces import note
-from tubeherd import executor
-@executor("mail")
-async def mail(payload):
-    note("begun")
-    await asyncio.sleep(1000)
-"""
-
-
 def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, run_worker):
     """Each of its leases has a connection of its own, and beanstalkd says nothing on any."""
     lanes = 15
-    client = beanstalkd.client()
-    for _ in range(lanes):
-        client.put_in("mail", b"1", priority=1, delay=0, ttr=2)
+    beanstalkd.put_numbers("mail", lanes, ttr=2)
     worker = run_worker(
-        beanstalkd.server, HOLDING, "--async-concurrency", str(lanes), "--job-timeout", "60s", "--grace-period", "0s"
+        beanstalkd.server,
+        WAITING_ASYNC,
+        "--async-concurrency",
+        str(lanes),
+        "--job-timeout",
+        "60s",
+        "--grace-period",
+        "0s",
     )
     worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
     with beanstalkd.stopped():

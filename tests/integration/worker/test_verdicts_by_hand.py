@@ -245,4 +245,4 @@ def test_get_while_a_lease_runs_out_asks_beanstalkd_only_now_and_then(beanstalkd
     assert queue.get(timeout=5).stats.id == job
     again = queue.get(timeout=5)
     assert (again.stats.id, again.stats.lost_deliveries) == (job, 1)
-    assert beanstalkd.client().stats()["cmd-reserve-with-timeout"] < 50
+    assert beanstalkd.stats()["cmd-reserve-with-timeout"] < 50

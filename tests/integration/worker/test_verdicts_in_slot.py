@@ -1,8 +1,11 @@
 """Each row of the verdict table, seen from outside: a real worker and a real beanstalkd."""
 
 import json
+from functools import partial
 
 import pytest
+
+from tests.support.beanstalkd import NOTHING
 
 EXECUTORS = """
 import gc, sys
@@ -88,21 +91,7 @@ async def coroutine(payload: dict):
 
 @pytest.fixture
 def put(beanstalkd):
-    client = beanstalkd.client()
-
-    def put(tube, body=b"{}", priority=5, delay=0, ttr=60):
-        return client.put_in(tube, body, priority=priority, delay=delay, ttr=ttr)
-
-    return put
-
-
-@pytest.fixture
-def stats(beanstalkd):
-    return beanstalkd.stats_job
-
-
-def counts(beanstalkd, tube):
-    return {state: count for state, count in beanstalkd.count(tube).items() if count}
+    return partial(beanstalkd.put, priority=5)
 
 
 def test_job_that_returned_is_deleted_whatever_the_value(beanstalkd, run_worker, put):
@@ -111,11 +100,11 @@ def test_job_that_returned_is_deleted_whatever_the_value(beanstalkd, run_worker,
     line = worker.wait_for_line("deleted", job=job, tube="mail")
     assert line["seconds"] >= 0
     assert worker.notes() == ["ann 1"]
-    assert counts(beanstalkd, "mail") == {}
+    assert beanstalkd.count("mail") == NOTHING
     assert worker.stop() == 0
 
 
-def test_failed_job_is_tried_again_and_buried_at_the_second_failure(beanstalkd, run_worker, put, stats):
+def test_failed_job_is_tried_again_and_buried_at_the_second_failure(beanstalkd, run_worker, put):
     job = put("fail")
     worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
     failed = worker.wait_for_line("failed, retry later", job=job, attempt=1, delay=1)
@@ -123,28 +112,28 @@ def test_failed_job_is_tried_again_and_buried_at_the_second_failure(beanstalkd, 
     assert failed["at"].startswith("executors_under_test.py:")
     worker.wait_for_line("buried", job=job, attempt=2, reason="RuntimeError: no such customer")
     assert worker.notes() == ["attempt 1", "attempt 2"]
-    assert counts(beanstalkd, "fail") == {"buried": 1}
-    after = stats(job)
+    assert beanstalkd.count("fail") == NOTHING | {"buried": 1}
+    after = beanstalkd.stats_job(job)
     assert (after["pri"], after["reserves"], after["releases"], after["buries"]) == (5, 2, 1, 1)
 
 
-def test_default_is_one_retry_after_ten_minutes(beanstalkd, run_worker, put, stats):
+def test_default_is_one_retry_after_ten_minutes(beanstalkd, run_worker, put):
     job = put("fail")
     worker = run_worker(beanstalkd.server, EXECUTORS)
     worker.wait_for_line("failed, retry later", job=job)
-    after = stats(job)
+    after = beanstalkd.stats_job(job)
     assert (after["delay"], after["pri"], after["tube"]) == (600, 5, "fail")
-    assert counts(beanstalkd, "fail") == {"delayed": 1}
+    assert beanstalkd.count("fail") == NOTHING | {"delayed": 1}
 
 
 def test_kicked_job_has_one_attempt_then_is_buried_again(beanstalkd, run_worker, put):
     job = put("fail")
     worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
     worker.wait_for_line("buried", job=job)
-    beanstalkd.client().kick_job(job)
+    beanstalkd.kick_job(job)
     worker.wait_for_lines("buried", 2, job=job)
     assert len(worker.notes()) == 3
-    assert counts(beanstalkd, "fail") == {"buried": 1}
+    assert beanstalkd.count("fail") == NOTHING | {"buried": 1}
 
 
 @pytest.mark.parametrize(
@@ -152,34 +141,34 @@ def test_kicked_job_has_one_attempt_then_is_buried_again(beanstalkd, run_worker,
     [("later", 10, 5), ("urgent", 100, 3), ("like-a-retry", 2, 5)],
     ids=["in_", "at, with a priority", "bumped off a retry's delay"],
 )
-def test_rescheduled_job_keeps_its_id_and_spends_no_retry(beanstalkd, run_worker, put, stats, tube, delay, priority):
+def test_rescheduled_job_keeps_its_id_and_spends_no_retry(beanstalkd, run_worker, put, tube, delay, priority):
     job = put(tube)
     worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1s")
     worker.wait_for_line("released", job=job, attempt=1)
-    after = stats(job)
+    after = beanstalkd.stats_job(job)
     assert (after["delay"], after["pri"], after["releases"], after["buries"]) == (delay, priority, 1, 0)
-    assert counts(beanstalkd, tube) == {"delayed": 1}
+    assert beanstalkd.count(tube) == NOTHING | {"delayed": 1}
 
 
 def test_job_that_ends_the_interpreter_is_a_failed_attempt(beanstalkd, run_worker, put):
     job = put("exit")
     worker = run_worker(beanstalkd.server, EXECUTORS)
     worker.wait_for_line("failed, retry later", job=job, reason="SystemExit: 4")
-    assert counts(beanstalkd, "exit") == {"delayed": 1}
+    assert beanstalkd.count("exit") == NOTHING | {"delayed": 1}
 
 
-def test_abort_releases_the_job_for_a_minute_and_stops_the_worker(beanstalkd, run_worker, put, stats):
+def test_abort_releases_the_job_for_a_minute_and_stops_the_worker(beanstalkd, run_worker, put):
     put("slow")
     worker = run_worker(beanstalkd.server, EXECUTORS, "--concurrency", "2")
     worker.wait_for_notes("slow began")
     job = put("abort")
     worker.wait_for_line("released", job=job, reason="out of paper")
-    after = stats(job)
+    after = beanstalkd.stats_job(job)
     assert (after["delay"], after["pri"], after["buries"]) == (60, 5, 0)
     worker.allow("go")
     assert worker.process.wait(15) == 1
     assert "slow ended" in worker.notes()
-    assert counts(beanstalkd, "slow") == {}
+    assert beanstalkd.count("slow") == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -205,7 +194,7 @@ def test_abort_releases_the_job_for_a_minute_and_stops_the_worker(beanstalkd, ru
     ids=lambda value: str(value)[:30],
 )
 def test_invalid_payload_is_buried_at_once_with_a_reason_without_its_content(
-    beanstalkd, run_worker, put, stats, tube, body, reason
+    beanstalkd, run_worker, put, tube, body, reason
 ):
     job = put(tube, body)
     good = put("mail", b'{"to": "bob"}')
@@ -213,7 +202,7 @@ def test_invalid_payload_is_buried_at_once_with_a_reason_without_its_content(
     line = worker.wait_for_line("buried", job=job, attempt=1)
     assert line["reason"].startswith(reason)
     assert "s3cret" not in worker.output()
-    assert stats(job)["pri"] == 5
+    assert beanstalkd.stats_job(job)["pri"] == 5
     assert beanstalkd.client().peek(job).body == body
     worker.wait_for_line("deleted", job=good)
 
@@ -238,7 +227,7 @@ def test_annotation_decides_what_the_executor_gets(beanstalkd, run_worker, put, 
     assert worker.notes()[0].startswith(note)
 
 
-def test_poison_job_is_buried_without_being_executed(beanstalkd, run_worker, put, stats):
+def test_poison_job_is_buried_without_being_executed(beanstalkd, run_worker, put):
     job = put("mail", b'{"to": "ann"}')
     for _ in range(2):
         beanstalkd.lose(job)
@@ -246,7 +235,7 @@ def test_poison_job_is_buried_without_being_executed(beanstalkd, run_worker, put
     line = worker.wait_for_line("buried", job=job)
     assert line["reason"].startswith("lost 2 times")
     assert worker.notes() == []
-    assert stats(job)["pri"] == 5
+    assert beanstalkd.stats_job(job)["pri"] == 5
 
 
 def test_lease_that_is_gone_is_warned_of_and_the_worker_goes_on(beanstalkd, run_worker, put):
