@@ -1,20 +1,42 @@
-"""Tubeherd's worker library: what an executor's module and a producer need."""
+"""Tubeherd's worker library: what a module of executors, a listener and a producer need.
 
-from tubeherd.executors import Abort, ExecutorError, Reschedule, executor
-from tubeherd.job import Job
+`executor` registers the function that does a tube's jobs, `events` are what listeners connect to, and `QueueManager`
+puts jobs and processes them by hand.
+"""
+
+from tubeherd import events
+from tubeherd.events import Action
+from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule, executor
+from tubeherd.job import Job, JobStats
 from tubeherd.manager import QueueManager
-from tubeherd.policy import Policy, RetrySchedule
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.policy import Bury, Delete, Policy, Release, RetrySchedule
+from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
+from tubeherd.processing.coroutines import CancelledLate
+from tubeherd.processing.payload import InvalidPayload
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 
 __all__ = [
     "Abort",
+    "Action",
+    "Bury",
+    "CancelledLate",
+    "DeadlinePassed",
+    "Delete",
+    "Executor",
     "ExecutorError",
+    "FlushFailed",
+    "InvalidPayload",
     "Job",
+    "JobStats",
     "Policy",
+    "Processed",
     "QueueManager",
     "QueueUnavailable",
     "RefusedError",
+    "Release",
     "Reschedule",
+    "Reserved",
     "RetrySchedule",
+    "events",
     "executor",
 ]

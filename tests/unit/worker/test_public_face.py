@@ -1,0 +1,112 @@
+"""What users import: the names of the package, all that they meet behind them, and what an import costs."""
+
+import inspect
+import re
+import subprocess
+import sys
+import typing
+
+import pytest
+from blinker import NamedSignal
+
+import tubeherd
+from tests.support.project import ROOT
+
+FACE = [
+    "Abort",
+    "Action",
+    "Bury",
+    "CancelledLate",
+    "DeadlinePassed",
+    "Delete",
+    "Executor",
+    "ExecutorError",
+    "FlushFailed",
+    "InvalidPayload",
+    "Job",
+    "JobStats",
+    "Policy",
+    "Processed",
+    "QueueManager",
+    "QueueUnavailable",
+    "RefusedError",
+    "Release",
+    "Reschedule",
+    "Reserved",
+    "RetrySchedule",
+    "events",
+    "executor",
+]
+EVENTS = {
+    "flush": "worker.flush",
+    "execute_pre": "worker.action.execute.pre",
+    "execute_post": "worker.action.execute.post",
+    "job_execute": "worker.job.execute",
+    "job_buried": "worker.job.buried",
+}
+# What `import tubeherd` loads, beyond Python's own modules, and which of its own parts it does not.
+PACKAGES = {
+    "annotated_types",
+    "blinker",
+    "greenstalk",
+    "pydantic",
+    "pydantic_core",
+    "tubeherd",
+    "typing_extensions",
+    "typing_inspection",
+}
+NOT_LOADED = {"cli", "metrics", "pool", "settings", "slot", "supervisor"}
+
+
+def test_package_exports_these_names_and_no_other():
+    assert tubeherd.__all__ == FACE
+
+
+@pytest.mark.parametrize("name", FACE)
+def test_name_says_what_it_is(name):
+    thing = getattr(tubeherd, name)
+    written = vars(thing)["__doc__"] if isinstance(thing, type) else thing.__doc__
+    assert written
+    assert not written.startswith(f"{name}("), "it has only what dataclass or NamedTuple writes"
+
+
+def test_events_are_these():
+    signals = {name: thing for name, thing in vars(tubeherd.events).items() if isinstance(thing, NamedSignal)}
+    assert {name: signal.name for name, signal in signals.items()} == EVENTS
+
+
+CLASSES = [thing for name in FACE if isinstance(thing := getattr(tubeherd, name), type)]
+METHODS = [thing for name, thing in vars(tubeherd.QueueManager).items() if inspect.isfunction(thing) and name[0] != "_"]
+
+
+def classes_in(hint):
+    """Yield the classes that a type hint names, in unions and in generics too."""
+    if isinstance(hint, type):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from classes_in(part)
+
+
+@pytest.mark.parametrize(
+    "thing", [*CLASSES, tubeherd.QueueManager.__init__, *METHODS], ids=lambda thing: thing.__qualname__
+)
+def test_whatever_it_holds_takes_and_returns_is_exported_too(thing):
+    met = {found for hint in typing.get_type_hints(thing).values() for found in classes_in(hint)}
+    assert {found.__name__ for found in met if found.__module__.startswith("tubeherd.")} <= set(FACE)
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs", "examples"])
+def test_pages_and_examples_import_only_what_is_exported(path):
+    found = ROOT / path
+    files = [file for file in found.rglob("*") if file.suffix in (".md", ".py", ".yaml")] if found.is_dir() else [found]
+    for file in files:
+        for names in re.findall(r"^\s*from tubeherd import (.+)$", file.read_text(), re.MULTILINE):
+            assert set(re.split(r",\s*", names)) <= set(FACE), file
+
+
+def test_import_loads_no_more_than_it_needs():
+    code = "import sys; before = set(sys.modules); import tubeherd; print(*set(sys.modules) - before)"
+    modules = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True).stdout.split()
+    packages = {name.partition(".")[0] for name in modules if name[0] != "_"}
+    assert packages - sys.stdlib_module_names <= PACKAGES
+    assert not {name.split(".")[1] for name in modules if name.startswith("tubeherd.")} & NOT_LOADED
