@@ -29,8 +29,8 @@ _PAUSE: Final = 0.1
 class QueueManager:
     """One connection to beanstalkd, for a producer, a script or a shell.
 
-    Commands raise QueueUnavailable where beanstalkd cannot be reached, and RefusedError where it refuses (JOB_TOO_BIG,
-    DRAINING, …); after QueueUnavailable make a new manager.
+    Commands raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses (JOB_TOO_BIG, DRAINING,
+    …). After QueueUnavailable make a new manager.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class QueueManager:
         )
 
     def get(self, timeout: float = 0) -> Reserved | None:
-        """Reserve a job within `timeout` seconds; None where none came.
+        """Reserve a job within `timeout` seconds, or return None.
 
-        The lease lasts for the job's TTR: no supervisor prolongs it here.
+        The lease lasts for the job's TTR: nothing touches it here.
         """
         if not self._watching:
             self._connection.watch_only(self._watched())
             self._watching = True
         deadline = time.monotonic() + timeout
         while True:
-            # Short waits, so that no answer is awaited for longer than the connection allows.
+            # Several short reserves, because the connection bounds how long an answer may take.
             asked = time.monotonic()
             wait = max(0, min(5, math.ceil(deadline - asked)))
             self._connection.ask_reserve(wait)
@@ -116,8 +116,8 @@ class QueueManager:
     def process(self, job: Reserved) -> Processed:
         """Execute a leased job and give the verdict, with the events and the policy of a slot.
 
-        Raises ExecutorError where its tube has no executor (the lease is kept), what a flush listener raises, and
-        KeyboardInterrupt where Ctrl-C broke the executor off, which counts as a failed attempt.
+        Raises ExecutorError if its tube has no executor (the lease is kept), what a flush listener raises, and
+        KeyboardInterrupt if Ctrl-C broke the executor off, which counts as a failed attempt.
         """
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")

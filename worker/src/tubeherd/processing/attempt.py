@@ -45,6 +45,8 @@ class Processed(NamedTuple):
     """What the executor or a listener raised, unless it was a Reschedule."""
     result: Any = None
     """What the executor returned."""
+    body: bytes | None = None
+    """The payload as it was put, if the attempt did not run to its end; for reports only."""
 
 
 class Attempt:
@@ -88,7 +90,8 @@ class Attempt:
         outcome = _outcome(error)
         shown = None if isinstance(outcome, Rescheduled) else error
         verdict = self._policy.decide(outcome, self._stats)
-        done = self.processed = Processed(self.job, verdict, time.perf_counter() - self._started, shown)
+        seconds = time.perf_counter() - self._started
+        done = self.processed = Processed(self.job, verdict, seconds, shown, body=self._body)
         return done
 
 
