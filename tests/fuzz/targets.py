@@ -75,15 +75,16 @@ def take_foreseen(connection: Connection) -> Any:
 COMMANDS: list[Callable[[Connection], Any]] = [
     lambda it: it.take_reserved(),
     take_foreseen,
-    lambda it: it.job_stats(7),
+    lambda it: it.stats_job(7),
     lambda it: it.settle(7, Delete()),
     lambda it: it.settle(7, Release(600, 5)),
     lambda it: it.settle(7, Bury(5, "why")),
-    lambda it: it.take_extended(),
+    lambda it: it.take_touched(),
     lambda it: it.stats_tubes(["a", "b"]),
-    lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1),
+    lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1),
     lambda it: it.kick_buried("a", 5),
     lambda it: it.watch_only(["a"]),
+    lambda it: it.ignore_others(["a"]),
 ]
 JOB = b"---\nid: 7\ntube: a\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
 JOB += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
@@ -92,7 +93,8 @@ ANSWERS = [
     b"RESERVED 7 2\r\n{}\r\n", b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n", b"OK %d\r\n%b\r\n" % (len(JOB), JOB),
     b"OK %d\r\n%b\r\n" % (len(TUBE), TUBE), b"OK %d\r\n%b\r\nUSING a\r\nKICKED 4\r\n" % (len(TUBE), TUBE),
     b"DELETED\r\n", b"RELEASED\r\n", b"BURIED\r\n", b"BURIED 7\r\n", b"TOUCHED\r\n", b"NOT_FOUND\r\n",
-    b"USING a\r\nINSERTED 7\r\n", b"WATCHING 2\r\nWATCHING 1\r\n", b"OUT_OF_MEMORY\r\n", b"INTERNAL_ERROR\r\n",
+    b"USING a\r\nINSERTED 7\r\n", b"WATCHING 2\r\nWATCHING 1\r\n",
+    b"OK 9\r\n---\n- bc\n\r\nWATCHING 1\r\n", b"OUT_OF_MEMORY\r\n", b"INTERNAL_ERROR\r\n",
     b"RESERVED 7 1073741824\r\nab", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"220 mail ESMTP\r\n", b"\x16\x03\x01\x02\x00",
 ]  # fmt: skip
 

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 from pydantic import TypeAdapter
 
+from tests.support.beanstalkd import Client
 from tubeherd import Abort, Job, Policy, Reschedule, RetrySchedule
 from tubeherd.executors import Executor
 from tubeherd.job import JobStats
@@ -158,8 +159,9 @@ class PolicyMachine(RuleBasedStateMachine):
             lease = self.take_reserved(connection, since)
         else:
             job = data.draw(st.sampled_from(self.in_state("delayed")), "job")
-            body = connection.reserve_job(job.id).body
-            lease = self.lease(job, connection, body, connection.job_stats(job.id), since)
+            with Client(connection.socket.dup(), encoding=None) as client:
+                body = client.reserve_job(job.id).body
+            lease = self.lease(job, connection, body, connection.stats_job(job.id), since)
         if not held:
             self.end(data, lease)
 
@@ -227,7 +229,7 @@ class PolicyMachine(RuleBasedStateMachine):
         else:
             (lease,) = [lease for lease in self.leases if lease.job is job]
             # beanstalkd may miss that a lease has ended until the connection says something (beanstalkd#380).
-            self.wait_until_ready(job, lease.connection.using)
+            self.wait_until_ready(job, lambda: lease.connection.stats_job(job.id))
             self.leases.remove(lease)
             self.lapsed.append(lease)
             job.timeouts += 1
@@ -265,7 +267,7 @@ class PolicyMachine(RuleBasedStateMachine):
         """Do what a supervisor does with the job of a slot that it killed or found dead."""
         outcome = data.draw(st.sampled_from([Failed("the slot died"), Interrupted("the worker stops")]), "outcome")
         job, since = lease.job, time.time()
-        verdict = self.policy.decide(outcome, lease.connection.job_stats(job.id))
+        verdict = self.policy.decide(outcome, lease.connection.stats_job(job.id))
         assert lease.connection.settle(job.id, verdict) is Settled.DONE
         self.leases.remove(lease)
         if isinstance(outcome, Failed):

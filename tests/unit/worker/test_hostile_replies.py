@@ -96,17 +96,20 @@ FOUR = b"DELETED\r\n".join(
 EXCHANGES = {
     "take_reserved": Exchange(lambda it: without_time(it.take_reserved()), b'RESERVED 7 9\r\n{"a": 1}\n\r\n' + JOB),
     "take_four": Exchange(take_four, FOUR),
-    "job_stats": Exchange(lambda it: it.job_stats(7), JOB),
+    "stats_job": Exchange(lambda it: it.stats_job(7), JOB),
     "delete": Exchange(lambda it: it.settle(7, Delete()), b"DELETED\r\n"),
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
     "bury": Exchange(lambda it: it.settle(7, Bury(5, "why")), b"BURIED\r\n"),
-    "take_extended": Exchange(lambda it: it.take_extended(), b"TOUCHED\r\n"),
+    "take_touched": Exchange(lambda it: it.take_touched(), b"TOUCHED\r\n"),
     "stats_tubes": Exchange(lambda it: it.stats_tubes(["a", "b", "c"]), TUBE + b"NOT_FOUND\r\n" + TUBE),
-    "put_in": Exchange(
-        lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED 9999999999999999999\r\n"
+    "put": Exchange(
+        lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED 9999999999999999999\r\n"
     ),
     "kick_buried": Exchange(lambda it: it.kick_buried("a", 5), TUBE + b"USING a\r\nKICKED 4\r\n"),
     "watch_only": Exchange(lambda it: it.watch_only(["a", "b"]), b"WATCHING 2\r\nWATCHING 3\r\nWATCHING 2\r\n"),
+    "ignore_others": Exchange(
+        lambda it: it.ignore_others(["a"]), body(b"---\n- a\n- b\n- c\n") + b"WATCHING 2\r\nWATCHING 1\r\n"
+    ),
 }
 commands = pytest.mark.parametrize("command", EXCHANGES)
 
@@ -186,7 +189,7 @@ def split(data: bytes, places: list[int]) -> list[bytes]:
 @settings(max_examples=500)
 @given(asked(), st.lists(st.integers(0, 5000), max_size=4))
 @example(("release", b"BURIED x\r\n"), [])
-@example(("job_stats", b"NOT_FOUND \xff\r\n"), [])
+@example(("stats_job", b"NOT_FOUND \xff\r\n"), [])
 @example(("kick_buried", EXCHANGES["kick_buried"].answer.replace(b"buried: 4", b"buried: -4")), [])
 def test_any_answer_split_anywhere_is_a_value_or_a_clear_error(asked, places):
     command, answer = asked
@@ -222,10 +225,10 @@ def test_refusal_says_in_beanstalkds_word_what_it_was(command):
 
 
 def test_job_that_is_not_there_has_no_counters():
-    assert ask("job_stats", b"NOT_FOUND\r\n") is None
+    assert ask("stats_job", b"NOT_FOUND\r\n") is None
 
 
-@pytest.mark.parametrize("command", ["delete", "take_extended"])
+@pytest.mark.parametrize("command", ["delete", "take_touched"])
 def test_burial_is_no_answer_to_a_command_that_never_buries(command):
     with pytest.raises(QueueUnavailable):
         ask(command, b"BURIED\r\n")
@@ -235,7 +238,7 @@ def test_burial_is_no_answer_to_a_command_that_never_buries(command):
     ("command", "answer"),
     [
         ("take_reserved", b"RESERVED %b 2\r\n{}\r\n" + JOB.replace(b"id: 7", b"id: %b")),
-        ("put_in", b"USING a\r\nINSERTED %b\r\n"),
+        ("put", b"USING a\r\nINSERTED %b\r\n"),
         ("kick_buried", TUBE + b"USING a\r\nKICKED %b\r\n"),
         ("watch_only", b"WATCHING %b\r\n" * 3),
     ],
@@ -253,16 +256,16 @@ def test_counter_that_beanstalkd_cannot_write_is_strange(name):
     stats = JOB.partition(b"\r\n")[2].removesuffix(b"\r\n")
     for number in BAD_NUMBERS:
         with pytest.raises(QueueUnavailable):
-            ask("job_stats", body(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)))
+            ask("stats_job", body(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)))
 
 
 def test_statistics_of_another_job_are_strange():
     """An answer to another command: a verdict by it would hit the wrong job."""
     with pytest.raises(QueueUnavailable):
-        ask("job_stats", JOB.replace(b"id: 7", b"id: 8"))
+        ask("stats_job", JOB.replace(b"id: 7", b"id: 8"))
 
 
-@pytest.mark.parametrize("command", ["take_reserved", "job_stats", "stats_tubes"])
+@pytest.mark.parametrize("command", ["take_reserved", "stats_job", "stats_tubes"])
 def test_size_that_is_only_claimed_takes_no_memory(command):
     status = b"RESERVED 7" if command == "take_reserved" else b"OK"
     tracemalloc.start()
@@ -300,7 +303,7 @@ def test_nothing_is_read_after_the_connection_closed(pieces):
     with closing(Connection(peer)) as connection, suppress(QueueUnavailable):
         while True:
             with suppress(RefusedError):
-                connection.job_stats(7)
+                connection.stats_job(7)
     assert peer.reads_after_the_end <= 1
 
 

@@ -1,16 +1,18 @@
 """The reader of the protocol, against scripted answers over a real socket: whatever comes, one clear error."""
 
 import os
+import re
 import socket
 import time
 
+import greenstalk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
-from tubeherd.queue.connection import Connection, NotFoundError, connect
+from tubeherd.queue.connection import Connection, connect
 
 STATS = b"---\nid: 7\ntube: %b\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
 STATS += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
@@ -67,7 +69,7 @@ def test_reserve_takes_a_body_of_any_bytes(scripted):
     connection.ask_reserve(3)
     reserved = connection.take_reserved()
     assert (reserved.stats.id, reserved.body) == (7, b"\r\n\xff\x00")
-    assert reserved.stats == scripted(stats_of(7)).job_stats(7)
+    assert reserved.stats == scripted(stats_of(7)).stats_job(7)
     assert before < reserved.since < time.monotonic()
     assert sent(connection) == b"reserve-with-timeout 3\r\nstats-job 7\r\n"
 
@@ -101,15 +103,15 @@ def test_reserve_without_a_job_is_none(scripted, answer):
 
 
 @pytest.mark.parametrize("tube", [b"mail", b'"mail"'], ids=["1.12", "1.13"])
-def test_job_stats(scripted, tube):
-    stats = scripted(body(STATS % tube)).job_stats(7)
+def test_stats_job(scripted, tube):
+    stats = scripted(body(STATS % tube)).stats_job(7)
     assert (stats.id, stats.tube, stats.priority, stats.delay, stats.ttr) == (7, "mail", 5, 2, 60)
     assert (stats.reserves, stats.releases, stats.buries, stats.kicks, stats.lost_deliveries) == (3, 1, 0, 0, 1)
 
 
-def test_job_stats_of_a_lease_that_has_run_out(scripted):
+def test_stats_job_of_a_lease_that_has_run_out(scripted):
     """beanstalkd may notice late, and tells a negative time until then."""
-    assert scripted(body((STATS % b"mail").replace(b"time-left: 59", b"time-left: -1"))).job_stats(7).ttr == 60
+    assert scripted(body((STATS % b"mail").replace(b"time-left: 59", b"time-left: -1"))).stats_job(7).ttr == 60
 
 
 @pytest.mark.parametrize(
@@ -205,8 +207,8 @@ def test_counters_of_yet_another_job_than_the_foreseen_end_the_connection(script
 
 def test_lease_that_is_gone_is_told(scripted):
     assert scripted(b"NOT_FOUND\r\n").settle(7, Delete()) is Settled.LEASE_GONE
-    assert scripted(b"NOT_FOUND\r\n").extend(7) is Settled.LEASE_GONE
-    assert scripted(b"NOT_FOUND\r\n").take_extended() is Settled.LEASE_GONE
+    assert scripted(b"NOT_FOUND\r\n").touch(7) is Settled.LEASE_GONE
+    assert scripted(b"NOT_FOUND\r\n").take_touched() is Settled.LEASE_GONE
 
 
 def test_release_that_beanstalkd_had_to_bury_is_told(scripted):
@@ -221,17 +223,21 @@ def test_refusal_is_told_as_one(scripted, answer):
         scripted(answer + b"\r\n").settle(7, Delete())
 
 
-def test_stats_of_many_tubes_in_one_write(scripted):
+def stats_of_tube(buried: int) -> bytes:
+    """Return the answer to stats-tube."""
     counts = b"---\nname: a\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
-    connection = scripted(body(counts + b"current-jobs-buried: 4\n") + b"NOT_FOUND\r\n")
+    return body(counts + b"current-jobs-buried: %d\n" % buried)
+
+
+def test_stats_of_many_tubes_in_one_write(scripted):
+    connection = scripted(stats_of_tube(4) + b"NOT_FOUND\r\n")
     assert connection.stats_tubes(["a", "b", "a"]) == {"a": TubeStats("a", 1, 2, 3, 4), "b": TubeStats("b")}
     assert sent(connection) == b"stats-tube a\r\nstats-tube b\r\n"
 
 
 @pytest.mark.parametrize(("buried", "bound", "kicked"), [(0, 5, 0), (3, 5, 3), (9, 5, 5)])
 def test_kick_never_asks_for_more_than_are_buried(scripted, buried, bound, kicked):
-    counts = b"---\ncurrent-jobs-ready: 0\ncurrent-jobs-reserved: 0\ncurrent-jobs-delayed: 8\ncurrent-jobs-buried: %d\n"
-    connection = scripted(body(counts % buried) + b"USING a\r\nKICKED %d\r\n" % kicked)
+    connection = scripted(stats_of_tube(buried) + b"USING a\r\nKICKED %d\r\n" % kicked)
     assert connection.kick_buried("a", bound) == kicked
     asked = b"use a\r\nkick %d\r\n" % kicked if kicked else b""
     assert sent(connection) == b"stats-tube a\r\n" + asked
@@ -288,7 +294,7 @@ def test_answer_that_breaks_off_is_told_from_one_that_is_not_beanstalkds(scripte
 )
 def test_strange_statistics_end_the_connection(scripted, answer):
     with pytest.raises(QueueUnavailable):
-        scripted(answer).job_stats(7)
+        scripted(answer).stats_job(7)
     with pytest.raises(QueueUnavailable):
         scripted(answer).stats_tubes(["a"])
 
@@ -296,13 +302,13 @@ def test_strange_statistics_end_the_connection(scripted, answer):
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        (lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED\r\n"),
-        (lambda it: it.put_in("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED x\r\n"),
+        (lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED\r\n"),
+        (lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED x\r\n"),
         (lambda it: it.watch_only(["a"]), b"WATCHING\r\n"),
         (lambda it: it.watch_only(["a"]), b"WATCHING 1 2\r\n"),
-        (lambda it: it.kick(1), b"KICKED x\r\n"),
-        (lambda it: it.peek(1), b"FOUND 1\r\n"),
-        (lambda it: it.peek(1), b"FOUND 1 x\r\n"),
+        (lambda it: it.kick_buried("a", 1), stats_of_tube(1) + b"USING a\r\nKICKED x\r\n"),
+        (lambda it: it.kick_buried("a", 1), stats_of_tube(1) + b"USING\r\nKICKED 1\r\n"),
+        (lambda it: it.ignore_others(["a"]), b"OK 3\r\nabcde"),
         (lambda it: it.settle(1, Delete()), b"KICKED\r\n"),
     ],
     ids=lambda value: repr(value) if isinstance(value, bytes) else "",
@@ -312,10 +318,8 @@ def test_strange_answer_to_any_other_command_ends_the_connection(scripted, comma
         command(scripted(answer))
 
 
-def test_peek_and_put(scripted):
-    found = scripted(b"FOUND 7 2\r\n{}\r\n").peek(7)
-    assert (found.id, found.body) == (7, b"{}")
-    assert scripted(b"USING a\r\nINSERTED 9\r\n").put_in("a", b"x", priority=0, delay=0, ttr=1) == 9
+def test_put(scripted):
+    assert scripted(b"USING a\r\nINSERTED 9\r\n").put("a", b"x", priority=0, delay=0, ttr=1) == 9
 
 
 pieces = st.sampled_from(
@@ -332,7 +336,7 @@ def test_any_bytes_give_a_value_or_a_clear_error(answers):
     try:
         connection.ask_reserve(0)
         connection.take_reserved()
-        connection.job_stats(7)
+        connection.stats_job(7)
         connection.settle(7, Delete())
     except (QueueUnavailable, RefusedError):
         pass
@@ -359,8 +363,14 @@ def test_name_that_no_host_can_have(server):
         connect(server)
 
 
-def test_not_found_is_a_refusal():
-    assert issubclass(NotFoundError, RefusedError)
+@pytest.mark.parametrize("error", greenstalk.BeanstalkdError.__subclasses__(), ids=lambda error: error.__name__)
+def test_every_refusal_is_the_error_that_greenstalk_has_for_it(scripted, error):
+    """Users catch greenstalk.JobTooBigError and the like."""
+    word = re.sub(r"\B([A-Z])", r"_\1", error.__name__).upper()
+    word = word if word == "INTERNAL_ERROR" else word.removesuffix("_ERROR")
+    with pytest.raises(RefusedError, match=f"^{word}$") as raised:
+        scripted(word.encode() + b"\r\n").put("a", b"x", priority=0, delay=0, ttr=1)
+    assert type(raised.value) is error
 
 
 @pytest.mark.parametrize(
@@ -369,13 +379,19 @@ def test_not_found_is_a_refusal():
         (b"DELETED\r\n", lambda it: it.settle(7, Delete()), True),
         (b"NOT_FOUND\r\n", lambda it: it.settle(7, Delete()), False),
         (b"BURIED\r\n", lambda it: it.settle(7, Release(1, 5)), False),
-        (b"TOUCHED\r\n", lambda it: it.extend(7), False),
+        (b"TOUCHED\r\n", lambda it: it.touch(7), False),
     ],
 )
 def test_connection_is_of_use_once_a_verdict_was_carried_out(scripted, answer, command, has_settled):
     connection = scripted(answer)
     command(connection)
     assert connection.has_settled is has_settled
+
+
+def test_socket_that_is_not_connected_any_more_makes_no_connection():
+    """A slot may pass on a socket whose other end is gone by then."""
+    with socket.socket() as sock, pytest.raises(QueueUnavailable, match="the connection to beanstalkd was closed"):
+        Connection(sock)
 
 
 def test_socket_that_others_closed_is_no_broken_connection_and_a_closed_connection_is(scripted):

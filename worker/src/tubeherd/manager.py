@@ -81,7 +81,7 @@ class QueueManager:
         long a worker may hold the job without a sign of life. Raises ValueError for a value out of range.
         """
         body = payload if isinstance(payload, bytes) else to_json(payload)
-        return self._connection.put_in(
+        return self._connection.put(
             check_tube(tube),
             body,
             priority=check_priority(priority),

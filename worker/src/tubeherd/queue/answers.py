@@ -1,14 +1,57 @@
-"""What beanstalkd answers, as values and errors."""
+"""What beanstalkd answers, as values and errors. The errors of refusals are greenstalk's, which users may catch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from greenstalk import (
+    BadFormatError,
+    BuriedError,
+    DeadlineSoonError,
+    DrainingError,
+    ExpectedCrlfError,
+    InternalError,
+    JobTooBigError,
+    NotFoundError,
+    NotIgnoredError,
+    OutOfMemoryError,
+    TimedOutError,
+    UnknownCommandError,
+)
 from greenstalk import BeanstalkdError as RefusedError
 
 from tubeherd.job import JobStats
 
-__all__ = ["LeaseGone", "QueueUnavailable", "RefusedError", "Reserved", "Settled", "TubeStats"]
+__all__ = [
+    "BuriedError",
+    "DeadlineSoonError",
+    "LeaseGone",
+    "NotFoundError",
+    "NotIgnoredError",
+    "QueueUnavailable",
+    "RefusedError",
+    "Reserved",
+    "Settled",
+    "TimedOutError",
+    "TubeStats",
+    "refusal",
+]
+
+_REFUSALS: Final[Mapping[bytes, type[RefusedError]]] = {
+    b"BAD_FORMAT": BadFormatError,
+    b"BURIED": BuriedError,
+    b"DEADLINE_SOON": DeadlineSoonError,
+    b"DRAINING": DrainingError,
+    b"EXPECTED_CRLF": ExpectedCrlfError,
+    b"INTERNAL_ERROR": InternalError,
+    b"JOB_TOO_BIG": JobTooBigError,
+    b"NOT_FOUND": NotFoundError,
+    b"NOT_IGNORED": NotIgnoredError,
+    b"OUT_OF_MEMORY": OutOfMemoryError,
+    b"TIMED_OUT": TimedOutError,
+    b"UNKNOWN_COMMAND": UnknownCommandError,
+}
 
 
 class QueueUnavailable(ConnectionError):
@@ -52,3 +95,13 @@ class TubeStats:
     reserved: int = 0
     delayed: int = 0
     buried: int = 0
+
+
+def refusal(line: bytes) -> RefusedError | None:
+    """Return the error for a line by which beanstalkd refuses a command, with its word as the message; else None."""
+    status = b"".join(line.split()[:1])
+    if status not in _REFUSALS:
+        return None
+    error = _REFUSALS[status]()
+    error.args = (status.decode(),)  # what else stands in the line may be anything
+    return error

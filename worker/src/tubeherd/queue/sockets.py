@@ -1,4 +1,4 @@
-"""PendingReserve for sockets, whatever the number of open files: `select` cannot look at descriptors from 1024 on."""
+"""Waiting for sockets, whatever the number of open files: `select` cannot look at descriptors from 1024 on."""
 
 import select
 import socket

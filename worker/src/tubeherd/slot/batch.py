@@ -50,7 +50,7 @@ class SlotBatch(Batch):
     ) -> Settled | None:
         """Touch the lease of an executed job and defer its delete; return what became of the lease if it is gone."""
         stats = reserved.stats
-        touched = connection.extend(stats.id, ask_reserve=ask_reserve)
+        touched = connection.touch(stats.id, ask_reserve=ask_reserve)
         if touched is not Settled.DONE:
             return touched
         # Without the body, which would be kept for nothing.

@@ -20,7 +20,8 @@ from tubeherd.processing.coroutines import Deadline
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
-from tubeherd.queue.connection import REPLY_SECONDS, Connection
+from tubeherd.queue.connection import Connection
+from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
 from tubeherd.slot.batch import SlotBatch

@@ -16,8 +16,9 @@ from typing import Final, NamedTuple
 
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
-from tubeherd.queue.connection import PIPELINE_MOST, REPLY_SECONDS, Connection
+from tubeherd.queue.connection import PIPELINE_MOST, Connection
 from tubeherd.queue.sockets import readable
+from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.shared_memory.page import Lease, Page, State
 
 STALL_SECONDS: Final = 1.0
@@ -142,7 +143,7 @@ class LaneHandle:
         self._touched |= dict.fromkeys(due, now)
         self._asked, self._asked_at = due, now
         with suppress(QueueUnavailable):  # reading the answers raises it again
-            connection.ask_extend(lease.job for lease in due)
+            connection.ask_touch(lease.job for lease in due)
 
     def _read_touches(self, answered: bool) -> None:
         """Read the answers to all touches; raises QueueUnavailable or RefusedError if one is missing or wrong."""
@@ -152,6 +153,6 @@ class LaneHandle:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
         self.connection.wait_at_most(STALL_SECONDS)  # the first answer has come, the others follow at once
         for lease in self._asked:
-            if self.connection.take_extended() is not Settled.DONE:
+            if self.connection.take_touched() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)
         self.connection.wait_at_most(REPLY_SECONDS)

@@ -16,7 +16,8 @@ from tubeherd.processing.attempt import Processed
 from tubeherd.processing.reporting import Burial
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
-from tubeherd.queue.connection import REPLY_SECONDS, Connection
+from tubeherd.queue.connection import Connection
+from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.shared_memory.page import AT_REST, Lease, Phase
 from tubeherd.supervisor.lane_handle import STALL_SECONDS, LaneHandle
 from tubeherd.supervisor.memory import kernel_kills
@@ -81,7 +82,7 @@ class TakeOver:
         asked, patience = time.monotonic(), self._patience()
         connection.wait_at_most(patience)
         try:
-            stats = connection.job_stats(lease.job)
+            stats = connection.stats_job(lease.job)
             if stats is None:
                 return None
             done = Processed(self._policy.job(stats), self._policy.decide(outcome, stats), seconds)
