@@ -29,8 +29,8 @@ _PAUSE: Final = 0.1
 class QueueManager:
     """One connection to beanstalkd, for a producer, a script or a shell.
 
-    Commands raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses (JOB_TOO_BIG, DRAINING,
-    …). After QueueUnavailable make a new manager.
+    Commands raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses (JOB_TOO_BIG,
+    DRAINING, …). After QueueUnavailable make a new manager.
     """
 
     def __init__(
