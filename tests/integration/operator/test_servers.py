@@ -48,13 +48,25 @@ def pollers():
 def test_counts_of_a_pools_tubes(beanstalkd, servers, told):
     beanstalkd.bury("mail", 2)
     beanstalkd.put("mail", b"{}", delay=60)
-    assert servers.counts(beanstalkd.server, ["mail"]) is None, "not asked yet"
+    assert servers.counts(MAIL) is None, "not watched yet"
     servers.watch(MAIL, beanstalkd.server, ["mail", "new"])
     told.wait(MAIL)
-    counts = servers.counts(beanstalkd.server, ["mail", "new"])
+    counts = servers.counts(MAIL)
     assert counts.error is None
     assert (counts.tubes["mail"].buried, counts.tubes["mail"].delayed, counts.tubes["new"].buried) == (2, 1, 0)
-    assert servers.counts(beanstalkd.server, ["mail", "unknown"]) is None
+
+
+def test_pool_whose_tubes_change_is_given_what_is_known_of_them(beanstalkd, servers, told):
+    servers.watch(MAIL, beanstalkd.server, ["mail", "new"])
+    servers.watch(SMS, beanstalkd.server, ["sms"])
+    told.wait(MAIL)
+    told.wait(SMS)
+    servers.watch(MAIL, beanstalkd.server, ["new"])
+    assert servers.counts(MAIL).tubes.keys() == {"new"}
+    servers.watch(MAIL, beanstalkd.server, ["new", "unknown"])
+    assert servers.counts(MAIL) is None, "not asked yet"
+    told.wait(MAIL, 2)
+    assert servers.counts(MAIL).tubes.keys() == {"new", "unknown"}
 
 
 def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, servers, told):
@@ -68,6 +80,7 @@ def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, servers, told
     beanstalkd.bury("sms", 1)
     told.wait(SMS, 2)
     assert told.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
+    assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that were told"
 
 
 def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, servers, told):
@@ -97,10 +110,10 @@ def test_server_that_goes_and_comes_back_is_told(beanstalkd, servers, told):
     told.wait(MAIL)
     beanstalkd.kill()
     told.wait(MAIL, 2)
-    assert beanstalkd.server in servers.counts(beanstalkd.server, ["mail"]).error
+    assert beanstalkd.server in servers.counts(MAIL).error
     beanstalkd.start()
     told.wait(MAIL, 3, 20)
-    assert servers.counts(beanstalkd.server, ["mail"]).error is None
+    assert servers.counts(MAIL).error is None
 
 
 def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, told):
@@ -109,9 +122,9 @@ def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, t
     beanstalkd.put("mail", b"{}", delay=600)
     servers.watch(MAIL, beanstalkd.server, ["mail", "sms"])
     told.wait(MAIL)
-    assert servers.kick(beanstalkd.server, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
-    assert servers.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
-    assert servers.kick(beanstalkd.server, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
+    assert servers.kick(MAIL, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
+    assert servers.kick(MAIL, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
+    assert servers.kick(MAIL, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
     assert beanstalkd.count("mail") == {"ready": 2, "reserved": 0, "delayed": 1, "buried": 0}
     told.wait(MAIL, 2)
 
@@ -120,7 +133,7 @@ def test_kick_of_a_server_that_is_gone_says_so(beanstalkd, servers, told):
     servers.watch(MAIL, beanstalkd.server, ["mail"])
     told.wait(MAIL)
     beanstalkd.kill()
-    kicked = servers.kick(beanstalkd.server, ["mail"], None)
+    kicked = servers.kick(MAIL, ["mail"], None)
     assert kicked.tubes == {}
     assert kicked.error
     beanstalkd.start()

@@ -11,8 +11,8 @@ from tubeherd_operator.decisions.plan import make_plan
 NOW = "2026-11-25T12:00:00Z"
 
 
-def plan(seen, counts_due=True):
-    return make_plan(seen, counts_due, NOW)
+def plan(seen):
+    return make_plan(seen, NOW)
 
 
 def settled(pools, spec=None, **metadata):

@@ -1,11 +1,11 @@
-"""When counts are written, and what of a status changes."""
+"""What of a status changes."""
 
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.report import build_status, changes
 
 
-def status(pools, counts, before=None, due=False):
-    return build_status(pools.seen(pools.pool(status=before), counts=counts), None, due, "t")
+def status(pools, counts, before=None):
+    return build_status(pools.seen(pools.pool(status=before), counts=counts), None, "t")
 
 
 def test_counts_of_all_tubes_and_of_each(pools):
@@ -14,21 +14,10 @@ def test_counts_of_all_tubes_and_of_each(pools):
     assert found["tubes"][1] == {"name": "sms", "ready": 1, "reserved": 2, "delayed": 3, "buried": 4}
 
 
-def test_other_counts_wait_until_they_are_due(pools):
-    before = status(pools, pools.counts(ready=1))
-    assert status(pools, pools.counts(ready=9), before) == before
-    assert status(pools, pools.counts(ready=9), before, due=True)["ready"] == 18
-
-
-def test_buried_jobs_show_at_once(pools):
-    before = status(pools, pools.counts(ready=1))
-    assert status(pools, pools.counts(ready=9, buried=1), before)["buried"] == 2
-
-
 def test_another_tube_shows_at_once(pools):
     before = status(pools, pools.counts())
     pool = pools.pool({"tubes": ["mail"], "replicas": 1}, before)
-    found = build_status(pools.seen(pool), None, False, "t")
+    found = build_status(pools.seen(pool), None, "t")
     assert [tube["name"] for tube in found["tubes"]] == ["mail"]
 
 

@@ -49,12 +49,12 @@ class Plan:
     again_after: float | None = None
 
 
-def make_plan(seen: Observation, counts_due: bool, now: str) -> Plan:
+def make_plan(seen: Observation, now: str) -> Plan:
     """Return the plan for a pool; `now` is the time for conditions that change, in RFC 3339."""
     deployment, event = _deployment(seen)
     value = seen.pool["metadata"].get("annotations", {}).get(ANNOTATION)
     kick, condition, remove = _kick(seen, value)
-    status = build_status(seen, condition, counts_due, now)
+    status = build_status(seen, condition, now)
     return Plan(
         deployment=deployment,
         kick=kick,

@@ -9,11 +9,8 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
 
 
-def build_status(seen: Observation, kick: Condition | None, counts_due: bool, now: str) -> Object:
-    """Return the status that a pool should have; `kick` is what became of a kick in this pass.
-
-    Counts other than of buried jobs stay as they were unless `counts_due`, for they change all the time.
-    """
+def build_status(seen: Observation, kick: Condition | None, now: str) -> Object:
+    """Return the status that a pool should have; `kick` is what became of a kick in this pass."""
     before: Object = seen.pool.get("status", {})
     if seen.server and seen.counts is None and not kick and "conditions" in before:
         # Just asked, beanstalkd brings the next pass: what was known before a restart of the operator stands till then.
@@ -30,7 +27,7 @@ def build_status(seen: Observation, kick: Condition | None, counts_due: bool, no
         "replicas": deployment.get("status", {}).get("replicas", 0),
         "readyReplicas": deployment.get("status", {}).get("readyReplicas", 0),
         "selector": f"{POOL_LABEL}={seen.pool['metadata']['name']}",
-        **_counts(seen, before, counts_due),
+        **_counts(seen, before),
         "conditions": stamped,
     }
     return {key: value for key, value in status.items() if value is not None}
@@ -42,7 +39,7 @@ def changes(status: Object, before: Object) -> Object:
     return patch | {key: None for key in before if key not in status and key != "lastKick"}
 
 
-def _counts(seen: Observation, before: Object, due: bool) -> Object:
+def _counts(seen: Observation, before: Object) -> Object:
     kept: Object = {key: before[key] for key in (*_STATES, "tubes") if key in before}
     if seen.counts is None or seen.counts.error is not None:
         return kept
@@ -50,15 +47,9 @@ def _counts(seen: Observation, before: Object, due: bool) -> Object:
         {"name": name, **{state: getattr(stats, state) for state in _STATES}}
         for name, stats in seen.counts.tubes.items()
     ]
-    if not due and _buried(tubes) == _buried(before.get("tubes", [])):
-        return kept
     totals: Object = {state: sum(tube[state] for tube in tubes) for state in _STATES}
     return totals | {"tubes": tubes}
 
 
 def _is_settled_kick(entry: Object) -> bool:
     return bool(entry["type"] == KICK_ACCEPTED and entry["reason"] != WAITING)
-
-
-def _buried(tubes: list[Object]) -> dict[str, int]:
-    return {tube["name"]: tube["buried"] for tube in tubes}

@@ -31,7 +31,7 @@ def observe(key: Key, cluster: Cluster, servers: Servers, settings: OperatorSett
         deployment=cluster.deployment(*key),
         pods=cluster.pods(key.namespace, f"{POOL_LABEL}={key.name}"),
         executors_digest=_executors_digest(cluster, key.namespace, spec),
-        counts=servers.counts(server, spec.tubes) if server else None,
+        counts=servers.counts(key),
     )
 
 

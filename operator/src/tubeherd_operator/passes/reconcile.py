@@ -1,6 +1,5 @@
 """One pass over a pool: observe, plan, act."""
 
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ from tubeherd_operator.passes.observe import observe
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
-_COUNTS_SECONDS: Final = 29.0
 _RETRY_KICK_SECONDS: Final = 2.0
 
 
@@ -49,7 +47,6 @@ class Reconciler:
         self._servers = servers
         self._settings = settings
         self._now = now
-        self._counted: dict[Key, float] = {}
         self._kicks: dict[Key, _Progress] = {}
 
     def reconcile(self, key: Key) -> float | None:
@@ -59,17 +56,15 @@ class Reconciler:
         """
         seen = observe(key, self._cluster, self._servers, self._settings)
         if seen is None:
-            self._counted.pop(key, None)
             self._kicks.pop(key, None)
             return None
-        counts_due = time.monotonic() - self._counted.get(key, float("-inf")) >= _COUNTS_SECONDS
-        plan = make_plan(seen, counts_due, self._timestamp())
+        plan = make_plan(seen, self._timestamp())
         status, events = plan.status, list(plan.events)
         failed = self._apply(seen.pool, plan, status, events)
         progress = self._kick(key, seen.pool, plan)
         if progress:
             self._show_kick(seen.pool, status, progress)
-        self._write(key, seen.pool, status, counts_due)
+        self._write(key, seen.pool, status)
         for event in events:
             self._tell(seen.pool, event)
         again = _RETRY_KICK_SECONDS if progress and not progress.complete else plan.again_after
@@ -112,7 +107,7 @@ class Reconciler:
             return progress
         before = progress.kicked if progress else {}
         left = None if plan.kick.most is None else plan.kick.most - sum(before.values())
-        done = self._servers.kick(str(plan.status["server"]), plan.kick.tubes, left)
+        done = self._servers.kick(key, plan.kick.tubes, left)
         kicked = before | {tube: before.get(tube, 0) + count for tube, count in done.tubes.items()}
         progress = self._kicks[key] = _Progress(uid, value, kicked, done.error is None)
         if progress.complete:
@@ -135,9 +130,7 @@ class Reconciler:
         others = [entry for entry in status["conditions"] if entry["type"] != condition.type]
         status["conditions"] = [*others, stamp(condition, before, generation, self._timestamp())]
 
-    def _write(self, key: Key, pool: Object, status: Object, counts_due: bool) -> None:
-        if counts_due:
-            self._counted[key] = time.monotonic()
+    def _write(self, key: Key, pool: Object, status: Object) -> None:
         if patch := changes(status, pool.get("status", {})):
             self._cluster.write_status(*key, patch)
 
