@@ -1,6 +1,7 @@
 """What the README and the example tell a user to write is what the code takes."""
 
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,7 +78,12 @@ def test_targets_exist():
 
 
 @pytest.mark.parametrize(
-    "path", sorted(set(re.findall(r"`((?:worker|operator|crds|charts|examples|tests)/[^`]*)`", README)))
+    "path", sorted(set(re.findall(r"`((?:worker|operator|crds|charts|examples|tests|docs|changes)/[^`]*)`", README)))
 )
 def test_paths_exist(path):
     assert (ROOT / path).exists()
+
+
+def test_images_have_the_version_of_the_project():
+    version = tomllib.loads((ROOT / "worker" / "pyproject.toml").read_text())["project"]["version"]
+    assert set(re.findall(r"tubeherd-(?:worker|operator|beanstalkd|\$part):(\S+)", README)) == {version}
