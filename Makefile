@@ -20,7 +20,9 @@ packages:
 	@missing=; \
 	command -v beanstalkd >/dev/null || missing="$$missing beanstalkd"; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq $$missing; }
+	[ -z "$$missing" ] && exit; \
+	command -v apt-get >/dev/null || { echo "there is no apt-get: install$$missing yourself"; exit 1; }; \
+	echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq $$missing
 
 $(READY): requirements.lock worker/pyproject.toml operator/pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
