@@ -43,7 +43,7 @@ class DemoError(Exception):
 
 
 def up() -> None:
-    """Set the stage and tell the story; raises DemoError where it goes another way."""
+    """Set the stage and tell the story; raises DemoError if it goes another way."""
     if OWN_NODE:
         _boot()
     else:
@@ -128,7 +128,7 @@ def _use_node() -> None:
 
 
 def _refuse_second_operator() -> None:
-    """Raise DemoError where another release runs already: two operators would both act on the pool."""
+    """Raise DemoError if another release runs already: two operators would both act on the pool."""
     label = "app.kubernetes.io/name=tubeherd,app.kubernetes.io/component=operator"
     where = "jsonpath={.items[*].metadata.namespace}"
     others = set(ask("get", "deployments", "--all-namespaces", "-l", label, "-o", where).split()) - {NAMESPACE}
@@ -232,7 +232,7 @@ def typed(command: Sequence[str]) -> str:
 
 
 def show(*command: str, stdin: str | None = None, shown: str = "") -> str:
-    """Print a command as a user would type it, run it and print its output; raises DemoError where it fails."""
+    """Print a command as a user would type it, run it and print its output; raises DemoError if it fails."""
     text = shown or typed(command)
     print(f"$ {text}{' < mails.jsonl' if stdin and not shown else ''}", flush=True)
     lines = []
@@ -256,7 +256,7 @@ def ask(*arguments: str) -> str:
 
 
 def run(command: Sequence[str]) -> str:
-    """Run a command and return its output; raises DemoError where it fails."""
+    """Run a command and return its output; raises DemoError if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoError(f"`{shlex.join(command)}` failed: {done.stderr.strip()}")

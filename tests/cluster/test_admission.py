@@ -1,4 +1,4 @@
-"""What the API server refuses, with the field and the reason; and what `kubectl explain` tells of each field."""
+"""What the API server refuses, with the field and the reason; and what `kubectl explain` says of each field."""
 
 import re
 

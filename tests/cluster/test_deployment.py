@@ -87,7 +87,7 @@ def test_quota_is_said_in_the_condition(namespace, eventually):
         }
     )
     namespace.make_pool("mail", ["ok"], replicas=1)
-    eventually(lambda: "quota" in namespace.condition("mail", "Ready")["message"], "the condition tells of the quota")
+    eventually(lambda: "quota" in namespace.condition("mail", "Ready")["message"], "the condition names the quota")
 
 
 def test_executors_that_change_roll_out(namespace, eventually):
@@ -128,12 +128,12 @@ def test_manual_change_of_the_deployment_is_repaired(namespace, eventually, chan
         return now["spec"] == before["spec"] and now["metadata"]["labels"] == before["metadata"]["labels"]
 
     eventually(repaired, "the Deployment is as before", 30)
-    eventually(lambda: namespace.events("Repaired"), "an event tells of it", 10)
+    eventually(lambda: namespace.events("Repaired"), "an event reports it", 10)
 
 
 def test_spec_that_makes_no_pod_is_said_in_the_condition(namespace, eventually):
     namespace.make_pool("mail", ["ok"], **IDLE, env=[{"name": "A", "valueFrom": {"nonsense": {}}}])
-    eventually(lambda: "nonsense" in namespace.condition("mail", "Ready")["message"], "the condition tells", 10)
+    eventually(lambda: "nonsense" in namespace.condition("mail", "Ready")["message"], "the condition says so", 10)
     assert namespace.condition("mail", "Ready")["reason"] == "DeploymentRefused"
     namespace.make_pool("mail", ["ok"], **IDLE)
     eventually(lambda: namespace.get("deployment", "mail"), "the Deployment is made from the corrected spec", 10)
@@ -172,7 +172,7 @@ def test_scale_and_suspend(namespace, eventually):
     eventually(lambda: namespace.get("deployment", "mail")["spec"]["replicas"] == 2, "two replicas", 10)
     namespace.kubectl("patch", "workerpool", "mail", "--type=merge", "-p", '{"spec":{"suspend":true}}')
     eventually(lambda: namespace.get("deployment", "mail")["spec"]["replicas"] == 0, "no replicas", 10)
-    eventually(lambda: namespace.condition("mail", "Ready")["reason"] == "Suspended", "the condition tells", 10)
+    eventually(lambda: namespace.condition("mail", "Ready")["reason"] == "Suspended", "the condition says so", 10)
 
 
 def test_foreign_deployment_is_left_alone(namespace, eventually):
@@ -192,7 +192,7 @@ def test_foreign_deployment_is_left_alone(namespace, eventually):
     namespace.apply(foreign)
     before = namespace.get("deployment", "mail")
     namespace.make_pool("mail", ["ok"], replicas=1)
-    conflict = eventually(lambda: namespace.condition("mail", "Conflict"), "the condition tells", 10)
+    conflict = eventually(lambda: namespace.condition("mail", "Conflict"), "the condition says so", 10)
     assert conflict["status"] == "True"
     assert "mail" in conflict["message"]
     assert namespace.condition("mail", "Ready")["status"] == "False"
@@ -251,7 +251,7 @@ def test_idle_pool_costs_no_write(namespace, queue, eventually):
         namespace.wait_ready(name)
         eventually(lambda name=name: "buried" in namespace.status(name), "the tubes are counted", 20)
     before = namespace.get("workerpool", "mail")["metadata"]["resourceVersion"]
-    # Each time the neighbour's status tells of a buried job, the poller has counted all tubes once more.
+    # Each time the neighbour's status shows a further buried job, the poller has counted all tubes once more.
     for count in range(1, 6):
         queue.bury("ok-probe", 1)
         eventually(lambda count=count: namespace.status("probe")["buried"] == count, "the tubes are counted", 10)

@@ -68,7 +68,7 @@ def test_kick_all_puts_buried_jobs_back_and_no_delayed_one(namespace, queue, poo
     assert status["lastKick"]["value"] == "all"
     assert status["lastKick"]["kicked"] == 5
     assert kicked(status) == {"ok": 3, "other": 2}
-    (event,) = eventually(lambda: namespace.events("Kicked"), "an event tells the counts", 10)
+    (event,) = eventually(lambda: namespace.events("Kicked"), "an event has the counts", 10)
     assert "ok 3" in event
     assert "other 2" in event
     eventually(lambda: namespace.status("mail")["buried"] == 0, "nothing is buried in the status", 5)
@@ -139,20 +139,20 @@ def test_kick_set_while_the_operator_is_down_is_carried_out_once(namespace, queu
 def test_kick_waits_for_a_server_out_of_reach(namespace, queue, pool, eventually):
     pool("ok")
     queue.stop()
-    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "False", "the condition tells", 20)
+    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "False", "the condition says so", 20)
     namespace.kubectl("annotate", "workerpool", "mail", "kick=all")
     eventually(lambda: "kick=all waits" in namespace.condition("mail", "KickAccepted")["message"], "it waits", 20)
     assert namespace.get("workerpool", "mail")["metadata"]["annotations"]["kick"] == "all"
     queue.start()
     eventually(lambda: namespace.status("mail")["lastKick"]["value"] == "all", "it was carried out", 30)
     assert namespace.condition("mail", "KickAccepted")["status"] == "True"
-    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "True", "the condition tells", 20)
+    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "True", "the condition says so", 20)
 
 
 def test_kick_taken_back_while_it_waits_is_forgotten(namespace, queue, pool, eventually):
     pool("ok")
     queue.stop()
-    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "False", "the condition tells", 20)
+    eventually(lambda: namespace.condition("mail", "ServerReachable")["status"] == "False", "the condition says so", 20)
     namespace.kubectl("annotate", "workerpool", "mail", "kick=all")
     eventually(lambda: namespace.condition("mail", "KickAccepted"), "it waits", 20)
     namespace.kubectl("annotate", "workerpool", "mail", "kick-")

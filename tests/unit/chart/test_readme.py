@@ -1,4 +1,4 @@
-"""What the README and the example tell a user to write is what the code takes."""
+"""The code takes what the README and the example have users write."""
 
 import re
 import tomllib
