@@ -40,7 +40,7 @@ def alive() -> dict[str, int]:
 
 
 def check_alive() -> None:
-    """Raise NodeError if a part has ended, with the end of its log; of several the first, for which the others ended."""
+    """Raise NodeError if a part has ended, with the end of its log; the first one, if others ended because of it."""
     running = alive()
     for name in recorded():
         if name not in running:
