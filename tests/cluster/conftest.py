@@ -11,15 +11,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.cluster_queue import PodQueue, ProcessQueue, Queue
 from tests.support.kubernetes import OPERATOR_NAMESPACE, Kubectl, Namespace, Object, Operator, eventually
+from tests.support.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests" / "cluster" / "node" / "node.py"
 RELEASE = "tubeherd"
 KUBE = os.environ.get("KUBE", "")

@@ -1,12 +1,12 @@
 """What helm makes of the chart, and what the API server says about it."""
 
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.project import ROOT
+
 CHART = ROOT / "charts" / "tubeherd"
 BUNDLED = ("--set", "beanstalkd.enabled=true")
 

@@ -3,12 +3,12 @@
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.project import ROOT
+
 CHART = ROOT / "charts" / "tubeherd"
 VALUES = CHART / "values.yaml"
 # What a user fills as in a pod or with labels of their own.

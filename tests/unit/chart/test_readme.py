@@ -2,17 +2,16 @@
 
 import re
 import tomllib
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from tests.support.project import ROOT
 from tubeherd import events
 from tubeherd.executors import registry
 from tubeherd.pool import WorkerPoolSpec
 
-ROOT = Path(__file__).resolve().parents[3]
 README = (ROOT / "README.md").read_text()
 
 

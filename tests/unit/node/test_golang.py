@@ -1,11 +1,10 @@
 """Which Go builds the node's programs."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.project import ROOT
 
 
 @pytest.fixture

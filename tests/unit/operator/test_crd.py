@@ -1,13 +1,10 @@
 """The CustomResourceDefinition's files are those that the models make."""
 
-from pathlib import Path
-
 import pytest
 
+from tests.support.project import ROOT
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.crd import custom_resource_definition, render
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("folder", ["crds", "charts/tubeherd/files"])
