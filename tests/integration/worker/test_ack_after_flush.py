@@ -89,7 +89,7 @@ def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, 
 def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker, put):
     put(0)
     put(1, "raise Reschedule('1 hour')")
-    put(2, "time.sleep(0.2); wait_for('go')")
+    put(2, "wait_for('go')")
     worker = run(run_worker, beanstalkd)
     worker.wait_for_line("released", delay=3600)
     worker.wait_for_notes("ran 2")

@@ -99,6 +99,11 @@ def test_bad_server(server):
 texts = st.text(alphabet="0123456789.smhdwKMGTi ecndourtaykl$-+/;()\n", max_size=12) | st.text(max_size=12)
 
 
+def texts_like(pattern):
+    """Make texts of which about half are what the pattern says."""
+    return texts | st.from_regex(pattern, fullmatch=True)
+
+
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 999), st.sampled_from(["", " "]))
 def test_duration_of_many_parts_is_their_sum(hours, minutes, seconds, space):
     parts = [f"{hours}{space}h", f"{minutes}{space}minutes", f"{seconds}{space}s"]
@@ -115,23 +120,32 @@ def test_size_in_bytes_is_exact(size):
     assert parse_size(size) == parse_size(str(size)) == size
 
 
-@given(texts)
+@given(texts_like(DURATION_PATTERN))
 def test_a_duration_is_what_its_pattern_says(text):
     matches = re.fullmatch(DURATION_PATTERN, text) is not None
     assert matches == _accepts(parse_duration, text)
 
 
-@given(texts)
+@given(texts_like(SIZE_PATTERN))
 def test_a_size_is_what_its_pattern_says(text):
     assert (re.fullmatch(SIZE_PATTERN, text) is not None) == _accepts(parse_size, text)
 
 
-@given(texts)
+@given(texts_like(TUBE_PATTERN))
 def test_a_tube_is_what_its_pattern_says(text):
     assert (re.fullmatch(TUBE_PATTERN, text) is not None) == _accepts(check_tube, text)
 
 
-@given(st.text(max_size=20))
+hosts = st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True) | st.ip_addresses(v=6).map("[{}]".format)
+
+
+@given(hosts, st.none() | st.integers(1, 65535))
+def test_any_host_and_port_is_a_server(host, port):
+    text = host if port is None else f"{host}:{port}"
+    assert parse_server(text) == (host.strip("[]"), port or 11300)
+
+
+@given(st.text(max_size=20) | st.builds("{}:{}".format, hosts | st.text(max_size=9), st.integers(-9, 70_000)))
 def test_a_server_is_a_host_and_a_port_or_a_clear_error(text):
     if _accepts(parse_server, text):
         host, port = parse_server(text)

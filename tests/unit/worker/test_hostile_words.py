@@ -18,7 +18,8 @@ WORDS = st.sampled_from(
     ["1", "90", "0", "999999999", ".5", "1.5", " ", "s", "m", "ms", "h", "weeks", "Ki", "Ti", "mail", ",", ":", "[",
      "]", "::1", "-", "+", "none", "127.0.0.1", "11300", "\n", "\0", "\u0661", "\u00b2", "\u212a", "\ud800", "x" * 200]
 )  # fmt: skip
-TEXTS = st.lists(WORDS, max_size=8).map("".join) | st.text(max_size=20)
+AMOUNTS = st.builds("{}{}".format, st.integers(0, 2000), st.sampled_from(["", "s", " minutes", "h", "Mi", "G"]))
+TEXTS = st.lists(WORDS, max_size=8).map("".join) | st.text(max_size=20) | AMOUNTS
 OPTIONS = [name for name in WorkerSettings.model_fields if name not in ("executors", "log_format", "log_level")]
 
 

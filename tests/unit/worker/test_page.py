@@ -1,7 +1,7 @@
 """The page and the lock that two processes share."""
 
 import os
-import select
+import re
 import signal
 from types import SimpleNamespace
 
@@ -69,8 +69,13 @@ def test_lock_is_held_while_a_command_is_in_flight(page, fork):
 
 
 @pytest.fixture
-def slot_that_waits(fork):
-    """A supervisor that has the lock and gives it back on SIGUSR1, with a slot that claims the connection."""
+def slot_that_waits(fork, monkeypatch):
+    """A supervisor that has the lock, with a slot that claims the connection, and what they write.
+
+    The slot writes a dot for each try to take the lock, then "claimed". On SIGUSR1 the supervisor writes the phase and
+    gives the lock back.
+    """
+    monkeypatch.setattr("tubeherd.shared_memory.page._DEAD_HOLDER_SECONDS", 0.01)
     reader, writer = os.pipe()
     begin, begin_write = os.pipe()
 
@@ -78,6 +83,8 @@ def slot_that_waits(fork):
         page = Page()
         signal.signal(signal.SIGUSR1, lambda *_: (os.write(writer, page.phase.name.encode()), page.unlock()))
         if os.fork() == 0:
+            acquire = page._lock.acquire
+            page._lock = SimpleNamespace(acquire=lambda *how: (os.write(writer, b"."), acquire(*how))[1])
             os.read(begin, 1)
             page.claim()
             os.write(writer, b"claimed")
@@ -85,23 +92,31 @@ def slot_that_waits(fork):
         page.try_lock()
         os.write(begin_write, b"x")
 
-    yield fork(supervise), reader
-    for end in (reader, writer, begin, begin_write):
+    with open(reader, "rb", buffering=0) as written:
+        yield fork(supervise), written
+    for end in (writer, begin, begin_write):
         os.close(end)
 
 
+def read_until(written, end):
+    found = b""
+    while not found.endswith(end):
+        found += written.read(1)
+    return found
+
+
 def test_slot_waits_for_the_lock_while_its_supervisor_lives(slot_that_waits):
-    supervisor, claimed = slot_that_waits
-    assert select.select([claimed], [], [], 1.5)[0] == []
+    supervisor, written = slot_that_waits
+    assert written.read(1) + written.read(1) + written.read(1) == b"...", "it does not claim the connection"
     os.kill(supervisor, signal.SIGUSR1)
-    assert os.read(claimed, 8) == b"STARTING"
-    assert os.read(claimed, 10) == b"claimed"
+    assert re.fullmatch(rb"\.*STARTING\.*claimed", read_until(written, b"claimed"))
 
 
 def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
-    supervisor, claimed = slot_that_waits
+    supervisor, written = slot_that_waits
+    assert written.read(1) == b"."
     os.kill(supervisor, signal.SIGKILL)
-    assert os.read(claimed, 10) == b"claimed"
+    assert re.fullmatch(rb"\.*claimed", read_until(written, b"claimed"))
 
 
 @pytest.mark.timeout(30)
