@@ -143,6 +143,8 @@ class Policy:
 
     def guard(self, stats: JobStats) -> Bury | None:
         """Return the verdict on a poison job, or None if the job may be executed."""
+        if stats.reserves <= self.max_lost_deliveries:  # as nearly always: fewer deliveries are lost than made
+            return None
         lost = stats.lost_deliveries
         # Each kick allows as many again: a person who kicks a poison job wants it tried.
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):

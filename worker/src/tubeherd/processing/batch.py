@@ -23,7 +23,7 @@ class Batch:
     def add(self) -> bool:
         """Count one executed job, and return whether the batch is full."""
         self._count += 1
-        return self._count >= self._size and self.full
+        return self.full
 
     def send(self, reason: events.FlushReason) -> None:
         """Publish `worker.flush`, unless nothing was executed since the last one; raises what a listener raises."""
