@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.beanstalkd import Beanstalkd
+from tubeherd.executors import registry
 from tubeherd.logs import log
 from tubeherd.shared_memory.page import Page
 
@@ -30,6 +31,16 @@ def is_locked() -> Callable[[Page], bool]:
         return not free
 
     return ask
+
+
+@pytest.fixture
+def no_executors() -> Iterator[None]:
+    """An empty registry of executors, which is after the test as it was before."""
+    before = dict(registry)
+    registry.clear()
+    yield
+    registry.clear()
+    registry.update(before)
 
 
 @pytest.fixture

@@ -6,9 +6,18 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.beanstalkd import NOTHING
-from tubeherd import Abort, ExecutorError, Job, Policy, QueueManager, RefusedError, Reschedule, RetrySchedule, events
-from tubeherd.executors import executor as register
-from tubeherd.executors import registry
+from tubeherd import (
+    Abort,
+    ExecutorError,
+    Job,
+    Policy,
+    QueueManager,
+    RefusedError,
+    Reschedule,
+    RetrySchedule,
+    events,
+    executor,
+)
 from tubeherd.policy import Bury, Delete, Release
 
 QUICK = Policy(RetrySchedule((1,)), max_lost_deliveries=1)
@@ -18,11 +27,7 @@ class Mail(BaseModel):
     to: str
 
 
-@pytest.fixture
-def executor():
-    """The decorator, whose executors are forgotten after the test."""
-    yield register
-    registry.clear()
+pytestmark = pytest.mark.usefixtures("no_executors")
 
 
 @pytest.fixture
@@ -53,14 +58,14 @@ def process(queue, payload, **options):
     return queue.process(leased)
 
 
-def test_returned(beanstalkd, queue, executor):
+def test_returned(beanstalkd, queue):
     executor("mail")(lambda payload: payload["to"])
     processed = process(queue, {"to": "ann"})
     assert (processed.verdict, processed.result, processed.error) == (Delete(), "ann", None)
     assert beanstalkd.count("mail") == NOTHING
 
 
-def test_failed_twice(beanstalkd, queue, executor):
+def test_failed_twice(beanstalkd, queue):
     seen = []
 
     @executor("mail")
@@ -77,7 +82,7 @@ def test_failed_twice(beanstalkd, queue, executor):
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
-def test_rescheduled(beanstalkd, queue, executor):
+def test_rescheduled(beanstalkd, queue):
     @executor("mail")
     def mail(payload):
         raise Reschedule(in_="10 seconds", priority=9, message="not yet")
@@ -88,7 +93,7 @@ def test_rescheduled(beanstalkd, queue, executor):
     assert (after["delay"], after["pri"], after["buries"]) == (10, 9, 0)
 
 
-def test_aborted(beanstalkd, queue, executor):
+def test_aborted(beanstalkd, queue):
     @executor("mail")
     def mail(payload):
         raise Abort("out of paper")
@@ -99,7 +104,7 @@ def test_aborted(beanstalkd, queue, executor):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"to": 1}', b"[" * 60_000])
-def test_invalid_payload(beanstalkd, queue, executor, body):
+def test_invalid_payload(beanstalkd, queue, body):
     @executor("mail")
     def mail(mail: Mail):
         raise AssertionError("must not run")
@@ -110,7 +115,7 @@ def test_invalid_payload(beanstalkd, queue, executor, body):
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
-def test_poison_job(beanstalkd, queue, executor):
+def test_poison_job(beanstalkd, queue):
     @executor("mail")
     def mail(payload):
         raise AssertionError("must not run")
@@ -122,7 +127,7 @@ def test_poison_job(beanstalkd, queue, executor):
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
-def test_lease_gone(beanstalkd, queue, executor, logged):
+def test_lease_gone(beanstalkd, queue, logged):
     @executor("mail")
     def mail(payload, job: Job):
         queue._connection.settle(job.id, Delete())
@@ -133,7 +138,7 @@ def test_lease_gone(beanstalkd, queue, executor, logged):
     assert beanstalkd.count("mail") == NOTHING
 
 
-def test_ended_interpreter_is_a_failed_attempt(queue, executor):
+def test_ended_interpreter_is_a_failed_attempt(queue):
     @executor("mail")
     def mail(payload):
         raise SystemExit(4)
@@ -141,7 +146,7 @@ def test_ended_interpreter_is_a_failed_attempt(queue, executor):
     assert process(queue, {}).verdict == Release(1, 65536, "SystemExit: 4", failure=True)
 
 
-def test_validation_error_of_the_executors_own_is_a_failed_attempt(queue, executor):
+def test_validation_error_of_the_executors_own_is_a_failed_attempt(queue):
     @executor("mail")
     def mail(payload):
         Mail.model_validate({})
@@ -149,7 +154,7 @@ def test_validation_error_of_the_executors_own_is_a_failed_attempt(queue, execut
     assert isinstance(process(queue, {}).verdict, Release)
 
 
-def test_coroutine(queue, executor):
+def test_coroutine(queue):
     @executor("mail")
     async def mail(mail: Mail):
         return mail.to
@@ -204,7 +209,7 @@ def test_put_refuses_a_bad_tube_and_a_body_that_is_too_big(queue):
     assert queue.put("mail", {}) > 0
 
 
-def test_pre_changes_the_payload_before_it_is_validated(queue, executor, listen):
+def test_pre_changes_the_payload_before_it_is_validated(queue, listen):
     @executor("mail")
     def mail(mail: Mail):
         return mail.to
@@ -216,7 +221,7 @@ def test_pre_changes_the_payload_before_it_is_validated(queue, executor, listen)
     assert process(queue, {"recipient": "ann"}).result == "ann"
 
 
-def test_payload_that_pre_made_invalid_is_buried(queue, executor, listen):
+def test_payload_that_pre_made_invalid_is_buried(queue, listen):
     @executor("mail")
     def mail(mail: Mail):
         raise AssertionError("must not run")
@@ -228,7 +233,7 @@ def test_payload_that_pre_made_invalid_is_buried(queue, executor, listen):
     assert isinstance(process(queue, {"to": "ann"}).verdict, Bury)
 
 
-def test_body_that_is_no_json_is_buried_before_pre(queue, executor, listen):
+def test_body_that_is_no_json_is_buried_before_pre(queue, listen):
     executor("mail")(lambda payload: None)
     seen = []
 
@@ -240,7 +245,7 @@ def test_body_that_is_no_json_is_buried_before_pre(queue, executor, listen):
     assert seen == []
 
 
-def test_post_changes_the_result(queue, executor, listen):
+def test_post_changes_the_result(queue, listen):
     executor("mail")(lambda payload: 1)
 
     def double(action: events.Action):
@@ -252,7 +257,7 @@ def test_post_changes_the_result(queue, executor, listen):
 
 
 @pytest.mark.parametrize("signal", [events.execute_pre, events.execute_post, events.job_execute])
-def test_raising_listener_is_a_failed_attempt(queue, executor, listen, signal):
+def test_raising_listener_is_a_failed_attempt(queue, listen, signal):
     executor("mail")(lambda payload: None)
 
     def fail(*_, **__):
@@ -262,7 +267,7 @@ def test_raising_listener_is_a_failed_attempt(queue, executor, listen, signal):
     assert process(queue, {}).verdict == Release(1, 65536, "RuntimeError: listener", failure=True)
 
 
-def test_burial_is_told_with_the_exception(queue, executor, listen):
+def test_burial_is_told_with_the_exception(queue, listen):
     told = []
 
     @executor("mail")
@@ -279,7 +284,7 @@ def test_burial_is_told_with_the_exception(queue, executor, listen):
     assert told == [("mail", RuntimeError, "RuntimeError: boom", 2)]
 
 
-def test_flush_after_a_batch_and_at_the_end(beanstalkd, executor, listen):
+def test_flush_after_a_batch_and_at_the_end(beanstalkd, listen):
     executor("mail")(lambda payload: None)
     flushes = []
 

@@ -11,7 +11,6 @@ import pytest
 from greenstalk import NotFoundError
 
 from tubeherd import Policy, QueueManager, RetrySchedule, executor
-from tubeherd.executors import registry
 
 EXECUTORS = """
 from datetime import timedelta
@@ -105,14 +104,15 @@ TABLE = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("no_executors")
+
+
 @pytest.fixture
 def executors(tmp_path):
     """Register the executors in this process, as an import of their module does."""
     module = tmp_path / "by_hand.py"
     module.write_text(EXECUTORS)
     runpy.run_path(str(module))
-    yield
-    registry.clear()
 
 
 @pytest.fixture
@@ -191,7 +191,6 @@ def test_the_table_by_hand(beanstalkd, executors, put_table, logged):
 def queue(beanstalkd):
     with QueueManager(beanstalkd.server, tubes=["mail"]) as manager:
         yield manager
-    registry.clear()
 
 
 def interrupt():
@@ -231,7 +230,6 @@ def test_closing_leaves_no_file_open(beanstalkd):
         queue.process(queue.get(timeout=5))
         assert len(os.listdir("/proc/self/fd")) > len(before)
     assert os.listdir("/proc/self/fd") == before
-    registry.clear()
 
 
 def test_get_without_a_timeout_returns_at_once(queue):

@@ -25,13 +25,7 @@ def example():
     return by_kind["WorkerPool"], by_kind["ConfigMap"]
 
 
-@pytest.fixture(autouse=True)
-def empty_registry():
-    before = dict(registry)
-    registry.clear()
-    yield
-    registry.clear()
-    registry.update(before)
+pytestmark = pytest.mark.usefixtures("no_executors")
 
 
 def test_executor_takes_the_payload_that_is_scheduled(capsys):

@@ -4,18 +4,16 @@ import sys
 
 import pytest
 
-from tubeherd.executors import ExecutorError, registry
+from tubeherd.executors import ExecutorError
 from tubeherd.processing.discovery import choose_tubes, load
 
 MAIL = "from tubeherd import executor\n@executor('mail')\ndef mail(payload): ...\n"
 
 
 @pytest.fixture(autouse=True)
-def _forget_imports():
+def _forget_imports(no_executors):
     modules, path = set(sys.modules), list(sys.path)
-    registry.clear()
     yield
-    registry.clear()
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         del sys.modules[name]

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from tubeherd.executors import Executor, ExecutorError, Reschedule, executor, registry
+from tests.support.processing import executor_of, executor_taking
+from tubeherd.executors import ExecutorError, Reschedule, executor
 from tubeherd.job import Job
 
 
@@ -27,22 +28,13 @@ class Typed(TypedDict):
     number: int
 
 
-@pytest.fixture(autouse=True)
-def _forget_executors():
-    registry.clear()
-    yield
-    registry.clear()
-
-
-def make(function) -> Executor:
-    executor("mail")(function)
-    return registry["mail"]
+pytestmark = pytest.mark.usefixtures("no_executors")
 
 
 def test_without_annotation_it_gets_plain_json():
     def mail(payload): ...
 
-    made = make(mail)
+    made = executor_of(mail)
     assert made.adapter.validate_json(b'[1, {"a": null}]') == [1, {"a": None}]
     assert not made.takes_job
 
@@ -50,13 +42,13 @@ def test_without_annotation_it_gets_plain_json():
 def test_bytes_are_handed_over_raw():
     def mail(body: bytes): ...
 
-    assert make(mail).adapter is None
+    assert executor_of(mail).adapter is None
 
 
 def test_second_parameter_annotated_job_gets_the_job():
     def mail(payload: "dict[str, int]", job: "Job"): ...
 
-    made = make(mail)
+    made = executor_of(mail)
     assert made.takes_job
     assert made.adapter.validate_json(b'{"a": 1}') == {"a": 1}
 
@@ -64,7 +56,7 @@ def test_second_parameter_annotated_job_gets_the_job():
 def test_further_parameters_with_defaults_are_left_alone():
     def mail(payload, job: Job, strict=True, *, dry_run=False): ...
 
-    assert make(mail).takes_job
+    assert executor_of(mail).takes_job
 
 
 def test_decorated_function_is_returned_as_it_was():
@@ -88,10 +80,10 @@ def test_decorated_function_is_returned_as_it_was():
     ],
 )
 def test_annotation_decides_what_the_json_body_becomes(annotation, value):
-    def mail(payload): ...
+    def mail(payload): ...  # of this module, in which the annotations that are text are looked up
 
     mail.__annotations__["payload"] = annotation
-    assert make(mail).adapter.validate_json(b'{"number": 1}') == value
+    assert executor_of(mail).adapter.validate_json(b'{"number": 1}') == value
 
 
 def test_annotations_may_be_postponed(tmp_path):
@@ -106,7 +98,7 @@ def mail(order: Order, job: Job): ...
 """
     module = tmp_path / "postponed.py"
     module.write_text(source)
-    made = make(runpy.run_path(module)["mail"])
+    made = executor_of(runpy.run_path(module)["mail"])
     assert made.takes_job
     assert made.adapter.validate_json(b'{"number": 1}').number == 1
 
@@ -122,7 +114,7 @@ def any_keyword(**payload): ...
 @pytest.mark.parametrize("function", [nothing, two, keyword, keyword_only, keyword_job, any_keyword])
 def test_function_that_cannot_be_called_with_a_payload_is_refused(function):
     with pytest.raises(ExecutorError, match=r"the executor 'mail' takes a payload and, if annotated Job, the job;"):
-        make(function)
+        executor_of(function)
 
 
 def generator(payload):
@@ -136,7 +128,7 @@ async def async_generator(payload):
 @pytest.mark.parametrize("function", [generator, async_generator])
 def test_function_whose_call_would_run_nothing_is_refused(function):
     with pytest.raises(ExecutorError, match="the executor 'mail' has a yield"):
-        make(function)
+        executor_of(function)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +136,8 @@ def test_function_whose_call_would_run_nothing_is_refused(function):
     [("Unknown", "name 'Unknown' is not defined"), (threading.Lock, "Unable to generate pydantic-core schema for .*")],
 )
 def test_annotation_that_means_nothing_is_refused_in_one_line(annotation, said):
-    def mail(payload): ...
-
-    mail.__annotations__["payload"] = annotation
     with pytest.raises(ExecutorError, match=f"^the executor 'mail' cannot be used: {said}$"):
-        make(mail)
+        executor_taking(annotation)
 
 
 def test_decorator_without_a_tube_is_refused():

@@ -17,14 +17,10 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, Base64Bytes, BaseModel, Json, SecretStr, field_validator
 from typing_extensions import TypedDict
 
+from tests.support.processing import executor_taking, leased, processor_of
 from tubeherd import events
-from tubeherd.executors import Executor, executor, registry
-from tubeherd.job import JobStats
-from tubeherd.policy import Bury, Delete, Policy
-from tubeherd.processing.processor import Processor
-from tubeherd.queue.answers import Reserved
+from tubeherd.policy import Bury, Delete
 
-STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold
 
 
@@ -64,16 +60,7 @@ ANNOTATIONS = [
 ]  # fmt: skip
 
 
-def made(annotation: object) -> Executor:
-    def mail(payload): ...
-
-    mail.__annotations__["payload"] = annotation
-    registry.clear()
-    executor("mail")(mail)
-    return registry.pop("mail")
-
-
-PROCESSORS = [Processor({"mail": made(annotation)}, Policy()) for annotation in ANNOTATIONS]
+PROCESSORS = [processor_of(executor_taking(annotation)) for annotation in ANNOTATIONS]
 
 
 def check(body: bytes) -> None:
@@ -84,7 +71,7 @@ def check(body: bytes) -> None:
                 for signal in (events.execute_pre, events.execute_post):
                     listening.enter_context(signal.connected_to(lambda action: None))
             for processor, annotation in zip(PROCESSORS, ANNOTATIONS, strict=True):
-                verdict = processor.process(Reserved(STATS, body, 0.0)).verdict
+                verdict = processor.process(leased(body)).verdict
                 assert isinstance(verdict, (Delete, Bury)), annotation
                 if isinstance(verdict, Bury):
                     assert 10 < len(verdict.reason) <= 500
@@ -175,6 +162,6 @@ class Quoting(BaseModel):
 )
 def test_validator_that_quotes_the_payload_is_not_quoted(annotation, payload):
     body = json.dumps(payload).encode()
-    verdict = Processor({"mail": made(annotation)}, Policy()).process(Reserved(STATS, body, 0.0)).verdict
+    verdict = processor_of(executor_taking(annotation)).process(leased(body)).verdict
     assert isinstance(verdict, Bury)
     assert SECRET not in verdict.reason.lower()

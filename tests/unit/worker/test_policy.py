@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.processing import FRESH
 from tubeherd.job import JobStats
 from tubeherd.policy import (
     Aborted,
@@ -19,7 +20,6 @@ from tubeherd.policy import (
     Returned,
 )
 
-FRESH = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
 RETRIED = FRESH._replace(reserves=2, releases=1, delay=600)
 RESCHEDULED = FRESH._replace(reserves=2, releases=1, delay=10)
 TWO = Policy(RetrySchedule((10, 600)))

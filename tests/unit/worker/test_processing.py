@@ -11,16 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, model_validator
 
+from tests.support.processing import executor_of, executor_taking, leased, processor_of
 from tubeherd import events
-from tubeherd.executors import Reschedule, executor, registry
-from tubeherd.job import JobStats
-from tubeherd.policy import Bury, Delete, Policy, Release
-from tubeherd.processing.processor import Processor
+from tubeherd.executors import Reschedule
+from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
-from tubeherd.queue.answers import Reserved, Settled
-
-STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
+from tubeherd.queue.answers import Settled
 
 
 class Order(BaseModel):
@@ -29,23 +26,10 @@ class Order(BaseModel):
     paid: bool = False
 
 
-@pytest.fixture(autouse=True)
-def _forget_executors():
-    registry.clear()
-    yield
-    registry.clear()
-
-
 def process(function, body=b"{}"):
     """Process a job whose executor is this function."""
-    with closing(Processor({"mail": _made(function)}, Policy())) as processor:
-        return processor.process(Reserved(STATS, body, 0.0))
-
-
-def _made(function):
-    registry.clear()
-    executor("mail")(function)
-    return registry["mail"]
+    with closing(processor_of(executor_of(function))) as processor:
+        return processor.process(leased(body))
 
 
 def take_order(order: Order): ...
@@ -133,10 +117,8 @@ class Checked(BaseModel):
     ],
 )
 def test_message_that_quotes_the_payload_is_replaced_by_its_kind(annotation, body, reason):
-    def mail(payload): ...
-
-    mail.__annotations__["payload"] = annotation
-    assert process(mail, json.dumps(body).encode()).verdict.reason == f"payload is not valid: {reason}"
+    verdict = processor_of(executor_taking(annotation)).process(leased(json.dumps(body).encode())).verdict
+    assert verdict.reason == f"payload is not valid: {reason}"
 
 
 @given(st.binary(max_size=300))
@@ -169,9 +151,9 @@ def test_coroutine_may_end_the_interpreter_and_the_next_still_runs():
             raise SystemExit(4)
         return await plain()
 
-    with closing(Processor({"mail": _made(mail)}, Policy())) as processor:
-        assert isinstance(processor.process(Reserved(STATS, b"1", 0.0)).verdict, Release)
-        assert processor.process(Reserved(STATS, b"0", 0.0)).verdict == Delete()
+    with closing(processor_of(executor_of(mail))) as processor:
+        assert isinstance(processor.process(leased(b"1")).verdict, Release)
+        assert processor.process(leased(b"0")).verdict == Delete()
 
 
 json_values = st.recursive(
@@ -209,16 +191,8 @@ class Strict(BaseModel, extra="forbid"):
 
 
 def test_key_that_no_model_declares_is_left_out_of_the_reason():
-    registry.clear()
-
-    @executor("mail")
-    def strict(payload: Strict): ...
-
-    verdict = (
-        Processor(registry, Policy())
-        .process(Reserved(STATS, b'{"hunter2": 1, "known": {"hunter2": "x"}}', 0.0))
-        .verdict
-    )
+    body = b'{"hunter2": 1, "known": {"hunter2": "x"}}'
+    verdict = processor_of(executor_taking(Strict)).process(leased(body)).verdict
     assert verdict.reason == (
         "payload is not valid: known.*: Input should be a valid integer, unable to parse string as an integer; "
         "*: Extra inputs are not permitted"
