@@ -8,11 +8,16 @@ from tubeherd.pool import WorkerPoolSpec
 from tubeherd.queue.answers import TubeStats
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.deployment import build_deployment
-from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.kick import Due
+from tubeherd_operator.decisions.observation import Observation, read_pool
+from tubeherd_operator.decisions.plan import make_plan
+from tubeherd_operator.decisions.report import Results, make_report
+from tubeherd_operator.decisions.status import changes
 
 UID = "6f2c7a52-0000-4000-8000-000000000001"
 IMAGE = "tubeherd-worker:1"
 SERVER = "beanstalkd.queue.svc:11300"
+NOW = "2026-11-25T12:00:00Z"
 FULL = {
     "tubes": ["mail", "$(HOME)"],
     "replicas": 3,
@@ -74,8 +79,17 @@ class Pools:
         digest = seen.setdefault("executors_digest", "0123456789abcdef" if spec.executors else None)
         seen.setdefault("deployment", self.live(pool, digest))
         seen.setdefault("counts", self.counts(spec.tubes))
-        seen.setdefault("server", spec.server or SERVER)
-        return Observation(pool=pool, spec=spec, image=spec.image or IMAGE, **seen)
+        return Observation(pool=read_pool(pool, IMAGE, seen.pop("server", SERVER)), **seen)
+
+    def report(self, seen, answer=None, deployment=None, refusal=None, now=NOW):
+        """Return the report of a pass in which beanstalkd and the API server answered like this."""
+        plan = make_plan(seen)
+        outcome = plan.kick.after(answer, now) if isinstance(plan.kick, Due) and answer else plan.kick
+        return make_report(seen, plan, Results(deployment, refusal, outcome), now)
+
+    def status(self, seen, **results):
+        """Return the status that the report has, as the API server would store it."""
+        return changes(self.report(seen, **results).status, {})
 
 
 @pytest.fixture

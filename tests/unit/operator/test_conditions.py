@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from tubeherd_operator.decisions.conditions import Condition, conditions, last_words, stamp
+from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.findings import Finding, stamp
+from tubeherd_operator.decisions.pods import last_words
 
 
 def ready(seen):
@@ -95,7 +97,7 @@ def test_quota(pools):
     live = pools.live(pools.pool())
     live["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: none"}]
     condition = ready(pools.seen(deployment=live))
-    assert condition == Condition("Ready", "False", "PodsRefused", "pods cannot be created: exceeded quota: none")
+    assert condition == Finding("Ready", "False", "PodsRefused", "pods cannot be created: exceeded quota: none")
 
 
 @pytest.mark.parametrize(
@@ -139,8 +141,8 @@ def test_last_words(text, code, words):
 
 
 def test_time_of_a_condition_changes_with_its_status_only():
-    first = stamp(Condition("Ready", "False", "Starting", "a"), [], 1, "t1")
-    again = stamp(Condition("Ready", "False", "CrashLoop", "b"), [first], 2, "t2")
-    assert (again["lastTransitionTime"], again["reason"], again["observedGeneration"]) == ("t1", "CrashLoop", 2)
-    assert stamp(Condition("Ready", "True", "Running", "c"), [again], 2, "t3")["lastTransitionTime"] == "t3"
-    assert len(stamp(Condition("Ready", "True", "Running", "x" * 9999), [], 2, "t3")["message"]) == 1000
+    first = stamp(Finding("Ready", "False", "Starting", "a"), None, 1, "t1")
+    again = stamp(Finding("Ready", "False", "CrashLoop", "b"), first, 2, "t2")
+    assert (again.last_transition_time, again.reason, again.observed_generation) == ("t1", "CrashLoop", 2)
+    assert stamp(Finding("Ready", "True", "Running", "c"), again, 2, "t3").last_transition_time == "t3"
+    assert len(stamp(Finding("Ready", "True", "Running", "x" * 9999), None, 2, "t3").message) == 1000

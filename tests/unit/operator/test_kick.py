@@ -1,4 +1,4 @@
-"""What the kick annotation's values mean."""
+"""What the kick annotation's values mean, what is made of a kick, and what is said of it."""
 
 import re
 
@@ -6,10 +6,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd_operator.decisions.kick import BadKick, Kick, parse_kick
+from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.decisions.findings import PoolEvent, Reason, stamp
+from tubeherd_operator.decisions.kick import (
+    RETRY_SECONDS,
+    BadKick,
+    BrokenOff,
+    Done,
+    Due,
+    Kick,
+    Refused,
+    Request,
+    Waiting,
+    decide,
+    is_settled_kick,
+    parse_kick,
+    say,
+)
 
 TUBES = ["mail", "sms"]
 REFUSAL = "is not understood: write kick=all|names a tube that is not the pool's"
+COUNTED = Counts()
+AWAY = Counts(error="cannot reach it")
+ALL, FIVE = Request("uid", "all"), Request("uid", "5")
+DONE = Done(FIVE, {"mail": 2, "sms": 3}, "t1")
+BROKEN_OFF = BrokenOff(FIVE, {"mail": 2})
+WAITING = Waiting(ALL, "b:11300 is out of reach")
 
 
 @pytest.mark.parametrize(
@@ -66,3 +88,127 @@ texts = (
 def test_any_other_text_is_refused(value):
     with pytest.raises(BadKick, match=REFUSAL):
         parse_kick(value, TUBES)
+
+
+# What is made of a kick
+
+
+@pytest.mark.parametrize(
+    ("request_", "server", "counts", "before", "outcome"),
+    [
+        (None, "b:11300", COUNTED, None, None),
+        (None, "b:11300", COUNTED, DONE, None),
+        (ALL, "b:11300", COUNTED, None, Due(ALL, Kick(("mail", "sms"), None))),
+        (ALL, "b:11300", COUNTED, WAITING, Due(ALL, Kick(("mail", "sms"), None))),
+        (ALL, "b:11300", COUNTED, DONE, Due(ALL, Kick(("mail", "sms"), None))),
+        (Request("anew", "5"), "b:11300", COUNTED, DONE, Due(Request("anew", "5"), Kick(("mail", "sms"), 5))),
+        (ALL, "b:11300", None, None, None),
+        (ALL, "b:11300", AWAY, None, WAITING),
+        (ALL, None, None, None, Waiting(ALL, "no beanstalkd is named")),
+        (FIVE, "b:11300", COUNTED, DONE, DONE),
+        (FIVE, "b:11300", AWAY, DONE, DONE),
+        (FIVE, None, None, DONE, DONE),
+        (FIVE, "b:11300", COUNTED, BROKEN_OFF, Due(FIVE, Kick(("mail", "sms"), 3), {"mail": 2})),
+        (FIVE, "b:11300", AWAY, BROKEN_OFF, BROKEN_OFF),
+        (FIVE, "b:11300", None, BROKEN_OFF, BROKEN_OFF),
+        (ALL, "b:11300", COUNTED, BROKEN_OFF, Due(ALL, Kick(("mail", "sms"), None))),
+    ],
+)
+def test_what_is_made_of_a_kick(request_, server, counts, before, outcome):
+    assert decide(request_, TUBES, server, counts, before) == outcome
+
+
+@pytest.mark.parametrize("counts", [COUNTED, AWAY, None])
+def test_bad_value_is_refused_whatever_is_known_of_the_server(counts):
+    outcome = decide(Request("uid", "push:1"), TUBES, "b:11300", counts, None)
+    assert outcome.why == "kick='push:1' names a tube that is not the pool's: it has mail, sms; nothing was kicked"
+
+
+def test_kick_that_broke_off_and_whose_tube_went_says_that_something_was_kicked():
+    request = Request("uid", "mail:5")
+    outcome = decide(request, ["sms"], "b:11300", COUNTED, BrokenOff(request, {"mail": 2}))
+    assert outcome.why.endswith("; nothing more was kicked")
+
+
+def test_all_that_broke_off_goes_on_with_all():
+    assert decide(ALL, TUBES, "b:11300", COUNTED, BrokenOff(ALL, {"mail": 2})).kick.most is None
+
+
+@pytest.mark.parametrize(
+    ("due", "answer", "outcome"),
+    [
+        (Due(FIVE, Kick(("mail", "sms"), 5)), Kicked({"mail": 2, "sms": 3}), DONE),
+        (Due(FIVE, Kick(("mail", "sms"), 5)), Kicked({"mail": 2}, "connection lost"), BROKEN_OFF),
+        (Due(FIVE, Kick(("mail", "sms"), 5)), Kicked({}, "connection lost"), BrokenOff(FIVE, {})),
+        (Due(FIVE, Kick(("mail", "sms"), 3), {"mail": 2}), Kicked({"mail": 0, "sms": 3}), DONE),
+        (Due(FIVE, Kick(("mail", "sms"), 3), {"mail": 1}), Kicked({"mail": 1}, "connection lost"), BROKEN_OFF),
+    ],
+)
+def test_what_beanstalkds_answer_makes_of_a_kick(due, answer, outcome):
+    assert due.after(answer, "t1") == outcome
+
+
+# What is said of it
+
+
+@pytest.mark.parametrize(
+    ("outcome", "condition", "event", "finished", "message"),
+    [
+        (Refused(ALL, "no"), ("False", "BadKick"), ("Warning", "BadKick"), "all", "no"),
+        (
+            WAITING,
+            ("False", "Waiting"),
+            ("Warning", "Waiting"),
+            None,
+            "kick=all waits: b:11300 is out of reach; it is done as soon as beanstalkd answers",
+        ),
+        (
+            BROKEN_OFF,
+            ("False", "Waiting"),
+            None,
+            None,
+            "kick=5 waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers",
+        ),
+        (
+            DONE,
+            ("True", "Kicked"),
+            ("Normal", "Kicked"),
+            "5",
+            "kick=5: 5 buried jobs put back (mail 2, sms 3)",
+        ),
+    ],
+    ids=["refused", "waiting", "broken off", "done"],
+)
+def test_what_is_said_of_a_kick(outcome, condition, event, finished, message):
+    said = say(outcome, None, None)
+    assert (said.condition.type, said.condition.status, said.condition.reason) == ("KickAccepted", *condition)
+    assert said.condition.message == message
+    assert said.finished == finished
+    assert said.event == (PoolEvent(*event, message) if event else None)
+    assert say(outcome, outcome, None).event is None, "it was reported"
+    assert say(outcome, BROKEN_OFF, None).event == said.event
+    assert (said.last_kick is not None) == isinstance(outcome, Done)
+    assert said.again_after == (RETRY_SECONDS if isinstance(outcome, BrokenOff) else None)
+
+
+def test_nothing_is_said_without_a_kick():
+    said = say(None, DONE, None)
+    assert (said.condition, said.event, said.last_kick, said.finished, said.again_after) == (None,) * 5
+
+
+def shown(outcome):
+    """Return the condition that a status shows after such an outcome."""
+    return stamp(say(outcome, None, None).condition, None, 1, "t0")
+
+
+def test_kick_that_waits_is_not_reported_again_by_a_restarted_operator():
+    assert say(WAITING, None, shown(WAITING)).event is None
+    assert say(WAITING, None, shown(BROKEN_OFF)).event is None
+    assert say(WAITING, None, shown(DONE)).event.reason == Reason.WAITING
+    assert say(DONE, None, shown(DONE)).event.reason == Reason.KICKED
+    assert say(Refused(ALL, "no"), None, shown(Refused(ALL, "no"))).event.reason == Reason.BAD_KICK
+
+
+def test_only_a_kick_that_is_over_stays_shown():
+    outcomes = (Refused(ALL, "no"), WAITING, BROKEN_OFF, DONE)
+    assert [is_settled_kick(shown(outcome)) for outcome in outcomes] == [True, False, False, True]

@@ -33,6 +33,11 @@ class Cluster:
 
     def apply_deployment(self, deployment):
         self._call("apply", deployment)
+        generation = self.live["metadata"]["generation"] + 1 if self.live else 1
+        metadata = deployment["metadata"] | {"generation": generation}
+        status = self.live["status"] if self.live else {}
+        self.live = deployment | {"metadata": metadata, "status": status}
+        return self.live
 
     def write_status(self, _namespace, _name, patch):
         self._call("status", patch)

@@ -1,34 +1,234 @@
-"""What of a status changes."""
+"""What is reported after a pass: status, Events, the annotation of a kick, and when to look again."""
 
-from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.report import build_status, changes
+from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.decisions.findings import PoolEvent, Reason
+from tubeherd_operator.decisions.kick import Done, Request
+from tubeherd_operator.decisions.status import changes, read_status
+
+KICKED = Kicked({"mail": 2, "sms": 3})
+LOST = Counts(error="cannot reach beanstalkd at x: refused")
 
 
-def status(pools, counts, before=None):
-    return build_status(pools.seen(pools.pool(status=before), counts=counts), None, "t")
+def settled(pools, spec=None, **metadata):
+    """Return a pool whose status is what the operator wrote last, all being well."""
+    return pools.pool(spec, pools.status(pools.seen(pools.pool(spec))), **metadata)
+
+
+def events(report):
+    return [(event.type, event.reason) for event in report.events]
+
+
+def conditions(report):
+    return {condition.type: condition for condition in report.status.conditions}
+
+
+def states(report):
+    return {type_: (condition.status, condition.reason) for type_, condition in conditions(report).items()}
+
+
+def foreign(pools, pool):
+    live = pools.live(pool)
+    live["metadata"]["ownerReferences"] = []
+    live["spec"]["replicas"] = 9
+    return live
+
+
+# Status
+
+
+def test_nothing_is_reported_where_nothing_differs(pools):
+    pool = settled(pools)
+    report = pools.report(pools.seen(pool), now="later")
+    assert (report.kick_event, report.events, report.finished_kick, report.again_after) == (None, [], None, None)
+    assert changes(report.status, pool) == {}
 
 
 def test_counts_of_all_tubes_and_of_each(pools):
-    found = status(pools, pools.counts(ready=1, reserved=2, delayed=3, buried=4))
+    found = pools.status(pools.seen(counts=pools.counts(ready=1, reserved=2, delayed=3, buried=4)))
     assert [found[state] for state in ("ready", "reserved", "delayed", "buried")] == [2, 4, 6, 8]
     assert found["tubes"][1] == {"name": "sms", "ready": 1, "reserved": 2, "delayed": 3, "buried": 4}
 
 
 def test_another_tube_shows_at_once(pools):
-    before = status(pools, pools.counts())
-    pool = pools.pool({"tubes": ["mail"], "replicas": 1}, before)
-    found = build_status(pools.seen(pool), None, "t")
-    assert [tube["name"] for tube in found["tubes"]] == ["mail"]
+    pool = pools.pool({"tubes": ["mail"], "replicas": 1}, settled(pools)["status"])
+    assert [tube["name"] for tube in pools.status(pools.seen(pool))["tubes"]] == ["mail"]
 
 
 def test_last_counts_stay_while_the_server_is_away(pools):
-    before = status(pools, pools.counts(buried=4))
-    assert status(pools, Counts(error="away"), before)["buried"] == 8
+    before = pools.pool(status=pools.status(pools.seen(counts=pools.counts(buried=4))))
+    assert pools.status(pools.seen(before, counts=LOST))["buried"] == 8
 
 
 def test_only_what_differs_is_written(pools):
-    before = status(pools, pools.counts()) | {"lastKick": {"value": "all"}}
-    assert changes(status(pools, pools.counts(), before), before) == {}
-    patch = changes(status(pools, pools.counts(buried=1), before), before)
-    assert patch.keys() == {"buried", "tubes"}
-    assert changes({"a": 1}, {"a": 1, "gone": 2, "lastKick": 3}) == {"gone": None}
+    pool = settled(pools, annotations={"kick": "5"})
+    pool["status"] = pools.status(pools.seen(pool), answer=KICKED)
+    assert pool["status"]["lastKick"]["kicked"] == 5
+    del pool["metadata"]["annotations"]
+    report = pools.report(pools.seen(pool, counts=pools.counts(buried=1)))
+    assert changes(report.status, pool).keys() == {"buried", "tubes"}
+    assert changes(read_status(pool), pool | {"status": pool["status"] | {"gone": 2}}) == {"gone": None}
+
+
+def test_status_that_is_not_understood_is_built_anew(pools):
+    pool = settled(pools)
+    pool["status"]["conditions"] = [{"type": "Ready"}]
+    assert states(pools.report(pools.seen(pool)))["Ready"] == ("True", "Running")
+
+
+def test_reason_of_another_version_is_nothing_to_stumble_over(pools):
+    pool = settled(pools)
+    pool["status"]["conditions"][0] |= {"status": "False", "reason": "OfTheFuture"}
+    pool["status"]["conditions"].append(pool["status"]["conditions"][0] | {"type": "Future"})
+    assert states(pools.report(pools.seen(pool))).keys() == {"Ready", "ServerReachable"}
+
+
+def test_condition_keeps_its_place_in_the_list(pools):
+    pool = settled(pools, annotations={"kick": "5"})
+    pool["status"] = pools.status(pools.seen(pool), answer=KICKED)
+    del pool["metadata"]["annotations"]
+    for live in (foreign(pools, pool), pools.live(pool)):
+        types = [entry["type"] for entry in pool["status"]["conditions"]]
+        pool["status"] = pools.status(pools.seen(pool, deployment=live))
+        after = [entry["type"] for entry in pool["status"]["conditions"]]
+        assert [type_ for type_ in after if type_ in types] == [type_ for type_ in types if type_ in after]
+
+
+# What the plan brought
+
+
+def test_applied_deployment_is_reported(pools):
+    seen = pools.seen(deployment=None, counts=None)
+    report = pools.report(seen, deployment=pools.live(pools.pool()) | {"status": {}})
+    assert events(report) == [("Normal", "Created")]
+
+
+def test_refused_deployment_is_reported_once_and_is_not_created(pools):
+    seen = pools.seen(settled(pools), deployment=None)
+    report = pools.report(seen, refusal=ValueError("env: duplicate entries"))
+    assert events(report) == [("Warning", "DeploymentRefused")]
+    ready = conditions(report)["Ready"]
+    assert (ready.status, ready.reason) == ("False", "DeploymentRefused")
+    message = "the API server refuses the pool's Deployment: env: duplicate entries; correct the pool's spec"
+    assert ready.message == report.events[0].message == message
+    before = pools.pool(status=changes(report.status, {}))
+    assert pools.report(pools.seen(before, deployment=None), refusal=ValueError("other words")).events == []
+
+
+def test_refused_deployment_is_reported_though_beanstalkd_was_not_asked_yet(pools):
+    pool = settled(pools)
+    report = pools.report(pools.seen(pool, deployment=None, counts=None), refusal=ValueError("no"))
+    assert states(report) == {"Ready": ("False", "DeploymentRefused"), "ServerReachable": ("True", "Counted")}
+    assert changes(report.status, pool).keys() == {"conditions"}
+
+
+def test_foreign_deployment_is_a_conflict(pools):
+    pool = pools.pool()
+    report = pools.report(pools.seen(pool, deployment=foreign(pools, pool)))
+    assert states(report)["Conflict"] == ("True", "ForeignDeployment")
+    assert states(report)["Ready"] == ("False", "Conflict")
+    assert events(report) == [("Warning", "ForeignDeployment")]
+    assert report.status.replicas == 0, "its pods are not the pool's"
+    assert report.again_after is not None, "nothing tells of a foreign Deployment's end"
+
+
+def test_conflict_ends_with_its_cause(pools):
+    pool = pools.pool()
+    conflict = pools.pool(status=pools.status(pools.seen(pool, deployment=foreign(pools, pool))))
+    assert "Conflict" not in states(pools.report(pools.seen(conflict, deployment=None)))
+
+
+def test_pool_without_a_server_says_so(pools):
+    report = pools.report(pools.seen(deployment=None, counts=None, server=None))
+    assert {reason for _, reason in states(report).values()} == {"NoServer"}
+
+
+def test_pool_whose_executors_are_missing_is_looked_at_again_soon(pools):
+    pool = pools.pool(pools.full)
+    assert pools.report(pools.seen(pool, deployment=None, executors_digest=None)).again_after <= 5
+    live = pools.live(pool, "before")
+    assert pools.report(pools.seen(pool, deployment=live, executors_digest=None)).status.replicas == 3
+
+
+def test_pool_with_executors_of_a_config_map_is_looked_at_now_and_then(pools):
+    assert pools.report(pools.seen(pools.pool(pools.full))).again_after is not None, "nothing tells of its change"
+
+
+# Events
+
+
+def test_lost_server_is_reported_once_and_so_is_its_return(pools):
+    first = pools.report(pools.seen(settled(pools), counts=LOST))
+    assert events(first) == [("Warning", "Unreachable")]
+    away = pools.pool(status=changes(first.status, {}))
+    assert pools.report(pools.seen(away, counts=LOST)).events == []
+    assert events(pools.report(pools.seen(away))) == [("Normal", "ServerReachable")]
+
+
+# Kicks
+
+
+def test_done_kick_is_reported_before_the_status_and_its_annotation_goes(pools):
+    pool = settled(pools, annotations={"kick": "5"})
+    report = pools.report(pools.seen(pool), answer=KICKED)
+    message = "kick=5: 5 buried jobs put back (mail 2, sms 3)"
+    assert report.kick_event == PoolEvent("Normal", Reason.KICKED, message)
+    assert (report.events, report.finished_kick) == ([], "5")
+    assert conditions(report)["KickAccepted"].message == message
+    assert changes(report.status, pool)["lastKick"] == {
+        "value": "5",
+        "time": "2026-11-25T12:00:00Z",
+        "kicked": 5,
+        "tubes": [{"name": "mail", "kicked": 2}, {"name": "sms", "kicked": 3}],
+    }
+
+
+def test_done_kick_whose_annotation_is_not_gone_is_shown_and_not_reported_again(pools):
+    pool = settled(pools, annotations={"kick": "5"})
+    done = Done(Request(pool["metadata"]["uid"], "5"), KICKED.tubes, "2026-11-25T12:00:00Z")
+    report = pools.report(pools.seen(pool, counts=LOST, kick=done), now="later")
+    assert (report.kick_event, events(report)) == (None, [("Warning", "Unreachable")])
+    assert states(report)["KickAccepted"] == ("True", "Kicked")
+    assert (report.status.last_kick.time, report.finished_kick) == ("2026-11-25T12:00:00Z", "5")
+
+
+def test_bad_kick_is_reported_and_its_annotation_goes(pools):
+    first = pools.report(pools.seen(pools.pool(status=settled(pools)["status"], annotations={"kick": "push:all"})))
+    assert states(first)["KickAccepted"] == ("False", "BadKick")
+    assert (first.kick_event.type, first.kick_event.reason) == ("Warning", "BadKick")
+    assert (first.events, first.finished_kick) == ([], "push:all")
+    before = pools.pool(status=changes(first.status, {}), annotations={"kick": "push:1"})
+    again = pools.report(pools.seen(before))
+    assert again.kick_event.reason == "BadKick", "each bad kick is reported"
+
+
+def test_kick_waits_for_a_server_out_of_reach(pools):
+    pool = settled(pools, annotations={"kick": "all"})
+    report = pools.report(pools.seen(pool, counts=LOST))
+    assert states(report)["KickAccepted"] == ("False", "Waiting")
+    assert (report.kick_event.type, report.kick_event.reason, report.finished_kick) == ("Warning", "Waiting", None)
+    waiting = pools.pool(status=changes(report.status, {}))
+    assert "KickAccepted" not in states(pools.report(pools.seen(waiting))), "its owner took the kick back"
+
+
+def test_kick_waits_in_silence_until_the_server_was_asked(pools):
+    pool = settled(pools, annotations={"kick": "all"})
+    report = pools.report(pools.seen(pool, counts=None))
+    assert (report.kick_event, report.events, report.finished_kick) == (None, [], None)
+    assert changes(report.status, pool) == {}, "a restart of the operator writes nothing"
+
+
+def test_kick_that_is_over_stays_shown(pools):
+    pool = settled(pools, annotations={"kick": "5"})
+    before = pools.status(pools.seen(pool), answer=KICKED)
+    report = pools.report(pools.seen(pools.pool(status=before)))
+    assert changes(report.status, {"status": before}) == {}
+
+
+def test_bad_kick_alone_changes_a_status_that_stands(pools):
+    pool = settled(pools, annotations={"kick": "push:all"})
+    report = pools.report(pools.seen(pool, counts=None))
+    assert states(report) == {
+        "Ready": ("True", "Running"),
+        "ServerReachable": ("True", "Counted"),
+        "KickAccepted": ("False", "BadKick"),
+    }

@@ -23,6 +23,12 @@ class ClusterError(Exception):
         super().__init__(message)
         self.status = status
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the object that was sent is at fault, so that it would be refused again."""
+        # A field that its schema does not have is answered with 500.
+        return self.status in (400, 403, 422, 500)
+
 
 class Cluster:
     """A connection to the API server; safe to use from several threads."""
@@ -55,12 +61,15 @@ class Cluster:
         items: list[Object] = self._request("GET", f"/api/v1/namespaces/{namespace}/pods", query=query)["items"]
         return items
 
-    def apply_deployment(self, deployment: Object) -> None:
-        """Create or change a Deployment by server-side apply; what others set beside our fields stays."""
+    def apply_deployment(self, deployment: Object) -> Object:
+        """Create or change a Deployment by server-side apply, and return it as it is now.
+
+        What others set beside our fields stays.
+        """
         metadata = deployment["metadata"]
         path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
+        return self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
 
     def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Merge into a pool's status; None removes a field."""

@@ -1,11 +1,23 @@
-"""What the annotation `kick` asks for."""
+"""A kick, from the value of the annotation `kick` to what is done and what is said.
+
+A pass judges the annotation by `decide`. Only a kick that is `Due` goes to beanstalkd, whose answer makes it `Done` or
+`BrokenOff`. `say` gives the condition, the Event and `status.lastKick`, and whether the annotation goes. The outcome is
+kept until the annotation is gone, so that no pass of this process does a part of the kick again. Only a crash of the
+operator in between can repeat a kick. If the annotation went first, a crash would lose the kick instead.
+"""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.decisions.findings import ConditionType, Finding, PoolEvent, Reason
+from tubeherd_operator.decisions.status import Condition, ConditionStatus, LastKick, TubeKick
+
 ANNOTATION: Final = "kick"
+RETRY_SECONDS: Final = 2.0
+"""After which time a kick that broke off goes on, or an annotation that could not be removed is looked at again."""
 _COUNT: Final = re.compile(r"all|[1-9][0-9]{0,8}")
 
 
@@ -29,3 +41,153 @@ def parse_kick(value: str, tubes: Sequence[str]) -> Kick:
     if colon and tube not in tubes:
         raise BadKick(f"kick={value[:80]!r} names a tube that is not the pool's: it has {', '.join(tubes)}")
     return Kick((tube,) if colon else tuple(tubes), None if count == "all" else int(count))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The annotation of one very pool: on a pool that has been made anew the same value asks for another kick."""
+
+    pool: str
+    """The pool's uid."""
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The value asks for nothing that can be done."""
+
+    request: Request
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """No job was put back yet, because beanstalkd cannot be asked."""
+
+    request: Request
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenOff:
+    """beanstalkd was lost while jobs were put back; the rest follows."""
+
+    request: Request
+    kicked: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All that was asked for was put back."""
+
+    request: Request
+    kicked: Mapping[str, int]
+    time: str
+
+
+Outcome = Refused | Waiting | BrokenOff | Done
+"""What a pass made of a kick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A kick that the pass is to carry out."""
+
+    request: Request
+    kick: Kick
+    """What is left to do."""
+    kicked: Mapping[str, int] = field(default_factory=dict)
+    """How many jobs of each tube were put back before."""
+
+    def after(self, answer: Kicked, now: str) -> BrokenOff | Done:
+        """Return what beanstalkd's answer makes of the kick; `now` is the time in RFC 3339."""
+        more = {tube: self.kicked.get(tube, 0) + count for tube, count in answer.tubes.items()}
+        kicked = {**self.kicked, **more}
+        return Done(self.request, kicked, now) if answer.error is None else BrokenOff(self.request, kicked)
+
+
+def decide(
+    request: Request | None, tubes: Sequence[str], server: str | None, counts: Counts | None, before: Outcome | None
+) -> Due | Outcome | None:
+    """Return what a pass is to make of a kick; None if there is none, or beanstalkd is about to be asked.
+
+    `tubes`, `server` and `counts` are the pool's, and `before` is the outcome of the pass before.
+    """
+    if request is None:
+        return None
+    if before is not None and before.request != request:
+        before = None  # the pool's owner took that kick back, or wants another
+    if isinstance(before, Done):
+        return before
+    kicked = before.kicked if isinstance(before, BrokenOff) else {}
+    try:
+        kick = parse_kick(request.value, tubes)
+    except BadKick as error:
+        return Refused(request, f"{error}; nothing{' more' if kicked else ''} was kicked")
+    if counts is not None and counts.error is None:
+        left = None if kick.most is None else kick.most - sum(kicked.values())
+        return Due(request, replace(kick, most=left), kicked)
+    if isinstance(before, BrokenOff):
+        return before
+    if server is None:
+        return Waiting(request, "no beanstalkd is named")
+    return Waiting(request, f"{server} is out of reach") if counts else None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is said of a kick, and what becomes of its annotation; nothing if there is no kick."""
+
+    condition: Finding | None = None
+    event: PoolEvent | None = None
+    last_kick: LastKick | None = None
+    finished: str | None = None
+    """The value of the annotation, if it is to be removed."""
+    again_after: float | None = None
+    """In how many seconds the pool is to be looked at again, whatever happens."""
+
+
+def say(outcome: Outcome | None, before: Outcome | None, shown: Condition | None) -> Said:
+    """Return what is said of a kick; what the pass before reported by an Event is not reported by another.
+
+    `shown` is the condition KickAccepted in the status: no restart of the operator reports anew that a kick waits.
+    """
+    if outcome is None:
+        return Said()
+    said = _say(outcome)
+    is_shown = isinstance(outcome, Waiting) and shown is not None and shown.reason == Reason.WAITING
+    return replace(said, event=None) if outcome == before or is_shown else said
+
+
+def is_settled_kick(shown: Condition) -> bool:
+    """Tell whether a condition is of a kick that is over and stays shown; one that waited is forgotten when it goes."""
+    return shown.type == ConditionType.KICK_ACCEPTED and shown.reason != Reason.WAITING
+
+
+def _say(outcome: Outcome) -> Said:
+    value = outcome.request.value
+    match outcome:
+        case Refused():
+            event = PoolEvent("Warning", Reason.BAD_KICK, outcome.why)
+            return Said(_accepted("False", Reason.BAD_KICK, outcome.why), event, finished=value)
+        case Waiting():
+            message = f"kick={value} waits: {outcome.why}; it is done as soon as beanstalkd answers"
+            event = PoolEvent("Warning", Reason.WAITING, message)
+            return Said(_accepted("False", Reason.WAITING, message), event)
+        case BrokenOff():
+            message = f"kick={value} waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers"
+            return Said(_accepted("False", Reason.WAITING, message), again_after=RETRY_SECONDS)
+        case Done():
+            by_tube = ", ".join(f"{tube} {count}" for tube, count in outcome.kicked.items())
+            message = f"kick={value}: {sum(outcome.kicked.values())} buried jobs put back ({by_tube})"
+            event = PoolEvent("Normal", Reason.KICKED, message)
+            return Said(_accepted("True", Reason.KICKED, message), event, _last_kick(outcome), value)
+
+
+def _accepted(status: ConditionStatus, reason: Reason, message: str) -> Finding:
+    return Finding(ConditionType.KICK_ACCEPTED, status, reason, message)
+
+
+def _last_kick(done: Done) -> LastKick:
+    tubes = [TubeKick(name=name, kicked=count) for name, count in done.kicked.items()]
+    return LastKick(value=done.request.value, time=done.time, kicked=sum(done.kicked.values()), tubes=tubes)

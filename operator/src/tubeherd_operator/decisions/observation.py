@@ -1,28 +1,85 @@
-"""A pool as a pass finds it."""
+"""A pool as a pass finds it, and the world around it."""
 
 from dataclasses import dataclass, field
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.objects import Object
+from tubeherd_operator.decisions.kick import ANNOTATION, Outcome, Request
+from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
+from tubeherd_operator.objects import Key, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A WorkerPool as it is stored, and what it asks for where the installation's defaults are filled in."""
+
+    stored: Object
+    spec: WorkerPoolSpec
+    status: WorkerPoolStatus
+    image: str
+    server: str | None
+    """host:port of beanstalkd; None if neither the pool nor the installation names one."""
+
+    @property
+    def key(self) -> Key:
+        """Namespace and name."""
+        return Key(self.stored["metadata"]["namespace"], self.stored["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """The identity that no pool of the same name shares that is made later."""
+        return str(self.stored["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        """The number of the spec's present version."""
+        return int(self.stored["metadata"]["generation"])
+
+    @property
+    def kick(self) -> Request | None:
+        """The kick that its annotation asks for."""
+        value = self.stored["metadata"].get("annotations", {}).get(ANNOTATION)
+        return None if value is None else Request(self.uid, value)
+
+
+def read_pool(stored: Object, default_image: str, default_server: str | None) -> Pool:
+    """Return a pool from its object; raises ValidationError if its spec is not valid."""
+    spec = WorkerPoolSpec.model_validate(stored["spec"])
+    return Pool(stored, spec, read_status(stored), spec.image or default_image, spec.server or default_server)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A pool as it is, and the world around it."""
+    """All that a pass knows of a pool."""
 
-    pool: Object
-    spec: WorkerPoolSpec
-    image: str
-    server: str | None
-    """host:port of beanstalkd; None where neither the pool nor the installation names one."""
+    pool: Pool
     deployment: Object | None = None
+    """The Deployment of the pool's name, whoever it belongs to."""
     pods: list[Object] = field(default_factory=list)
     executors_digest: str | None = None
-    """Of the ConfigMap with the executors; None where the pool names none, or it does not exist."""
+    """Of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
     counts: Counts | None = None
+    """None if beanstalkd has not been asked yet."""
+    kick: Outcome | None = None
+    """What the pass before made of a kick whose annotation it did not remove."""
 
     @property
     def executors_missing(self) -> bool:
         """Whether the pool names a ConfigMap that does not exist."""
-        return self.spec.executors is not None and self.executors_digest is None
+        return self.pool.spec.executors is not None and self.executors_digest is None
+
+    @property
+    def deployment_is_foreign(self) -> bool:
+        """Whether a Deployment has the pool's name and does not belong to this very pool."""
+        if self.deployment is None:
+            return False
+        owners = self.deployment["metadata"].get("ownerReferences", [])
+        return not any(owner.get("controller") and owner["uid"] == self.pool.uid for owner in owners)
+
+    @property
+    def status_stands(self) -> bool:
+        """Whether the stored status stays until beanstalkd has been asked, as after a restart of the operator.
+
+        Its answer brings the next pass at once.
+        """
+        return bool(self.pool.status.conditions) and self.pool.server is not None and self.counts is None

@@ -1,55 +1,115 @@
-"""Builds the status of a pool."""
+"""Decides what a pass reports: the pool's status and Events, and whether the annotation of a kick goes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tubeherd_operator.decisions.conditions import KICK_ACCEPTED, WAITING, Condition, conditions, is_ours, stamp
+from tubeherd_operator.decisions.conditions import conditions
+from tubeherd_operator.decisions.findings import ConditionType, Finding, PoolEvent, Reason, stamp
+from tubeherd_operator.decisions.kick import Outcome, is_settled_kick, say
+from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.plan import Plan
+from tubeherd_operator.decisions.status import Condition, LastKick, TubeStatus, WorkerPoolStatus
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
+_RECHECK_SECONDS: Final = 20.0
+"""How often what no watch reports is looked at: foreign Deployments and ConfigMaps."""
+_MISSING_SECONDS: Final = 2.0
+"""How often a ConfigMap that is missing is looked for."""
 
 
-def build_status(seen: Observation, kick: Condition | None, now: str) -> Object:
-    """Return the status that a pool should have; `kick` is what became of a kick in this pass."""
-    before: Object = seen.pool.get("status", {})
-    if seen.server and seen.counts is None and not kick and "conditions" in before:
-        # Just asked, beanstalkd brings the next pass: what was known before a restart of the operator stands till then.
-        return dict(before)
-    generation = seen.pool["metadata"]["generation"]
-    present = conditions(seen) + ([kick] if kick else [])
-    stamped = [stamp(condition, before.get("conditions", []), generation, now) for condition in present]
-    if not kick:
-        stamped += [entry for entry in before.get("conditions", []) if _is_settled_kick(entry)]
-    deployment = (seen.deployment or {}) if is_ours(seen) else {}
-    status = {
-        "observedGeneration": generation,
-        "server": seen.server,
-        "replicas": deployment.get("status", {}).get("replicas", 0),
-        "readyReplicas": deployment.get("status", {}).get("readyReplicas", 0),
-        "selector": f"{POOL_LABEL}={seen.pool['metadata']['name']}",
-        **_counts(seen, before),
-        "conditions": stamped,
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What came of a plan."""
+
+    deployment: Object | None = None
+    """As the API server answered; None if none was applied."""
+    refusal: Exception | None = None
+    """Why the API server refused the Deployment."""
+    kick: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a pass reports, in this order; it is final."""
+
+    kick_event: PoolEvent | None
+    status: WorkerPoolStatus
+    events: list[PoolEvent]
+    finished_kick: str | None
+    """The value of the annotation, if it is to be removed."""
+    again_after: float | None
+    """In how many seconds the pool is to be looked at again, if nothing happens; None: no need."""
+
+
+def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Report:
+    """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
+    shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
+    said = say(results.kick, seen.kick, shown.get(ConditionType.KICK_ACCEPTED))
+    found = _findings(seen, results.refusal)
+    applied = [plan.change.event] if plan.change and not results.refusal else []
+    told = [*found, said.condition] if said.condition else found
+    return Report(
+        kick_event=said.event,
+        status=_status(seen, _conditions(seen, told, shown, now), said.last_kick),
+        events=applied + news(found, shown),
+        finished_kick=said.finished,
+        again_after=said.again_after or _again_after(seen),
+    )
+
+
+def _findings(seen: Observation, refusal: Exception | None) -> list[Finding]:
+    """Return what is found out about the pool; while its status stands, only what the pass itself did wrong."""
+    found = conditions(seen, refusal)
+    if seen.status_stands:
+        return [finding for finding in found if finding.reason == Reason.DEPLOYMENT_REFUSED]
+    return found
+
+
+def _conditions(seen: Observation, found: list[Finding], shown: Mapping[str, Condition], now: str) -> list[Condition]:
+    """Return the conditions of the status, in the order in which it shows them already."""
+    new = {finding.type: stamp(finding, shown.get(finding.type), seen.pool.generation, now) for finding in found}
+    kept = {
+        type_: condition
+        for type_, condition in shown.items()
+        if type_ in new or seen.status_stands or is_settled_kick(condition)
     }
-    return {key: value for key, value in status.items() if value is not None}
+    return [*(kept | new).values()]
 
 
-def changes(status: Object, before: Object) -> Object:
-    """Return the merge patch that makes a status of the one before: only what differs, None for what goes."""
-    patch: dict[str, Any] = {key: value for key, value in status.items() if before.get(key) != value}
-    return patch | {key: None for key in before if key not in status and key != "lastKick"}
+def _status(seen: Observation, conditions: list[Condition], kick: LastKick | None) -> WorkerPoolStatus:
+    before = seen.pool.status
+    last_kick = kick or before.last_kick
+    if seen.status_stands:
+        return before.model_copy(update={"conditions": conditions, "last_kick": last_kick})
+    deployment = {} if seen.deployment is None or seen.deployment_is_foreign else seen.deployment.get("status", {})
+    return WorkerPoolStatus(
+        observed_generation=seen.pool.generation,
+        server=seen.pool.server,
+        replicas=deployment.get("replicas", 0),
+        ready_replicas=deployment.get("readyReplicas", 0),
+        selector=f"{POOL_LABEL}={seen.pool.key.name}",
+        **_counts(seen),
+        conditions=conditions,
+        last_kick=last_kick,
+    )
 
 
-def _counts(seen: Observation, before: Object) -> Object:
-    kept: Object = {key: before[key] for key in (*_STATES, "tubes") if key in before}
+def _counts(seen: Observation) -> dict[str, Any]:
+    """Return the counts of the status: the last known while beanstalkd is out of reach."""
     if seen.counts is None or seen.counts.error is not None:
-        return kept
+        return {name: getattr(seen.pool.status, name) for name in (*_STATES, "tubes")}
     tubes = [
-        {"name": name, **{state: getattr(stats, state) for state in _STATES}}
+        TubeStatus(name=name, **{state: getattr(stats, state) for state in _STATES})
         for name, stats in seen.counts.tubes.items()
     ]
-    totals: Object = {state: sum(tube[state] for tube in tubes) for state in _STATES}
-    return totals | {"tubes": tubes}
+    totals = {state: sum(getattr(tube, state) for tube in tubes) for state in _STATES}
+    return {**totals, "tubes": tubes}
 
 
-def _is_settled_kick(entry: Object) -> bool:
-    return bool(entry["type"] == KICK_ACCEPTED and entry["reason"] != WAITING)
+def _again_after(seen: Observation) -> float | None:
+    if seen.executors_missing:
+        return _MISSING_SECONDS
+    return _RECHECK_SECONDS if seen.pool.spec.executors or seen.deployment_is_foreign else None

@@ -1,9 +1,13 @@
 """The status of a `WorkerPool`: its fields, and the words that `kubectl explain` shows."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+
+from tubeherd_operator.objects import Object
+
+ConditionStatus = Literal["True", "False", "Unknown"]
 
 
 class _Model(BaseModel):
@@ -23,8 +27,8 @@ class TubeStatus(_Model):
 class Condition(_Model):
     """One aspect of the pool's state, in the shape that all Kubernetes conditions have."""
 
-    type: str = Field(description="Ready, ServerReachable or KickAccepted.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
+    type: str = Field(description="Ready, ServerReachable, KickAccepted or Conflict.")
+    status: ConditionStatus = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word on why.")
     message: str = Field(description="What happened, to what, and what to do.")
     last_transition_time: str = Field(
@@ -74,3 +78,18 @@ class WorkerPoolStatus(_Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     last_kick: LastKick | None = Field(None, description="What the last kick annotation did.")
+
+
+def read_status(pool: Object) -> WorkerPoolStatus:
+    """Return the status that is stored in a pool; an empty one if another version wrote what is not understood."""
+    try:
+        return WorkerPoolStatus.model_validate(pool.get("status", {}))
+    except ValidationError:
+        return WorkerPoolStatus()
+
+
+def changes(status: WorkerPoolStatus, pool: Object) -> Object:
+    """Return the merge patch that gives a pool this status: what differs from the stored one, None for what goes."""
+    before, after = pool.get("status", {}), status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    patch: dict[str, Any] = {key: value for key, value in after.items() if before.get(key) != value}
+    return patch | {key: None for key in before if key not in after}

@@ -1,44 +1,40 @@
-"""Gathers all that a pass needs to know of a pool."""
+"""Gathers all that a pass needs to know of a pool. Looking changes nothing."""
 
 import hashlib
 import json
 
-from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.cluster.client import Cluster
-from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.kick import Outcome
+from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
 from tubeherd_operator.objects import POOL_LABEL, Key
-from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
 
-def observe(key: Key, cluster: Cluster, servers: Servers, settings: OperatorSettings) -> Observation | None:
-    """Look at a pool; None where it is gone or going. Has its tubes counted from now on."""
-    pool = cluster.pool(*key)
-    if pool is None or "deletionTimestamp" in pool["metadata"]:
-        servers.forget(key)
+def find_pool(key: Key, cluster: Cluster, settings: OperatorSettings) -> Pool | None:
+    """Return a pool; None if it is gone or is being deleted."""
+    stored = cluster.pool(*key)
+    if stored is None or "deletionTimestamp" in stored["metadata"]:
         return None
-    spec = WorkerPoolSpec.model_validate(pool["spec"])
-    server = spec.server or settings.default_server
-    if server:
-        servers.watch(key, server, spec.tubes)
-    else:
-        servers.forget(key)
+    return read_pool(stored, settings.default_image, settings.default_server)
+
+
+def observe(pool: Pool, cluster: Cluster, counts: Counts | None, kick: Outcome | None) -> Observation:
+    """Return a pool with what the API server shows around it, its counts and the kick that is under way."""
     return Observation(
         pool=pool,
-        spec=spec,
-        image=spec.image or settings.default_image,
-        server=server,
-        deployment=cluster.deployment(*key),
-        pods=cluster.pods(key.namespace, f"{POOL_LABEL}={key.name}"),
-        executors_digest=_executors_digest(cluster, key.namespace, spec),
-        counts=servers.counts(key),
+        deployment=cluster.deployment(*pool.key),
+        pods=cluster.pods(pool.key.namespace, f"{POOL_LABEL}={pool.key.name}"),
+        executors_digest=_executors_digest(pool, cluster),
+        counts=counts,
+        kick=kick,
     )
 
 
-def _executors_digest(cluster: Cluster, namespace: str, spec: WorkerPoolSpec) -> str | None:
-    if spec.executors is None:
+def _executors_digest(pool: Pool, cluster: Cluster) -> str | None:
+    if pool.spec.executors is None:
         return None
-    config_map = cluster.config_map(namespace, spec.executors.config_map)
+    config_map = cluster.config_map(pool.key.namespace, pool.spec.executors.config_map)
     if config_map is None:
         return None
     content = [config_map.get("data"), config_map.get("binaryData")]

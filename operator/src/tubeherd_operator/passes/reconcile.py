@@ -1,36 +1,28 @@
-"""One pass over a pool: observe, plan, act."""
+"""One pass over a pool: observe, plan, act, report.
 
-import uuid
+What is done and what is said is decided in `decisions`; a pass only carries it out, in this order:
+
+1. Find the pool, have its tubes counted, and observe the world around it.
+2. Make the plan, which is final.
+3. Act: apply the Deployment, then kick, and keep what came of the kick.
+4. Make the report from what came of the plan, and write it: the kick's Event, the status, the other Events.
+5. Remove the annotation of a kick that is finished, if it still has the value that was dealt with.
+"""
+
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
 
-from tubeherd.logs import log
-from tubeherd.pool import GROUP, KIND, VERSION
 from tubeherd_operator.cluster.client import Cluster, ClusterError
-from tubeherd_operator.decisions.conditions import KICK_ACCEPTED, READY, WAITING, Condition, stamp
-from tubeherd_operator.decisions.kick import ANNOTATION
-from tubeherd_operator.decisions.plan import Event, Plan, make_plan
-from tubeherd_operator.decisions.report import changes
+from tubeherd_operator.cluster.events import write_event
+from tubeherd_operator.decisions import kick
+from tubeherd_operator.decisions.observation import Pool
+from tubeherd_operator.decisions.plan import Plan, make_plan
+from tubeherd_operator.decisions.report import Report, Results, make_report
+from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object
-from tubeherd_operator.passes.observe import observe
+from tubeherd_operator.passes.observe import find_pool, observe
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
-
-_RETRY_KICK_SECONDS: Final = 2.0
-
-
-class _Progress(NamedTuple):
-    """A kick from its first job put back until its annotation is gone: no part of it is to be done twice.
-
-    Only a crash of the operator between the two can repeat a kick. The other order, removing the annotation first,
-    would lose it instead.
-    """
-
-    uid: str
-    value: str
-    kicked: dict[str, int]
-    complete: bool
 
 
 class Reconciler:
@@ -47,126 +39,72 @@ class Reconciler:
         self._servers = servers
         self._settings = settings
         self._now = now
-        self._kicks: dict[Key, _Progress] = {}
+        self._kicks: dict[Key, kick.Outcome | None] = {}
+        """What was made of the kicks whose annotation is not gone yet."""
 
     def reconcile(self, key: Key) -> float | None:
         """Bring a pool and the world in line; return after how many seconds to look again, if nothing happens.
 
-        Raises ClusterError where the API server refuses or is out of reach; the pass is then to be repeated.
+        Raises ClusterError if the API server refuses or is out of reach; the pass is then to be repeated.
         """
-        seen = observe(key, self._cluster, self._servers, self._settings)
-        if seen is None:
+        pool = find_pool(key, self._cluster, self._settings)
+        if pool is None:
+            self._servers.forget(key)
             self._kicks.pop(key, None)
             return None
-        plan = make_plan(seen, self._timestamp())
-        status, events = plan.status, list(plan.events)
-        failed = self._apply(seen.pool, plan, status, events)
-        progress = self._kick(key, seen.pool, plan)
-        if progress:
-            self._show_kick(seen.pool, status, progress)
-        self._write(key, seen.pool, status)
-        for event in events:
-            self._tell(seen.pool, event)
-        again = _RETRY_KICK_SECONDS if progress and not progress.complete else plan.again_after
-        if plan.kick_value is not None and (plan.remove_kick or (progress and progress.complete)):
-            if self._cluster.remove_annotation(*key, ANNOTATION, plan.kick_value):
-                self._kicks.pop(key, None)
-            else:  # it has changed, or must not be changed: the next look tells, and knows what was kicked
-                again = _RETRY_KICK_SECONDS
-        if failed:
-            raise failed
-        return again
+        self._have_counted(pool)
+        seen = observe(pool, self._cluster, self._servers.counts(key), self._kicks.get(key))
+        plan = make_plan(seen)
+        results = self._act(key, plan)
+        report = make_report(seen, plan, results, self._timestamp())
+        self._write(pool, report)
+        again_after = self._finish_kick(key, report)
+        if results.refusal:
+            raise results.refusal
+        return again_after
 
-    def _apply(self, pool: Object, plan: Plan, status: Object, events: list[Event]) -> ClusterError | None:
-        """Apply the Deployment; a refusal is said in the status and the pass goes on."""
-        if plan.deployment is None:
-            return None
+    def _have_counted(self, pool: Pool) -> None:
+        if pool.server:
+            self._servers.watch(pool.key, pool.server, pool.spec.tubes)
+        else:
+            self._servers.forget(pool.key)
+
+    def _act(self, key: Key, plan: Plan) -> Results:
+        deployment, refusal = self._apply(plan)
+        outcome = plan.kick
+        if isinstance(outcome, kick.Due):
+            answer = self._servers.kick(key, outcome.kick.tubes, outcome.kick.most)
+            outcome = outcome.after(answer, self._timestamp())
+        self._kicks[key] = outcome
+        return Results(deployment, refusal, outcome)
+
+    def _apply(self, plan: Plan) -> tuple[Object | None, ClusterError | None]:
+        """Return the Deployment as it is now, or why it was refused, which does not keep the pass from going on."""
+        if plan.change is None:
+            return None, None
         try:
-            self._cluster.apply_deployment(plan.deployment)
+            return self._cluster.apply_deployment(plan.change.deployment), None
         except ClusterError as error:
-            # A field that its schema does not have is answered with 500 by the API server.
-            if error.status not in (400, 403, 422, 500):
+            if not error.is_refusal:
                 raise
-            message = f"the API server refuses the pool's Deployment: {error}; correct the pool's spec"
-            self._condition(pool, status, Condition(READY, "False", "DeploymentRefused", message))
-            before = pool.get("status", {}).get("conditions", [])
-            told_before = any(entry["reason"] == "DeploymentRefused" for entry in before)
-            told = [event for event in events if event.reason not in ("Created", "Updated", "Repaired")]
-            events[:] = told if told_before else [*told, Event("Warning", "DeploymentRefused", message)]
-            return error
-        return None
+            return None, error
 
-    def _kick(self, key: Key, pool: Object, plan: Plan) -> _Progress | None:
-        """Carry out what passes before this one have not, and return how far it is; None without a kick."""
-        uid, value = pool["metadata"]["uid"], plan.kick_value
-        progress = self._kicks.get(key)
-        if progress and (progress.uid, progress.value) != (uid, value):
-            del self._kicks[key]  # the pool's owner took it back, or wants another
-            progress = None
-        if (progress and progress.complete) or plan.kick is None or value is None:
-            return progress
-        before = progress.kicked if progress else {}
-        left = None if plan.kick.most is None else plan.kick.most - sum(before.values())
-        done = self._servers.kick(key, plan.kick.tubes, left)
-        kicked = before | {tube: before.get(tube, 0) + count for tube, count in done.tubes.items()}
-        progress = self._kicks[key] = _Progress(uid, value, kicked, done.error is None)
-        if progress.complete:
-            self._tell(pool, Event("Normal", "Kicked", _summary(value, kicked)))
-        return progress
+    def _write(self, pool: Pool, report: Report) -> None:
+        if report.kick_event:
+            write_event(self._cluster, pool, report.kick_event, self._timestamp())
+        if patch := changes(report.status, pool.stored):
+            self._cluster.write_status(*pool.key, patch)
+        for event in report.events:
+            write_event(self._cluster, pool, event, self._timestamp())
 
-    def _show_kick(self, pool: Object, status: Object, kick: _Progress) -> None:
-        if not kick.complete:
-            message = f"kick={kick.value} waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers"
-            self._condition(pool, status, Condition(KICK_ACCEPTED, "False", WAITING, message))
-            return
-        self._condition(pool, status, Condition(KICK_ACCEPTED, "True", "Kicked", _summary(kick.value, kick.kicked)))
-        tubes = [{"name": name, "kicked": count} for name, count in kick.kicked.items()]
-        total = sum(kick.kicked.values())
-        status["lastKick"] = {"value": kick.value, "time": self._timestamp(), "kicked": total, "tubes": tubes}
-
-    def _condition(self, pool: Object, status: Object, condition: Condition) -> None:
-        before = pool.get("status", {}).get("conditions", [])
-        generation = pool["metadata"]["generation"]
-        others = [entry for entry in status["conditions"] if entry["type"] != condition.type]
-        status["conditions"] = [*others, stamp(condition, before, generation, self._timestamp())]
-
-    def _write(self, key: Key, pool: Object, status: Object) -> None:
-        if patch := changes(status, pool.get("status", {})):
-            self._cluster.write_status(*key, patch)
-
-    def _tell(self, pool: Object, event: Event) -> None:
-        metadata, now = pool["metadata"], self._timestamp()
-        log.info(event.message, pool=f"{metadata['namespace']}/{metadata['name']}", reason=event.reason)
-        reference = {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": KIND,
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-        }
-        body: Object = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{metadata['name']}.{uuid.uuid4().hex[:16]}", "namespace": metadata["namespace"]},
-            "involvedObject": reference,
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:1000],
-            "source": {"component": "tubeherd-operator"},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-        try:
-            self._cluster.create_event(body)
-        except ClusterError as error:
-            # An event is news, not state: the conditions hold what matters.
-            log.warning(f"an event could not be written: {error}", reason=event.reason)
+    def _finish_kick(self, key: Key, report: Report) -> float | None:
+        """Remove the annotation of a finished kick; return after how many seconds to look again."""
+        if report.finished_kick is None:
+            return report.again_after
+        if not self._cluster.remove_annotation(*key, kick.ANNOTATION, report.finished_kick):
+            return kick.RETRY_SECONDS  # it has changed, or must not be changed: the next pass finds out
+        self._kicks.pop(key, None)
+        return report.again_after
 
     def _timestamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _summary(value: str, kicked: dict[str, int]) -> str:
-    by_tube = ", ".join(f"{tube} {count}" for tube, count in kicked.items())
-    return f"kick={value}: {sum(kicked.values())} buried jobs put back ({by_tube})"
