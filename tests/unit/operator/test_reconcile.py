@@ -187,6 +187,20 @@ def test_value_changed_meanwhile_is_left_for_the_next_pass(reconciler, cluster, 
     assert cluster.held["status"]["lastKick"]["value"] == "7"
 
 
+def test_pool_is_not_ready_before_the_rollout_that_its_change_begins(reconciler, cluster):
+    cluster.annotate(None)
+    reconciler.reconcile(KEY)
+    assert cluster.condition("Ready")["status"] == "True"
+    cluster.held["metadata"]["generation"] += 1
+    cluster.held["spec"]["image"] = "shop/mail:7"
+    reconciler.reconcile(KEY)
+    ready = cluster.condition("Ready")
+    assert (ready["status"], ready["reason"], ready["observedGeneration"]) == ("False", "Starting", 3)
+    cluster.live["status"]["observedGeneration"] += 1
+    reconciler.reconcile(KEY)
+    assert cluster.condition("Ready")["status"] == "True"
+
+
 @pytest.mark.parametrize("status", [400, 403, 422, 500])
 def test_refused_deployment_is_told_once_and_tried_again(reconciler, cluster, status):
     cluster.annotate(None)

@@ -1,5 +1,7 @@
 """What is reported after a pass: status, Events, the annotation of a kick, and when to look again."""
 
+import pytest
+
 from tubeherd_operator.decisions.counts import Counts, Kicked
 from tubeherd_operator.decisions.findings import PoolEvent, Reason
 from tubeherd_operator.decisions.kick import Done, Request
@@ -151,6 +153,32 @@ def test_pool_whose_executors_are_missing_is_looked_at_again_soon(pools):
 
 def test_pool_with_executors_of_a_config_map_is_looked_at_now_and_then(pools):
     assert pools.report(pools.seen(pools.pool(pools.full))).again_after is not None, "nothing tells of its change"
+
+
+@pytest.mark.parametrize(
+    ("generation", "observed", "status", "ready"),
+    [
+        (4, 4, {}, ("True", "Running")),
+        (5, 4, {}, ("False", "Starting")),
+        (5, 5, {}, ("True", "Running")),
+        (5, 5, {"updatedReplicas": 0}, ("False", "Starting")),
+        (1, 0, {"replicas": 0, "readyReplicas": 0, "updatedReplicas": 0}, ("False", "Starting")),
+    ],
+    ids=["changed nothing but notes", "rollout not begun", "rolled out at once", "rollout begun", "just created"],
+)
+def test_pool_is_ready_when_the_deployment_as_this_pass_leaves_it_is_rolled_out(
+    pools, generation, observed, status, ready
+):
+    before = settled(pools)["status"]
+    pool = pools.pool({"tubes": ["mail", "sms"], "replicas": 1, "image": "shop/mail:7"}, before, generation=3)
+    seen = pools.seen(pool, deployment=pools.live(pools.pool()))
+    applied = pools.live(pool)
+    applied["metadata"]["generation"] = generation
+    applied["status"] |= {"observedGeneration": observed} | status
+    report = pools.report(seen, deployment=applied)
+    assert events(report) == [("Normal", "Updated")]
+    assert states(report)["Ready"] == ready
+    assert conditions(report)["Ready"].observed_generation == 3
 
 
 # Events

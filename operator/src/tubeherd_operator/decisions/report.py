@@ -1,7 +1,7 @@
 """Decides what a pass reports: the pool's status and Events, and whether the annotation of a kick goes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tubeherd_operator.decisions.conditions import conditions
@@ -46,6 +46,8 @@ class Report:
 
 def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Report:
     """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
+    # A change gives the Deployment a newer generation than its status tells of: its rollout is still to come.
+    seen = replace(seen, deployment=results.deployment or seen.deployment)
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
     said = say(results.kick, seen.kick, shown.get(ConditionType.KICK_ACCEPTED))
     found = _findings(seen, results.refusal)
