@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd format lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings format lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 
@@ -90,6 +90,9 @@ demo-down: ## Remove all that the demo made
 
 crd: $(READY) ## Generate the CRD from the pydantic models, for kubectl and for the chart
 	$(BIN)/python -m tubeherd_operator.crd crds/workerpools.tubeherd.io.yaml charts/tubeherd/files/workerpools.tubeherd.io.yaml
+
+settings: $(READY) ## Generate docs/settings.md from the declarations of the settings
+	$(BIN)/python docs/settings.py
 
 lock: $(READY) ## Lock the newest versions that the pyproject files allow, with hashes
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \

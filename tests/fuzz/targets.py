@@ -7,19 +7,19 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tubeherd.executors import executor, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.sizes import parse_size
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job import JobStats
-from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release, RetrySchedule
+from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release
 from tubeherd.processing.processor import Processor
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.server import parse_server
-from tubeherd.settings import RetryDelays, explain
+from tubeherd.settings import WorkerSettings
 from tubeherd_operator.decisions.kick import Kick, parse_kick
 
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold
@@ -182,7 +182,7 @@ def refused(parse: Callable[[str], Any], data: bytes) -> bool:
     try:
         parse(text(data))
     except ValidationError as error:
-        said = explain(error)
+        said = WorkerSettings.explain(error)
     except ValueError as error:
         said = str(error)
     assert said is None or 5 <= len(said) <= MESSAGE_MAX * (1 + data.count(b",")), said
@@ -217,11 +217,8 @@ def servers(data: bytes) -> None:
         assert 0 < port < 65536
 
 
-DELAYS = TypeAdapter(RetryDelays)
-
-
 def parse_delays(written: str) -> tuple[int, ...]:
-    return RetrySchedule.of(DELAYS.validate_python(written)).delays
+    return WorkerSettings.model_validate({"retry_delays": written}).policy().schedule.delays
 
 
 def retries(data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Generates the CustomResourceDefinition from the pydantic models: `python -m tubeherd_operator.crd FILE …`."""
 
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from tubeherd.pool import GROUP, KIND, PLURAL, VERSION, WorkerPoolSpec
+from tubeherd_operator import admission
 from tubeherd_operator.decisions.status import WorkerPoolStatus
 
 _HEADER = "# Generated from the pydantic models by `make crd`; a test fails when it is stale.\n"
@@ -24,15 +26,10 @@ def custom_resource_definition() -> dict[str, Any]:
             "apiVersion": {"type": "string", "description": "Version of this object's schema."},
             "kind": {"type": "string", "description": "WorkerPool."},
             "metadata": {"type": "object"},
-            "spec": _structural(WorkerPoolSpec),
+            "spec": _spec(),
             "status": _structural(WorkerPoolStatus),
         },
-        "x-kubernetes-validations": [
-            {
-                "rule": "self.metadata.name.size() <= 63",
-                "message": "a pool's name has at most 63 characters: its pods bear it as a label",
-            }
-        ],
+        **admission.NAME,
     }
     version = {
         "name": VERSION,
@@ -74,6 +71,14 @@ def _columns() -> list[dict[str, Any]]:
     ]
 
 
+def _spec() -> dict[str, Any]:
+    spec = _structural(WorkerPoolSpec)
+    fields = spec["properties"]
+    fields["tubes"]["x-kubernetes-list-type"] = "set"
+    fields["env"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], **admission.ENV}
+    return spec | admission.MEMORY
+
+
 def _structural(model: type[BaseModel]) -> dict[str, Any]:
     """Return a model's schema as Kubernetes takes it: references inlined, no titles, no null."""
     schema = model.model_json_schema(by_alias=True)
@@ -89,6 +94,7 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
         return _inline({**inner, **{key: value for key, value in schema.items() if key != "anyOf"}}, definitions)
     result = {key: schema[key] for key in _KEPT if key in schema}
     result |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
+    result |= deepcopy(admission.BY_PATTERN.get(schema.get("pattern", ""), {}))
     result["type"] = schema["type"]
     if "enum" in schema:
         result["enum"] = schema["enum"]

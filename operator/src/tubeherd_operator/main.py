@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -9,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import kopf
-from pydantic import ValidationError
 
+from tubeherd.configuration import WrongSettings
 from tubeherd.logs import log
 from tubeherd_operator.cluster import watches
 from tubeherd_operator.cluster.client import Cluster, ClusterError
@@ -30,9 +31,11 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLogs()])
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # a request that failed is told by the pass that made it
     try:
-        settings = OperatorSettings()
-    except ValidationError as error:
-        sys.exit("\n".join(f"TUBEHERD_OPERATOR_{_name(detail)}: {detail['msg']}" for detail in error.errors()))
+        settings = OperatorSettings.load(os.environ)
+    except WrongSettings as error:
+        sys.exit(str(error))
+    for message in OperatorSettings.misspelt(os.environ):
+        log.warning(message)
     queue = WorkQueue()
     cluster = Cluster()
     reconciler = Reconciler(cluster, Servers(settings.poll_interval, queue.add), settings)
@@ -104,8 +107,3 @@ class _LibraryLogs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         write = log.error if record.levelno >= logging.ERROR else log.warning
         write(record.getMessage(), logger=record.name)
-
-
-def _name(detail: object) -> str:
-    location = detail["loc"] if isinstance(detail, dict) else ()
-    return str(location[0]).upper() if location else ""

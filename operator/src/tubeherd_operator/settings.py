@@ -1,19 +1,28 @@
 """Every setting of the operator: the variable `TUBEHERD_OPERATOR_` and its name."""
 
+from typing import Annotated, ClassVar
+
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tubeherd.configuration import Settings
+from tubeherd.declarations import Unset
+from tubeherd.settings import Server
 
 
-class OperatorSettings(BaseSettings):
-    """What an installation of the operator is told; times in seconds."""
+class OperatorSettings(Settings):
+    """What an installation of the operator is given; times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="TUBEHERD_OPERATOR_", extra="ignore", env_ignore_empty=True)
+    prefix: ClassVar[str] = "TUBEHERD_OPERATOR_"
 
-    default_image: str = Field(min_length=1)
-    """Image of the pools that name none."""
-    default_server: str | None = None
-    """host:port of beanstalkd for the pools that name none."""
-    poll_interval: float = Field(1.0, gt=0)
-    """How often the tubes of each beanstalkd are counted."""
-    health: str = "http://0.0.0.0:8080/healthz"
-    """Where the liveness probe is answered."""
+    default_image: Annotated[str, Field(min_length=1, description="Image of the pools that name none.")]
+    default_server: Annotated[
+        Server | None,
+        Field(description="host:port of beanstalkd for the pools that name none."),
+        Unset("none, each pool names its own"),
+    ] = None
+    poll_interval: Annotated[
+        float, Field(gt=0, description="Seconds between two counts of the tubes of each beanstalkd.")
+    ] = 1.0
+    health: Annotated[str, Field(description="URL at which the probes of the operator are answered.")] = (
+        "http://0.0.0.0:8080/healthz"
+    )

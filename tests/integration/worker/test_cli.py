@@ -99,10 +99,18 @@ def test_run_with_wrong_options_and_variables_names_them_all():
     done = tubeherd("run", "--concurrency", "0", "--max-memory", "lots", TUBEHERD_MAX_TIME="soon")
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    assert lines[0].startswith(b"--concurrency (TUBEHERD_CONCURRENCY): Input should be greater than or equal to 1")
+    assert lines[0].startswith(b"--concurrency (TUBEHERD_CONCURRENCY): '0' does not fit: write 1 to 1000")
     assert lines[1].startswith(b"--max-time (TUBEHERD_MAX_TIME): 'soon' is no duration")
     assert lines[2].startswith(b"--max-memory (TUBEHERD_MAX_MEMORY): 'lots' is no size of memory")
     assert len(lines) == 3
+
+
+def test_run_warns_of_a_misspelt_variable_and_goes_on(beanstalkd, run_worker):
+    variables = ("TUBEHERD_MAX_JOB=1", "TUBEHERD_BEANSTALKD_SERVICE_HOST=10.0.0.1", "TUBEHERD_OPERATOR_HEALTH=x")
+    worker = run_worker(beanstalkd.server, MAIL, prefix=("env", *variables))
+    worker.wait_for_line("connected")
+    (warning,) = worker.lines(level="warning")
+    assert warning["event"] == "TUBEHERD_MAX_JOB is no setting and has no effect: did you mean TUBEHERD_MAX_JOBS?"
 
 
 def test_unknown_option_is_wrong_usage():

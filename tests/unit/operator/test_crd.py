@@ -1,9 +1,17 @@
 """The CustomResourceDefinition's files are those that the models make."""
 
+import re
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.support.project import ROOT
-from tubeherd.pool import WorkerPoolSpec
+from tubeherd.declarations import bound, default_in_words, shape
+from tubeherd.formats.memory_share import MIB, slot_share
+from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
+from tubeherd.settings import WorkerSettings
+from tubeherd_operator import admission
 from tubeherd_operator.crd import custom_resource_definition, render
 
 
@@ -32,3 +40,69 @@ def test_spec_has_the_models_fields():
     version = custom_resource_definition()["spec"]["versions"][0]
     fields = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     assert set(fields) == {field.alias for field in WorkerPoolSpec.model_fields.values()}
+
+
+def properties():
+    version = custom_resource_definition()["spec"]["versions"][0]
+    return version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+
+
+@pytest.mark.parametrize(("name", "path"), POOL_FIELDS.items())
+def test_the_field_of_a_setting_names_its_default_and_has_its_bounds(name, path):
+    setting = WorkerSettings.model_fields[name]
+    field = {"properties": properties()}
+    for part in path:
+        field = field["properties"][part]
+    if name not in ("include", "server"):  # whose defaults are the operator's
+        assert field["description"].startswith(setting.description)
+        assert field["description"].endswith(f" Default: {default_in_words(setting)}.")
+    if shape(setting).type is int and not shape(setting).format:
+        assert field.get("maximum") == bound("le", setting.metadata)
+        assert field["minimum"] >= bound("ge", setting.metadata)
+
+
+def test_users_read_slot_for_the_process_that_runs_jobs_and_once_what_a_slot_is():
+    texts = [field["description"] for field in properties().values()]
+    assert [text for text in texts if "process" in text] == [
+        text for text in texts if "a slot, which is a process" in text
+    ]
+    assert sum("process" in text for text in texts) == 1
+
+
+@given(st.integers(0, 1 << 40), st.none() | st.integers(1, 1000))
+@example(44150568, 1)  # the largest limit that is too small for one slot
+@example(44150569, 1)
+def test_memory_is_refused_at_admission_if_the_worker_would_refuse_it(limit, concurrency):
+    assert evaluate(admission.MEMORY, memoryLimit=limit, concurrency=concurrency) == accepts(limit, concurrency or 1)
+
+
+@given(st.none() | st.integers(1, 1000))
+def test_no_memory_limit_is_always_taken(concurrency):
+    assert evaluate(admission.MEMORY, memoryLimit=None, concurrency=concurrency)
+
+
+def accepts(limit, concurrency):
+    try:
+        return bool(slot_share(limit, concurrency))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8, 100, 1000])
+def test_memory_that_the_message_names_is_enough(concurrency):
+    (validation,) = admission.MEMORY["x-kubernetes-validations"]
+    base, each = map(int, re.findall(r"(\d+)Mi", validation["message"]))
+    assert accepts((base + each * concurrency) * MIB, concurrency)
+    assert not accepts((base + each * concurrency - 1 - concurrency) * MIB, concurrency)
+
+
+def evaluate(rule, **fields):
+    """Evaluate a rule in CEL on a spec with these fields, None for one that is left out: CEL as Python says it."""
+    (validation,) = rule["x-kubernetes-validations"]
+    text = re.sub(r"has\(self\.(\w+)\)", r"has('\1')", validation["rule"])
+    text = re.sub(r"quantity\(self\.(\w+)\)\.asApproximateFloat\(\)", r"float(value('\1'))", text)
+    text = re.sub(r"double\((.*?\)) \? self\.(\w+) : (\d+)\)", r"float(value('\2') if \1 else \3)", text)
+    text = text.replace("||", "or").replace("!has", "not has")
+    assert not set("&?!") & set(text), text
+    scope = {"has": lambda name: fields[name] is not None, "value": fields.__getitem__, "float": float}
+    return eval(text, {"__builtins__": {}}, scope)  # noqa: S307 - our own rule

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tubeherd.pool import WorkerPoolSpec
-from tubeherd.settings import ENV_PREFIX, WorkerSettings
-from tubeherd_operator.crd import render
+from tubeherd.formats.durations import DURATION
+from tubeherd.formats.sizes import SIZE
+from tubeherd.formats.tubes import TUBE
+from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
+from tubeherd.queue.server import SERVER
+from tubeherd.settings import WorkerSettings
+from tubeherd_operator.crd import custom_resource_definition, render
 from tubeherd_operator.decisions.deployment import grace_period
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,16 +50,71 @@ def test_grace_period_is_a_jobs_time_and_a_margin(timeout, seconds):
     assert grace_period(WorkerPoolSpec(tubes=["mail"], job_timeout=timeout)) == seconds
 
 
-def test_worker_understands_every_variable_it_gets(pools, monkeypatch):
-    (container,) = pools.rendered(pools.pool(pools.full))["spec"]["template"]["spec"]["containers"]
-    variables = {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith(ENV_PREFIX)}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value.replace("$$", "$"))  # as the kubelet expands it
-    settings = WorkerSettings()
+def variables(pools, spec):
+    """Return the worker's variables in the pod of such a pool, as the kubelet expands them."""
+    (container,) = pools.rendered(pools.pool(spec))["spec"]["template"]["spec"]["containers"]
+    prefix = WorkerSettings.prefix
+    ours = {entry["name"]: entry["value"] for entry in container["env"] if entry["name"].startswith(prefix)}
+    return {name: text.replace("$$", "$") for name, text in ours.items()}
+
+
+def test_worker_understands_every_variable_it_gets(pools):
+    settings = WorkerSettings.load(variables(pools, pools.full))
     assert settings.include == tuple(pools.full["tubes"])
     assert (settings.concurrency, settings.max_jobs, settings.max_time) == (2, 1000, 5400)
     assert (settings.max_memory, settings.job_timeout) == (256 << 20, 600)
     assert settings.retry_delays == (10, 600)
     assert (settings.max_lost_deliveries, settings.batch_size, settings.grace_period) == (5, 30, 610)
     assert (settings.async_concurrency, settings.ack_after_flush) == (8, True)
-    assert variables.keys() == set(re.findall(r"'(TUBEHERD_[A-Z_]+)'", render())), "spec.env must not set these"
+    reserved = set(re.findall(r"'(TUBEHERD_[A-Z_]+)'", render()))
+    assert variables(pools, pools.full).keys() == reserved, "spec.env must not set these"
+
+
+DURATIONS = st.builds(
+    "{}{}{}".format, st.integers(1, 9999), st.sampled_from(["", " "]), st.sampled_from(["s", "minutes"])
+)
+TEXTS = {
+    TUBE.pattern: st.from_regex(TUBE.pattern, fullmatch=True),
+    DURATION.pattern: DURATIONS,
+    SIZE.pattern: st.builds("{}{}".format, st.integers(30, 999), st.sampled_from(["G", "Gi", "T"])),  # for 1000 slots
+    SERVER.pattern: st.sampled_from(["beanstalkd", "beanstalkd.queue.svc:1", "[::1]:65535"]),
+}
+
+
+def values_of(schema):
+    """Return a strategy for what the API server takes for a field."""
+    match schema["type"]:
+        case "object":
+            fields = {name: values_of(field) for name, field in schema["properties"].items()}
+            return st.fixed_dictionaries({}, optional=fields)
+        case "array":
+            most = min(schema["maxItems"], 20)
+            return st.lists(values_of(schema["items"]), min_size=schema.get("minItems", 0), max_size=most, unique=True)
+        case "integer":
+            return st.integers(schema["minimum"], schema.get("maximum", 10**9))
+        case "boolean":
+            return st.booleans()
+    return TEXTS[schema["pattern"]]
+
+
+FIELDS = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+SPECS_OF_WORKERS = st.fixed_dictionaries(
+    {"tubes": values_of(FIELDS["properties"]["tubes"])},
+    optional={path[0]: values_of(FIELDS["properties"][path[0]]) for path in POOL_FIELDS.values() if path != ["tubes"]},
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(SPECS_OF_WORKERS)
+def test_whatever_the_spec_sets_is_what_the_worker_reads(pools, spec):
+    worker = WorkerSettings.load(variables(pools, spec))
+    for name, path in POOL_FIELDS.items():
+        value = spec
+        for part in path:
+            value = value.get(part) if value else None
+        if value is None and name != "server":  # which the operator has then
+            assert getattr(worker, name) == WorkerSettings.model_fields[name].default, name
+        elif value is not None:
+            assert getattr(worker, name) == getattr(WorkerSettings(**{name: value}), name), name
+            if isinstance(value, (bool, int)):
+                assert getattr(worker, name) == value

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd.formats.durations import DURATION_PATTERN, parse_duration
-from tubeherd.formats.sizes import SIZE_PATTERN, parse_size
-from tubeherd.formats.tubes import TUBE_PATTERN, check_tube
-from tubeherd.queue.server import parse_server
+from tubeherd.formats.addresses import ADDRESS, parse_address
+from tubeherd.formats.durations import DURATION, format_duration, parse_duration
+from tubeherd.formats.sizes import SIZE, parse_size
+from tubeherd.formats.tubes import TUBE, check_tube
+from tubeherd.queue.server import SERVER, parse_server
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,38 @@ def test_bad_server(server):
         parse_server(server)
 
 
+@pytest.mark.parametrize(
+    ("address", "parts"), [("0.0.0.0:8080", ("0.0.0.0", 8080)), ("[::]:1", ("::", 1)), ("a.b:65535", ("a.b", 65535))]
+)
+def test_address(address, parts):
+    assert parse_address(address) == parts
+
+
+@pytest.mark.parametrize("address", ["", "0.0.0.0", "[::]", ":8080", "a:0", "a:65536", "::1:80", "a b:1", "a:1\n"])
+def test_bad_address(address):
+    with pytest.raises(ValueError, match="is no address"):
+        parse_address(address)
+
+
+@pytest.mark.parametrize(
+    ("written", "parse"),
+    [
+        (DURATION, parse_duration),
+        (SIZE, parse_size),
+        (TUBE, check_tube),
+        (ADDRESS, parse_address),
+        (SERVER, parse_server),
+    ],
+    ids=["duration", "size", "tube", "address", "server"],
+)
+def test_examples_are_taken_and_short_enough_for_a_pool(written, parse):
+    for example in re.split(", | or ", written.examples):
+        text = example.strip("'")
+        assert parse(text) is not None
+        assert written.matches(text)
+        assert len(text) <= written.max_length
+
+
 texts = st.text(alphabet="0123456789.smhdwKMGTi ecndourtaykl$-+/;()\n", max_size=12) | st.text(max_size=12)
 
 
@@ -115,25 +148,35 @@ def test_number_is_a_duration_of_that_many_seconds(number):
     assert parse_duration(number) == number
 
 
+@given(st.integers(0, 10**9 - 1))
+def test_duration_is_written_as_what_is_read_as_the_same(seconds):
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (70, "70s"), (600, "10m"), (5400, "90m"), (86400, "1d")])
+def test_duration_is_written_in_its_largest_unit(seconds, text):
+    assert format_duration(seconds) == text
+
+
 @given(st.integers(0, 2**53))
 def test_size_in_bytes_is_exact(size):
     assert parse_size(size) == parse_size(str(size)) == size
 
 
-@given(texts_like(DURATION_PATTERN))
+@given(texts_like(DURATION.pattern))
 def test_a_duration_is_what_its_pattern_says(text):
-    matches = re.fullmatch(DURATION_PATTERN, text) is not None
+    matches = re.fullmatch(DURATION.pattern, text) is not None
     assert matches == _accepts(parse_duration, text)
 
 
-@given(texts_like(SIZE_PATTERN))
+@given(texts_like(SIZE.pattern))
 def test_a_size_is_what_its_pattern_says(text):
-    assert (re.fullmatch(SIZE_PATTERN, text) is not None) == _accepts(parse_size, text)
+    assert (re.fullmatch(SIZE.pattern, text) is not None) == _accepts(parse_size, text)
 
 
-@given(texts_like(TUBE_PATTERN))
+@given(texts_like(TUBE.pattern))
 def test_a_tube_is_what_its_pattern_says(text):
-    assert (re.fullmatch(TUBE_PATTERN, text) is not None) == _accepts(check_tube, text)
+    assert (re.fullmatch(TUBE.pattern, text) is not None) == _accepts(check_tube, text)
 
 
 hosts = st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True) | st.ip_addresses(v=6).map("[{}]".format)

@@ -12,7 +12,7 @@ from tubeherd.formats.sizes import parse_size
 from tubeherd.formats.tubes import check_tube
 from tubeherd.policy import MAX_DELAY, RetrySchedule
 from tubeherd.queue.server import parse_server
-from tubeherd.settings import WorkerSettings, explain
+from tubeherd.settings import WorkerSettings
 
 WORDS = st.sampled_from(
     ["1", "90", "0", "999999999", ".5", "1.5", " ", "s", "m", "ms", "h", "weeks", "Ki", "Ti", "mail", ",", ":", "[",
@@ -35,7 +35,7 @@ def test_any_text_is_a_setting_within_bounds_or_refused_in_few_words(option, tex
     try:
         worker = WorkerSettings(**{option: text})
     except ValidationError as error:
-        for line in explain(error).splitlines():  # one for each item of a list
+        for line in WorkerSettings.explain(error).splitlines():  # one for each item of a list
             assert line.startswith(f"--{option.replace('_', '-')} (TUBEHERD_{option.upper()}): ")
             assert len(line) < 600
         return

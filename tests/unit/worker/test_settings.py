@@ -1,63 +1,89 @@
-"""Settings from variables and options, and what is said of wrong ones."""
+"""Settings from variables and options, what is reported of wrong and misspelt ones, and what follows from each."""
 
 import inspect
+import re
 
 import pytest
 from pydantic import ValidationError
 
-from tubeherd.cli import run
+from tests.support.project import ROOT
+from tubeherd.cli import run, schedule
+from tubeherd.configuration import WrongSettings, option
 from tubeherd.formats.memory_share import MIB, slot_share
-from tubeherd.settings import WorkerSettings, explain
+from tubeherd.settings import PoolField, ServerSettings, SetByOperator, WorkerSettings
+
+VARIABLES = {
+    "server": ("[::1]:1", "[::1]:1"),
+    "executors": ("a.b, c", ("a.b", "c")),
+    "include": ("mail, report", ("mail", "report")),
+    "exclude": ("thumbs", ("thumbs",)),
+    "concurrency": ("2", 2),
+    "max_jobs": ("100", 100),
+    "max_time": ("1h", 3600),
+    "max_memory": ("256Mi", 256 * MIB),
+    "on_limit": ("stop", "stop"),
+    "job_timeout": ("5m", 300),
+    "retry_delays": ("10s,10m", (10, 600)),
+    "max_lost_deliveries": ("5", 5),
+    "async_concurrency": ("8", 8),
+    "batch_size": ("7", 7),
+    "ack_after_flush": ("true", True),
+    "grace_period": ("30s", 30),
+    "health": ("0.0.0.0:8080", "0.0.0.0:8080"),
+    "log_format": ("json", "json"),
+    "log_level": ("debug", "debug"),
+}
 
 
 def test_defaults():
-    settings = WorkerSettings()
+    settings = WorkerSettings.load({})
     assert settings.retry_delays == (600,)
     assert settings.policy().max_lost_deliveries == 3
     assert (settings.server, settings.concurrency, settings.batch_size) == ("127.0.0.1:11300", 1, 15)
     assert settings.memory_share() is None
 
 
-def test_every_setting_has_a_variable(monkeypatch):
-    variables = {
-        "SERVER": "[::1]:1",
-        "EXECUTORS": "a.b, c",
-        "INCLUDE": "mail, report",
-        "EXCLUDE": "thumbs",
-        "CONCURRENCY": "2",
-        "MAX_JOBS": "100",
-        "MAX_TIME": "1h",
-        "MAX_MEMORY": "256Mi",
-        "ON_LIMIT": "stop",
-        "JOB_TIMEOUT": "5m",
-        "RETRY_DELAYS": "10s,10m",
-        "MAX_LOST_DELIVERIES": "5",
-        "BATCH_SIZE": "7",
-        "GRACE_PERIOD": "30s",
-        "HEALTH": "0.0.0.0:8080",
-        "LOG_FORMAT": "json",
-        "LOG_LEVEL": "debug",
+def test_every_setting_has_a_variable():
+    settings = WorkerSettings.load({f"TUBEHERD_{name.upper()}": text for name, (text, _) in VARIABLES.items()})
+    assert settings.model_fields_set == WorkerSettings.model_fields.keys()
+    assert {name: getattr(settings, name) for name in VARIABLES} == {
+        name: value for name, (_, value) in VARIABLES.items()
     }
-    for name, value in variables.items():
-        monkeypatch.setenv(f"TUBEHERD_{name}", value)
-    settings = WorkerSettings()
-    assert {name.upper() for name in settings.model_fields_set} == variables.keys()
-    assert settings.executors == ("a.b", "c")
-    assert settings.include == ("mail", "report")
-    assert (settings.max_time, settings.job_timeout, settings.max_memory) == (3600, 300, 256 * MIB)
-    assert settings.retry_delays == (10, 600)
 
 
-def test_options_come_before_variables(monkeypatch):
-    monkeypatch.setenv("TUBEHERD_MAX_JOBS", "5")
-    assert WorkerSettings(max_jobs=9).max_jobs == 9
+def test_every_setting_is_an_option_of_run():
+    options = {name: parameter.default.param_decls for name, parameter in inspect.signature(run).parameters.items()}
+    assert options == {name: ("--" + name.replace("_", "-"),) for name in WorkerSettings.model_fields}
 
 
-def test_empty_variable_counts_as_not_set_and_none_as_no_delay(monkeypatch):
-    monkeypatch.setenv("TUBEHERD_RETRY_DELAYS", "")
-    assert WorkerSettings().retry_delays == (600,)
-    monkeypatch.setenv("TUBEHERD_RETRY_DELAYS", "none")
-    assert WorkerSettings().retry_delays == ()
+def test_options_of_a_command_stand_beside_its_own_parameters():
+    assert {"tube", "payload", "delay", "server"} <= inspect.signature(schedule).parameters.keys()
+    assert inspect.signature(schedule).parameters.keys() >= ServerSettings.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", WorkerSettings.model_fields)
+def test_every_setting_is_described_and_its_first_sentence_is_short(name):
+    description = WorkerSettings.model_fields[name].description
+    assert description.endswith(".")
+    assert len(description.partition(". ")[0]) < 90
+
+
+def test_settings_are_written_as_the_variables_that_are_read_as_the_same():
+    values = {name: value for name, (_, value) in VARIABLES.items()}
+    assert WorkerSettings.load(WorkerSettings.variables(values)) == WorkerSettings(**values)
+    assert WorkerSettings.variables({"retry_delays": [], "ack_after_flush": False}) == {
+        "TUBEHERD_RETRY_DELAYS": "none",
+        "TUBEHERD_ACK_AFTER_FLUSH": "false",
+    }
+
+
+def test_options_come_before_variables():
+    assert WorkerSettings.load({"TUBEHERD_MAX_JOBS": "5"}, {"max_jobs": "9"}).max_jobs == 9
+
+
+def test_empty_variable_counts_as_not_set_and_none_as_no_delay():
+    assert WorkerSettings.load({"TUBEHERD_RETRY_DELAYS": ""}).retry_delays == (600,)
+    assert WorkerSettings.load({"TUBEHERD_RETRY_DELAYS": "none"}).retry_delays == ()
 
 
 def test_time_of_zero_means_no_limit():
@@ -69,45 +95,105 @@ def test_a_tube_may_be_called_none():
     assert WorkerSettings(include="none", exclude="none").include == ("none",)
 
 
-def test_every_setting_is_an_option_of_run():
-    assert inspect.signature(run).parameters.keys() == WorkerSettings.model_fields.keys()
-
-
-def test_memory_is_checked_against_the_number_of_slots(monkeypatch):
-    monkeypatch.setenv("TUBEHERD_CONCURRENCY", "8")
-    with pytest.raises(ValidationError, match="8 slots need a memory limit of at least 219Mi, not 200Mi"):
-        WorkerSettings(max_memory="200Mi")
-    assert WorkerSettings(max_memory="219Mi").memory_share().hard >= 24 * MIB
+def test_memory_is_checked_against_the_number_of_slots():
+    with pytest.raises(WrongSettings, match="8 slots need a memory limit of at least 219Mi, not 200Mi"):
+        WorkerSettings.load({"TUBEHERD_CONCURRENCY": "8"}, {"max_memory": "200Mi"})
+    assert WorkerSettings(concurrency=8, max_memory="219Mi").memory_share().hard >= 24 * MIB
 
 
 def test_every_wrong_setting_is_named_at_once():
-    with pytest.raises(ValidationError) as raised:
-        WorkerSettings(concurrency=0, max_memory="20Mi", server="")
-    assert [line.partition(" ")[0] for line in explain(raised.value).splitlines()] == ["--server", "--concurrency"]
+    with pytest.raises(WrongSettings) as raised:
+        WorkerSettings.load({"TUBEHERD_SERVER": ":"}, {"concurrency": "0", "max_memory": "20Mi"})
+    assert [line.partition(" ")[0] for line in str(raised.value).splitlines()] == ["--server", "--concurrency"]
+
+
+def test_a_name_that_is_no_setting_is_a_mistake_of_the_caller():
+    with pytest.raises(ValidationError):
+        WorkerSettings(max_job=1)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("server", "a:b", "--server (TUBEHERD_SERVER): 'a:b' is no server"),
-        ("concurrency", "0", "--concurrency (TUBEHERD_CONCURRENCY): Input should be greater than or equal to 1"),
-        ("include", "mail,two words", "--include (TUBEHERD_INCLUDE): 'two words' is no tube name"),
-        ("max_time", "soon", "--max-time (TUBEHERD_MAX_TIME): 'soon' is no duration"),
-        ("max_memory", "lots", "--max-memory (TUBEHERD_MAX_MEMORY): 'lots' is no size of memory"),
-        (
-            "max_memory",
-            "20Mi",
-            "--max-memory (TUBEHERD_MAX_MEMORY): 1 slots need a memory limit of at least 43Mi, not 20Mi",
-        ),
-        ("retry_delays", "1s,x", "--retry-delays (TUBEHERD_RETRY_DELAYS): 'x' is no duration"),
-        ("retry_delays", "1000000w", "--retry-delays (TUBEHERD_RETRY_DELAYS): a retry delay is at most"),
-        ("on_limit", "explode", "--on-limit (TUBEHERD_ON_LIMIT): Input should be 'recycle' or 'stop'"),
+        ("server", "a:b", "'a:b' is no server: write it like beanstalkd:11300 or [::1]:11300"),
+        ("concurrency", "0", "'0' does not fit: write 1 to 1000"),
+        ("concurrency", "many", "'many' does not fit: write 1 to 1000"),
+        ("max_jobs", "-1", "'-1' does not fit: write 0 or more"),
+        ("include", "mail,two words", "'two words' is no tube name"),
+        ("max_time", "soon", "'soon' is no duration: write it like 90s, 10m, 1h30m or '10 minutes'"),
+        ("max_memory", "lots", "'lots' is no size of memory: write it like 256Mi or 1Gi"),
+        ("max_memory", "20Mi", "1 slots need a memory limit of at least 43Mi, not 20Mi"),
+        ("retry_delays", "1s,x", "'x' is no duration"),
+        ("retry_delays", "1000000w", "a retry delay is at most"),
+        ("retry_delays", "1," * 21, "does not fit: write durations with commas between them, 20 at most"),
+        ("on_limit", "explode", "'explode' does not fit: write recycle or stop"),
+        ("ack_after_flush", "maybe", "'maybe' does not fit: write true or false"),
+        ("health", "0.0.0.0", "'0.0.0.0' is no address: write it like 0.0.0.0:8080 or [::]:8080"),
+        ("log_format", "xml", "'xml' does not fit: write auto, text or json"),
     ],
 )
-def test_wrong_setting_is_named_as_option_and_variable(name, value, said):
-    with pytest.raises(ValidationError) as raised:
-        WorkerSettings(**{name: value})
-    assert said in explain(raised.value)
+def test_wrong_setting_is_named_as_option_and_variable_with_what_to_write(name, value, said):
+    variable = f"TUBEHERD_{name.upper()}"
+    for given in ({variable: value}, {}), ({}, {name: value}):
+        with pytest.raises(WrongSettings) as raised:
+            WorkerSettings.load(*given)
+        assert str(raised.value).startswith(f"{option(name)} ({variable}): ")
+        assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [
+        ("TUBEHERD_MAX_JOB", "did you mean TUBEHERD_MAX_JOBS?"),
+        ("TUBEHERD_CONCURENCY", "did you mean TUBEHERD_CONCURRENCY?"),
+        ("TUBEHERD_HEALTH_PORT", "did you mean TUBEHERD_HEALTH?"),
+        ("tubeherd_max_jobs", "did you mean TUBEHERD_MAX_JOBS?"),
+        ("TUBEHERD_ZZZ", "remove it"),
+        ("TUBEHERD_", "remove it"),
+    ],
+)
+def test_misspelt_variable_is_reported_with_the_nearest_name(variable, advice):
+    messages = list(WorkerSettings.misspelt({variable: "5", "PATH": "/bin", "TUBEHERD_MAX_TIME": "1h"}))
+    assert messages == [f"{variable} is no setting and has no effect: {advice}"]
+
+
+def test_variables_of_services_and_of_other_parts_are_not_reported():
+    service = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "11300",
+        "SERVICE_PORT_BEANSTALKD": "11300",
+        "PORT": "tcp://10.0.0.1:11300",
+        "PORT_11300_TCP": "tcp://10.0.0.1:11300",
+        "PORT_11300_TCP_PROTO": "tcp",
+        "PORT_11300_TCP_PORT": "11300",
+        "PORT_11300_TCP_ADDR": "10.0.0.1",
+    }
+    variables = {
+        f"{name}_{rest}": text for name in ("TUBEHERD", "TUBEHERD_BEANSTALKD") for rest, text in service.items()
+    }
+    variables |= {"TUBEHERD_OPERATOR_POLL_INTERVAL": "1", "TUBEHERD_CACHE": "/cache"}
+    assert list(WorkerSettings.misspelt(variables)) == []
+
+
+def test_every_variable_that_the_project_reads_is_known():
+    patterns = (
+        "worker/**/*.py",
+        "operator/**/*.py",
+        "tests/**/*.py",
+        "examples/**/*.py",
+        "charts/**/*.yaml",
+        "Makefile",
+    )
+    sources = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    read = re.compile(r"""environ(?:\.get)?[\[(]["'](TUBEHERD_\w+)|\$\{?(TUBEHERD_\w+)|name: (TUBEHERD_\w+)""")
+    found = {name for path in sources for match in read.findall(path.read_text()) for name in match if name}
+    assert {"TUBEHERD_CACHE", "TUBEHERD_OPERATOR_DEFAULT_IMAGE"} <= found
+    assert list(WorkerSettings.misspelt(dict.fromkeys(found, "1"))) == []
+
+
+def test_a_setting_is_a_field_of_a_pool_or_set_by_the_operator_but_not_both():
+    for field in WorkerSettings.model_fields.values():
+        assert sum(isinstance(mark, (PoolField, SetByOperator)) for mark in field.metadata) <= 1
 
 
 @pytest.mark.parametrize(("limit", "concurrency"), [(64, 1), (256, 1), (256, 8), (1024, 4)])

@@ -1,19 +1,20 @@
 """The command `tubeherd`."""
 
+import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
-from pydantic import ValidationError
 
+from tubeherd.configuration import Settings, WrongSettings
 from tubeherd.exits import Exit
 from tubeherd.logs import log
+from tubeherd.options import takes_options
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
-from tubeherd.queue.server import DEFAULT_SERVER
-from tubeherd.settings import ServerSettings, WorkerSettings, explain
+from tubeherd.settings import ServerSettings, WorkerSettings
 
-Model = TypeVar("Model", bound=ServerSettings)
+Model = TypeVar("Model", bound=Settings)
 
 app = typer.Typer(
     help="Workers for beanstalkd that do the whole job loop.",
@@ -22,10 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Server = Annotated[str | None, typer.Option(help=f"beanstalkd's host:port (default: {DEFAULT_SERVER})")]
-LogFormat = Annotated[str | None, typer.Option(help="auto (text on a terminal), text or json")]
-LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error")]
-
 
 @app.callback()
 def _app() -> None:
@@ -33,47 +30,18 @@ def _app() -> None:
 
 
 @app.command()
-def run(
-    executors: Annotated[str | None, typer.Option(help="Modules to import (default: all in /app/executors)")] = None,
-    include: Annotated[str | None, typer.Option(help="Tubes to watch, with commas (default: all executors')")] = None,
-    exclude: Annotated[str | None, typer.Option(help="Tubes not to watch, with commas")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Jobs to run at a time, a process each (default: 1)")] = None,
-    max_jobs: Annotated[int | None, typer.Option(help="Recycle a slot after this many jobs")] = None,
-    max_time: Annotated[str | None, typer.Option(help="Recycle a slot after this time, like 1h")] = None,
-    max_memory: Annotated[str | None, typer.Option(help="What all slots may use together, like 256Mi")] = None,
-    on_limit: Annotated[str | None, typer.Option(help="At max-…: recycle the slot, or stop with exit code 0")] = None,
-    job_timeout: Annotated[str | None, typer.Option(help="How long a job may run (default: its own TTR)")] = None,
-    retry_delays: Annotated[
-        str | None, typer.Option(help="Delays between attempts, like 10s,10m, or none (default: 10m)")
-    ] = None,
-    max_lost_deliveries: Annotated[
-        int | None, typer.Option(help="Bury a job lost this often; 0: never (default: 3)")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Jobs between two worker.flush events (default: 15)")] = None,
-    ack_after_flush: Annotated[
-        bool | None, typer.Option("--ack-after-flush", help="Delete jobs only after worker.flush listeners returned")
-    ] = None,
-    async_concurrency: Annotated[
-        int | None, typer.Option(help="Coroutines that each process runs at a time (default: 1)")
-    ] = None,
-    grace_period: Annotated[
-        str | None, typer.Option(help="How long jobs may finish after SIGTERM (default: 70s)")
-    ] = None,
-    health: Annotated[
-        str | None, typer.Option(help="host:port to serve /healthz, /readyz and /metrics on (default: off)")
-    ] = None,
-    server: Server = None,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-) -> None:
+@takes_options(WorkerSettings)
+def run(**options: str | bool | None) -> None:
     """Run a worker: reserve jobs, execute them, delete, retry or bury them.
 
     Every option can be given as a variable too: TUBEHERD_MAX_JOBS for --max-jobs.
 
     Exit codes: 0 stopped as asked, 1 a job aborted the worker or a flush failed, 2 settings wrong, 3 bad executors.
     """
-    settings = _settings(WorkerSettings, {name: value for name, value in locals().items() if value is not None})
+    settings = _load(WorkerSettings, options)
     log.configure(settings.log_format, settings.log_level)
+    for message in WorkerSettings.misspelt(os.environ):
+        log.warning(message)
     # Imported late, so that help and mistakes answer at once.
     from tubeherd.supervisor.health import CannotListen
     from tubeherd.supervisor.supervisor import Supervisor
@@ -81,10 +49,11 @@ def run(
     try:
         raise typer.Exit(Supervisor(settings).run())
     except CannotListen as error:
-        _fail(f"--health (TUBEHERD_HEALTH): {error}", Exit.USAGE)
+        _fail(f"{WorkerSettings.named('health')}: {error}", Exit.USAGE)
 
 
 @app.command()
+@takes_options(ServerSettings)
 def schedule(
     tube: Annotated[str, typer.Argument(help="The tube to put into")],
     payload: Annotated[str | None, typer.Argument(help="JSON; without it, one JSON text a line on stdin")] = None,
@@ -93,13 +62,13 @@ def schedule(
     ttr: Annotated[
         str, typer.Option(help="How long a worker may hold the job without a sign of life")
     ] = f"{DEFAULT_TTR}s",
-    server: Server = None,
+    **options: str | bool | None,
 ) -> None:
     """Put a job into a tube, or one for each line of stdin."""
     from tubeherd.manager import QueueManager
     from tubeherd.queue.answers import QueueUnavailable, RefusedError
 
-    settings = _settings(ServerSettings, {"server": server} if server else {})
+    settings = _load(ServerSettings, options)
     count = 0
     try:
         with QueueManager(settings.server) as queue:
@@ -137,11 +106,11 @@ def _queued(count: int) -> str:
     return f"; {count} jobs before it were put" if count else ""
 
 
-def _settings(model: type[Model], given: dict[str, Any]) -> Model:
+def _load(model: type[Model], options: dict[str, str | bool | None]) -> Model:
     try:
-        return model(**given)
-    except ValidationError as error:
-        _fail(explain(error), Exit.USAGE)
+        return model.load(os.environ, {name: value for name, value in options.items() if value is not None})
+    except WrongSettings as error:
+        _fail(str(error), Exit.USAGE)
 
 
 def _fail(message: str, code: int) -> NoReturn:

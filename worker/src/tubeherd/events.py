@@ -11,6 +11,8 @@ from blinker import Namespace
 
 from tubeherd.job import Job
 
+DEFAULT_BATCH_SIZE: Final = 15
+"""Executed jobs between two `worker.flush`."""
 _events: Final = Namespace()
 FlushReason = Literal["batch", "idle", "end"]
 """Why `worker.flush` is sent: the batch is full or its leases run out; no job is ready; the slot ends."""

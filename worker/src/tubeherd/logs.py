@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import time
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from pydantic_core import to_json
 
 LogFormat = Literal["auto", "text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
-_LEVELS: Final = ("debug", "info", "warning", "error")
+_LEVELS: Final = get_args(LogLevel)
 _COLOURS: Final = {"warning": "\033[33m", "error": "\033[31m"}
 
 

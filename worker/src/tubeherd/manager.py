@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
+from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
@@ -46,7 +47,7 @@ class QueueManager:
         self._tubes = tubes
         self._watching = False
         self._processor = Processor(executors, policy or Policy())
-        self._batch = Batch(15)
+        self._batch = Batch(DEFAULT_BATCH_SIZE)
         self._settler = Settler(Reporter())
 
     def __enter__(self) -> Self:

@@ -1,19 +1,41 @@
-"""Every setting of a worker: an option of `tubeherd run`, or the variable `TUBEHERD_` and its name."""
+"""Every setting of a worker, declared once.
 
-from typing import Annotated, Any, Literal
+From a declaration here follow the option of `tubeherd run`, the variable, the pool's field with its rules and words,
+the variables that the operator gives to the worker, and `docs/settings.md`.
+"""
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal
 
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from tubeherd.configuration import Settings
+from tubeherd.declarations import Unset
+from tubeherd.events import DEFAULT_BATCH_SIZE
+from tubeherd.formats.addresses import ADDRESS, parse_address
 from tubeherd.formats.durations import Duration
 from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import Size
 from tubeherd.formats.tubes import TubeName
 from tubeherd.logs import LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
-from tubeherd.queue.server import DEFAULT_SERVER, parse_server
+from tubeherd.queue.server import DEFAULT_SERVER, SERVER, parse_server
 
-ENV_PREFIX = "TUBEHERD_"
+
+@dataclass(frozen=True, slots=True)
+class PoolField:
+    """Marks a setting that a field of a pool sets, so that `spec.env` may not."""
+
+    path: str = ""
+    """Where the field is in the spec, if it is not the setting's name in camelCase."""
+    least: int | None = None
+    """The smallest number, if that is not the setting's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetByOperator:
+    """Marks a setting that the operator decides in a pool, so that `spec.env` may not."""
 
 
 def _comma_list(value: Any) -> Any:
@@ -24,8 +46,21 @@ def _comma_list_or_none(value: Any) -> Any:
     return [] if value == "none" else _comma_list(value)  # an empty variable counts as not set
 
 
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value)) or "none"
+    return str(value)
+
+
 def _check_server(value: str) -> str:
     parse_server(value)
+    return value
+
+
+def _check_address(value: str) -> str:
+    parse_address(value)
     return value
 
 
@@ -38,43 +73,144 @@ def _off_at_zero(value: float) -> float | None:
     return value or None
 
 
-Server = Annotated[str, AfterValidator(_check_server)]
-Tubes = Annotated[tuple[TubeName, ...], NoDecode, BeforeValidator(_comma_list)]
-RetryDelays = Annotated[
-    tuple[Duration, ...], NoDecode, BeforeValidator(_comma_list_or_none), AfterValidator(_check_delays)
-]
-OptionalDuration = Annotated[Duration, AfterValidator(_off_at_zero)] | None
+Server = Annotated[str, AfterValidator(_check_server), SERVER]
+Address = Annotated[str, AfterValidator(_check_address), ADDRESS]
+Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(_comma_list)]
+Modules = Annotated[tuple[str, ...], BeforeValidator(_comma_list_or_none)]
+RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(_comma_list_or_none), AfterValidator(_check_delays)]
+TimeLimit = Annotated[Duration, AfterValidator(_off_at_zero)] | None
+
+NO_LIMIT: Final = Unset("no limit")
 
 
-class ServerSettings(BaseSettings):
-    """Where beanstalkd is, and how to log."""
+class ServerSettings(Settings):
+    """Where beanstalkd is."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", env_ignore_empty=True)
+    prefix: ClassVar[str] = "TUBEHERD_"
+    foreign: ClassVar[str] = "OPERATOR_.*|CACHE"
+    has_options: ClassVar[bool] = True
 
-    server: Server = DEFAULT_SERVER
-    log_format: LogFormat = "auto"
-    log_level: LogLevel = "info"
+    server: Annotated[Server, Field(description="host:port of beanstalkd."), PoolField()] = DEFAULT_SERVER
 
 
 class WorkerSettings(ServerSettings):
-    """What `tubeherd run` is told; times in seconds, sizes in bytes; None and 0 mean no limit."""
+    """What `tubeherd run` takes; times in seconds, sizes in bytes; None and 0 are no limit.
 
-    executors: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_comma_list_or_none)] = None
-    include: Tubes = ()
-    exclude: Tubes = ()
-    concurrency: int = Field(1, ge=1, le=1000)
-    max_jobs: int = Field(0, ge=0)
-    max_time: OptionalDuration = None
-    max_memory: Size = 0
-    on_limit: Literal["recycle", "stop"] = "recycle"
-    job_timeout: OptionalDuration = None
-    retry_delays: RetryDelays = DEFAULT_RETRY_DELAYS
-    max_lost_deliveries: int = Field(DEFAULT_MAX_LOST_DELIVERIES, ge=0)
-    batch_size: int = Field(15, ge=1, le=100_000)
-    ack_after_flush: bool = False
-    async_concurrency: int = Field(1, ge=1, le=1000)
-    grace_period: Duration = 70.0
-    health: Server | None = None
+    The first sentence of a description is the help of the option.
+    """
+
+    executors: Annotated[
+        Modules | None, Field(description="Modules to import executors from."), Unset("all in /app/executors")
+    ] = None
+    include: Annotated[
+        Tubes, Field(description="Tubes to take jobs from."), Unset("those of all executors"), PoolField("tubes")
+    ] = ()
+    exclude: Annotated[Tubes, Field(description="Tubes to take no jobs from."), Unset("none")] = ()
+    concurrency: Annotated[
+        int,
+        # Memory sets the bound of a real worker; this one catches slips of the pen.
+        Field(
+            ge=1,
+            le=1000,
+            description="Jobs that a worker runs at a time, each in a slot, which is a process of its own.",
+        ),
+        PoolField(),
+    ] = 1
+    max_jobs: Annotated[
+        int,
+        Field(ge=0, description="Replace a slot after this many jobs. It is replaced between two jobs."),
+        NO_LIMIT,
+        PoolField(least=1),
+    ] = 0
+    max_time: Annotated[
+        TimeLimit,
+        Field(description="Replace a slot after this time. It is replaced between two jobs."),
+        NO_LIMIT,
+        PoolField(),
+    ] = None
+    max_memory: Annotated[
+        Size,
+        Field(
+            description="Memory of a worker, which its slots share. A slot near its share is replaced between two "
+            "jobs; beyond its share it is killed, and its job counts as failed."
+        ),
+        NO_LIMIT,
+        PoolField("memoryLimit"),
+    ] = 0
+    on_limit: Annotated[
+        Literal["recycle", "stop"],
+        Field(description="At a limit replace the slot, or stop the worker with exit code 0."),
+    ] = "recycle"
+    job_timeout: Annotated[
+        TimeLimit,
+        Field(
+            description="How long a job may run before it is stopped and counts as failed. Its lease is kept meanwhile."
+        ),
+        Unset("each job's own TTR"),
+        PoolField(),
+    ] = None
+    retry_delays: Annotated[
+        RetryDelays,
+        Field(
+            max_length=20,
+            description="Delays before each further attempt at a failed job, or none. After the last delay another "
+            "failure buries the job; with none, the first failure does.",
+        ),
+        PoolField("retry.delays"),
+    ] = DEFAULT_RETRY_DELAYS
+    max_lost_deliveries: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Bury a job that was lost this often; 0: never. A job is lost if the whole worker dies that "
+            "executes it; it is buried instead of being executed again.",
+        ),
+        PoolField(),
+    ] = DEFAULT_MAX_LOST_DELIVERIES
+    async_concurrency: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1000,
+            description="Coroutines that one slot runs at a time. The executors have to be coroutine functions.",
+        ),
+        PoolField(),
+    ] = 1
+    batch_size: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="Jobs between two worker.flush events. The executors' listeners write what was collected.",
+        ),
+        PoolField(),
+    ] = DEFAULT_BATCH_SIZE
+    ack_after_flush: Annotated[
+        bool,
+        Field(
+            description="Delete jobs only after the listeners of worker.flush have returned. If one raises, every job "
+            "of the batch has failed."
+        ),
+        PoolField(),
+    ] = False
+    grace_period: Annotated[Duration, Field(description="How long jobs may go on after SIGTERM."), SetByOperator()] = (
+        70.0
+    )
+    health: Annotated[
+        Address | None,
+        Field(description="Where to serve /healthz, /readyz and /metrics."),
+        Unset("off"),
+        SetByOperator(),
+    ] = None
+    log_format: Annotated[
+        LogFormat, Field(description="Format of the log. With auto it is text on a terminal and JSON elsewhere.")
+    ] = "auto"
+    log_level: Annotated[LogLevel, Field(description="The least important lines that are logged.")] = "info"
+
+    @classmethod
+    def variables(cls, values: Mapping[str, Any]) -> dict[str, str]:
+        """Return values, by the names of settings, as the variables from which `load` reads them."""
+        return {cls.variable(name): _as_text(values[name]) for name in cls.model_fields if name in values}
 
     @field_validator("max_memory")
     @classmethod
@@ -84,19 +220,9 @@ class WorkerSettings(ServerSettings):
         return value
 
     def memory_share(self) -> MemoryShare | None:
-        """Return what one slot may use, or None where there is no limit."""
+        """Return what one slot may use, or None if there is no limit."""
         return slot_share(self.max_memory, self.concurrency) if self.max_memory else None
 
     def policy(self) -> Policy:
         """Return the rules that the verdicts follow."""
         return Policy(RetrySchedule.of(self.retry_delays), self.max_lost_deliveries)
-
-
-def explain(error: ValidationError) -> str:
-    """Return what is wrong with the settings, a line each, named as an option and as a variable."""
-    lines = []
-    for detail in error.errors(include_url=False):
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        where = f"--{name.replace('_', '-')} ({ENV_PREFIX}{name.upper()}): " if name else ""
-        lines.append(where + detail["msg"].removeprefix("Value error, "))
-    return "\n".join(lines)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from tubeherd.formats.durations import parse_duration
 from tubeherd.pool import GROUP, KIND, VERSION, WorkerPoolSpec
+from tubeherd.settings import WorkerSettings
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
@@ -13,10 +14,10 @@ EXECUTORS_ANNOTATION: Final = "tubeherd.io/executors"
 CONTAINER: Final = "worker"
 _USER: Final = 65532
 _HEALTH_PORT: Final = 8080
-_DEFAULT_TIMEOUT: Final = 60.0
-_STOP_MARGIN: Final = 15
-"""Seconds for a job that ignores SIGTERM to be killed, and for the pod to be stopped behind it."""
+_KILL_MARGIN: Final = 10
+"""Seconds for a job that ignores SIGTERM at the end of its time to be killed."""
 _KUBELET_MARGIN: Final = 5
+"""Seconds for the pod to be stopped after its worker."""
 
 
 def selector_labels(pool: str) -> dict[str, str]:
@@ -57,9 +58,14 @@ def build_deployment(
 
 
 def grace_period(spec: WorkerPoolSpec) -> int:
-    """Return how long a pod may take to stop, in seconds: a job's time and a margin."""
-    timeout = parse_duration(spec.job_timeout) if spec.job_timeout else _DEFAULT_TIMEOUT
-    return int(timeout) + _STOP_MARGIN
+    """Return how long a pod may take to stop, in seconds."""
+    return _worker_grace_period(spec) + _KUBELET_MARGIN
+
+
+def _worker_grace_period(spec: WorkerPoolSpec) -> int:
+    """Return how long a pod's worker may take: a job's time and a margin, or what a worker takes by itself."""
+    timeout = spec.worker_settings().get("job_timeout")
+    return int(WorkerSettings().grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
 
 
 def _owner(pool: Object) -> Object:
@@ -128,8 +134,8 @@ def _container(spec: WorkerPoolSpec, image: str, server: str) -> Object:
     }
     if spec.env_from:
         container["envFrom"] = spec.env_from
-    if spec.memory_limit:
-        memory = {"memory": spec.memory_limit}
+    if limit := spec.worker_settings().get("max_memory"):
+        memory = {"memory": limit}
         container["resources"] = {"limits": memory, "requests": memory}
     return container
 
@@ -140,33 +146,14 @@ def _probe(path: str) -> Object:
 
 def _environment(spec: WorkerPoolSpec, server: str) -> list[Object]:
     """Return the worker's settings; what the spec leaves out is left to the worker's own defaults."""
-    values: dict[str, Any] = {
-        "SERVER": server,
-        "INCLUDE": ",".join(spec.tubes),
-        "CONCURRENCY": spec.concurrency,
-        "MAX_JOBS": spec.max_jobs,
-        "MAX_TIME": spec.max_time,
-        "MAX_MEMORY": spec.memory_limit,
-        "JOB_TIMEOUT": spec.job_timeout,
-        "RETRY_DELAYS": _delays(spec),
-        "MAX_LOST_DELIVERIES": spec.max_lost_deliveries,
-        "ASYNC_CONCURRENCY": spec.async_concurrency,
-        "BATCH_SIZE": spec.batch_size,
-        "ACK_AFTER_FLUSH": None if spec.ack_after_flush is None else str(spec.ack_after_flush).lower(),
-        "GRACE_PERIOD": grace_period(spec) - _KUBELET_MARGIN,
-        "HEALTH": f"0.0.0.0:{_HEALTH_PORT}",
+    settings = spec.worker_settings() | {
+        "server": server,
+        "grace_period": _worker_grace_period(spec),
+        "health": f"0.0.0.0:{_HEALTH_PORT}",
     }
     # Kubernetes expands $(NAME), which is a legal name of a tube too; $$ stands for a plain $.
     ours = [
-        {"name": f"TUBEHERD_{name}", "value": str(value).replace("$", "$$")}
-        for name, value in values.items()
-        if value is not None
+        {"name": name, "value": text.replace("$", "$$")} for name, text in WorkerSettings.variables(settings).items()
     ]
     theirs = [variable.model_dump(by_alias=True, exclude_none=True) for variable in spec.env or []]
     return ours + theirs
-
-
-def _delays(spec: WorkerPoolSpec) -> str | None:
-    if spec.retry is None or spec.retry.delays is None:
-        return None
-    return ",".join(spec.retry.delays) or "none"

@@ -5,14 +5,18 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator
 
+from tubeherd.formats.text import TextFormat
+
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NUMBER: Final = r"[0-9]{1,9}(\.[0-9]{1,3})?"
 _UNIT: Final = r"(ms|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?)"
-DURATION_PATTERN: Final = rf"^{_NUMBER}$|^({_NUMBER} ?{_UNIT} ?)+$"
-"""The regular expression of a duration, in the syntax that Python and a CRD's schema share."""
-
 _PART: Final = re.compile(r"([0-9.]+) ?([a-z]+)")
-_WHOLE: Final = re.compile(DURATION_PATTERN)
+DURATION: Final = TextFormat(
+    name="duration",
+    pattern=rf"^{_NUMBER}$|^({_NUMBER} ?{_UNIT} ?)+$",
+    max_length=40,
+    examples="90s, 10m, 1h30m or '10 minutes'",
+)
 
 
 def parse_duration(text: str | float) -> float:
@@ -24,17 +28,24 @@ def parse_duration(text: str | float) -> float:
         if not 0 <= text < 1e12:
             raise ValueError(f"a duration is from 0 to 1e12 seconds, not {text}")
         return float(text)
-    # `$` also matches before a line's end, which no duration has.
-    if not isinstance(text, str) or not _WHOLE.match(text) or text.endswith("\n"):
-        raise ValueError(f"{str(text)[:60]!r} is no duration: write it like 90s, 10m, 1h30m or '10 minutes'")
+    if not DURATION.matches(text):
+        raise ValueError(f"{str(text)[:60]!r} is no duration: write it like {DURATION.examples}")
     if text[-1].isdigit():
         return float(text)
     return sum(float(number) * _UNITS[_short(unit)] for number, unit in _PART.findall(text))
+
+
+def format_duration(seconds: float) -> str:
+    """Return whole seconds as the shortest text that `parse_duration` takes, such as `10m` for 600."""
+    for unit in ("w", "d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 def _short(unit: str) -> str:
     return unit if unit == "ms" else unit[0]
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+Duration = Annotated[float, BeforeValidator(parse_duration), DURATION]
 """A pydantic field of seconds that takes every form of `parse_duration`."""

@@ -1,15 +1,18 @@
 """Sizes of memory as Kubernetes writes quantities: `268435456`, `256Mi`, `1.5Gi`, `500M`."""
 
-import re
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator
 
-SIZE_PATTERN: Final = r"^[0-9]{1,18}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$"
-"""The regular expression of a size, in the syntax that Python and a CRD's schema share."""
+from tubeherd.formats.text import TextFormat
 
+SIZE: Final = TextFormat(
+    name="size",
+    pattern=r"^[0-9]{1,18}(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
+    max_length=24,
+    examples="256Mi or 1Gi",
+)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_WHOLE: Final = re.compile(SIZE_PATTERN)
 
 
 def parse_size(text: str | int) -> int:
@@ -19,13 +22,13 @@ def parse_size(text: str | int) -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
-    if not isinstance(text, str) or not _WHOLE.match(text) or text.endswith("\n"):
-        raise ValueError(f"{str(text)[:60]!r} is no size of memory: write it like 256Mi or 1Gi")
+    if not SIZE.matches(text):
+        raise ValueError(f"{str(text)[:60]!r} is no size of memory: write it like {SIZE.examples}")
     number = text.rstrip("kKMGTi")
     unit = text[len(number) :].lower()
     base = 1024 if unit.endswith("i") else 1000
     return int(float(number) * base ** _POWERS[unit.rstrip("i")])
 
 
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[int, BeforeValidator(parse_size), SIZE]
 """A pydantic field of bytes that takes every form of `parse_size`."""

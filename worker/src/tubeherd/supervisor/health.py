@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from tubeherd.formats.addresses import parse_address
 from tubeherd.logs import log
-from tubeherd.queue.server import parse_server
 
 _REQUEST_MAX: Final = 4096
 """The most bytes of a request that are read; the requests of probes are shorter."""
@@ -47,7 +47,7 @@ class HealthServer:
         self._metrics = metrics
         self._peers: dict[socket.socket, tuple[bytes, float]] = {}
         """By connection: the bytes received or still to be sent, and when it is dropped, on the monotonic clock."""
-        host, port = parse_server(address)
+        host, port = parse_address(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._listener = socket.create_server((host, port), family=family)

@@ -1,0 +1,42 @@
+"""What the API server checks of a pool at admission, beyond types and bounds: rules in CEL."""
+
+import math
+from typing import Any, Final
+
+from tubeherd.formats.durations import DURATION
+from tubeherd.formats.memory_share import MARGIN, MIB, SMALLEST_SHARE, SUPERVISOR_RESERVE
+from tubeherd.formats.sizes import SIZE
+from tubeherd.pool import NOT_FOR_ENV
+from tubeherd.queue.server import SERVER
+
+Rules = dict[str, Any]
+
+
+def _rule(rule: str, message: str) -> Rules:
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
+
+
+_PORT: Final = "int(self.substring(self.lastIndexOf(':') + 1))"
+BY_PATTERN: Final = {
+    DURATION.pattern: _rule("self.matches('[1-9]')", "must be longer than zero"),
+    SIZE.pattern: _rule("quantity(self).isInteger()", "must be a whole number of bytes"),
+    SERVER.pattern: _rule(
+        f"!self.matches('[^:]:[0-9]+$|\\\\]:[0-9]+$') || ({_PORT} > 0 && {_PORT} < 65536)",
+        "the port is from 1 to 65535",
+    ),
+}
+"""The rule of each text that has this pattern."""
+
+NAME: Final = _rule(
+    "self.metadata.name.size() <= 63", "a pool's name has at most 63 characters: its pods bear it as a label"
+)
+MEMORY: Final = _rule(  # the same as memory_share.slot_share
+    f"!has(self.memoryLimit) || quantity(self.memoryLimit).asApproximateFloat() * {MARGIN} >= "
+    f"{SMALLEST_SHARE}.0 * double(has(self.concurrency) ? self.concurrency : 1) + {SUPERVISOR_RESERVE}.0",
+    f"memoryLimit must be at least {math.ceil(SUPERVISOR_RESERVE / MARGIN / MIB)}Mi, and "
+    f"{math.ceil(SMALLEST_SHARE / MARGIN / MIB)}Mi more for each slot (see concurrency)",
+)
+ENV: Final = _rule(
+    f"self.all(e, !(e.name in {NOT_FOR_ENV}))",
+    "set by the fields of the spec: remove this TUBEHERD_ variable and set its field",
+)

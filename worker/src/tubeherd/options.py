@@ -1,0 +1,47 @@
+"""The options of a command, made from the declarations of settings."""
+
+import inspect
+from collections.abc import Callable
+
+import typer
+from pydantic.fields import FieldInfo
+
+from tubeherd.configuration import Settings, option
+from tubeherd.declarations import default_in_words, kind_in_words, shape, values_in_words
+
+Command = Callable[..., None]
+
+
+def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
+    """Give a command an option for each setting, beside its own parameters; one that is not given is None."""
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        options = [_parameter(name, field) for name, field in model.model_fields.items()]
+        command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]  # typer reads it
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """Return a setting as typer takes an option; its text is checked later, together with the variables."""
+    is_flag = field.annotation is bool
+    metavar = None if is_flag else f"<{kind_in_words(field)}>"
+    info = typer.Option(None, option(name), help=_help(field), metavar=metavar)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool | None if is_flag else str | None
+    )
+
+
+def _help(field: FieldInfo) -> str:
+    """Return the first sentence of a description, with the values that the option takes and what holds without it."""
+    sentence = (field.description or "").partition(". ")[0].removesuffix(".")
+    values = values_in_words(field) + "; "
+    of = shape(field)
+    if of.is_list:
+        values = "with commas; "
+    elif of.format or of.type is bool:  # the kind says it, and a flag takes no value
+        values = ""
+    return f"{sentence} ({values}default: {default_in_words(field)})"
