@@ -64,12 +64,12 @@ cluster: $(READY) $(if $(filter current,$(KUBE)),,beanstalkd images) ## Run the 
 	$(BIN)/pytest $(or $(TESTS),tests/cluster)
 
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
-	$(BIN)/python tests/fuzz/fuzz.py
+	$(BIN)/python -m tests.fuzz.fuzz
 
 test: check chaos-short cluster ## Run every test there is; installs what they need
 
 bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them to docs/performance.md
-	$(BIN)/python tests/bench
+	$(BIN)/python -m tests.bench
 
 node: ## Boot the single-node Kubernetes (needs Linux, root, Debian; installs packages with apt-get)
 	$(PYTHON) $(NODE) up

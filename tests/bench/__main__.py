@@ -1,18 +1,13 @@
-"""Measure Tubeherd: `python tests/bench` measures all and writes the page; see --help for parts."""
+"""Measure Tubeherd: `python -m tests.bench` measures all and writes the page; see --help for parts."""
 
 import argparse
-from pathlib import Path
 from typing import Final
 
-import hot_loop
-import latency
-import lifecycle
-import memory
-import report
-import throughput
-from machine import Usage, describe
+from tests.bench import hot_loop, latency, lifecycle, memory, report, throughput
+from tests.bench.machine import Usage, describe
+from tests.support.project import ROOT
 
-_PAGE: Final = Path(__file__).parents[2] / "docs" / "performance.md"
+_PAGE: Final = ROOT / "docs" / "performance.md"
 _FIGURES: Final = (
     latency.put_to_start,
     lifecycle.start_and_stop,
@@ -24,7 +19,9 @@ _FIGURES: Final = (
 
 def main() -> None:
     """Run what the arguments name."""
-    parser = argparse.ArgumentParser(prog="tests/bench", description="Measure Tubeherd; alone, all of it for the page.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="Measure Tubeherd; alone, all of it for the page."
+    )
     commands = parser.add_subparsers(dest="command")
     part = commands.add_parser("throughput", help="print the throughput only")
     part.add_argument("--pinned", action="store_true", help="only on one core, which is the repeatable part")

@@ -8,7 +8,8 @@ import sys
 import time
 
 import greenstalk
-from broker import TUBE
+
+from tests.bench.broker import TUBE
 
 
 def drain(client: greenstalk.Client[bytes]) -> None:

@@ -4,9 +4,9 @@ import os
 import time
 from pathlib import Path
 
-import sampler
 from pydantic import BaseModel
 
+from tests.bench import sampler
 from tubeherd import executor
 
 _notes = os.open(os.environ["BENCH_NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)

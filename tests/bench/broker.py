@@ -3,13 +3,15 @@
 import os
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from random import Random
 from typing import Final
 
 import greenstalk
+
+from tests.support.network import free_port
+from tests.support.waiting import wait_for
 
 ALL_CORES: Final = frozenset(os.sched_getaffinity(0))
 TUBE: Final = "bench"
@@ -17,22 +19,6 @@ NOTED: Final = b'{"number": 0, "name": "abcdefgh"}'
 """A job whose executor notes when it was called."""
 SILENT: Final = b'{"number": 1, "name": "abcdefgh"}'
 _BATCH: Final = 500
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0, pause: float = 0.02) -> None:
-    """Poll until the condition holds; raises TimeoutError after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        time.sleep(pause)
-
-
-def free_port() -> int:
-    """Return a port on loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 class Broker:

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
-from broker import ALL_CORES, Broker, beanstalkd, wait_for
-from worker import tubeherd_run
 
-_LOOP: Final = str(Path(__file__).with_name("bare_loop.py"))
+from tests.bench.broker import ALL_CORES, Broker, beanstalkd
+from tests.bench.worker import tubeherd_run
+from tests.support.project import ROOT
+from tests.support.waiting import wait_for
 
 
 class Placement(NamedTuple):
@@ -58,7 +58,7 @@ def speed(contestant: Contestant, placement: Placement, jobs: int) -> Speed:
 def _drain_by_loop(loop: str, broker: Broker, placement: Placement, jobs: int) -> Spent:
     """Time from the first reserve to the last delete."""
     broker.fill(jobs)
-    command = [sys.executable, _LOOP, str(broker.port), loop]
+    command = [sys.executable, "-m", "tests.bench.bare_loop", str(broker.port), loop]
     with ExitStack() as stack:
         loops = [stack.enter_context(_loop(command, placement.cores)) for _ in range(placement.concurrency)]
         for process in loops:
@@ -97,7 +97,9 @@ QUIET: Final = Contestant("`tubeherd run --log-level warning`", partial(_drain_b
 
 def _loop(command: list[str], cores: Collection[int]) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=pipe, stdout=pipe, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+    )
 
 
 def _line(process: subprocess.Popen[bytes]) -> bytes:

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from broker import beanstalkd
-from contestants import bench_elsewhere
-from throughput import PINNED
-from worker import tubeherd_run
+from tests.bench.broker import beanstalkd
+from tests.bench.contestants import bench_elsewhere
+from tests.bench.throughput import PINNED
+from tests.bench.worker import tubeherd_run
 
 _JOBS: Final = 40_000
 _LINES: Final = 25

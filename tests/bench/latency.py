@@ -3,9 +3,9 @@
 import time
 from typing import Final
 
-from broker import NOTED, beanstalkd
-from report import figure
-from worker import tubeherd_run
+from tests.bench.broker import NOTED, beanstalkd
+from tests.bench.report import figure
+from tests.bench.worker import tubeherd_run
 
 _JOBS: Final = 500
 _IDLE_SECONDS: Final = 0.02

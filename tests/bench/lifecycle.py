@@ -3,9 +3,9 @@
 from itertools import pairwise
 from typing import Final
 
-from broker import NOTED, beanstalkd
-from report import figure
-from worker import tubeherd_run
+from tests.bench.broker import NOTED, beanstalkd
+from tests.bench.report import figure
+from tests.bench.worker import tubeherd_run
 
 _STARTS: Final = 10
 _RECYCLES: Final = 25

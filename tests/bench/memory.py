@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import psutil
-from broker import NOTED, Broker, beanstalkd
-from report import figure
-from worker import Worker, tubeherd_run
+
+from tests.bench.broker import NOTED, Broker, beanstalkd
+from tests.bench.report import figure
+from tests.bench.worker import Worker, tubeherd_run
 
 _MIB: Final = 1 << 20
 _SLOTS: Final = (1, 2, 8)

@@ -4,9 +4,20 @@ from collections.abc import Collection
 from statistics import median
 from typing import Final
 
-from broker import ALL_CORES
-from contestants import BARE, QUIET, RUN, SHUFFLED, STATS, Contestant, Placement, Speed, bench_elsewhere, speed
-from report import NO_TARGET, Verdict, at_least, both, table
+from tests.bench.broker import ALL_CORES
+from tests.bench.contestants import (
+    BARE,
+    QUIET,
+    RUN,
+    SHUFFLED,
+    STATS,
+    Contestant,
+    Placement,
+    Speed,
+    bench_elsewhere,
+    speed,
+)
+from tests.bench.report import NO_TARGET, Verdict, at_least, both, table
 
 ROUNDS: Final = 5
 _SECONDS: Final = 1.75

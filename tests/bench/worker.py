@@ -14,9 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import psutil
-from broker import ALL_CORES, Broker, free_port, wait_for
 
-_HERE = str(Path(__file__).parent)
+from tests.bench.broker import ALL_CORES, Broker
+from tests.support.network import free_address
+from tests.support.project import ROOT
+from tests.support.waiting import wait_for
 
 
 class Note(NamedTuple):
@@ -36,11 +38,12 @@ class Worker:
         self._notes.touch()
         self._samples = folder / "samples"
         # As installed, where modules are compiled once and not at each start.
-        env = os.environ | {"PYTHONPATH": _HERE, "BENCH_NOTES": str(self._notes), "PYTHONDONTWRITEBYTECODE": ""}
+        env = os.environ | {"PYTHONPATH": str(ROOT), "BENCH_NOTES": str(self._notes), "PYTHONDONTWRITEBYTECODE": ""}
         if sampled:
             env["BENCH_SAMPLES"] = str(self._samples)
-        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "bench_executors", "--server", broker.server]
-        command += ["--health", f"127.0.0.1:{free_port()}", "--job-timeout", "30s", *options]
+        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "tests.bench.bench_executors"]
+        command += ["--server", broker.server]
+        command += ["--health", free_address(), "--job-timeout", "30s", *options]
         with self._log.open("wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(
@@ -68,7 +71,7 @@ class Worker:
 
     def _wait_for(self, condition: Callable[[], bool], what: str, pause: float) -> None:
         """Wait for a condition; raises RuntimeError with the worker's last words where it ends first."""
-        wait_for(lambda: self.process.poll() is not None or condition(), what, pause=pause)
+        wait_for(lambda: self.process.poll() is not None or condition(), what, seconds=60, pause=pause)
         if self.process.poll() is not None:
             words = self._log.read_text()[-2000:]
             raise RuntimeError(f"the worker ended with exit code {self.process.returncode}:\n{words}")

@@ -1,7 +1,7 @@
 """Fuzzes everything that reads what strangers wrote: each target for a while, or some, or one input again.
 
-fuzz.py [--seconds N] [TARGET ...]    run these targets (default: all), one after the other
-fuzz.py TARGET --again INPUT          run one input, in base64 as a failure has printed it
+python -m tests.fuzz.fuzz [--seconds N] [TARGET ...]    run these targets (default: all), one after the other
+python -m tests.fuzz.fuzz TARGET --again INPUT          run one input, in base64 as a failure has printed it
 """
 
 import argparse
@@ -12,9 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from targets import TARGETS
-
-ONE = Path(__file__).with_name("one.py")
+from tests.fuzz.targets import TARGETS
+from tests.support.project import ROOT
 
 
 def fuzz(name: str, seconds: int) -> bool:
@@ -24,8 +23,8 @@ def fuzz(name: str, seconds: int) -> bool:
         corpus.mkdir()
         for number, seed in enumerate(TARGETS[name].seeds):
             (corpus / str(number)).write_bytes(seed)
-        command = [sys.executable, str(ONE), name, folder, str(seconds)]
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        command = [sys.executable, "-m", "tests.fuzz.one", name, folder, str(seconds)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
         failed = [path.read_bytes() for path in Path(folder).glob("failed-*")]
     executed, rate = (stat(ended.stderr, name) for name in ("number_of_executed_units", "average_exec_per_sec"))
     good = ended.returncode == 0 and executed > 0
@@ -36,7 +35,9 @@ def fuzz(name: str, seconds: int) -> bool:
         )
     for data in failed:
         again = base64.b64encode(data).decode()
-        print(f"failed: {data[:200]!r}\nagain:  {sys.executable} {__file__} {name} --again '{again}'", flush=True)
+        print(
+            f"failed: {data[:200]!r}\nagain:  {sys.executable} -m tests.fuzz.fuzz {name} --again '{again}'", flush=True
+        )
     return good
 
 

@@ -1,11 +1,14 @@
-"""Fuzzes one target in this process: one.py TARGET FOLDER SECONDS. libFuzzer ends the process when it is done."""
+"""Fuzzes one target in this process: python -m tests.fuzz.one TARGET FOLDER SECONDS.
+
+libFuzzer ends the process when it is done.
+"""
 
 import sys
 
 import atheris
 
 with atheris.instrument_imports(include=["tubeherd", "tubeherd_operator"]):
-    from targets import TARGETS
+    from tests.fuzz.targets import TARGETS
 
 name, folder, seconds = sys.argv[1:]
 target = TARGETS[name]

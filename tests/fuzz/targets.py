@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from tubeherd.executors import executor, registry
+from tests.support.processing import executor_taking, leased, processor_of
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.sizes import parse_size
 from tubeherd.formats.tubes import check_tube
-from tubeherd.job import JobStats
-from tubeherd.policy import MAX_DELAY, Bury, Delete, Policy, Release
-from tubeherd.processing.processor import Processor
-from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved
+from tubeherd.policy import MAX_DELAY, Bury, Delete, Release
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.server import parse_server
 from tubeherd.settings import WorkerSettings
@@ -142,25 +140,12 @@ class Node(BaseModel, extra="forbid"):
     a: "Node | None" = None
 
 
-STATS = JobStats(id=7, tube="mail", priority=5, age=1, delay=0, ttr=60, reserves=1, releases=0, buries=0, kicks=0)
-
-
-def processor(annotation: Any) -> Processor:
-    """Return a processor whose only executor takes payloads of that annotation."""
-
-    def mail(payload): ...
-
-    mail.__annotations__["payload"] = annotation
-    registry.clear()
-    executor("mail")(mail)
-    return Processor(dict(registry), Policy())
-
-
-PROCESSORS = [processor(wanted) for wanted in (Order, Node, Any, bytes, dict[int, float], list[Order] | int, str)]
+ANNOTATIONS = (Order, Node, Any, bytes, dict[int, float], list[Order] | int, str)
+PROCESSORS = [processor_of(executor_taking(annotation)) for annotation in ANNOTATIONS]
 
 
 def payloads(data: bytes) -> None:
-    verdict = PROCESSORS[(data or b"\0")[0] % len(PROCESSORS)].process(Reserved(STATS, data[1:], 0.0)).verdict
+    verdict = PROCESSORS[(data or b"\0")[0] % len(PROCESSORS)].process(leased(data[1:])).verdict
     assert isinstance(verdict, (Delete, Bury)), verdict
     if isinstance(verdict, Bury):
         assert 10 < len(verdict.reason) <= 500
