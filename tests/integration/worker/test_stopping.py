@@ -120,24 +120,22 @@ def test_stop_before_beanstalkd_was_ever_reached(beanstalkd, run_worker):
     assert not worker.living()
 
 
+FLUSHING = """
+from traces import note, wait_for
+from tubeherd import events, executor
+@executor("mail")
+def mail(payload): pass
+@events.flush.connect
+def write(reason, count):
+    note(f"flush {reason} {count}")
+    wait_for("go")
+    note("flushed")
+"""
+
+
 def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
     beanstalkd.put_numbers("mail", 3)
-    worker = run_worker(
-        beanstalkd.server,
-        """
-        from traces import note, wait_for
-        from tubeherd import executor
-        from tubeherd.events import flush
-        @executor("mail")
-        def mail(payload): pass
-        @flush.connect
-        def write(reason, count):
-            note(f"flush {reason} {count}")
-            wait_for("go")
-            note("flushed")
-        """,
-        "--batch-size", "2",
-    )  # fmt: skip
+    worker = run_worker(beanstalkd.server, FLUSHING, "--batch-size", "2")
     worker.wait_for_notes("flush batch 2")
     worker.ask_to_stop()
     worker.allow("go")
@@ -148,23 +146,10 @@ def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
 
 def test_flush_that_hangs_ends_with_the_grace_period(beanstalkd, run_worker):
     beanstalkd.put_numbers("mail", 1)
-    worker = run_worker(
-        beanstalkd.server,
-        """
-        from traces import note, wait_for
-        from tubeherd import executor
-        from tubeherd.events import flush
-        @executor("mail")
-        def mail(payload): pass
-        @flush.connect
-        def write(reason, count):
-            note(f"flush {reason} {count}")
-            wait_for("never")
-        """,
-        "--grace-period", "300ms",
-    )  # fmt: skip
+    worker = run_worker(beanstalkd.server, FLUSHING, "--grace-period", "300ms")
     worker.wait_for_notes("flush idle 1")
     assert worker.stop(seconds=3) == 0
+    assert worker.notes() == ["flush idle 1"]
     assert beanstalkd.count("mail") == NOTHING
     assert not worker.living()
 
