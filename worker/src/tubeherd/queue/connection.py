@@ -1,7 +1,7 @@
 """What Tubeherd asks of beanstalkd: its commands, and the answers as values.
 
-No doubt about a connection is left after trouble: `QueueUnavailable` means that it must be dropped, and beanstalkd then
-gives its leases back by itself.
+After `QueueUnavailable` a connection must be closed. beanstalkd then ends the leases on it, and their jobs are ready
+again.
 """
 
 import re
@@ -24,16 +24,16 @@ from tubeherd.queue.answers import (
     TimedOutError,
     TubeStats,
 )
-from tubeherd.queue.wire import Wire, not_beanstalkds, open_socket
+from tubeherd.queue.wire import Wire, open_socket, unexpected_answer
 
 DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
 """How long a worker may hold a job without a touch, in seconds."""
 PIPELINE_MOST: Final = 500
-"""Commands in one write: with more, both sides could wait for the other to read."""
+"""The most commands in one write. With more, beanstalkd and this process could each wait for the other to read."""
 _WATCHED_AT_FIRST: Final = "default"
 """The tube that a new connection watches."""
-# No number has more than 19 digits, so that each fits 64 bits.
+# These patterns accept at most 19 digits, so that every number fits into 64 bits.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
 _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
@@ -50,7 +50,7 @@ _JOB_STATS: Final = re.compile(
     rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n\r\n"
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
-_DONE: Final = Settled.DONE  # Python 3.11 takes as long to find a member of an enum as for a call
+_DONE: Final = Settled.DONE  # in Python 3.11 finding a member of an enum takes as long as a call
 _COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
 _LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
 
@@ -63,15 +63,15 @@ def connect(server: str, timeout: float = 5.0) -> "Connection":
 class Connection:
     """A connection to beanstalkd, which another process may share as long as the two take turns.
 
-    Commands raise QueueUnavailable, or RefusedError with beanstalkd's answer (NOT_FOUND, OUT_OF_MEMORY, …), or OSError
-    if somebody else has closed the socket in this process, before anything was sent. A command that is sent with
-    `ask_…` is answered later: `take_…` must follow, for each in the order in which they were sent.
+    Each command raises QueueUnavailable; RefusedError with beanstalkd's answer (NOT_FOUND, OUT_OF_MEMORY, …); or
+    OSError if code of a job has closed the socket in this process, and then nothing was sent. `ask_…` sends a command
+    and `take_…` reads the answer; the answers must be read in the order in which the commands were sent.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         """Use a connected socket; raises QueueUnavailable if it is not connected any more."""
         self._wire = Wire(sock)
-        self._last = self._step = 0
+        self._last_id = self._last_step = 0
         self._foreseen = 0
         """The id that the next job is likely to have; 0 if none is foreseen."""
         self.has_settled = False
@@ -82,22 +82,22 @@ class Connection:
         """The connected socket."""
         return self._wire.socket
 
-    def wait_at_most(self, seconds: float) -> None:
-        """Change how long an answer may take, from REPLY_SECONDS; for every process that shares the socket."""
-        self._wire.wait_at_most(seconds)
+    def set_timeout(self, seconds: float) -> None:
+        """Bound the wait for an answer, in seconds, in every process that shares the socket; REPLY_SECONDS at first."""
+        self._wire.set_timeout(seconds)
 
     def close(self) -> None:
-        """Close the connection in this process; if others share it, they keep it and its leases."""
+        """Close the connection in this process; if others share it, it stays open with its leases."""
         self._wire.close()
 
     def abandon(self) -> None:
-        """Close the connection for every process that shares it: beanstalkd gives its leases back."""
+        """Close the connection in every process that shares it: beanstalkd makes the jobs of its leases ready again."""
         self._wire.shut_down()
 
     # Tubes
 
     def watch_only(self, tubes: Sequence[str]) -> None:
-        """Watch these tubes and not the one that a new connection watches."""
+        """Watch these tubes, and not `default`, which every new connection watches."""
         for tube in tubes:
             self._wire.write(b"watch %b\r\n" % tube.encode("ascii"))
             self._wire.take_line(_WATCHING)
@@ -106,7 +106,7 @@ class Connection:
                 self._ignore(_WATCHED_AT_FIRST)
 
     def ignore_others(self, tubes: Sequence[str]) -> None:
-        """Ignore every tube but these; a connection that was in use before may watch others."""
+        """Ignore every tube but these: a slot before may have made this connection watch others."""
         self._wire.write(b"list-tubes-watched\r\n")
         for tube in _LISTED.findall(self._take_document()):
             if tube.decode() not in tubes:
@@ -125,8 +125,8 @@ class Connection:
     def kick_buried(self, tube: str, bound: int) -> int:
         """Kick up to `bound` buried jobs of a tube and return how many.
 
-        beanstalkd's `kick` promotes delayed jobs if none is buried, so the bound is what is buried now. Only another
-        client that kicks the same tube between the two commands could still make it touch a delayed job.
+        beanstalkd's `kick` makes delayed jobs ready if none is buried. So no more are kicked than are buried now; a
+        delayed job is made ready only if another client kicks the same tube between these two commands.
         """
         buried = min(bound, self.stats_tubes([tube])[tube].buried)
         if buried <= 0:
@@ -150,14 +150,14 @@ class Connection:
             return TubeStats(name)
         counts = {state.decode(): int(count) for state, count in _COUNT.findall(document)}
         if len(counts) != 4:
-            raise not_beanstalkds("counters of a tube")
+            raise unexpected_answer("counters of a tube")
         return TubeStats(name, **counts)
 
     def _take_document(self) -> bytes:
         """Take the answer to a command that is answered by a list or by counters."""
         document = self._wire.take_body(int(self._wire.take_line(_OK)[1]))
         if document is None:
-            raise not_beanstalkds("a body")
+            raise unexpected_answer("a body")
         return document
 
     # Jobs
@@ -190,7 +190,8 @@ class Connection:
             return None
         since = time.monotonic()
         job_id = int(answer[1])
-        # None: lost by beanstalkd. If the answers are out of step instead, the counters will not match.
+        # None if beanstalkd lost the body. Also None if the answer is to another command than the reserve; the counters
+        # are then another job's, which raises.
         body = self._wire.take_body(int(answer[2]))
         stats = self._take_job_stats(foreseen) if foreseen else None
         if not foreseen or foreseen != job_id:
@@ -211,7 +212,7 @@ class Connection:
         If `ask_reserve`, the next job is asked for in the same write, without a wait; `take_reserved` must follow.
         """
         command, expected = _verdict_command(job_id, verdict)
-        self._wire.write(command + self._reserve_at_once() if ask_reserve else command)
+        self._wire.write(command + self._reserve_command() if ask_reserve else command)
         return self._take_settled(expected)
 
     def settle_all(self, verdicts: Sequence[tuple[int, Verdict]]) -> Iterator[Settled]:
@@ -225,7 +226,7 @@ class Connection:
     def touch(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
         """Prolong a lease by its TTR, and ask for the next job as `settle` would."""
         command = b"touch %d\r\n" % job_id
-        self._wire.write(command + self._reserve_at_once() if ask_reserve else command)
+        self._wire.write(command + self._reserve_command() if ask_reserve else command)
         return self._take_settled(_TOUCHED)
 
     def ask_touch(self, job_ids: Iterable[int]) -> None:
@@ -244,46 +245,46 @@ class Connection:
         except BuriedError:
             if expected is _RELEASED:
                 return Settled.BURIED_INSTEAD
-            raise not_beanstalkds(expected) from None
+            raise unexpected_answer(expected) from None
         if expected is not _TOUCHED:
             self.has_settled = True
         return _DONE
 
     def _take_job_stats(self, job_id: int) -> JobStats | None:
         """Take the counters of a job; None if there is no such job."""
-        match = self._wire.take_if(_JOB_STATS) or self._complete_job_stats()
+        match = self._wire.take_if(_JOB_STATS) or self._take_job_stats_slowly()
         if match is None:
             return None
         job, tube, priority, age, delay, ttr, reserves, releases, buries, kicks = match.groups()
-        if int(job) != job_id:  # the answer to another command: a verdict by it would hit the wrong job
-            raise not_beanstalkds("counters of that job")
+        if int(job) != job_id:  # the answer to another command: these counters are another job's
+            raise unexpected_answer("counters of that job")
         return JobStats(
             job_id, tube.decode(), int(priority), int(age), int(delay), int(ttr),
             int(reserves), int(releases), int(buries), int(kicks),
         )  # fmt: skip
 
-    def _complete_job_stats(self) -> re.Match[bytes] | None:
-        """Take the counters of a job that did not come whole and at once; None if there is no such job."""
+    def _take_job_stats_slowly(self) -> re.Match[bytes] | None:
+        """Take the counters of a job if they did not arrive in one piece; None if there is no such job."""
         try:
             document = self._take_document()
         except NotFoundError:
             return None
         match = _JOB_STATS.fullmatch(b"OK %d\r\n%b\r\n" % (len(document), document))
         if match is None:
-            raise not_beanstalkds("counters of a job")
+            raise unexpected_answer("counters of a job")
         return match
 
     def _foresee(self, job_id: int) -> None:
-        """Foresee the id of the next job, if ids have gone on by the same step twice.
+        """Foresee the id of the next job, if the last three ids are equally far apart.
 
-        So the counters of a job can be asked for together with the job, which saves a round trip. If another job comes
-        instead, the counters that came with it are dropped and its own are asked for.
+        The counters of a foreseen job are asked for in the same write as the job, which saves a round trip. If another
+        job comes, they are thrown away, and the counters of that job are asked for.
         """
-        step, self._last = job_id - self._last, job_id
-        self._foreseen = max(0, job_id + step) if step == self._step else 0
-        self._step = step
+        step, self._last_id = job_id - self._last_id, job_id
+        self._foreseen = max(0, job_id + step) if step == self._last_step else 0
+        self._last_step = step
 
-    def _reserve_at_once(self) -> bytes:
+    def _reserve_command(self) -> bytes:
         """Return the commands for the next job; its counters are asked for with it if its id is foreseen."""
         if self._foreseen:
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen

@@ -151,8 +151,8 @@ class LaneHandle:
             raise QueueUnavailable("the connection to beanstalkd was closed")
         if not answered:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
-        self.connection.wait_at_most(STALL_SECONDS)  # the first answer has come, the others follow at once
+        self.connection.set_timeout(STALL_SECONDS)  # the first answer has come, the others follow at once
         for lease in self._asked:
             if self.connection.take_touched() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)
-        self.connection.wait_at_most(REPLY_SECONDS)
+        self.connection.set_timeout(REPLY_SECONDS)

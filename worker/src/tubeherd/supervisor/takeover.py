@@ -80,7 +80,7 @@ class TakeOver:
     ) -> tuple[Processed, Settled] | None:
         """Give a verdict and return what became of it, None if the job is gone; raises as `Settler.settle`."""
         asked, patience = time.monotonic(), self._patience()
-        connection.wait_at_most(patience)
+        connection.set_timeout(patience)
         try:
             stats = connection.stats_job(lease.job)
             if stats is None:
@@ -92,7 +92,7 @@ class TakeOver:
                 self._silent_until = time.monotonic() + REPLY_SECONDS
             raise
         finally:
-            connection.wait_at_most(REPLY_SECONDS)
+            connection.set_timeout(REPLY_SECONDS)
         self._silent_until = 0.0
         return done, settled
 
