@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tubeherd import events
 from tubeherd.job import Job
@@ -12,6 +12,9 @@ from tubeherd.processing.attempt import Processed
 from tubeherd.processing.reasons import describe, source_line
 from tubeherd.queue.answers import Settled
 from tubeherd.shared_memory.tally import VerdictLabel
+
+if TYPE_CHECKING:  # a script that only puts jobs is to start without it
+    from tubeherd.settings import WorkerSettings
 
 
 class Burial(NamedTuple):
@@ -35,8 +38,10 @@ class Reporter:
         self,
         counter: Counter | None = None,
         listening: Callable[[], AbstractContextManager[None]] = nullcontext,
+        settings: "WorkerSettings | None" = None,
     ) -> None:
-        """Count with `counter`, and have listeners run inside of `listening()`."""
+        """Count with `counter`, have listeners run inside of `listening()`, and log as a worker's settings say."""
+        self._settings = settings
         self._count = counter.count if counter else _count_nothing
         self._listening = listening
 

@@ -55,7 +55,7 @@ class SlotProcess:
             return Exit.EXECUTORS
         if self._context.tally:
             self._context.tally.begin(tubes)
-        reporter = Reporter(self._context.tally, self._context.page.listening)
+        reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)
         processor = Processor(executors, self._settings.policy())
         self._slot = self._kind(self._settings, self._context, processor, Settler(reporter), tubes)
         for burial in self._context.burials:

@@ -48,7 +48,7 @@ class Supervisor:
             self._metrics = _make_metrics()
         self._places = Places(settings, self._metrics, self._reactor)
         self._watch = Watch(settings)
-        self._takeover = TakeOver(settings.policy(), Settler(Reporter(self._metrics)))
+        self._takeover = TakeOver(settings.policy(), Settler(Reporter(self._metrics, settings=settings)))
         self._not_started = settings.concurrency - 1
         """How many slots wait until the first one has shown that the executors can be imported."""
         self._stopping_since: float | None = None
