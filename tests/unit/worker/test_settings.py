@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from tests.support.project import ROOT
 from tubeherd.cli import run, schedule
 from tubeherd.configuration import WrongSettings, option
+from tubeherd.declarations import shape
 from tubeherd.formats.memory_share import MIB, slot_share
 from tubeherd.settings import PoolField, ServerSettings, SetByOperator, WorkerSettings
 
@@ -43,9 +45,26 @@ def test_defaults():
     assert settings.memory_share() is None
 
 
-def test_every_setting_has_a_variable():
+def text_for(name):
+    """Return text that a setting takes and that does not mean its default."""
+    field = WorkerSettings.model_fields[name]
+    of = shape(field)
+    if of.format:
+        return of.format.examples.partition(",")[0].partition(" or ")[0]
+    if get_origin(of.type) is Literal:
+        return next(word for word in get_args(of.type) if word != field.default)
+    return {bool: "true", int: "2", str: "text"}[of.type]
+
+
+@pytest.mark.parametrize("name", WorkerSettings.model_fields)
+def test_every_setting_has_a_variable(name):
+    settings = WorkerSettings.load({f"TUBEHERD_{name.upper()}": text_for(name)})
+    assert settings == WorkerSettings(**{name: text_for(name)})
+    assert getattr(settings, name) != WorkerSettings.model_fields[name].default
+
+
+def test_all_variables_at_once():
     settings = WorkerSettings.load({f"TUBEHERD_{name.upper()}": text for name, (text, _) in VARIABLES.items()})
-    assert settings.model_fields_set == WorkerSettings.model_fields.keys()
     assert {name: getattr(settings, name) for name in VARIABLES} == {
         name: value for name, (_, value) in VARIABLES.items()
     }
