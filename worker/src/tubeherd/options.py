@@ -29,7 +29,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Return a setting as typer takes an option; its text is checked later, together with the variables."""
     is_flag = field.annotation is bool
     metavar = None if is_flag else f"<{kind_in_words(field)}>"
-    info = typer.Option(None, option(name), help=_help(field), metavar=metavar)
+    info = typer.Option(None, option(name), help=_help(field), metavar=metavar, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool | None if is_flag else str | None
     )
