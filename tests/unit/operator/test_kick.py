@@ -206,6 +206,7 @@ def test_kick_that_waits_is_not_reported_again_by_a_restarted_operator():
     assert say(WAITING, None, shown(BROKEN_OFF)).event is None
     assert say(WAITING, None, shown(DONE)).event.reason == Reason.WAITING
     assert say(DONE, None, shown(DONE)).event.reason == Reason.KICKED
+    assert say(DONE, None, shown(WAITING)).event.reason == Reason.KICKED
     assert say(Refused(ALL, "no"), None, shown(Refused(ALL, "no"))).event.reason == Reason.BAD_KICK
 
 

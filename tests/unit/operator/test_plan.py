@@ -84,6 +84,13 @@ def test_foreign_deployment_is_left_alone(pools, owners):
     assert make_plan(pools.seen(pool, deployment=live)).change is None
 
 
+def test_deployment_that_the_pool_owns_and_does_not_control_is_left_alone(pools):
+    live = pools.live(pools.pool())
+    live["metadata"]["ownerReferences"][0] |= {"controller": False}
+    live["spec"]["replicas"] = 9
+    assert make_plan(pools.seen(deployment=live)).change is None
+
+
 def test_pool_without_a_server_has_no_deployment(pools):
     assert make_plan(pools.seen(deployment=None, counts=None, server=None)).change is None
 

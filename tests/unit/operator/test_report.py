@@ -140,8 +140,15 @@ def test_conflict_ends_with_its_cause(pools):
 
 
 def test_pool_without_a_server_says_so(pools):
-    report = pools.report(pools.seen(deployment=None, counts=None, server=None))
-    assert {reason for _, reason in states(report).values()} == {"NoServer"}
+    for pool in (pools.pool(), settled(pools)):
+        report = pools.report(pools.seen(pool, deployment=None, counts=None, server=None))
+        assert {reason for _, reason in states(report).values()} == {"NoServer"}
+
+
+def test_new_pool_has_a_status_before_beanstalkd_was_asked(pools):
+    report = pools.report(pools.seen(counts=None))
+    assert states(report)["ServerReachable"] == ("Unknown", "NotAskedYet")
+    assert (report.status.observed_generation, report.status.replicas, report.status.buried) == (2, 1, None)
 
 
 def test_pool_whose_executors_are_missing_is_looked_at_again_soon(pools):
