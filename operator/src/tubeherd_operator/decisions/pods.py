@@ -50,15 +50,16 @@ def _container_trouble(pod: str, container: Object) -> Trouble | None:
 
 
 def last_words(ended: Object) -> str:
-    """Return why a worker ended, from the end of its log: its last error that is not of a job.
+    """Return why a worker ended, from the end of its log: the last error that is not of a job.
 
-    Before its log is set up it says in plain text which setting is wrong. What else stands there may be an executor's
-    own output, which has no place in a status.
+    Such an error is a line of JSON as `tubeherd.logs` writes it, with "level" and "event" and without "job". Which
+    setting is wrong a worker writes in plain text, before its log is set up. Anything else may be the output of an
+    executor, which has no place in a status.
     """
     lines = [line for line in ended.get("message", "").splitlines() if line.strip()]
     for line in reversed(lines):
         entry = _log_entry(line)
-        if entry.get("level") in ("error", "critical") and "event" in entry and "job" not in entry:
+        if entry.get("level") == "error" and "event" in entry and "job" not in entry:
             return str(entry["event"])
     if lines and ended.get("exitCode") == Exit.USAGE:
         return str(lines[-1])
