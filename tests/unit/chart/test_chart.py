@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.support.project import ROOT
+from tubeherd.queue.server import SERVER
 
 CHART = ROOT / "charts" / "tubeherd"
 VALUES = CHART / "values.yaml"
@@ -28,6 +29,10 @@ def schema_at(path):
     for name in path.split("."):
         schema = schema["properties"][name]
     return schema
+
+
+def test_server_is_written_as_everywhere_or_left_empty():
+    assert schema_at("server")["pattern"] == f"^$|{SERVER.pattern}"
 
 
 def test_every_value_is_in_the_schema_and_the_other_way_round():
