@@ -1,8 +1,6 @@
 """What is fuzzed: everything that reads what strangers wrote. A target returns for any input, or has found a bug."""
 
 import math
-import socket
-from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from tests.support.processing import executor_taking, leased, processor_of
+from tests.support.replies import AnsweredSocket, stats_job, stats_tube
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.sizes import parse_size
 from tubeherd.formats.tubes import check_tube
@@ -35,35 +34,6 @@ class Target(NamedTuple):
 # Answers of beanstalkd. The first byte chooses the command, the second how many bytes come at a time.
 
 
-class Peer(socket.socket):
-    """A socket whose other end has sent this, so many bytes a read, and then closed."""
-
-    def __init__(self, data: bytes, size: int) -> None:
-        super().__init__(socket.AF_UNIX)
-        self._pieces = deque(data[start : start + size] for start in range(0, len(data), size))
-        self._reads_after_the_end = 0
-
-    def getpeername(self) -> str:
-        return "peer"
-
-    def sendall(self, data: bytes) -> None:
-        """Take a command; what it asks makes no difference to the answer."""
-
-    def recv(self, size: int) -> bytes:
-        self._reads_after_the_end += not self._pieces
-        assert self._reads_after_the_end < 10, "read again and again after the end"
-        piece = self._pieces.popleft() if self._pieces else b""
-        if piece[size:]:
-            self._pieces.appendleft(piece[size:])
-        return piece[:size]
-
-    def recv_into(self, buffer: memoryview) -> int:
-        assert len(buffer) <= 1 << 20, "memory for what was only claimed"
-        data = self.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def take_foreseen(connection: Connection) -> Any:
     """Take a job whose counters were asked for with it."""
     connection._foreseen = 7
@@ -84,12 +54,9 @@ COMMANDS: list[Callable[[Connection], Any]] = [
     lambda it: it.watch_only(["a"]),
     lambda it: it.ignore_others(["a"]),
 ]
-JOB = b"---\nid: 7\ntube: a\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
-JOB += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
-TUBE = b"---\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\ncurrent-jobs-buried: 4\n"
 ANSWERS = [
-    b"RESERVED 7 2\r\n{}\r\n", b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n", b"OK %d\r\n%b\r\n" % (len(JOB), JOB),
-    b"OK %d\r\n%b\r\n" % (len(TUBE), TUBE), b"OK %d\r\n%b\r\nUSING a\r\nKICKED 4\r\n" % (len(TUBE), TUBE),
+    b"RESERVED 7 2\r\n{}\r\n", b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n", stats_job(),
+    stats_tube(), stats_tube() + b"USING a\r\nKICKED 4\r\n",
     b"DELETED\r\n", b"RELEASED\r\n", b"BURIED\r\n", b"BURIED 7\r\n", b"TOUCHED\r\n", b"NOT_FOUND\r\n",
     b"USING a\r\nINSERTED 7\r\n", b"WATCHING 2\r\nWATCHING 1\r\n",
     b"OK 9\r\n---\n- bc\n\r\nWATCHING 1\r\n", b"OUT_OF_MEMORY\r\n", b"INTERNAL_ERROR\r\n",
@@ -114,7 +81,8 @@ def numbers_in(value: Any) -> list[int]:
 def answers(data: bytes) -> None:
     command, size, answer = (data[:1] or b"\0")[0], (data[1:2] or b"\0")[0], data[2:]
     value, said = None, "a value"
-    with closing(Connection(Peer(answer, 1 + size))) as connection:
+    pieces = (answer[start : start + 1 + size] for start in range(0, len(answer), 1 + size))
+    with closing(Connection(AnsweredSocket(pieces))) as connection:
         try:
             value = COMMANDS[command % len(COMMANDS)](connection)
         except (QueueUnavailable, RefusedError, LeaseGone) as error:

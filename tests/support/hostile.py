@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
+from tests.support.replies import stats_job
+
 
 class Peer:
     """A connection that a server has accepted; `number` counts from 1."""
@@ -89,18 +91,6 @@ def _play(script: Script, peer: Peer) -> None:
 
 
 # Scripts
-
-_COUNTERS: Final[Mapping[str, object]] = {
-    "id": 7, "tube": "mail", "state": "reserved", "pri": 1, "age": 1, "delay": 0, "ttr": 60, "time-left": 59, "file": 0,
-    "reserves": 1, "timeouts": 0, "releases": 0, "buries": 0, "kicks": 0,
-}  # fmt: skip
-
-
-def stats_job(**changed: object) -> bytes:
-    """Return the answer to a `stats-job`, with some counters changed."""
-    body = "".join(f"{name}: {value}\n" for name, value in {**_COUNTERS, **changed}.items())
-    return f"OK {len(body) + 4}\r\n---\n{body}\r\n".encode()
-
 
 RIGHT: Final[Mapping[str, bytes]] = {
     "watch": b"WATCHING 2\r\n",

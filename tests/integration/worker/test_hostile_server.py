@@ -15,10 +15,10 @@ from tests.support.hostile import (
     closing,
     closing_at_the_second_reserve,
     one_job,
-    stats_job,
     without_end,
 )
 from tests.support.network import free_address
+from tests.support.replies import stats_job
 
 RUNNING = """
 from traces import note

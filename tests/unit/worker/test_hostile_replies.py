@@ -6,7 +6,6 @@ import struct
 import threading
 import time
 import tracemalloc
-from collections import deque
 from contextlib import closing, suppress
 from dataclasses import asdict, is_dataclass
 from itertools import pairwise
@@ -16,43 +15,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.replies import AnsweredSocket, document, stats_job, stats_tube
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect
 
 U64 = range(2**64)
-
-
-class Peer(socket.socket):
-    """A socket whose other end has sent these pieces, one a read, and then closed."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        super().__init__(socket.AF_UNIX)
-        self._pieces = deque(piece for piece in pieces if piece)
-        self.taken = 0
-        self.reads_after_the_end = 0
-
-    def getpeername(self) -> str:
-        return "peer"
-
-    def sendall(self, data: bytes) -> None:
-        """Take a command; what it asks makes no difference to the answer."""
-
-    def recv(self, size: int) -> bytes:
-        if not self._pieces:
-            self.reads_after_the_end += 1
-            assert self.reads_after_the_end < 10, "read again and again after the end"
-            return b""
-        piece = self._pieces.popleft()
-        if piece[size:]:
-            self._pieces.appendleft(piece[size:])
-        self.taken += len(piece[:size])
-        return piece[:size]
-
-    def recv_into(self, buffer: memoryview) -> int:
-        data = self.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 class Exchange(NamedTuple):
@@ -62,18 +30,8 @@ class Exchange(NamedTuple):
     answer: bytes
 
 
-def body(data: bytes) -> bytes:
-    return b"OK %d\r\n%b\r\n" % (len(data), data)
-
-
-JOB = body(
-    b"---\nid: 7\ntube: mail\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
-    b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
-)
-TUBE = body(
-    b"---\nname: a\ncurrent-jobs-urgent: 0\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\n"
-    b"current-jobs-delayed: 3\ncurrent-jobs-buried: 4\n"
-)
+JOB = stats_job()
+TUBE = stats_tube()
 
 
 def without_time(reserved: Reserved | None) -> Reserved | None:
@@ -108,7 +66,7 @@ EXCHANGES = {
     "kick_buried": Exchange(lambda it: it.kick_buried("a", 5), TUBE + b"USING a\r\nKICKED 4\r\n"),
     "watch_only": Exchange(lambda it: it.watch_only(["a", "b"]), b"WATCHING 2\r\nWATCHING 3\r\nWATCHING 2\r\n"),
     "ignore_others": Exchange(
-        lambda it: it.ignore_others(["a"]), body(b"---\n- a\n- b\n- c\n") + b"WATCHING 2\r\nWATCHING 1\r\n"
+        lambda it: it.ignore_others(["a"]), document(b"---\n- a\n- b\n- c\n") + b"WATCHING 2\r\nWATCHING 1\r\n"
     ),
 }
 commands = pytest.mark.parametrize("command", EXCHANGES)
@@ -135,7 +93,7 @@ BAD_NUMBERS = [b"-1", b"+7", b"1_0", b"x", b"18446744073709551616", b"9" * 30]
 
 def ask(command: str, *pieces: bytes) -> object:
     """Return what the command makes of these answers, or raise."""
-    with closing(Connection(Peer(*pieces))) as connection:
+    with closing(Connection(AnsweredSocket(pieces))) as connection:
         return EXCHANGES[command].ask(connection)
 
 
@@ -256,7 +214,10 @@ def test_counter_that_beanstalkd_cannot_write_is_strange(name):
     stats = JOB.partition(b"\r\n")[2].removesuffix(b"\r\n")
     for number in BAD_NUMBERS:
         with pytest.raises(QueueUnavailable):
-            ask("stats_job", body(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)))
+            ask(
+                "stats_job",
+                document(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)),
+            )
 
 
 def test_statistics_of_another_job_are_strange():
@@ -280,7 +241,7 @@ def test_size_that_is_only_claimed_takes_no_memory(command):
 @commands
 @pytest.mark.parametrize("piece", [b"x" * 100, b"\r" * 100, b"OK ", b"RESERVED 7 "])
 def test_line_without_an_end_is_given_up_early(command, piece):
-    peer = Peer(*[piece] * 2000)
+    peer = AnsweredSocket([piece] * 2000)
     with closing(Connection(peer)) as connection, pytest.raises(QueueUnavailable, match="is not beanstalkd's"):
         EXCHANGES[command].ask(connection)
     assert peer.taken < 20_000
@@ -289,7 +250,7 @@ def test_line_without_an_end_is_given_up_early(command, piece):
 @pytest.mark.parametrize("answer", [b"x" * 1000, b"RESERVED 7 1000\r\n" + b"x" * 1002], ids=["line", "body"])
 def test_answer_that_dribbles_is_given_up(monkeypatch, answer):
     """A byte each second: were there a limit for each read only, this could go on for weeks."""
-    peer = Peer(*(bytes([byte]) for byte in answer))
+    peer = AnsweredSocket(bytes([byte]) for byte in answer)
     monkeypatch.setattr(time, "monotonic", lambda: float(peer.taken))
     with closing(Connection(peer)) as connection, pytest.raises(QueueUnavailable, match="gave no answer within 10 s"):
         connection.take_reserved()
@@ -299,7 +260,7 @@ def test_answer_that_dribbles_is_given_up(monkeypatch, answer):
 @given(st.lists(st.sampled_from(OTHERS) | st.binary(max_size=5), max_size=6))
 @example([b"BURIED x\r\n"])
 def test_nothing_is_read_after_the_connection_closed(pieces):
-    peer = Peer(*pieces)
+    peer = AnsweredSocket(pieces)
     with closing(Connection(peer)) as connection, suppress(QueueUnavailable):
         while True:
             with suppress(RefusedError):

@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.replies import document, stats_job, stats_tube
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
 from tubeherd.queue.connection import Connection, connect
-
-STATS = b"---\nid: 7\ntube: %b\nstate: reserved\npri: 5\nage: 1\ndelay: 2\nttr: 60\ntime-left: 59\nfile: 0\n"
-STATS += b"reserves: 3\ntimeouts: 1\nreleases: 1\nburies: 0\nkicks: 0\n"
 
 
 @pytest.fixture
@@ -47,29 +45,20 @@ def sent(connection: Connection) -> bytes:
     return received
 
 
-def stats_of(number: int) -> bytes:
-    """Return the answer to stats-job."""
-    return body((STATS % b"mail").replace(b"id: 7", b"id: %d" % number))
-
-
-def body(data: bytes, status: bytes = b"OK") -> bytes:
-    return b"%b %d\r\n%b\r\n" % (status, len(data), data)
-
-
 def test_counters_of_a_job_numbered_zero_are_asked_for(scripted):
     """beanstalkd counts from 1, and 0 stands for no job that is foreseen."""
-    connection = scripted(b"RESERVED 0 2\r\n{}\r\n" + stats_of(0))
+    connection = scripted(b"RESERVED 0 2\r\n{}\r\n" + stats_job(id=0))
     assert connection.take_reserved().stats.id == 0
     assert sent(connection) == b"stats-job 0\r\n"
 
 
 def test_reserve_takes_a_body_of_any_bytes(scripted):
     before = time.monotonic()
-    connection = scripted(b"RESERVED 7 4\r\n\r\n\xff\x00\r\n" + stats_of(7))
+    connection = scripted(b"RESERVED 7 4\r\n\r\n\xff\x00\r\n" + stats_job())
     connection.ask_reserve(3)
     reserved = connection.take_reserved()
     assert (reserved.stats.id, reserved.body) == (7, b"\r\n\xff\x00")
-    assert reserved.stats == scripted(stats_of(7)).stats_job(7)
+    assert reserved.stats == scripted(stats_job()).stats_job(7)
     assert before < reserved.since < time.monotonic()
     assert sent(connection) == b"reserve-with-timeout 3\r\nstats-job 7\r\n"
 
@@ -82,7 +71,7 @@ def test_lease_that_was_gone_at_once_is_told(scripted):
 
 
 def test_body_that_beanstalkd_lost_is_none(scripted):
-    connection = scripted(b"RESERVED 7 2\r\n\0\0\0\0" + stats_of(7))
+    connection = scripted(b"RESERVED 7 2\r\n\0\0\0\0" + stats_job())
     connection.ask_reserve(0)
     reserved = connection.take_reserved()
     assert (reserved.stats.id, reserved.body, reserved.stats.ttr) == (7, None, 60)
@@ -102,16 +91,16 @@ def test_reserve_without_a_job_is_none(scripted, answer):
     assert connection.take_reserved() is None
 
 
-@pytest.mark.parametrize("tube", [b"mail", b'"mail"'], ids=["1.12", "1.13"])
+@pytest.mark.parametrize("tube", ["mail", '"mail"'], ids=["1.12", "1.13"])
 def test_stats_job(scripted, tube):
-    stats = scripted(body(STATS % tube)).stats_job(7)
+    stats = scripted(stats_job(tube=tube)).stats_job(7)
     assert (stats.id, stats.tube, stats.priority, stats.delay, stats.ttr) == (7, "mail", 5, 2, 60)
     assert (stats.reserves, stats.releases, stats.buries, stats.kicks, stats.lost_deliveries) == (3, 1, 0, 0, 1)
 
 
 def test_stats_job_of_a_lease_that_has_run_out(scripted):
     """beanstalkd may notice late, and tells a negative time until then."""
-    assert scripted(body((STATS % b"mail").replace(b"time-left: 59", b"time-left: -1"))).stats_job(7).ttr == 60
+    assert scripted(stats_job(time_left=-1)).stats_job(7).ttr == 60
 
 
 @pytest.mark.parametrize(
@@ -123,7 +112,7 @@ def test_stats_job_of_a_lease_that_has_run_out(scripted):
     ],
 )
 def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command, answer):
-    connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
+    connection = scripted(answer + b"RESERVED 8 2\r\n{}\r\n" + stats_job(id=8))
     assert connection.settle(7, verdict, ask_reserve=True) is Settled.DONE
     assert connection.take_reserved().stats.id == 8
     assert sent(connection) == command + b"reserve-with-timeout 0\r\nstats-job 8\r\n"
@@ -131,7 +120,7 @@ def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command
 
 def answers_to(*ids: int) -> bytes:
     """Return what beanstalkd says where jobs come with these ids, each but the first after the delete of the last."""
-    return b"DELETED\r\n".join(b"RESERVED %d 2\r\n{}\r\n%b" % (number, stats_of(number)) for number in ids)
+    return b"DELETED\r\n".join(b"RESERVED %d 2\r\n{}\r\n%b" % (number, stats_job(id=number)) for number in ids)
 
 
 def do(connection: Connection, number: int | None = None) -> Reserved | None:
@@ -169,8 +158,8 @@ def test_nothing_is_foreseen_where_ids_come_in_no_order(scripted, ids):
 
 @pytest.mark.parametrize("foreseen", [b"NOT_FOUND\r\n", "stats"], ids=["gone", "there"])
 def test_another_job_than_the_foreseen_one_has_its_own_counters(scripted, foreseen):
-    told = stats_of(8).replace(b"pri: 5", b"pri: 99") if foreseen == "stats" else foreseen
-    connection = foreseeing(scripted, b"RESERVED 9 2\r\n{}\r\n" + told + stats_of(9))
+    told = stats_job(id=8, pri=99) if foreseen == "stats" else foreseen
+    connection = foreseeing(scripted, b"RESERVED 9 2\r\n{}\r\n" + told + stats_job(id=9))
     reserved = do(connection, 7)
     assert (reserved.stats.id, reserved.stats.priority) == (9, 5)
     assert sent(connection).endswith(b"reserve-with-timeout 0\r\nstats-job 8\r\nstats-job 9\r\n")
@@ -185,22 +174,22 @@ def test_foreseen_job_whose_lease_is_gone_at_once_is_told(scripted):
 
 @pytest.mark.parametrize("foreseen", [b"NOT_FOUND\r\n", "stats"], ids=["gone", "there"])
 def test_answer_without_a_job_leaves_nothing_of_the_foreseen_one_unread(scripted, foreseen):
-    told = stats_of(8) if foreseen == "stats" else foreseen
-    connection = foreseeing(scripted, b"TIMED_OUT\r\n" + told + b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
+    told = stats_job(id=8) if foreseen == "stats" else foreseen
+    connection = foreseeing(scripted, b"TIMED_OUT\r\n" + told + b"RESERVED 8 2\r\n{}\r\n" + stats_job(id=8))
     assert do(connection, 7) is None
     assert do(connection).stats.id == 8
     assert sent(connection).endswith(b"stats-job 8\r\nreserve-with-timeout 0\r\nstats-job 8\r\n")
 
 
 def test_nothing_is_foreseen_by_a_reserve_that_waits(scripted):
-    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_of(8))
+    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_job(id=8))
     connection.settle(7, Delete())
     assert do(connection).stats.id == 8
     assert sent(connection).endswith(b"delete 7\r\nreserve-with-timeout 0\r\nstats-job 8\r\n")
 
 
 def test_counters_of_yet_another_job_than_the_foreseen_end_the_connection(scripted):
-    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_of(9))
+    connection = foreseeing(scripted, b"RESERVED 8 2\r\n{}\r\n" + stats_job(id=9))
     with pytest.raises(QueueUnavailable):
         do(connection, 7)
 
@@ -223,21 +212,15 @@ def test_refusal_is_told_as_one(scripted, answer):
         scripted(answer + b"\r\n").settle(7, Delete())
 
 
-def stats_of_tube(buried: int) -> bytes:
-    """Return the answer to stats-tube."""
-    counts = b"---\nname: a\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
-    return body(counts + b"current-jobs-buried: %d\n" % buried)
-
-
 def test_stats_of_many_tubes_in_one_write(scripted):
-    connection = scripted(stats_of_tube(4) + b"NOT_FOUND\r\n")
+    connection = scripted(stats_tube(4) + b"NOT_FOUND\r\n")
     assert connection.stats_tubes(["a", "b", "a"]) == {"a": TubeStats("a", 1, 2, 3, 4), "b": TubeStats("b")}
     assert sent(connection) == b"stats-tube a\r\nstats-tube b\r\n"
 
 
 @pytest.mark.parametrize(("buried", "bound", "kicked"), [(0, 5, 0), (3, 5, 3), (9, 5, 5)])
 def test_kick_never_asks_for_more_than_are_buried(scripted, buried, bound, kicked):
-    connection = scripted(stats_of_tube(buried) + b"USING a\r\nKICKED %d\r\n" % kicked)
+    connection = scripted(stats_tube(buried) + b"USING a\r\nKICKED %d\r\n" % kicked)
     assert connection.kick_buried("a", bound) == kicked
     asked = b"use a\r\nkick %d\r\n" % kicked if kicked else b""
     assert sent(connection) == b"stats-tube a\r\n" + asked
@@ -285,9 +268,9 @@ def test_answer_that_breaks_off_is_told_from_one_that_is_unexpected_answer(scrip
     [
         b"OK x\r\n",
         b"OK 3\r\nabc\r\n",
-        body(b"---\nid: seven\n"),
-        body(STATS % b"m\xff"),
-        body(b"\xff" * 50),
+        document(b"---\nid: seven\n"),
+        stats_job(tube="m\xff"),
+        document(b"\xff" * 50),
         b"OK 9\r\n",
     ],
     ids=lambda answer: repr(answer[:30]),
@@ -306,8 +289,8 @@ def test_strange_statistics_end_the_connection(scripted, answer):
         (lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED x\r\n"),
         (lambda it: it.watch_only(["a"]), b"WATCHING\r\n"),
         (lambda it: it.watch_only(["a"]), b"WATCHING 1 2\r\n"),
-        (lambda it: it.kick_buried("a", 1), stats_of_tube(1) + b"USING a\r\nKICKED x\r\n"),
-        (lambda it: it.kick_buried("a", 1), stats_of_tube(1) + b"USING\r\nKICKED 1\r\n"),
+        (lambda it: it.kick_buried("a", 1), stats_tube(1) + b"USING a\r\nKICKED x\r\n"),
+        (lambda it: it.kick_buried("a", 1), stats_tube(1) + b"USING\r\nKICKED 1\r\n"),
         (lambda it: it.ignore_others(["a"]), b"OK 3\r\nabcde"),
         (lambda it: it.settle(1, Delete()), b"KICKED\r\n"),
     ],

@@ -1,0 +1,63 @@
+"""What beanstalkd answers, byte for byte, and a socket on which answers have come already."""
+
+import socket
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+_COUNTERS: Final[Mapping[str, object]] = {
+    "id": 7, "tube": "mail", "state": "reserved", "pri": 5, "age": 1, "delay": 2, "ttr": 60, "time-left": 59, "file": 0,
+    "reserves": 3, "timeouts": 1, "releases": 1, "buries": 0, "kicks": 0,
+}  # fmt: skip
+_MOST_A_READ: Final = 1 << 20
+
+
+def document(text: bytes) -> bytes:
+    """Return the answer to a command that is answered by a list or by counters."""
+    return b"OK %d\r\n%b\r\n" % (len(text), text)
+
+
+def stats_job(**changed: object) -> bytes:
+    """Return the answer to `stats-job` for the job 7, with some counters changed, whose names have `_` for `-`.
+
+    Text is encoded as Latin-1, so that it may hold any byte.
+    """
+    counters = {**_COUNTERS, **{name.replace("_", "-"): value for name, value in changed.items()}}
+    return document(b"---\n" + "".join(f"{name}: {value}\n" for name, value in counters.items()).encode("latin-1"))
+
+
+def stats_tube(buried: int = 4) -> bytes:
+    """Return the answer to `stats-tube` for a tube with 1 ready, 2 reserved, 3 delayed and so many buried jobs."""
+    counts = b"current-jobs-urgent: 0\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
+    return document(b"---\nname: a\n" + counts + b"current-jobs-buried: %d\n" % buried)
+
+
+class AnsweredSocket(socket.socket):
+    """A socket whose other end has sent these pieces, of which a read gets one at most, and has then closed."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__(socket.AF_UNIX)
+        self._pieces = deque(piece for piece in pieces if piece)
+        self.taken = 0
+        """How many bytes were read."""
+        self.reads_after_the_end = 0
+
+    def getpeername(self) -> str:
+        """Return a name, as a connected socket has one."""
+        return "peer"
+
+    def sendall(self, data: object, flags: int = 0) -> None:
+        """Take a command; what it asks makes no difference to the answer."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Return the next piece, or its first bytes; fails if much memory is asked for, or the end is read often."""
+        assert size <= _MOST_A_READ, "memory for what was only claimed"
+        if not self._pieces:
+            self.reads_after_the_end += 1
+            assert self.reads_after_the_end < 10, "read again and again after the end"
+            return b""
+        piece = self._pieces.popleft()
+        if piece[size:]:
+            self._pieces.appendleft(piece[size:])
+        self.taken += len(piece[:size])
+        return piece[:size]
