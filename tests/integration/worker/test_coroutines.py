@@ -379,7 +379,7 @@ def test_code_that_hears_no_signal_fails_every_job_of_its_slot(beanstalkd, run_w
     worker.allow("hold")
     for job in jobs:
         reason = worker.wait_for_line("buried", job=job)["reason"]
-        assert reason == f"code that ends on no signal held the event loop past the deadline of job {jobs[1]}"
+        assert reason == f"code that ignored SIGTERM held the event loop past the deadline of job {jobs[1]}"
     assert worker.stop() == 0
 
 

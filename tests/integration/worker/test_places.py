@@ -32,7 +32,7 @@ def files():
 
 reactor, metrics = Reactor(), Metrics()
 places = Places(WorkerSettings(server=sys.argv[1], executors=["listening"]), metrics, reactor)
-places.announce([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
+places.pass_on([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
 before = files()
 fork, os.fork = os.fork, fail
 places.add(2)
@@ -100,7 +100,7 @@ def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beans
     first, *between, last = ended.stdout.splitlines()
     assert (first, last) == ("0 files, 0 slots", "0 files at the end")
     assert sorted(between) == ["2 slots later", "heard of 77: as said"]  # by two processes
-    assert ended.stderr.count("a slot could not be started, it is tried again: Resource temporarily unavailable") == 2
+    assert ended.stderr.count("a slot could not be started (Resource temporarily unavailable); trying again") == 2
 
 
 DYING = """

@@ -1,4 +1,4 @@
-"""The batch of a slot: with `ackAfterFlush` its jobs are deferred, that is deleted only after `worker.flush`."""
+"""Counts the jobs of a slot for `worker.flush`; with `ackAfterFlush` they are deferred: deleted after the flush."""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tubeherd.slot.lane import Deferred, Lane
 
 
 class SlotBatch(Batch):
-    """The batch of a slot. The leases of deferred jobs are on the pages of their lanes: the supervisor touches them."""
+    """The batch of a slot. The supervisor touches deferred jobs: their leases are on the pages of their lanes."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class SlotBatch(Batch):
         touched = connection.touch(stats.id, ask_reserve=ask_reserve)
         if touched is not Settled.DONE:
             return touched
-        # Without the body, which would be kept for nothing.
+        # The body is not needed any more, and would take memory until the flush.
         lane.defer(Lease(stats.id, time.monotonic(), stats.ttr), Deferred(reserved._replace(body=None), done))
         return None
 
@@ -82,7 +82,7 @@ class SlotBatch(Batch):
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         """Settle the deferred jobs of a lane: delete them, or fail them if a listener raised."""
-        phase = lane.page.phase  # EXECUTING on the lane of a coroutine that goes on meanwhile
+        phase = lane.page.phase  # EXECUTING if a coroutine goes on on this lane
         lane.page.claim()
         batch = [self._processor.fail(job.reserved, failure) if failure else job.done for job in lane.deferred]
         try:

@@ -1,7 +1,8 @@
-"""A slot whose coroutines share one event loop: several jobs at a time, each with a lane of its own.
+"""A slot that runs several jobs at a time, as coroutines on one event loop.
 
-Only a reserve that waits for a job is awaited, and so are the executors. Every other command is a round trip in
-straight-line code. So whenever a flush settles deferred jobs, all lanes are at rest but the one that waits.
+Each job has a lane: a connection with its page. The event loop goes on with other jobs only while an executor is
+awaited, or a reserve that waits for a job. Every other command is sent and answered without a pause. So when a flush
+settles the deferred jobs of all lanes, no lane is in the middle of a command but the one whose reserve waits.
 """
 
 import asyncio
@@ -37,13 +38,13 @@ class ConcurrentSlot(Slot):
     ) -> None:
         super().__init__(settings, context, processor, settler, tubes)
         self._awake = asyncio.Event()
-        """Set if a job has come, or the slot is to stop."""
-        self._stopped = asyncio.Event()
-        """Set if the supervisor wants the slot to stop, or is gone, and if no lane is to take a further job."""
+        """Set when the reserve that waits is answered, or the slot has to stop."""
+        self._stopping = asyncio.Event()
+        """Set when no lane may take a further job: a limit is reached, or the supervisor asked for it or is gone."""
         self._free: asyncio.PriorityQueue[tuple[bool, int, Lane]] = asyncio.PriorityQueue()
         self._tasks: set[asyncio.Task[None]] = set()
         """The lanes that have jobs, or wait for their next connection."""
-        # Never closed, which would wait for every thread and task that jobs have left: the process just ends.
+        # It is never closed: closing would wait for all threads and tasks that jobs left running.
         self._runner = asyncio.Runner()
 
     def on_deadline(self) -> None:
@@ -59,7 +60,7 @@ class ConcurrentSlot(Slot):
 
     async def _dispatch(self) -> None:
         """Take a first job for each free lane, in turn; the lane then takes further ones by itself."""
-        # One reader for all that wait: an event loop keeps only one for a socket.
+        # Registered once for all waits, because an event loop keeps only one reader for each socket.
         asyncio.get_running_loop().add_reader(self._control, self._on_stop)
         for lane in self._lanes:
             self._set_free(lane)
@@ -67,16 +68,16 @@ class ConcurrentSlot(Slot):
             while self._limits.exit_wanted() is None:
                 *_, lane = await self._free.get()
                 if self._limits.exit_wanted() is None:
-                    await self._use(lane)
-        self._stopped.set()
+                    await self._take_first_job(lane)
+        self._stopping.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def _set_free(self, lane: Lane) -> None:
-        """Make a lane free. Connected lanes are used first, those with the lowest number before others."""
+        """Make a lane free for another job. Of the free lanes, connected ones are used first, then by number."""
         self._free.put_nowait((lane.connection is None, lane.number, lane))
 
-    async def _use(self, lane: Lane) -> None:
+    async def _take_first_job(self, lane: Lane) -> None:
         """Take a job for a free lane and start to do it; if none comes, the lane is free again."""
         try:
             reserved = await self._next(lane)
@@ -113,36 +114,37 @@ class ConcurrentSlot(Slot):
     async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         pending = self._ask_for_job(lane, connection)
         self._coming = 1
-        found = await self._readable(connection.socket, pending.longest)
+        answered = await self._wait_for_answer(connection.socket, pending.longest)
         self._coming = 0
-        stop = self._stopped.is_set() or self._limits.exit_wanted() is not None
-        reserved = self._take_job(lane, connection, pending, found=found, stop=stop)
+        stop = self._stopping.is_set() or self._limits.exit_wanted() is not None
+        reserved = self._take_job(lane, connection, pending, answered=answered, stop=stop)
         if reserved is None and pending.too_early():
             await self._wait(PAUSE_FIRST)
         return reserved
 
-    async def _readable(self, sock: socket.socket, seconds: float) -> bool:
-        """Wait until the socket has something to read or the slot is to stop; return whether it has something."""
+    async def _wait_for_answer(self, sock: socket.socket, seconds: float) -> bool:
+        """Wait until an answer can be read, or the slot has to stop; return whether an answer can be read."""
         loop = asyncio.get_running_loop()
         self._awake.clear()
         loop.add_reader(sock, self._awake.set)
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(0 if self._stopped.is_set() else seconds):
+                async with asyncio.timeout(0 if self._stopping.is_set() else seconds):
                     await self._awake.wait()
         finally:
             loop.remove_reader(sock)
         return bool(readable([sock], 0))
 
     async def _wait(self, seconds: float) -> None:
-        """Wait `seconds`, or until the slot is to stop."""
+        """Wait `seconds`, or until the slot has to stop."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stopped.wait()
+                await self._stopping.wait()
 
     def _on_stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._control)  # otherwise it would be called again at once
-        self._stopped.set()
+        # The byte stays unread, so that the loop would call this again and again.
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._stopping.set()
         self._awake.set()
 
     async def _do_jobs(self, lane: Lane, first: Reserved) -> None:
@@ -153,9 +155,10 @@ class ConcurrentSlot(Slot):
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
                 self._flush("batch")
-            elif self._coming or self._limits.exit_wanted() is not None:  # if another lane waits, no job is ready
+            elif self._coming or self._limits.exit_wanted() is not None:
+                # Either another lane waits for a job in vain, so no job is ready, or this lane takes no further one.
                 self._flush("idle")
-        except (QueueUnavailable, RefusedError) as error:  # also of another lane, whose deferred jobs were settled
+        except (QueueUnavailable, RefusedError) as error:  # raised by this lane, or by a flush on any lane
             await self._wait(self._drop(lane, error))
         except BaseException as error:  # caused by no job; the task would swallow it
             crash(error)
@@ -169,7 +172,7 @@ class ConcurrentSlot(Slot):
 
         async def process() -> None:
             done = await self._processor.process_concurrently(attempt, deadline)
-            if self.in_fork:  # at once: its loop would go on with the other jobs
+            if self.in_fork:  # at once, because the loop of the forked process has the other jobs as well
                 end_fork(done.job.id)
 
         # A task of its own, so that context variables and a cancellation of one job do not reach the next. The verdict

@@ -1,4 +1,7 @@
-"""One connection of a slot with the leases on it: of the job that executes, and of deferred jobs."""
+"""A lane: one connection of a slot, with the lease of the job that executes on it and those of deferred jobs.
+
+A deferred job was executed and is deleted after the next `worker.flush`, whose listeners write its result.
+"""
 
 import math
 import random
@@ -14,7 +17,7 @@ from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
-"""Seconds before the next connection after one on which nothing was settled; doubled each time."""
+"""Seconds to wait after a connection on which no verdict was settled; doubled after each such connection."""
 _PAUSE_MOST: Final = 5.0
 
 
@@ -36,7 +39,7 @@ class Lane:
     """Whether an earlier slot of this place opened the connection."""
     deferred: list[Deferred] = field(default_factory=list)
     flush_by: float = math.inf
-    """When half of a deferred job's lease is gone, on the monotonic clock."""
+    """When the first of the deferred jobs has half of its lease left, on the monotonic clock."""
     _watching: bool = False
     _pause: float = PAUSE_FIRST
 
@@ -57,13 +60,13 @@ class Lane:
         self.page.claim()
         if not self._watching:
             connection.watch_only(tubes)
-            if self.inherited:  # the earlier slot may have watched other tubes
+            if self.inherited:  # an earlier slot may have watched other tubes on it
                 connection.ignore_others(tubes)
             self._watching = True
         return connection
 
     def defer(self, lease: Lease, job: Deferred) -> None:
-        """Keep a job until the next flush; `lease` says when it was touched."""
+        """Keep a job until the next flush. `lease` begins with the touch that the job was just given."""
         self.deferred.append(job)
         self.page.add_deferred(lease)
         self.flush_by = min(self.flush_by, lease.since + lease.ttr / 2)
@@ -75,7 +78,7 @@ class Lane:
         self.flush_by = math.inf
 
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
-        """Close the connection: beanstalkd makes the jobs ready again whose leases it held. An executor runs on."""
+        """Close the connection, so that beanstalkd makes its jobs ready again; write `phase` on the page."""
         if self.connection is not None:
             if self.connection.has_settled:
                 self._pause = PAUSE_FIRST
@@ -89,7 +92,7 @@ class Lane:
         self.page.leave(phase)
 
     def next_pause(self) -> float:
-        """Return how many seconds to wait before the next connection: longer each time, until a verdict was settled."""
+        """Return how many seconds to wait before the next connection; the wait grows until a verdict is settled."""
         pause, self._pause = self._pause, min(self._pause * 2, _PAUSE_MOST)
         return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
 

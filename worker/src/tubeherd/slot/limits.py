@@ -54,7 +54,7 @@ class Limits:
             return self._at_limit
         return None
 
-    def wait_at_most(self, seconds: int) -> int:
+    def seconds_to_wait(self, seconds: int) -> int:
         """Return for how many whole seconds a reserve may wait: `seconds`, or until `maxTime` is over."""
         if self._ends is None:
             return seconds

@@ -59,7 +59,7 @@ class SequentialSlot(Slot):
         found = readable([connection.socket, self._control], pending.longest)
         # A job that has come is done before the slot stops: it would count as a lost delivery otherwise.
         reserved = self._take_job(
-            lane, connection, pending, found=connection.socket in found, stop=self._control in found
+            lane, connection, pending, answered=connection.socket in found, stop=self._control in found
         )
         if reserved is None and pending.too_early():
             self._wait(PAUSE_FIRST)

@@ -1,9 +1,13 @@
-"""The steps of a job in a slot, which both kinds of slots share; `process` is the life of the process around them.
+"""The steps of a job in a slot. Both kinds of slots share them; `slot.process` runs the process around them.
 
-1. ask: send a reserve;
-2. begin: take the lease, and write on the lane's page that the job executes;
-3. process: `processing.attempt` has the steps, from the guard to the verdict;
-4. finish: settle the verdict, together with the next reserve unless something comes first; log and count it; then 2.
+1. ask: send a reserve.
+2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
+   the job from now on.
+3. process: `processing.attempt` has the steps from the guard to the verdict.
+4. finish: settle the verdict and send the next reserve in the same write, unless something has to be done before the
+   next job; log and count the verdict; go on with step 2.
+
+A lane is one connection of the slot, with its page. A deferred job was executed and is deleted after the next flush.
 """
 
 import time
@@ -31,7 +35,7 @@ from tubeherd.slot.lane import Lane
 from tubeherd.slot.limits import Limits
 
 IDLE_SECONDS: Final = 30
-"""How long one reserve waits for a job."""
+"""How long one reserve waits for a job, in seconds."""
 
 
 class PendingReserve(NamedTuple):
@@ -44,20 +48,20 @@ class PendingReserve(NamedTuple):
 
     @property
     def longest(self) -> float:
-        """Within how many seconds the answer must come."""
+        """Within how many seconds beanstalkd must answer."""
         return self.timeout + REPLY_SECONDS
 
     def too_early(self) -> bool:
-        """Return whether an answer without a job came too early: DEADLINE_SOON comes at once, each time."""
+        """Return whether an answer without a job came too early: beanstalkd answers DEADLINE_SOON without waiting."""
         return time.monotonic() < self.asked + self.timeout - 1
 
 
 class Stop(Exception):
-    """The supervisor wants the slot to end, or is gone, while the slot holds no lease."""
+    """The slot has to stop and holds no lease: its supervisor asked for it, or is gone."""
 
 
 class Slot(ABC):
-    """Does jobs on the lanes of one process; made in that process, once its executors are imported."""
+    """Does jobs on the lanes of one process; made in that process after the executors were imported."""
 
     def __init__(
         self,
@@ -82,7 +86,7 @@ class Slot(ABC):
         self.in_fork = False
         """Whether this process was forked by a job, whose executor may come back in it too."""
         self._coming = 0
-        """1 while a reserve waits for a job beside jobs that execute, else 0; always 0 in a sequential slot."""
+        """How many more jobs may begin because a reserve is waiting beside jobs that execute: 1 or 0."""
 
     @abstractmethod
     def _work(self) -> None:
@@ -128,7 +132,7 @@ class Slot(ABC):
 
     def _ask_for_job(self, lane: Lane, connection: Connection) -> PendingReserve:
         """Send a reserve that waits."""
-        timeout = self._limits.wait_at_most(IDLE_SECONDS)
+        timeout = self._limits.seconds_to_wait(IDLE_SECONDS)
         lane.page.claim()
         pending = PendingReserve(time.monotonic(), timeout)
         connection.ask_reserve(timeout)
@@ -144,19 +148,19 @@ class Slot(ABC):
     # 2. Begin
 
     def _take_job(
-        self, lane: Lane, connection: Connection, pending: PendingReserve, *, found: bool, stop: bool
+        self, lane: Lane, connection: Connection, pending: PendingReserve, *, answered: bool, stop: bool
     ) -> Reserved | None:
-        """Take the answer to a reserve if it was found; raises Stop if the slot is to stop instead."""
-        lane.page.claim()  # locked since the reserve was sent: writes COMMAND again
-        if found:
+        """Read the answer to a reserve if there is one; otherwise raises Stop if `stop`, or else QueueUnavailable."""
+        lane.page.claim()  # the slot has held the lock since the reserve was sent: this only writes COMMAND again
+        if answered:
             return self._begin(lane, connection)
         if stop:
-            lane.drop()  # a reserve is in flight, so nobody else could use it
+            lane.drop()  # the reserve is still to be answered, so no other slot could use the connection
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest} s")
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
-        """Take the job that was asked for, and say that it executes; leave the connection at rest if none came."""
+        """Read the answer to a reserve, and write on the page that the job executes, or that none came."""
         try:
             reserved = connection.take_reserved()
         except LeaseGone as gone:
@@ -176,7 +180,7 @@ class Slot(ABC):
     # 4. Finish
 
     def _finish(self, lane: Lane, reserved: Reserved, done: Processed) -> Reserved | None:
-        """Settle the verdict on an executed job and report it; return the next job, if one was asked for and came."""
+        """Settle and report the verdict on a job; return the next job, if one was asked for and came."""
         if self.in_fork:
             end_fork(done.job.id)
         lane.page.claim()
@@ -188,17 +192,17 @@ class Slot(ABC):
         try:
             return self._begin(lane, lane.connected()) if ask_reserve else None
         finally:
-            # After the next job began: the supervisor keeps its lease while listeners run, which may take long.
+            # Only now, because listeners may run for long: the page already has the next job, so it is touched.
             if burial is not None:
                 self._settler.reporter.publish(burial, done.error)
 
     def _may_ask_for_next(self, lane: Lane, done: Processed) -> bool:
-        """Count an executed job, and return whether the next may be asked for together with the verdict."""
+        """Count an executed job, and return whether the next job may be asked for together with the verdict."""
         if isinstance(done.verdict, Release) and done.verdict.stop:
             self._limits.stopped_by_user_code = True
-        # Listeners of a flush or a burial may take long: no further lease is to wait for them.
-        more_urgent = self._batch.add() or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
-        return not more_urgent and self._limits.exit_wanted(self._coming) is None
+        # Listeners of a flush or a burial may run for long, so they run while the slot has no further job.
+        listeners_first = self._batch.add() or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
+        return not listeners_first and self._limits.exit_wanted(self._coming) is None
 
     def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
         """Settle the verdict, or defer it until the next flush; return what became of it, None if it was deferred."""
@@ -211,6 +215,6 @@ class Slot(ABC):
             job = done.job
             log.warning("executed, but its verdict was lost: it may run again", job=job.id, tube=job.tube)
             raise
-        except OSError:  # the job has closed the socket: its slot dies, and the supervisor gives the verdict
+        except OSError:  # the job has closed the socket: this slot dies, and the supervisor gives the verdict
             lane.page.leave(Phase.EXECUTING)
             raise

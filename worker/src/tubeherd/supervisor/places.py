@@ -1,8 +1,8 @@
 """Starts, replaces and reaps the slots of a worker, each in its place.
 
 A worker has as many places as it runs slots at a time. In a place one slot follows another; between two it is vacant. A
-slot inherits what the slot before left in the place: connections at rest, and the progress towards the limits. Every
-slot is forked here. Every process that ends is reaped here, also orphans, which a container's process 1 has to reap.
+slot inherits from the slot before it the connections on which no command was in flight, and the progress towards the
+limits. Every slot is forked here. Every process that ends is reaped here, also orphans: a container's process 1 has to.
 """
 
 import os
@@ -34,11 +34,11 @@ from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import SlotHandle
 
 _BACKOFF_FIRST: Final = 0.1
-"""Seconds before the second slot that follows a dead one; doubled each time, until a slot begins a job."""
+"""Seconds to wait after the second slot in a row that died before it began a job; doubled for each further one."""
 _BACKOFF_MOST: Final = 5.0
 """The longest time before another slot is forked in the place, in seconds; also after a fork failed."""
 _FILES_PER_LANE: Final = 3
-"""Open files for each lane: a connection, and a share in the slot's control socket and tally."""
+"""The most open files for each lane: its connection, and the slot's control socket and tally."""
 _FILES_BESIDE: Final = 100
 """Open files of the worker beside those of its lanes, with room to spare."""
 
@@ -49,7 +49,7 @@ class Place:
 
     number: int
     """Counted from 0; names the files of the metrics that executors define."""
-    left: Sequence[Connection | None]
+    inherited: Sequence[Connection | None]
     """By lane, the connections that the slot before left at rest."""
     progress: Progress
     """How far the slots of this place have come towards their limits."""
@@ -63,7 +63,7 @@ class Place:
     @property
     def connections(self) -> Sequence[Connection | None]:
         """By lane, the connections of the slot that runs here, or those that the next one inherits."""
-        return self.left if self.slot is None else [lane.connection for lane in self.slot.lanes]
+        return self.inherited if self.slot is None else [lane.connection for lane in self.slot.lanes]
 
 
 class Reaped(NamedTuple):
@@ -85,7 +85,7 @@ class Places:
         self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
         self._places: list[Place] = []
         self._burials: list[Burial] = []
-        """Burials by the supervisor that no slot has been given to publish yet."""
+        """What the supervisor buried and no slot has been given yet: listeners run only in slots, which publish it."""
         _allow_files(settings.concurrency * settings.async_concurrency)
 
     @property
@@ -115,11 +115,12 @@ class Places:
                 try:
                     self._fork(place)
                 except OSError as error:  # out of processes, files or memory
-                    log.error(f"a slot could not be started, it is tried again: {error.strerror or error}")
+                    why = error.strerror or error
+                    log.error(f"a slot could not be started ({why}); trying again in {_BACKOFF_MOST:g} s")
                     place.fork_at = now + _BACKOFF_MOST
 
-    def announce(self, burials: Sequence[Burial]) -> None:
-        """Have the next slot that starts publish these burials, or the one after it if it dies before that."""
+    def pass_on(self, burials: Sequence[Burial]) -> None:
+        """Give these burials to the next slot, which publishes them; if it dies first, they go to the one after it."""
         self._burials += burials
 
     def stop(self) -> None:
@@ -152,11 +153,11 @@ class Places:
         pause = _BACKOFF_FIRST * 2**place.deaths if died_early and place.deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.deaths = place.deaths + 1 if died_early else 0
-        if self._settings.on_limit == "stop":  # otherwise each death would begin the limit anew
+        if self._settings.on_limit == "stop":  # a slot that dies must not put off the end of the worker
             place.progress = place.progress._replace(begun=max(place.progress.begun, slot.begun))
         else:
             place.progress = self._no_progress()
-        place.left = place.connections
+        place.inherited = place.connections
         self._vacate(place, slot)
         self.fill()
 
@@ -187,7 +188,7 @@ class Places:
             page = SlotPage()
             opened.callback(page.close)
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
-            for lane in lanes[1:]:  # the first lane's page says that the slot starts
+            for lane in lanes[1:]:  # STARTING, on the first lane's page, stands for the whole slot
                 lane.page.leave(Phase.RESTING if lane.connection else Phase.CONNECTING)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
@@ -255,7 +256,7 @@ def _slots_lanes(lanes: Sequence[LaneHandle]) -> Sequence[Lane]:
 
 
 def _next_ended() -> int | None:
-    """Return the id of a slot process that has ended and is not reaped yet."""
+    """Return the id of a child process that has ended and is not reaped yet, or None."""
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

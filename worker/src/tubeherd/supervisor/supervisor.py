@@ -123,7 +123,7 @@ class Supervisor:
     def _died(self, reaped: Reaped) -> None:
         place, slot, code = reaped
         death = self._takeover.death_of(slot, code)
-        self._places.announce(self._takeover.take_over(slot, death))
+        self._places.pass_on(self._takeover.take_over(slot, death))
         if place.deaths + 1 >= _STARTS_MOST and slot.phase is Phase.STARTING:
             log.error(f"{death.outcome.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)

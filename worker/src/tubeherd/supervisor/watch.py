@@ -84,7 +84,10 @@ class Watch:
     # SIGKILL
 
     def _kill_for_cause(self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None) -> bool:
-        """Kill the slot if there is cause, and return whether; if a command just begins, the next look tries again."""
+        """Kill the slot if there is cause, and return whether it was killed.
+
+        If the slot holds the lock of a lane, because it sends a command, the next look tries again.
+        """
         if self._cause_to_kill(slot, now, stopping_since, used) is not None:
             with slot.executions_locked() as locked:
                 if locked and (death := self._cause_to_kill(slot, now, stopping_since, used)):
@@ -120,8 +123,8 @@ class Watch:
         """Return whose fault it is: that of the late job, or of a job that holds the event loop."""
         # The job that holds the loop; 0: none does; None: the slot did not answer SIGTERM.
         culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0
-        if culprit is None:  # code that runs no signal handler, of a job that cannot be named
-            reason = f"code that ends on no signal held the event loop past the deadline of job {state.executing.job}"
+        if culprit is None:  # the code lets no signal handler run, so the slot could not say whose it is
+            reason = f"code that ignored SIGTERM held the event loop past the deadline of job {state.executing.job}"
             return Death(Failed(reason))
         for lane in slot.lanes:
             other = lane.page.read().executing
@@ -136,13 +139,13 @@ class Watch:
             return None
         in_job = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         if not in_job and slot.phase in (Phase.COMMAND, Phase.DONE):
-            return None  # a kill in the middle of a command could lose a delivery; recycling follows
-        limit = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
-        return Death(Failed(f"memory limit passed: {limit}"))
+            return None  # a kill in the middle of a command could lose a lease; the slot is replaced after its job
+        usage = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
+        return Death(Failed(f"memory limit passed: {usage}"))
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
-    """Return whether the slot's jobs are delayed by listeners or by a command, so that it is not their fault."""
+    """Return whether the slot's jobs wait for listeners or for a command, so that being late is not their fault."""
     in_command = any(lane.page.phase is Phase.COMMAND for lane in slot.lanes)
     return slot.page.listening_since > 0 or in_command
 
