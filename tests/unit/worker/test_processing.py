@@ -18,6 +18,7 @@ from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
+from tubeherd.settings import WorkerSettings
 
 
 class Order(BaseModel):
@@ -184,6 +185,40 @@ def test_place_of_an_exception_is_the_users_line_not_the_librarys(logged):
     assert [(entry["reason"][:11], entry["at"]) for entry in logged()] == [
         ("ValueError:", f"test_processing.py:{line}")
     ]
+
+
+def fail(payload: bytes):
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("function", "body", "payload"),
+    [
+        (fail, b'{"to": "ann"}', '{"to": "ann"}'),
+        (fail, "Grüße\n".encode(), "Grüße\n"),
+        (fail, b"\xff\x00", "\\xff\x00"),
+        (fail, b"x" * 2048, "x" * 2048),
+        (fail, b"y" * 2049, "y" * 2048 + "… (2049 bytes)"),
+        (take_order, b"{}", "{}"),
+        (fail, None, None),
+        (lambda payload: None, b"{}", None),
+    ],
+    ids=["json", "text", "bytes", "longest", "longer", "not valid", "lost", "no failure"],
+)
+def test_payload_stands_in_the_line_of_a_failure_if_the_settings_ask_for_it(logged, function, body, payload):
+    done = process(function, body)
+    for settings in (None, WorkerSettings(), WorkerSettings(log_payloads=True)):
+        Reporter(settings=settings).report(done, Settled.DONE)
+    assert [line.get("payload") for line in logged()] == [None, None, payload]
+
+
+def test_payload_of_a_job_that_did_not_fail_is_not_logged(logged):
+    def mail(payload):
+        raise Reschedule(10)
+
+    Reporter(settings=WorkerSettings(log_payloads=True)).report(process(mail), Settled.DONE)
+    Reporter(settings=WorkerSettings(log_payloads=True)).report(process(fail), Settled.LEASE_GONE)
+    assert [line.get("payload") for line in logged()] == [None, None]
 
 
 class Strict(BaseModel, extra="forbid"):

@@ -206,6 +206,13 @@ class WorkerSettings(ServerSettings):
         LogFormat, Field(description="Format of the log. With auto it is text on a terminal and JSON elsewhere.")
     ] = "auto"
     log_level: Annotated[LogLevel, Field(description="The least important lines that are logged.")] = "info"
+    log_payloads: Annotated[
+        bool,
+        Field(
+            description="Add the payload to the log line of a failed or buried job. It is cut at 2 KiB, and may hold "
+            "secrets."
+        ),
+    ] = False
 
     @classmethod
     def variables(cls, values: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from tubeherd import events
 from tubeherd.job import Job
@@ -15,6 +15,9 @@ from tubeherd.shared_memory.tally import VerdictLabel
 
 if TYPE_CHECKING:  # a script that only puts jobs is to start without it
     from tubeherd.settings import WorkerSettings
+
+
+_PAYLOAD_BYTES: Final = 2048
 
 
 class Burial(NamedTuple):
@@ -74,15 +77,23 @@ class Reporter:
     def _released(self, done: Processed, release: Release) -> None:
         attempt, fields = done.job.attempt, _fields(done)
         if release.failure:
-            log.warning("failed, retry later", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
+            fields |= {"delay": release.delay, "attempt": attempt, "reason": release.reason}
+            log.warning("failed, retry later", **fields, payload=self._payload(done))
         else:
             log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         self._count(done.job.tube, VerdictLabel.RETRIED if release.failure else VerdictLabel.RELEASED, done.seconds)
 
     def _buried(self, done: Processed, event: str, reason: str) -> Burial:
-        log.error(event, **_fields(done), attempt=done.job.attempt, reason=reason)
+        log.error(event, **_fields(done), attempt=done.job.attempt, reason=reason, payload=self._payload(done))
         self._count(done.job.tube, VerdictLabel.BURIED, done.seconds)
         return Burial(done.job, reason)
+
+    def _payload(self, done: Processed) -> str | None:
+        """Return the payload for the line of a failure, if the settings ask for it and it is known."""
+        if done.body is None or self._settings is None or not self._settings.log_payloads:
+            return None
+        text = done.body[:_PAYLOAD_BYTES].decode(errors="backslashreplace")
+        return text if len(done.body) <= _PAYLOAD_BYTES else f"{text}… ({len(done.body)} bytes)"
 
     def _lease_gone(self, done: Processed) -> None:
         log.warning(
