@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,24 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.support.network import free_port
+from tests.support.processes import children, living, session_of
+from tests.support.project import ROOT
+
 _KILL_SECONDS: Final = 10
 _REST_SECONDS: Final = 5
 _EPOLL_WAIT: Final = ("232", "22")  # the system call's number on x86-64 and on arm64
-
-
-def children(pid: int) -> list[int]:
-    """Return the children of a process; none where it has ended."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def living(sessions: Collection[int]) -> list[tuple[int, int]]:
-    """Return every process of these sessions that still runs, with its session."""
-    found = ((int(path.name), _session(path)) for path in Path("/proc").glob("[0-9]*"))
-    return [(pid, session) for pid, session in found if session in sessions]
 
 
 def kill_all(sessions: Collection[int]) -> None:
@@ -40,14 +28,6 @@ def kill_all(sessions: Collection[int]) -> None:
         time.sleep(0.01)
 
 
-def _session(process: Path) -> int:
-    try:
-        state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
-    except OSError:
-        return 0
-    return 0 if state in "ZX" else int(session)
-
-
 def send(pid: int, number: int, session: int) -> None:
     """Send a signal to a process of that session; another that got its id meanwhile is spared."""
     try:
@@ -55,7 +35,7 @@ def send(pid: int, number: int, session: int) -> None:
     except ProcessLookupError:
         return
     try:
-        if _session(Path(f"/proc/{pid}")) == session:
+        if session_of(pid) == session:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, number)
     finally:
@@ -69,8 +49,7 @@ class Broker:
         self._log = folder / "beanstalkd.log"
         binlog = folder / "binlog"
         binlog.mkdir()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(binlog), "-f", "0"]
         self.start()
 

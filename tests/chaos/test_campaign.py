@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.chaos import faults, proxy
-from tests.chaos.processes import ROOT
+from tests.support.project import ROOT
 
 
 @pytest.mark.timeout(400)  # the campaign has a limit for each of its waits

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.processes import children, living
 from tests.support.waiting import Result, wait_for
 
 TRACES: Final = """
@@ -73,9 +74,7 @@ class Worker:
 
     def slots(self) -> list[int]:
         """Return the process ids of the supervisor's children."""
-        return [
-            int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        ]
+        return children(self.process.pid)
 
     def kill_slot(self) -> int:
         """End its oldest slot with SIGKILL, as a crash would, and return the process id."""
@@ -90,13 +89,7 @@ class Worker:
 
     def living(self) -> list[int]:
         """Return every process of the worker's session that still runs, orphans included."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self.process.pid and state not in "ZX":
-                    found.append(int(stat.parent.name))
-        return found
+        return [pid for pid, _ in living([self.process.pid])]
 
     # Waiting
 

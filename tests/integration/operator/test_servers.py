@@ -1,10 +1,10 @@
 """The operator's poller against a real beanstalkd."""
 
 import threading
-import time
 
 import pytest
 
+from tests.support.waiting import wait_for
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.servers import Servers
 
@@ -22,10 +22,8 @@ class Told:
         self.keys.append(key)
 
     def wait(self, key, count=1, seconds=5.0):
-        deadline = time.monotonic() + seconds
-        while self.keys.count(key) < count:
-            assert time.monotonic() < deadline, f"{key} was told {self.keys.count(key)} times, not {count}"
-            time.sleep(0.01)
+        told = self.keys.count
+        wait_for(lambda: told(key) >= count, lambda: f"{key} was told {told(key)} times, not {count}", seconds)
 
 
 @pytest.fixture
@@ -99,10 +97,7 @@ def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, servers, told):
     assert pollers() == [f"poller {beanstalkd.server}"]
     servers.forget(MAIL)
     servers.forget(SMS)
-    deadline = time.monotonic() + 5
-    while pollers():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not pollers(), "the poller has ended")
 
 
 def test_server_that_goes_and_comes_back_is_told(beanstalkd, servers, told):

@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from tests.support.beanstalkd import NOTHING
@@ -74,17 +73,22 @@ def test_slots_killed_at_random_under_load_lose_no_job(beanstalkd, run_worker):
         slots = worker.slots()
         return len(slots) == 2 and all((worker.folder / f"works-{slot}").exists() for slot in slots)
 
-    for _ in range(8):
+    def deaths():
+        return worker.lines("the slot died") + worker.lines("failed")
+
+    killed, wanted = set(), {"starting", "command", None}
+    for number in range(40):
+        if number >= 8 and wanted <= {line.get("phase") for line in deaths()}:
+            break
         worker.wait_for(both_work, "both slots work")
         for _ in range(3):  # of which some hit a slot that imports; five such in a row would end the worker
             time.sleep(dice.uniform(0.005, 0.06))  # the fault's own moment; nothing is awaited by it
-            slots = worker.slots()
-            for slot in dice.sample(slots, min(1, len(slots))):
-                with suppress(ProcessLookupError):
-                    os.kill(slot, signal.SIGKILL)
-    killed = worker.lines("the slot died") + worker.lines("failed")
-    assert len(killed) > 10
-    assert {"starting", "command", None} <= {line.get("phase") for line in killed}
+            if slots := set(worker.slots()) - killed:
+                killed.add(slot := dice.choice(sorted(slots)))
+                os.kill(slot, signal.SIGKILL)
+        worker.wait_for(lambda: killed.isdisjoint(worker.slots()), "the killed slots are reaped")
+    assert wanted <= {line.get("phase") for line in deaths()}
+    assert len(deaths()) == len(killed)
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty", seconds=30)
     assert {int(note) for note in worker.notes()} == set(range(total))
     assert worker.stop() == 0
