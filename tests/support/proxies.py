@@ -26,7 +26,7 @@ class Interceptor:
         self.others: dict[str, Callable[[bytes], bytes]] = {}
         """The first word of a command to a function that makes another of its line."""
         self.most_connections = 1000
-        """How many connections are forwarded; further ones are closed at once."""
+        """How many connections are forwarded; on further ones there is only the end of the answers."""
 
     def close(self) -> None:
         """Close every connection."""
@@ -34,6 +34,9 @@ class Interceptor:
 
     def _forward(self, peer: Peer) -> None:
         if peer.number > self.most_connections:
+            peer.socket.shutdown(socket.SHUT_WR)
+            for _ in peer.commands():  # a connection that is closed with commands unread would be reset instead
+                pass
             return
         with socket.create_connection(("127.0.0.1", self._port)) as far, peer.socket.makefile("rb") as commands:
             back = threading.Thread(target=self._answer, args=(far, peer))

@@ -107,8 +107,8 @@ def test_server_that_goes_and_comes_back_is_told(beanstalkd, servers, told):
     told.wait(MAIL, 2)
     assert beanstalkd.server in servers.counts(MAIL).error
     beanstalkd.start()
-    told.wait(MAIL, 3, 20)
-    assert servers.counts(MAIL).error is None
+    wait_for(lambda: servers.counts(MAIL).error is None, "the server is reached again", 20)
+    told.wait(MAIL, 3)
 
 
 def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, told):
