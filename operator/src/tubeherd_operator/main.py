@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Final
@@ -26,10 +27,10 @@ _RESYNC_SECONDS: Final = 300.0
 
 
 def main() -> None:
-    """Run the operator until it is told to stop."""
+    """Run the operator until it is stopped."""
     log.configure("auto", "info")
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLogs()])
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # a request that failed is told by the pass that made it
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # the pass that made a request reports its failure
     try:
         settings = OperatorSettings.load(os.environ)
     except WrongSettings as error:
@@ -42,7 +43,7 @@ def main() -> None:
     for number in range(_THREADS):
         threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
     threading.Thread(target=_resync, args=(queue, cluster), name="resync", daemon=True).start()
-    registry = kopf.get_default_registry()  # it knows how to log in
+    registry = kopf.get_default_registry()  # it has the handlers that log in to the API server
     watches.register(registry, queue.add)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     kopf.run(
@@ -62,20 +63,20 @@ def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
         try:
             again = reconciler.reconcile(key)
         except ClusterError as error:
-            log.warning(f"pass failed, it is repeated: {error}", pool=f"{key.namespace}/{key.name}")
+            log.warning(f"pass failed, it is repeated: {error}", pool=str(key))
             queue.failed(key)
         except Exception as error:  # one pool's trouble must not end the thread that serves the others
             trace = traceback.format_exc()
-            log.error("pass failed, it is repeated", pool=f"{key.namespace}/{key.name}", error=repr(error), trace=trace)
+            log.error("pass failed, it is repeated", pool=str(key), error=repr(error), trace=trace)
             queue.failed(key)
         else:
             queue.done(key, again)
 
 
 def _resync(queue: WorkQueue, cluster: Cluster) -> None:
-    """Look at every pool now and then, for the case that a watch has died in silence."""
+    """Look at every pool now and then, in case a watch has died without an error."""
     while True:
-        threading.Event().wait(_RESYNC_SECONDS)
+        time.sleep(_RESYNC_SECONDS)
         try:
             for pool in cluster.pools():
                 queue.add(Key(pool["metadata"]["namespace"], pool["metadata"]["name"]))
@@ -87,7 +88,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True  # the chart installs the CRD before the operator
-    # A watch that died in silence is begun anew after these, in seconds (kopf#957).
+    # A watch that died without an error is begun anew after these, in seconds (kopf#957).
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.networking.error_backoffs = _Endless()
@@ -95,14 +96,14 @@ def _kopf_settings() -> kopf.OperatorSettings:
 
 
 class _Endless:
-    """Pauses in seconds between attempts to reach the API server; kopf ends the process where they end."""
+    """Pauses in seconds between attempts to reach the API server; kopf ends the process if it has used up all."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))
 
 
 class _LibraryLogs(logging.Handler):
-    """Has what libraries log look like our own lines."""
+    """Writes what libraries log in the format of our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         write = log.error if record.levelno >= logging.ERROR else log.warning

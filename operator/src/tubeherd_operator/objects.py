@@ -13,3 +13,6 @@ class Key(NamedTuple):
 
     namespace: str
     name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"

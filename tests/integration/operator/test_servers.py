@@ -12,8 +12,8 @@ MAIL = Key("shop", "mail")
 SMS = Key("shop", "sms")
 
 
-class Told:
-    """Remembers which pools had news."""
+class Changed:
+    """Remembers which pools were given new counts."""
 
     def __init__(self):
         self.keys = []
@@ -22,18 +22,18 @@ class Told:
         self.keys.append(key)
 
     def wait(self, key, count=1, seconds=5.0):
-        told = self.keys.count
-        wait_for(lambda: told(key) >= count, lambda: f"{key} was told {told(key)} times, not {count}", seconds)
+        given = self.keys.count
+        wait_for(lambda: given(key) >= count, lambda: f"{key} was given {given(key)} counts, not {count}", seconds)
 
 
 @pytest.fixture
-def told():
-    return Told()
+def changed():
+    return Changed()
 
 
 @pytest.fixture
-def servers(told):
-    made = Servers(0.05, told)
+def servers(changed):
+    made = Servers(0.05, changed)
     yield made
     for key in (MAIL, SMS):
         made.forget(key)
@@ -43,90 +43,90 @@ def pollers():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("poller")]
 
 
-def test_counts_of_a_pools_tubes(beanstalkd, servers, told):
+def test_counts_of_a_pools_tubes(beanstalkd, servers, changed):
     beanstalkd.bury("mail", 2)
     beanstalkd.put("mail", b"{}", delay=60)
     assert servers.counts(MAIL) is None, "not watched yet"
     servers.watch(MAIL, beanstalkd.server, ["mail", "new"])
-    told.wait(MAIL)
+    changed.wait(MAIL)
     counts = servers.counts(MAIL)
     assert counts.error is None
     assert (counts.tubes["mail"].buried, counts.tubes["mail"].delayed, counts.tubes["new"].buried) == (2, 1, 0)
 
 
-def test_pool_whose_tubes_change_is_given_what_is_known_of_them(beanstalkd, servers, told):
+def test_pool_whose_tubes_change_is_given_what_is_known_of_them(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, ["mail", "new"])
     servers.watch(SMS, beanstalkd.server, ["sms"])
-    told.wait(MAIL)
-    told.wait(SMS)
+    changed.wait(MAIL)
+    changed.wait(SMS)
     servers.watch(MAIL, beanstalkd.server, ["new"])
     assert servers.counts(MAIL).tubes.keys() == {"new"}
     servers.watch(MAIL, beanstalkd.server, ["new", "unknown"])
     assert servers.counts(MAIL) is None, "not asked yet"
-    told.wait(MAIL, 2)
+    changed.wait(MAIL, 2)
     assert servers.counts(MAIL).tubes.keys() == {"new", "unknown"}
 
 
-def test_buried_job_is_told_to_its_pool_alone_and_once(beanstalkd, servers, told):
+def test_buried_job_is_reported_to_its_pool_alone_and_once(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, ["mail"])
     servers.watch(SMS, beanstalkd.server, ["sms"])
-    told.wait(MAIL)
-    told.wait(SMS)
+    changed.wait(MAIL)
+    changed.wait(SMS)
     beanstalkd.bury("mail", 1)
-    told.wait(MAIL, 2)
+    changed.wait(MAIL, 2)
     beanstalkd.put("mail", b"{}")
     beanstalkd.bury("sms", 1)
-    told.wait(SMS, 2)
-    assert told.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
-    assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that were told"
+    changed.wait(SMS, 2)
+    assert changed.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
+    assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that it was given"
 
 
-def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, servers, told):
+def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, ["mail"])
-    told.wait(MAIL)
+    changed.wait(MAIL)
     servers.watch(MAIL, beanstalkd.server, ["mail"])
     servers.watch(SMS, beanstalkd.server, ["sms"])
-    told.wait(SMS)
-    assert told.keys == [MAIL, SMS]
+    changed.wait(SMS)
+    assert changed.keys == [MAIL, SMS]
 
 
-def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, servers, told):
+def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, servers, changed):
     for key in (MAIL, SMS):
         servers.watch(key, beanstalkd.server, [key.name])
-        told.wait(key)
+        changed.wait(key)
     assert pollers() == [f"poller {beanstalkd.server}"]
     servers.forget(MAIL)
     servers.forget(SMS)
     wait_for(lambda: not pollers(), "the poller has ended")
 
 
-def test_server_that_goes_and_comes_back_is_told(beanstalkd, servers, told):
+def test_server_that_goes_and_comes_back_is_reported(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, ["mail"])
-    told.wait(MAIL)
+    changed.wait(MAIL)
     beanstalkd.kill()
-    told.wait(MAIL, 2)
+    changed.wait(MAIL, 2)
     assert beanstalkd.server in servers.counts(MAIL).error
     beanstalkd.start()
     wait_for(lambda: servers.counts(MAIL).error is None, "the server is reached again", 20)
-    told.wait(MAIL, 3)
+    changed.wait(MAIL, 3)
 
 
-def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, told):
+def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, changed):
     beanstalkd.bury("mail", 2)
     beanstalkd.bury("sms", 2)
     beanstalkd.put("mail", b"{}", delay=600)
     servers.watch(MAIL, beanstalkd.server, ["mail", "sms"])
-    told.wait(MAIL)
+    changed.wait(MAIL)
     assert servers.kick(MAIL, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
     assert servers.kick(MAIL, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
     assert servers.kick(MAIL, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
     assert beanstalkd.count("mail") == {"ready": 2, "reserved": 0, "delayed": 1, "buried": 0}
-    told.wait(MAIL, 2)
+    changed.wait(MAIL, 2)
 
 
-def test_kick_of_a_server_that_is_gone_says_so(beanstalkd, servers, told):
+def test_kick_of_a_server_that_is_gone_is_an_error(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, ["mail"])
-    told.wait(MAIL)
+    changed.wait(MAIL)
     beanstalkd.kill()
     kicked = servers.kick(MAIL, ["mail"], None)
     assert kicked.tubes == {}

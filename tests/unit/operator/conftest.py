@@ -41,7 +41,7 @@ FULL = {
 
 
 class Pools:
-    """Builds pools, and observations of them in which all is well unless told otherwise."""
+    """Builds pools, and observations of them in which all is well unless a test says otherwise."""
 
     full = FULL
 

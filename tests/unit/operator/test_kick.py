@@ -1,4 +1,4 @@
-"""What the kick annotation's values mean, what is made of a kick, and what is said of it."""
+"""What the kick annotation's values mean, what is made of a kick, and what is reported of it."""
 
 import re
 
@@ -21,7 +21,7 @@ from tubeherd_operator.decisions.kick import (
     decide,
     is_settled_kick,
     parse_kick,
-    say,
+    report_kick,
 )
 
 TUBES = ["mail", "sms"]
@@ -58,7 +58,7 @@ def test_value_that_is_not_understood(value):
         parse_kick(value, TUBES)
 
 
-def test_tube_of_another_pool_is_told_with_those_there_are():
+def test_tube_of_another_pool_is_named_with_those_there_are():
     with pytest.raises(BadKick, match="'push:all' names a tube that is not the pool's: it has mail, sms"):
         parse_kick("push:all", TUBES)
 
@@ -148,7 +148,7 @@ def test_what_beanstalkds_answer_makes_of_a_kick(due, answer, outcome):
     assert due.after(answer, "t1") == outcome
 
 
-# What is said of it
+# What is reported of it
 
 
 @pytest.mark.parametrize(
@@ -179,35 +179,35 @@ def test_what_beanstalkds_answer_makes_of_a_kick(due, answer, outcome):
     ],
     ids=["refused", "waiting", "broken off", "done"],
 )
-def test_what_is_said_of_a_kick(outcome, condition, event, finished, message):
-    said = say(outcome, None, None)
-    assert (said.condition.type, said.condition.status, said.condition.reason) == ("KickAccepted", *condition)
-    assert said.condition.message == message
-    assert said.finished == finished
-    assert said.event == (PoolEvent(*event, message) if event else None)
-    assert say(outcome, outcome, None).event is None, "it was reported"
-    assert say(outcome, BROKEN_OFF, None).event == said.event
-    assert (said.last_kick is not None) == isinstance(outcome, Done)
-    assert said.again_after == (RETRY_SECONDS if isinstance(outcome, BrokenOff) else None)
+def test_what_is_reported_of_a_kick(outcome, condition, event, finished, message):
+    report = report_kick(outcome, None, None)
+    assert (report.condition.type, report.condition.status, report.condition.reason) == ("KickAccepted", *condition)
+    assert report.condition.message == message
+    assert report.finished == finished
+    assert report.event == (PoolEvent(*event, message) if event else None)
+    assert report_kick(outcome, outcome, None).event is None, "it was reported"
+    assert report_kick(outcome, BROKEN_OFF, None).event == report.event
+    assert (report.last_kick is not None) == isinstance(outcome, Done)
+    assert report.again_after == (RETRY_SECONDS if isinstance(outcome, BrokenOff) else None)
 
 
-def test_nothing_is_said_without_a_kick():
-    said = say(None, DONE, None)
-    assert (said.condition, said.event, said.last_kick, said.finished, said.again_after) == (None,) * 5
+def test_nothing_is_reported_without_a_kick():
+    report = report_kick(None, DONE, None)
+    assert (report.condition, report.event, report.last_kick, report.finished, report.again_after) == (None,) * 5
 
 
 def shown(outcome):
     """Return the condition that a status shows after such an outcome."""
-    return stamp(say(outcome, None, None).condition, None, 1, "t0")
+    return stamp(report_kick(outcome, None, None).condition, None, 1, "t0")
 
 
 def test_kick_that_waits_is_not_reported_again_by_a_restarted_operator():
-    assert say(WAITING, None, shown(WAITING)).event is None
-    assert say(WAITING, None, shown(BROKEN_OFF)).event is None
-    assert say(WAITING, None, shown(DONE)).event.reason == Reason.WAITING
-    assert say(DONE, None, shown(DONE)).event.reason == Reason.KICKED
-    assert say(DONE, None, shown(WAITING)).event.reason == Reason.KICKED
-    assert say(Refused(ALL, "no"), None, shown(Refused(ALL, "no"))).event.reason == Reason.BAD_KICK
+    assert report_kick(WAITING, None, shown(WAITING)).event is None
+    assert report_kick(WAITING, None, shown(BROKEN_OFF)).event is None
+    assert report_kick(WAITING, None, shown(DONE)).event.reason == Reason.WAITING
+    assert report_kick(DONE, None, shown(DONE)).event.reason == Reason.KICKED
+    assert report_kick(DONE, None, shown(WAITING)).event.reason == Reason.KICKED
+    assert report_kick(Refused(ALL, "no"), None, shown(Refused(ALL, "no"))).event.reason == Reason.BAD_KICK
 
 
 def test_only_a_kick_that_is_over_stays_shown():

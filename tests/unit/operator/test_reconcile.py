@@ -14,7 +14,7 @@ KEY = Key("shop", "mail")
 
 
 class Cluster:
-    """Remembers one pool and its Deployment; fails where a test says so."""
+    """Remembers one pool and its Deployment; fails if a test wants it."""
 
     def __init__(self, pools, **metadata):
         self.held = pools.pool(**metadata)
@@ -105,7 +105,7 @@ def reconciler(cluster, servers):
     return Reconciler(cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
 
 
-def test_kick_is_done_told_and_its_annotation_removed(reconciler, cluster, servers):
+def test_kick_is_done_reported_and_its_annotation_removed(reconciler, cluster, servers):
     servers.answers = [Kicked({"mail": 2, "sms": 3})]
     reconciler.reconcile(KEY)
     assert cluster.held["status"]["lastKick"] == {
@@ -202,7 +202,7 @@ def test_pool_is_not_ready_before_the_rollout_that_its_change_begins(reconciler,
 
 
 @pytest.mark.parametrize("status", [400, 403, 422, 500])
-def test_refused_deployment_is_told_once_and_tried_again(reconciler, cluster, status):
+def test_refused_deployment_is_reported_once_and_tried_again(reconciler, cluster, status):
     cluster.annotate(None)
     cluster.live = None
     cluster.fail = {"apply": ClusterError(status, "containers[0].env: duplicate entries")}
@@ -245,7 +245,7 @@ def test_annotation_that_cannot_be_removed_does_not_kick_again(reconciler, clust
     assert len(servers.asked) == 1
 
 
-def test_bad_kick_is_told_also_while_the_deployment_is_refused(reconciler, cluster):
+def test_bad_kick_is_reported_also_while_the_deployment_is_refused(reconciler, cluster):
     cluster.annotate("everything")
     cluster.live = None
     cluster.fail = {"apply": ClusterError(422, "no")}

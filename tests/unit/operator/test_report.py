@@ -130,7 +130,7 @@ def test_foreign_deployment_is_a_conflict(pools):
     assert states(report)["Ready"] == ("False", "Conflict")
     assert events(report) == [("Warning", "ForeignDeployment")]
     assert report.status.replicas == 0, "its pods are not the pool's"
-    assert report.again_after is not None, "nothing tells of a foreign Deployment's end"
+    assert report.again_after is not None, "no watch reports a foreign Deployment's end"
 
 
 def test_conflict_ends_with_its_cause(pools):
@@ -159,7 +159,7 @@ def test_pool_whose_executors_are_missing_is_looked_at_again_soon(pools):
 
 
 def test_pool_with_executors_of_a_config_map_is_looked_at_now_and_then(pools):
-    assert pools.report(pools.seen(pools.pool(pools.full))).again_after is not None, "nothing tells of its change"
+    assert pools.report(pools.seen(pools.pool(pools.full))).again_after is not None, "no watch reports its change"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_done_kick_is_reported_before_the_status_and_its_annotation_goes(pools):
 def test_done_kick_whose_annotation_is_not_gone_is_shown_and_not_reported_again(pools):
     pool = settled(pools, annotations={"kick": "5"})
     done = Done(Request(pool["metadata"]["uid"], "5"), KICKED.tubes, "2026-11-25T12:00:00Z")
-    report = pools.report(pools.seen(pool, counts=LOST, kick=done), now="later")
+    report = pools.report(pools.seen(pool, counts=LOST, kick_before=done), now="later")
     assert (report.kick_event, events(report)) == (None, [("Warning", "Unreachable")])
     assert states(report)["KickAccepted"] == ("True", "Kicked")
     assert (report.status.last_kick.time, report.finished_kick) == ("2026-11-25T12:00:00Z", "5")

@@ -26,7 +26,7 @@ class Taker:
         self._thread.start()
 
     def found(self, seconds=2.0):
-        """Return what it took, or None where there was nothing in time."""
+        """Return what it took, or None if there was nothing in time."""
         self._thread.join(seconds)
         return self._found[0] if self._found else None
 

@@ -39,7 +39,7 @@ class Cluster:
         self._api = kubernetes.client.ApiClient()
 
     def pool(self, namespace: str, name: str) -> Object | None:
-        """Return a WorkerPool, or None where there is none."""
+        """Return a WorkerPool, or None if there is none."""
         return self._get(_pool_path(namespace, name))
 
     def pools(self) -> list[Object]:
@@ -48,11 +48,11 @@ class Cluster:
         return items
 
     def deployment(self, namespace: str, name: str) -> Object | None:
-        """Return a Deployment, or None where there is none."""
+        """Return a Deployment, or None if there is none."""
         return self._get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
 
     def config_map(self, namespace: str, name: str) -> Object | None:
-        """Return a ConfigMap, or None where there is none."""
+        """Return a ConfigMap, or None if there is none."""
         return self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
@@ -77,7 +77,7 @@ class Cluster:
         self._request("PATCH", path, {"status": status}, "application/merge-patch+json", _MANAGER)
 
     def remove_annotation(self, namespace: str, name: str, key: str, value: str) -> bool:
-        """Remove a pool's annotation if it still has that value, and tell whether it was removed."""
+        """Remove a pool's annotation if it still has that value; return whether it was removed."""
         path = f"/metadata/annotations/{key.replace('~', '~0').replace('/', '~1')}"
         patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
         try:
@@ -134,7 +134,7 @@ def _pool_path(namespace: str, name: str) -> str:
 
 
 def _reason(body: Any, otherwise: str) -> str:
-    """Return the message of a Status object, which says what was refused and why."""
+    """Return the message of the API server's answer, which names what was refused and why."""
     try:
         return str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""Writes Events: what a pool's users must know, beside the pool's conditions."""
+"""Writes the Events of a pool."""
 
 import uuid
 
@@ -13,13 +13,13 @@ from tubeherd_operator.objects import Object
 def write_event(cluster: Cluster, pool: Pool, event: PoolEvent, now: str) -> None:
     """Log an Event and create it; `now` is the time in RFC 3339.
 
-    Nothing is raised if the API server does not take it: an Event is news, and the conditions hold what matters.
+    If the API server does not take it, nothing is raised: the conditions hold what matters.
     """
-    log.info(event.message, pool=f"{pool.key.namespace}/{pool.key.name}", reason=event.reason)
+    log.info(event.message, pool=str(pool.key), reason=event.reason)
     try:
         cluster.create_event(_build(pool, event, now))
     except ClusterError as error:
-        log.warning(f"an event could not be written: {error}", reason=event.reason)
+        log.warning(f"an Event could not be written: {error}", reason=event.reason)
 
 
 def _build(pool: Pool, event: PoolEvent, now: str) -> Object:

@@ -1,4 +1,4 @@
-"""What kopf calls: each only says which pool to look at again."""
+"""The functions that kopf calls when a watch brings a change: each only names the pool that is to be looked at."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

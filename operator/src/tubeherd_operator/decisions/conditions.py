@@ -1,4 +1,4 @@
-"""Whether a pool works, and if not, why and what to do: its conditions Ready, ServerReachable and Conflict."""
+"""The conditions Ready, ServerReachable and Conflict: whether a pool works, and if not, why and what to do."""
 
 from collections.abc import Callable
 

@@ -26,10 +26,10 @@ class Kicked:
 
 
 def is_due(shown: Counts | None, found: Counts, seconds: float) -> bool:
-    """Tell whether new counts take the place of those that a pool was given `seconds` ago, None if it has none.
+    """Return whether a pool is to be given new counts in place of those that it was given `seconds` ago.
 
-    Buried jobs and the loss or return of the server are due at once. Other counts change all the time, and each change
-    is a write to the API server, so they are due every 30 seconds at most.
+    `shown` is None if it was given none. Changes of buried jobs, and the loss and return of the server, are due at
+    once. Other counts change all the time, and each change is written to the API server: they are due after 30 seconds.
     """
     if shown is None or _urgent(shown) != _urgent(found):
         return True

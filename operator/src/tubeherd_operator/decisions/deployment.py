@@ -1,4 +1,4 @@
-"""Builds the Deployment of a pool: what we say of it, and nothing that others may own."""
+"""Builds the Deployment of a pool: the fields that the operator owns, and none that others may own."""
 
 import hashlib
 import json
@@ -123,7 +123,7 @@ def _container(spec: WorkerPoolSpec, image: str, server: str) -> Object:
         "ports": [{"name": "health", "containerPort": _HEALTH_PORT, "protocol": "TCP"}],
         "livenessProbe": _probe("/healthz") | {"failureThreshold": 3, "periodSeconds": 10, "timeoutSeconds": 5},
         "readinessProbe": _probe("/readyz") | {"failureThreshold": 1, "periodSeconds": 5, "timeoutSeconds": 5},
-        # A worker that cannot start says why in its last line, which the pool's condition then shows.
+        # The last line of a worker that cannot start gives the cause, which the pool's condition then shows.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -1,4 +1,4 @@
-"""Tells whether a live object still is as it was rendered."""
+"""Finds out whether a live object is still as it was rendered."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from tubeherd.formats.sizes import parse_size
 
 
 def differs(rendered: Any, live: Any) -> bool:
-    """Tell whether anything rendered is missing in the live object or has another value there.
+    """Return whether anything rendered is missing in the live object or has another value there.
 
-    What the live object has beside (defaults, fields of others) does not count, nor does an empty text, which the API
+    What else the live object has (defaults, fields of others) does not count, nor does an empty text, which the API
     server leaves out. Lists of objects with names or mount paths are compared one by one, other lists as wholes.
     """
     if isinstance(rendered, dict):
@@ -33,7 +33,7 @@ def _all_have(key: str, items: list[Any]) -> bool:
 
 
 def _same_size(one: Any, other: Any) -> bool:
-    """Tell whether two quantities are the same: the API server rewrites 1024Mi as 1Gi."""
+    """Return whether two quantities are the same: the API server rewrites 1024Mi as 1Gi."""
     try:
         return parse_size(one) == parse_size(other)
     except (ValueError, TypeError):

@@ -1,9 +1,11 @@
-"""A kick, from the value of the annotation `kick` to what is done and what is said.
+"""A kick, from the annotation `kick` to what is done and what is reported.
 
 A pass judges the annotation by `decide`. Only a kick that is `Due` goes to beanstalkd, whose answer makes it `Done` or
-`BrokenOff`. `say` gives the condition, the Event and `status.lastKick`, and whether the annotation goes. The outcome is
-kept until the annotation is gone, so that no pass of this process does a part of the kick again. Only a crash of the
-operator in between can repeat a kick. If the annotation went first, a crash would lose the kick instead.
+`BrokenOff`. `report_kick` gives the condition, the Event and `status.lastKick`, and whether the annotation is
+to be removed.
+
+The outcome is kept until the annotation is gone, so that no pass of this process repeats a part of the kick. Only a
+crash of the operator in between can repeat it. If the annotation were removed first, a crash would lose the kick.
 """
 
 import re
@@ -17,12 +19,12 @@ from tubeherd_operator.decisions.status import Condition, ConditionStatus, LastK
 
 ANNOTATION: Final = "kick"
 RETRY_SECONDS: Final = 2.0
-"""After which time a kick that broke off goes on, or an annotation that could not be removed is looked at again."""
+"""How long until a kick that broke off goes on, or an annotation that could not be removed is looked at again."""
 _COUNT: Final = re.compile(r"all|[1-9][0-9]{0,8}")
 
 
 class BadKick(ValueError):
-    """The value of the annotation is none that is understood; the message says what is."""
+    """The annotation's value is not one of those that are understood, which the message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def parse_kick(value: str, tubes: Sequence[str]) -> Kick:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The annotation of one very pool: on a pool that has been made anew the same value asks for another kick."""
+    """A value of the annotation on one pool. The same value on a later pool of the same name is another request."""
 
     pool: str
     """The pool's uid."""
@@ -54,7 +56,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The value asks for nothing that can be done."""
+    """The value is not understood, or names a tube that is not the pool's."""
 
     request: Request
     why: str
@@ -86,7 +88,7 @@ class Done:
 
 
 Outcome = Refused | Waiting | BrokenOff | Done
-"""What a pass made of a kick."""
+"""What came of a kick in a pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,9 @@ class Due:
 def decide(
     request: Request | None, tubes: Sequence[str], server: str | None, counts: Counts | None, before: Outcome | None
 ) -> Due | Outcome | None:
-    """Return what a pass is to make of a kick; None if there is none, or beanstalkd is about to be asked.
+    """Return whether a kick is due, or what came of it; None without a kick, or if beanstalkd is about to be asked.
 
-    `tubes`, `server` and `counts` are the pool's, and `before` is the outcome of the pass before.
+    `tubes`, `server` and `counts` are the pool's; `before` is the outcome of the pass before.
     """
     if request is None:
         return None
@@ -135,8 +137,8 @@ def decide(
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What is said of a kick, and what becomes of its annotation; nothing if there is no kick."""
+class KickReport:
+    """What is reported of a kick, and what becomes of its annotation; all None if there is no kick."""
 
     condition: Finding | None = None
     event: PoolEvent | None = None
@@ -144,44 +146,45 @@ class Said:
     finished: str | None = None
     """The value of the annotation, if it is to be removed."""
     again_after: float | None = None
-    """In how many seconds the pool is to be looked at again, whatever happens."""
+    """After how many seconds the pool is to be looked at again."""
 
 
-def say(outcome: Outcome | None, before: Outcome | None, shown: Condition | None) -> Said:
-    """Return what is said of a kick; what the pass before reported by an Event is not reported by another.
+def report_kick(outcome: Outcome | None, before: Outcome | None, shown: Condition | None) -> KickReport:
+    """Return what is reported of a kick. The same outcome is reported by one Event only.
 
-    `shown` is the condition KickAccepted in the status: no restart of the operator reports anew that a kick waits.
+    `before` is the outcome of the pass before, which a restart of the operator forgets. `shown` is the condition
+    KickAccepted of the status: if it shows that a kick waits, no Event reports that anew.
     """
     if outcome is None:
-        return Said()
-    said = _say(outcome)
+        return KickReport()
+    report = _report(outcome)
     is_shown = isinstance(outcome, Waiting) and shown is not None and shown.reason == Reason.WAITING
-    return replace(said, event=None) if outcome == before or is_shown else said
+    return replace(report, event=None) if outcome == before or is_shown else report
 
 
 def is_settled_kick(shown: Condition) -> bool:
-    """Tell whether a condition is of a kick that is over and stays shown; one that waited is forgotten when it goes."""
+    """Return whether a condition shows a kick that is over: it stays in the status when the annotation is gone."""
     return shown.type == ConditionType.KICK_ACCEPTED and shown.reason != Reason.WAITING
 
 
-def _say(outcome: Outcome) -> Said:
+def _report(outcome: Outcome) -> KickReport:
     value = outcome.request.value
     match outcome:
         case Refused():
             event = PoolEvent("Warning", Reason.BAD_KICK, outcome.why)
-            return Said(_accepted("False", Reason.BAD_KICK, outcome.why), event, finished=value)
+            return KickReport(_accepted("False", Reason.BAD_KICK, outcome.why), event, finished=value)
         case Waiting():
             message = f"kick={value} waits: {outcome.why}; it is done as soon as beanstalkd answers"
             event = PoolEvent("Warning", Reason.WAITING, message)
-            return Said(_accepted("False", Reason.WAITING, message), event)
+            return KickReport(_accepted("False", Reason.WAITING, message), event)
         case BrokenOff():
             message = f"kick={value} waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers"
-            return Said(_accepted("False", Reason.WAITING, message), again_after=RETRY_SECONDS)
+            return KickReport(_accepted("False", Reason.WAITING, message), again_after=RETRY_SECONDS)
         case Done():
             by_tube = ", ".join(f"{tube} {count}" for tube, count in outcome.kicked.items())
             message = f"kick={value}: {sum(outcome.kicked.values())} buried jobs put back ({by_tube})"
             event = PoolEvent("Normal", Reason.KICKED, message)
-            return Said(_accepted("True", Reason.KICKED, message), event, _last_kick(outcome), value)
+            return KickReport(_accepted("True", Reason.KICKED, message), event, _last_kick(outcome), value)
 
 
 def _accepted(status: ConditionStatus, reason: Reason, message: str) -> Finding:

@@ -12,9 +12,9 @@ _REPORTED_ELSEWHERE: Final = (Reason.SERVER_UNREACHABLE, Reason.CONFLICT)
 
 
 def news(findings: Iterable[Finding], shown: Mapping[str, Condition]) -> list[PoolEvent]:
-    """Return an Event for each condition that has just become or ceased to be a trouble.
+    """Return an Event for each trouble that has just begun, and for a server that is back.
 
-    `shown` are the conditions that the status shows, by type. A kick has Events of its own.
+    `shown` are the conditions of the status, by type. Kicks have Events of their own.
     """
     events = [_event(finding, shown.get(finding.type)) for finding in findings]
     return [event for event in events if event]

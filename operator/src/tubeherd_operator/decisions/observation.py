@@ -11,7 +11,7 @@ from tubeherd_operator.objects import Key, Object
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A WorkerPool as it is stored, and what it asks for where the installation's defaults are filled in."""
+    """A WorkerPool as it is stored, and what it asks for; the installation's defaults fill in what it leaves out."""
 
     stored: Object
     spec: WorkerPoolSpec
@@ -27,16 +27,16 @@ class Pool:
 
     @property
     def uid(self) -> str:
-        """The identity that no pool of the same name shares that is made later."""
+        """The identity, which a later pool of the same name does not share."""
         return str(self.stored["metadata"]["uid"])
 
     @property
     def generation(self) -> int:
-        """The number of the spec's present version."""
+        """The number of the present spec, one higher after each change."""
         return int(self.stored["metadata"]["generation"])
 
     @property
-    def kick(self) -> Request | None:
+    def kick_request(self) -> Request | None:
         """The kick that its annotation asks for."""
         value = self.stored["metadata"].get("annotations", {}).get(ANNOTATION)
         return None if value is None else Request(self.uid, value)
@@ -57,11 +57,11 @@ class Observation:
     """The Deployment of the pool's name, whoever it belongs to."""
     pods: list[Object] = field(default_factory=list)
     executors_digest: str | None = None
-    """Of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
+    """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
     counts: Counts | None = None
     """None if beanstalkd has not been asked yet."""
-    kick: Outcome | None = None
-    """What the pass before made of a kick whose annotation it did not remove."""
+    kick_before: Outcome | None = None
+    """What came of a kick in the pass before, if its annotation was not removed."""
 
     @property
     def executors_missing(self) -> bool:
@@ -78,8 +78,8 @@ class Observation:
 
     @property
     def status_stands(self) -> bool:
-        """Whether the stored status stays until beanstalkd has been asked, as after a restart of the operator.
+        """Whether the stored status is left as it is, because beanstalkd is about to be asked for the first time.
 
-        Its answer brings the next pass at once.
+        So it is after a restart of the operator. The answer brings the next pass at once.
         """
         return bool(self.pool.status.conditions) and self.pool.server is not None and self.counts is None

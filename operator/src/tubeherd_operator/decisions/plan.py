@@ -33,7 +33,7 @@ def make_plan(seen: Observation) -> Plan:
     pool = seen.pool
     return Plan(
         change=_change(seen),
-        kick=decide(pool.kick, pool.spec.tubes, pool.server, seen.counts, seen.kick),
+        kick=decide(pool.kick_request, pool.spec.tubes, pool.server, seen.counts, seen.kick_before),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.findings import ConditionType, Finding, PoolEvent, Reason, stamp
-from tubeherd_operator.decisions.kick import Outcome, is_settled_kick, say
+from tubeherd_operator.decisions.kick import Outcome, is_settled_kick, report_kick
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.plan import Plan
@@ -15,7 +15,7 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
 _RECHECK_SECONDS: Final = 20.0
-"""How often what no watch reports is looked at: foreign Deployments and ConfigMaps."""
+"""How often foreign Deployments and ConfigMaps are looked at, whose changes no watch reports."""
 _MISSING_SECONDS: Final = 2.0
 """How often a ConfigMap that is missing is looked for."""
 
@@ -41,29 +41,29 @@ class Report:
     finished_kick: str | None
     """The value of the annotation, if it is to be removed."""
     again_after: float | None
-    """In how many seconds the pool is to be looked at again, if nothing happens; None: no need."""
+    """After how many seconds the pool is to be looked at again; None: when it changes."""
 
 
 def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Report:
     """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
-    # A change gives the Deployment a newer generation than its status tells of: its rollout is still to come.
+    # A change gives the Deployment a newer generation than its status has observed: the rollout is still to come.
     seen = replace(seen, deployment=results.deployment or seen.deployment)
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
-    said = say(results.kick, seen.kick, shown.get(ConditionType.KICK_ACCEPTED))
+    kick = report_kick(results.kick, seen.kick_before, shown.get(ConditionType.KICK_ACCEPTED))
     found = _findings(seen, results.refusal)
+    findings = [*found, kick.condition] if kick.condition else found
     applied = [plan.change.event] if plan.change and not results.refusal else []
-    told = [*found, said.condition] if said.condition else found
     return Report(
-        kick_event=said.event,
-        status=_status(seen, _conditions(seen, told, shown, now), said.last_kick),
+        kick_event=kick.event,
+        status=_status(seen, _conditions(seen, findings, shown, now), kick.last_kick),
         events=applied + news(found, shown),
-        finished_kick=said.finished,
-        again_after=said.again_after or _again_after(seen),
+        finished_kick=kick.finished,
+        again_after=kick.again_after or _again_after(seen),
     )
 
 
 def _findings(seen: Observation, refusal: Exception | None) -> list[Finding]:
-    """Return what is found out about the pool; while its status stands, only what the pass itself did wrong."""
+    """Return the conditions of the pool; while its status stands, only that its Deployment was refused."""
     found = conditions(seen, refusal)
     if seen.status_stands:
         return [finding for finding in found if finding.reason == Reason.DEPLOYMENT_REFUSED]
@@ -81,11 +81,11 @@ def _conditions(seen: Observation, found: list[Finding], shown: Mapping[str, Con
     return [*(kept | new).values()]
 
 
-def _status(seen: Observation, conditions: list[Condition], kick: LastKick | None) -> WorkerPoolStatus:
+def _status(seen: Observation, stamped: list[Condition], kick: LastKick | None) -> WorkerPoolStatus:
     before = seen.pool.status
     last_kick = kick or before.last_kick
     if seen.status_stands:
-        return before.model_copy(update={"conditions": conditions, "last_kick": last_kick})
+        return before.model_copy(update={"conditions": stamped, "last_kick": last_kick})
     deployment = {} if seen.deployment is None or seen.deployment_is_foreign else seen.deployment.get("status", {})
     return WorkerPoolStatus(
         observed_generation=seen.pool.generation,
@@ -94,7 +94,7 @@ def _status(seen: Observation, conditions: list[Condition], kick: LastKick | Non
         ready_replicas=deployment.get("readyReplicas", 0),
         selector=f"{POOL_LABEL}={seen.pool.key.name}",
         **_counts(seen),
-        conditions=conditions,
+        conditions=stamped,
         last_kick=last_kick,
     )
 

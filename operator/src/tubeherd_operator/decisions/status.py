@@ -34,7 +34,7 @@ class Condition(_Model):
     last_transition_time: str = Field(
         description="When the status last changed.", json_schema_extra={"format": "date-time"}
     )
-    observed_generation: int = Field(description="The generation of the spec that this was said of.")
+    observed_generation: int = Field(description="The generation of the spec that this is about.")
 
 
 class TubeKick(_Model):
@@ -81,7 +81,7 @@ class WorkerPoolStatus(_Model):
 
 
 def read_status(pool: Object) -> WorkerPoolStatus:
-    """Return the status that is stored in a pool; an empty one if another version wrote what is not understood."""
+    """Return the status that is stored in a pool; an empty one if it is not understood, as of another version."""
     try:
         return WorkerPoolStatus.model_validate(pool.get("status", {}))
     except ValidationError:
@@ -89,7 +89,7 @@ def read_status(pool: Object) -> WorkerPoolStatus:
 
 
 def changes(status: WorkerPoolStatus, pool: Object) -> Object:
-    """Return the merge patch that gives a pool this status: what differs from the stored one, None for what goes."""
+    """Return the merge patch that gives a pool this status: what differs from the stored one; None removes a field."""
     before, after = pool.get("status", {}), status.model_dump(mode="json", by_alias=True, exclude_none=True)
     patch: dict[str, Any] = {key: value for key, value in after.items() if before.get(key) != value}
     return patch | {key: None for key in before if key not in after}

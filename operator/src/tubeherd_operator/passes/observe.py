@@ -19,15 +19,15 @@ def find_pool(key: Key, cluster: Cluster, settings: OperatorSettings) -> Pool | 
     return read_pool(stored, settings.default_image, settings.default_server)
 
 
-def observe(pool: Pool, cluster: Cluster, counts: Counts | None, kick: Outcome | None) -> Observation:
-    """Return a pool with what the API server shows around it, its counts and the kick that is under way."""
+def observe(pool: Pool, cluster: Cluster, counts: Counts | None, kick_before: Outcome | None) -> Observation:
+    """Return a pool with its Deployment and pods, its counts, and what came of a kick in the pass before."""
     return Observation(
         pool=pool,
         deployment=cluster.deployment(*pool.key),
         pods=cluster.pods(pool.key.namespace, f"{POOL_LABEL}={pool.key.name}"),
         executors_digest=_executors_digest(pool, cluster),
         counts=counts,
-        kick=kick,
+        kick_before=kick_before,
     )
 
 

@@ -1,12 +1,12 @@
 """One pass over a pool: observe, plan, act, report.
 
-What is done and what is said is decided in `decisions`; a pass only carries it out, in this order:
+All is decided in `decisions`. A pass carries it out, in this order:
 
 1. Find the pool, have its tubes counted, and observe the world around it.
 2. Make the plan, which is final.
 3. Act: apply the Deployment, then kick, and keep what came of the kick.
 4. Make the report from what came of the plan, and write it: the kick's Event, the status, the other Events.
-5. Remove the annotation of a kick that is finished, if it still has the value that was dealt with.
+5. Remove the annotation of a finished kick, if it still has the same value.
 """
 
 from collections.abc import Callable
@@ -40,12 +40,12 @@ class Reconciler:
         self._settings = settings
         self._now = now
         self._kicks: dict[Key, kick.Outcome | None] = {}
-        """What was made of the kicks whose annotation is not gone yet."""
+        """What came of the kicks whose annotation is not gone yet."""
 
     def reconcile(self, key: Key) -> float | None:
-        """Bring a pool and the world in line; return after how many seconds to look again, if nothing happens.
+        """Bring a pool and the world in line; return after how many seconds to look again, None: when it changes.
 
-        Raises ClusterError if the API server refuses or is out of reach; the pass is then to be repeated.
+        Raises ClusterError if the API server refuses a request or is out of reach; the pass is then to be repeated.
         """
         pool = find_pool(key, self._cluster, self._settings)
         if pool is None:
@@ -79,7 +79,7 @@ class Reconciler:
         return Results(deployment, refusal, outcome)
 
     def _apply(self, plan: Plan) -> tuple[Object | None, ClusterError | None]:
-        """Return the Deployment as it is now, or why it was refused, which does not keep the pass from going on."""
+        """Return the Deployment as it is now, or the refusal: the pass goes on, in order to report it."""
         if plan.change is None:
             return None, None
         try:
@@ -102,7 +102,7 @@ class Reconciler:
         if report.finished_kick is None:
             return report.again_after
         if not self._cluster.remove_annotation(*key, kick.ANNOTATION, report.finished_kick):
-            return kick.RETRY_SECONDS  # it has changed, or must not be changed: the next pass finds out
+            return kick.RETRY_SECONDS  # it has another value now, or the API server refuses: the next pass looks
         self._kicks.pop(key, None)
         return report.again_after
 

@@ -1,4 +1,4 @@
-"""A queue of pools to look at: each is in it once, is worked on by one thread at a time, and backs off on failure."""
+"""The queue of pools to look at: each is in it once, in one thread at a time, and waits longer after each failure."""
 
 import heapq
 import random
@@ -8,8 +8,8 @@ from typing import Final
 
 from tubeherd_operator.objects import Key
 
-_FIRST: Final = 0.25
-_MOST: Final = 60.0
+_SHORTEST_DELAY: Final = 0.25
+_LONGEST_DELAY: Final = 60.0
 
 
 class WorkQueue:
@@ -24,7 +24,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
 
     def add(self, key: Key, delay: float = 0.0) -> None:
-        """Have a pool looked at after `delay` seconds, or earlier where it is already to be."""
+        """Have a pool looked at after `delay` seconds, or earlier if that is already planned."""
         with self._condition:
             if key in self._working and delay == 0.0:
                 self._again.add(key)
@@ -58,9 +58,9 @@ class WorkQueue:
         self._give_back(key, again_after)
 
     def failed(self, key: Key) -> None:
-        """Give a pool back whose pass failed; it comes again after a growing, jittered time."""
+        """Give a pool back whose pass failed; it comes again after a random time that grows with each failure."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(_FIRST * 2.0**failures, _MOST)
+        delay = min(_SHORTEST_DELAY * 2.0**failures, _LONGEST_DELAY)
         self._give_back(key, random.uniform(delay / 2, delay))  # noqa: S311 - spreads retries
 
     def _give_back(self, key: Key, delay: float | None) -> None:

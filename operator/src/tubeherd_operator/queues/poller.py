@@ -33,7 +33,7 @@ class Poller:
         self._server = server
         self._interval = interval
         self._changed = changed
-        # Replaced as a whole when it changes, since two threads read it.
+        # Never changed but replaced, since the poller's thread iterates over it.
         self._watched: dict[Key, _Watched] = {}
         self._counts: Counts | None = None
         self._connection: Connection | None = None
@@ -43,7 +43,7 @@ class Poller:
         threading.Thread(target=self._run, name=f"poller {server}", daemon=True).start()
 
     def watch(self, key: Key, tubes: Sequence[str]) -> None:
-        """Count these tubes for a pool; what is already known of them it is given at once."""
+        """Count these tubes for a pool, and give it at once what is already known of them."""
         watched = self._watched.get(key)
         if watched is None or watched.tubes != tuple(tubes):
             new = _Watched(tuple(tubes), self._known(tubes), time.monotonic())
@@ -92,7 +92,7 @@ class Poller:
         with self._lock:
             try:
                 return Counts(self._connected().stats_tubes(tubes))
-            except Exception as error:  # whatever it is, the poller goes on, and the pools' conditions show it
+            except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
                 self._disconnect()
                 return Counts(error=_describe(self._server, error))
 
