@@ -71,19 +71,21 @@ def test_server_of_pools_that_name_none(options, server):
     [
         ("beanstalkd.networkPolicy.team=shop", {"matchLabels": {"team": "shop"}}),
         ("beanstalkd.enabled=true", {}),
-        ("beanstalkd.networkPolicy=null", None),
     ],
-    ids=["labels", "default", "off"],
+    ids=["labels", "default"],
 )
 def test_who_reaches_beanstalkd(value, sources):
-    policy = render(*BUNDLED, "--set", value).get(("NetworkPolicy", "herd-beanstalkd"))
-    if sources is None:
-        assert policy is None
-        return
+    policy = render(*BUNDLED, "--set", value)["NetworkPolicy", "herd-beanstalkd"]
     (rule,) = policy["spec"]["ingress"]
     assert rule["ports"] == [{"port": "beanstalkd"}]
     assert rule["from"][1] == {"namespaceSelector": sources}
     assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+
+
+def test_network_policy_can_be_switched_off():
+    rendered = render(*BUNDLED, "--set", "beanstalkd.networkPolicy=null")
+    assert ("NetworkPolicy", "herd-beanstalkd") not in rendered
+    assert ("StatefulSet", "herd-beanstalkd") in rendered
 
 
 @pytest.mark.parametrize(

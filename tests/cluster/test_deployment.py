@@ -110,24 +110,28 @@ def test_executors_that_change_roll_out(namespace, eventually):
         {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}},
         {"spec": {"template": {"spec": {"containers": [{"name": "worker", "image": "localhost/other:1"}]}}}},
         {"metadata": {"labels": {"tubeherd.io/pool": "stolen"}}},
-        {"metadata": {"ownerReferences": None}},
         {"spec": {"replicas": 3}},
     ],
-    ids=["grace period", "image", "label", "owner", "replicas"],
+    ids=["grace period", "image", "label", "replicas"],
 )
 def test_manual_change_of_the_deployment_is_repaired(namespace, eventually, change):
     namespace.make_pool("mail", ["ok"], **IDLE)
     before = eventually(lambda: namespace.get("deployment", "mail"), "the Deployment exists", 10)
     namespace.kubectl("patch", "deployment", "mail", "--type=strategic", "-p", json.dumps(change))
-    if change == {"metadata": {"ownerReferences": None}}:
-        eventually(lambda: namespace.condition("mail", "Conflict"), "a Deployment without owner is no longer ours", 10)
-        return
 
     def repaired():
         now = namespace.get("deployment", "mail")
         return now["spec"] == before["spec"] and now["metadata"]["labels"] == before["metadata"]["labels"]
 
     eventually(repaired, "the Deployment is as before", 30)
+
+
+def test_deployment_whose_owner_was_removed_is_no_longer_ours(namespace, eventually):
+    namespace.make_pool("mail", ["ok"], **IDLE)
+    eventually(lambda: namespace.get("deployment", "mail"), "the Deployment exists", 10)
+    change = {"metadata": {"ownerReferences": None}}
+    namespace.kubectl("patch", "deployment", "mail", "--type=strategic", "-p", json.dumps(change))
+    eventually(lambda: namespace.condition("mail", "Conflict")["status"] == "True", "the condition says so", 10)
     eventually(lambda: namespace.events("Repaired"), "an event reports it", 10)
 
 
