@@ -75,7 +75,7 @@ def slot_that_waits(fork, monkeypatch):
     The slot writes a dot for each try to take the lock, then "claimed". On SIGUSR1 the supervisor writes the phase and
     gives the lock back.
     """
-    monkeypatch.setattr("tubeherd.shared_memory.page._DEAD_HOLDER_SECONDS", 0.01)
+    monkeypatch.setattr("tubeherd.shared_memory.page._PARENT_CHECK_SECONDS", 0.01)
     reader, writer = os.pipe()
     begin, begin_write = os.pipe()
 
@@ -122,7 +122,7 @@ def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
 @pytest.mark.timeout(30)
 def test_orphan_does_not_wait_for_a_lock_that_its_supervisor_died_with(page, fork, monkeypatch):
     """It may have hundreds of them."""
-    monkeypatch.setattr("tubeherd.shared_memory.page._DEAD_HOLDER_SECONDS", 3600)
+    monkeypatch.setattr("tubeherd.shared_memory.page._PARENT_CHECK_SECONDS", 3600)
     fork(page.try_lock)
     page._maker = 0
     page.claim()

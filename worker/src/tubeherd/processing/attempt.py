@@ -1,12 +1,14 @@
-"""One attempt at a leased job: the steps from its lease to its verdict, the same in a slot and by hand.
+"""One attempt at a job: the steps from its lease to its verdict, which is to delete, release or bury it.
 
-1. guard: a poison job has its verdict before anything of it runs;
-2. call: events, payload, executor;
-3. await: the processor awaits what the executor returned, if that is awaitable;
-4. returned: listeners, and the verdict on a job that ran to its end; or
-5. raised: the verdict on any exception of the steps 2 to 4.
+The steps are the same for a job in a slot and for one that a script hands to `QueueManager.process`:
 
-Two steps follow, which `settling` carries out: to settle the verdict and to report it.
+1. guard: a poison job, which was lost too often while it ran, gets its verdict and is not executed;
+2. call: publish the events before the call, validate the payload, call the executor;
+3. await: wait for the result, if the executor returned a coroutine;
+4. returned: publish the event after the call, and decide on the verdict; or
+5. raised: decide on the verdict, if any of the steps 2 to 4 raised.
+
+`processor` runs these steps. `settling` sends the verdict to beanstalkd and reports it.
 """
 
 import inspect
@@ -31,7 +33,7 @@ class DeadlinePassed(BaseException):
 
 
 class FlushFailed(Exception):
-    """A listener of `worker.flush` raised, or was broken off."""
+    """A listener of `worker.flush` raised, or was interrupted by SIGTERM."""
 
 
 class Processed(NamedTuple):
@@ -55,7 +57,7 @@ class Attempt:
     __slots__ = ("_body", "_executors", "_payload", "_policy", "_started", "_stats", "job", "processed")
 
     def __init__(self, executors: Mapping[str, Executor], policy: Policy, reserved: Reserved) -> None:
-        """Ask the guard: a poison job is processed already."""
+        """Begin an attempt. If the job is poison, `processed` is set now, and no other step may follow."""
         stats = self._stats = reserved.stats
         self._body = reserved.body
         self._executors = executors
@@ -76,7 +78,7 @@ class Attempt:
         return executor.function(payload, self.job) if executor.takes_job else executor.function(payload)
 
     def returned(self, result: Any) -> Processed:
-        """Have the listeners after the call run, and return the verdict; raises what a listener raises."""
+        """Publish the event after the call, and return the job with its verdict; raises what a listener raises."""
         if events.execute_post.receivers:
             action = events.Action(self.job, self._payload, result)
             events.execute_post.send(action)
@@ -86,7 +88,7 @@ class Attempt:
         return done
 
     def raised(self, error: BaseException) -> Processed:
-        """Return the verdict on a job whose executor or listener raised, or that was broken off."""
+        """Return the job with its verdict after an exception of the executor or a listener, or after its deadline."""
         outcome = _outcome(error)
         shown = None if isinstance(outcome, Rescheduled) else error
         verdict = self._policy.decide(outcome, self._stats)
@@ -96,7 +98,7 @@ class Attempt:
 
 
 def is_awaitable(result: Any) -> bool:
-    """Return whether the result of an executor is still to be awaited; raises ExecutorError if nothing of it ran.
+    """Return whether the result of an executor has to be awaited; raises ExecutorError if it is a generator.
 
     The result decides, not the function: a decorator often hides what the function is.
     """

@@ -1,31 +1,35 @@
-"""The page of a lane: what a slot does with one of its connections, with the lock of that connection.
+"""The page of a lane: memory in which a slot writes what it does with a connection, and the lock of that connection.
 
-A lane is one connection of a slot to beanstalkd. Its page is memory that the slot and the supervisor have both mapped.
-The page lives as long as the slot. The connection may be replaced while the slot lives; the connection that a slot
-leaves at rest is used by the next slot, with a new page.
+Words of this file:
 
-Whoever holds the lock may send a command, and keeps the lock until the answer is read. A slot takes the lock by `claim`
-and gives it back by `say_executing` or `leave`. The supervisor takes it by `try_lock` and keeps it from a touch to its
-answer, and from a kill until the slot is reaped. The lock is a semaphore in shared memory, because taking and giving it
-back need no system call unless somebody waits. A process that dies keeps the lock: if the slot is dead, the supervisor
-needs no lock; if the supervisor is dead, the slot goes on without one.
+- A **lane** of a slot has one connection to beanstalkd at a time. If it breaks, the slot opens another for the lane.
+- A connection is **in use** from the first byte of a command until its answer is read. Otherwise it is **at rest**.
+- A **verdict** is what is done with a job: delete, release or bury.
+- A **deferred** job was executed. It will be deleted after the next event `worker.flush`, and its lease is kept until
+  then.
 
-| phase      | who may use the connection  | leases held               | touched by | if the slot dies               |
-|------------|-----------------------------|---------------------------|------------|--------------------------------|
-| STARTING   | nobody: at rest, or none    | none                      | nobody     | the connection is closed       |
-| CONNECTING | nobody: there is none       | none                      | nobody     | nothing is to be done          |
-| COMMAND    | the slot, with the lock     | unknown, and deferred     | nobody     | closed: all leases come back   |
-| WAITING    | the slot, with the lock     | none, a reserve is out    | nobody     | closed                         |
-| EXECUTING  | whoever takes the lock      | the job's, and deferred   | supervisor | the supervisor gives verdicts  |
-| RESTING    | whoever takes the lock      | the deferred              | supervisor | the supervisor gives verdicts  |
-| DONE       | the next slot               | none                      | nobody     | nothing is to be done          |
+Slot and supervisor both map the page and both have a copy of the connection. A process may send a command only while it
+holds the lock, and holds the lock until the answer is read. A slot takes the lock by `claim` and gives it back by
+`say_executing` or `leave`. The supervisor takes it by `try_lock`. The lock is a semaphore in shared memory, because
+taking it needs no system call if it is free. If a process dies, nobody gives its lock back. This does no harm: the
+supervisor of a dead slot needs no lock, and a slot whose supervisor is dead goes on without the lock.
 
-A deferred lease is that of a job which was executed and is deleted after the next `worker.flush`.
+The page lives as long as the slot. The next slot gets a new page, with the connection if it is at rest.
+
+| phase      | connection               | leases that are held         | touched by | if the slot dies, supervisor |
+|------------|--------------------------|------------------------------|------------|------------------------------|
+| STARTING   | at rest, or there is none | none                        | nobody     | closes the connection        |
+| CONNECTING | there is none            | none                         | nobody     | does nothing                 |
+| COMMAND    | in use by the slot       | deferred jobs', perhaps more | nobody     | closes the connection        |
+| WAITING    | in use: a reserve waits  | none                         | nobody     | closes the connection        |
+| EXECUTING  | at rest                  | the job's and deferred jobs' | supervisor | gives the verdicts on them   |
+| RESTING    | at rest                  | deferred jobs'               | supervisor | gives the verdicts on them   |
+| DONE       | at rest, or there is none | none                        | nobody     | keeps it for the next slot   |
 
 Between two jobs a lane goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for a few round trips at most,
-each bounded by the socket's timeout. WAITING lasts as long as a reserve may wait. EXECUTING lasts until the job's
-deadline and five seconds at most. STARTING is written on the page of the first lane only, and lasts until the executors
-are imported and the burials by the supervisor are published; the other lanes begin with CONNECTING or RESTING.
+each bounded by the socket's timeout. WAITING lasts as long as the reserve may wait. EXECUTING lasts until the job ends;
+a job that still runs five seconds after its deadline is killed with its slot. STARTING lasts until the executors are
+imported. It is written on the page of the first lane only; the other lanes begin with CONNECTING or RESTING.
 """
 
 import mmap
@@ -37,7 +41,7 @@ from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-# The offset of each value on the page, in bytes. `begun` follows the lease, so that both are written at once.
+# The offset of each value on the page, in bytes. `begun` follows the lease, so that one call writes both.
 _PHASE_AT: Final = 0
 _LEASE_AT: Final = 8
 _BEGUN_AT: Final = 32
@@ -47,9 +51,9 @@ _LEASE: Final = struct.Struct("=QdQ")
 _EXECUTION: Final = struct.Struct("=QdQQ")
 _COUNT: Final = struct.Struct("=Q")
 _SEMAPHORE: Final = 1
-"""The kind of SemLock that one process may take and another give back."""
-_DEAD_HOLDER_SECONDS: Final = 1.0
-"""How often a slot that waits for the lock checks that its supervisor lives."""
+"""The kind of SemLock that any process may give back, not only the one that has taken it."""
+_PARENT_CHECK_SECONDS: Final = 1.0
+"""How often a slot that waits for the lock checks whether its supervisor lives, in seconds."""
 
 
 class Phase(IntEnum):
@@ -64,8 +68,8 @@ class Phase(IntEnum):
     DONE = 6
 
 
-AT_REST: Final = (Phase.EXECUTING, Phase.RESTING)
-"""The phases in which a connection is at rest: whoever takes the lock may use it."""
+SHARED_PHASES: Final = (Phase.EXECUTING, Phase.RESTING)
+"""The phases in which the supervisor may use the connection too, if it takes the lock."""
 
 
 class Lease(NamedTuple):
@@ -107,16 +111,16 @@ class Page:
     # Written by the slot
 
     def claim(self) -> None:
-        """Take the lock, waiting for it, and write COMMAND: the slot is about to send commands.
+        """Take the lock, waiting until it is free, and write COMMAND: the slot is about to send commands.
 
         May be repeated before the lock is given back.
         """
         self._locked = self._locked or self._lock.acquire(False)
         while not self._locked:
-            # If the supervisor is dead, the slot goes on without the lock. Should the answer to a touch of the dead
-            # supervisor still come, it is not the answer that the slot expects: the slot drops the connection.
+            # A slot whose supervisor is dead goes on without the lock. The supervisor may have died before it read the
+            # answer to a touch; the slot then reads an answer that it does not expect, and drops the connection.
             orphan = os.getppid() != self._maker
-            self._locked = self._lock.acquire(not orphan, _DEAD_HOLDER_SECONDS) or orphan
+            self._locked = self._lock.acquire(not orphan, _PARENT_CHECK_SECONDS) or orphan
         self._map[_PHASE_AT] = Phase.COMMAND
 
     def say_executing(self, job: int, since: float, ttr: int, begun: int) -> None:
@@ -127,7 +131,7 @@ class Page:
         self.unlock()
 
     def leave(self, phase: Phase = Phase.RESTING) -> None:
-        """Write a phase and give the lock back; EXECUTING if a job goes on that executed before the command."""
+        """Write a phase and give the lock back. With EXECUTING, the job that is already on the page goes on."""
         self._map[_PHASE_AT] = phase
         self.unlock()
 
@@ -145,7 +149,7 @@ class Page:
         """Remove all deferred leases; only in the phase COMMAND, or without a connection."""
         _COUNT.pack_into(self._map, _COUNT_AT, 0)
 
-    # Read by the supervisor, and the lock
+    # Read by the supervisor
 
     @property
     def phase(self) -> Phase:
@@ -154,11 +158,11 @@ class Page:
 
     @property
     def begun(self) -> int:
-        """How many jobs the slot had begun when the last one began on this lane; 0 if none did."""
+        """How many jobs the whole slot had begun, counted when this lane last began one; 0 if it began none."""
         return int(_COUNT.unpack_from(self._map, _BEGUN_AT)[0])
 
     def read(self) -> State:
-        """Return what the page says; it may change at once unless the lock is held or the slot is dead."""
+        """Return what the page says. The slot may change it any moment, unless the caller holds the lock."""
         phase = self.phase
         executing = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _COUNT_AT)
@@ -166,7 +170,7 @@ class Page:
         return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets))
 
     def try_lock(self) -> bool:
-        """Take the lock without waiting, and return whether this process holds it now; it may have held it before."""
+        """Take the lock if it is free, and return whether this process holds it; True if it held the lock already."""
         self._locked = self._locked or self._lock.acquire(False)
         return self._locked
 
@@ -187,5 +191,5 @@ def _make_lock() -> SemLock:
     try:
         return SemLock(_SEMAPHORE, 1, 1, f"/tubeherd-{os.urandom(8).hex()}", True)
     except OSError as error:
-        needed = "which has to be writable, with 4 KiB for each job at a time"
+        needed = "which has to be writable and needs 4 KiB for each job that may run at the same time"
         raise OSError(error.errno, f"no semaphore can be made in /dev/shm, {needed}: {error.strerror}") from error

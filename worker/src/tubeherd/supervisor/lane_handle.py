@@ -1,8 +1,9 @@
 """A lane as the supervisor handles it: its page, a copy of its connection, and the touches that keep its leases.
 
-The supervisor sends a command only while it holds the page's lock and the page says that the connection is at rest, so
-that slot and supervisor never send at the same time. It keeps the lock from a touch until the answer is read. If the
-answer does not come at once, it is read at a later look at the slot, so that a silent beanstalkd delays no other slot.
+A lane is one connection of a slot with its page. The supervisor sends a command only while it holds the page's lock
+and the slot uses the connection for no command, so that the two never send at the same time. After a touch, the
+supervisor holds the lock until it has read the answer. If the answer does not come at once, it is read when the
+supervisor looks at the slot again, so that a silent beanstalkd delays no other slot.
 """
 
 import os
@@ -34,7 +35,7 @@ class Warned(NamedTuple):
 
 
 class Lingering(NamedTuple):
-    """The state in which a slot was seen that was asked to stop."""
+    """What the page of a lane said after its slot was asked to stop."""
 
     state: State
     since: float
@@ -64,7 +65,7 @@ class LaneHandle:
 
     @contextmanager
     def locked_while(self, state: State) -> Iterator[bool]:
-        """Take the lock for the `with` block, which gets whether it was free and the page still says exactly this."""
+        """Hold the lock during a `with` block. The block gets True if it is held and the page still says `state`."""
         locked = self.page.try_lock()
         try:
             yield locked and self.page.read() == state
@@ -85,7 +86,7 @@ class LaneHandle:
             sock.close()
 
     def close_connection(self) -> None:
-        """Close the connection, for the slot too: beanstalkd makes the jobs ready again whose leases it held."""
+        """Close the connection, also for the slot. beanstalkd then makes the jobs ready again."""
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
@@ -93,8 +94,8 @@ class LaneHandle:
     # Touches
 
     def touch(self, state: State, now: float) -> None:
-        """Touch the leases of which half is gone, unless the page has changed; `take_answers` must follow."""
-        due = self._half_gone(state, now)
+        """Touch the leases that are due for it, unless the page has changed; `take_answers` must follow."""
+        due = self._due_for_touch(state, now)
         if not due or self._asked or self.connection is None:
             return
         with self.locked_while(state) as same:
@@ -104,7 +105,7 @@ class LaneHandle:
     def take_answers(self, seconds: float) -> None:
         """Read the answers to touches if they come within so many seconds; otherwise leave them for a later call.
 
-        Closes the connection if no answer came for REPLY_SECONDS, or one that no touch has.
+        Closes the connection if no answer came for REPLY_SECONDS, or an answer that does not belong to a touch.
         """
         if not self._asked:
             return
@@ -131,8 +132,8 @@ class LaneHandle:
         self._asked = []
         return False
 
-    def _half_gone(self, state: State, now: float) -> list[Lease]:
-        """Return the leases of which half is gone, at most as many as go into one write."""
+    def _due_for_touch(self, state: State, now: float) -> list[Lease]:
+        """Return the leases whose last touch is half of their TTR ago, at most as many as go into one write."""
         due = (lease for lease in state.leases if now >= self._touched.get(lease, lease.since) + lease.ttr / 2)
         return list(islice(due, PIPELINE_MOST))
 

@@ -1,7 +1,9 @@
-"""The verdicts on the jobs of a dead slot, given by the supervisor, whose copies of the connections hold the leases.
+"""Gives the verdicts on the jobs of a dead slot: delete, release or bury.
 
-The slot is dead and uses its connections no more, so no lock is needed. A connection with a command in flight is
-closed, because nobody knows whether the command was carried out; beanstalkd then gives back the leases.
+The supervisor has a copy of each connection of its slots. So a connection stays open when its slot dies, and beanstalkd
+keeps the leases on it. No lock is needed, as a dead slot sends no commands. If a command was sent and not answered when
+the slot died, the connection is closed: nobody knows whether beanstalkd carried the command out. beanstalkd then makes
+the jobs ready again.
 """
 
 import signal
@@ -18,13 +20,13 @@ from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.wire import REPLY_SECONDS
-from tubeherd.shared_memory.page import AT_REST, Lease, Phase
+from tubeherd.shared_memory.page import SHARED_PHASES, Lease, Phase
 from tubeherd.supervisor.lane_handle import STALL_SECONDS, LaneHandle
 from tubeherd.supervisor.memory import kernel_kills
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
-_PASSING_SECONDS: Final = 0.05
-"""How long to wait for each further answer once one did not come, in seconds; there may be hundreds."""
+_SILENT_SECONDS: Final = 0.05
+"""How long to wait for an answer after another one did not come, in seconds. Hundreds of jobs may need one."""
 
 
 class TakeOver:
@@ -46,26 +48,26 @@ class TakeOver:
         was_executing = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         burials: list[Burial] = []
         for lane in slot.lanes:
-            if lane.page.phase in AT_REST:
+            if lane.page.phase in SHARED_PHASES:
                 if not lane.finish_touches(self._patience()):
                     self._silent_until = time.monotonic() + REPLY_SECONDS
                 for lease, outcome, seconds in _outcomes(slot, lane, death):
                     burials += self._settle(lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
-        if not was_executing:  # otherwise the line of a job has the reason
+        if not was_executing:  # if it was, the log line of its job has the reason
             log.warning(death.outcome.reason, pid=slot.pid, phase=slot.phase.name.lower())
         return burials
 
     def _settle(self, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
         """Give the verdict on one job, log and count it, and return its burial if it was buried."""
         if lane.connection is None:
-            log.warning("no connection for the verdict on a dead slot's job: it comes back by itself", job=lease.job)
+            log.warning("no connection for the verdict on a dead slot's job: beanstalkd makes it ready", job=lease.job)
             return []
         try:
             given = self._give_verdict(lane.connection, lease, outcome, seconds)
         except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"the verdict on the job was lost: {error}; it comes back by itself", job=lease.job)
+            log.warning(f"the verdict on the job was lost: {error}; beanstalkd makes it ready again", job=lease.job)
             lane.close_connection()
             return []
         if given is None:
@@ -98,7 +100,7 @@ class TakeOver:
 
     def _patience(self) -> float:
         """Return how many seconds to wait for an answer; meanwhile every other slot waits for the supervisor."""
-        return STALL_SECONDS if time.monotonic() >= self._silent_until else _PASSING_SECONDS
+        return STALL_SECONDS if time.monotonic() >= self._silent_until else _SILENT_SECONDS
 
     def _by_kernel(self, code: int) -> str:
         if code != -signal.SIGKILL:

@@ -14,7 +14,7 @@ from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import Failed, Interrupted
 from tubeherd.processing.coroutines import too_long_reason
 from tubeherd.settings import WorkerSettings
-from tubeherd.shared_memory.page import AT_REST, Phase, State
+from tubeherd.shared_memory.page import SHARED_PHASES, Phase, State
 from tubeherd.shared_memory.slot_page import Request
 from tubeherd.supervisor.lane_handle import LaneHandle, Lingering, Warned
 from tubeherd.supervisor.memory import used_above
@@ -50,7 +50,7 @@ class Watch:
         if used is not None and slot.page.request == Request.NOTHING:
             slot.page.request = Request.RECYCLE
         for lane in slot.lanes:
-            if lane.page.phase in AT_REST:
+            if lane.page.phase in SHARED_PHASES:
                 state = lane.page.read()
                 self._enforce_deadline(slot, lane, state, now)
                 lane.touch(state, now)
