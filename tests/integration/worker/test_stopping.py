@@ -160,18 +160,34 @@ def test_stop_right_after_the_start(beanstalkd, run_worker):
     No process is left, and each job was done and deleted or is ready again.
     """
     undone = set()
-    for moment in range(6):
-        beanstalkd.put("mail", str(moment))
-        undone.add(f"done {moment}")
+
+    def start(number):
+        beanstalkd.put("mail", str(number))
+        undone.add(f"done {number}")
         worker = run_worker(beanstalkd.server, WAITING, "--concurrency", "4")
-        worker.wait_for(lambda worker=worker: worker.living(), "the process is there")
-        time.sleep(0.1 * moment)  # the fault's own moment; nothing is awaited by it
+        worker.wait_for(worker.living, "the process is there")
+        return worker
+
+    def stop(worker):
         os.kill(worker.process.pid, signal.SIGTERM)
+        if worker.notes():  # a job runs: it is to see the stop
+            worker.wait_for_line("SIGTERM")
         worker.allow("go")
         assert worker.process.wait(5) in (0, -signal.SIGTERM)
-        worker.wait_for(lambda worker=worker: not worker.living(), "nothing is left running", seconds=1)
-        undone -= set(worker.notes())
-        assert beanstalkd.count("mail") == NOTHING | {"ready": len(undone)}
+        worker.wait_for(lambda: not worker.living(), "nothing is left running", seconds=1)
+        undone.difference_update(worker.notes())
+        left = NOTHING | {"ready": len(undone)}
+        worker.wait_for(lambda: beanstalkd.count("mail") == left, f"these jobs: {left}", seconds=1)
+
+    began = time.monotonic()
+    worker = start(0)
+    worker.wait_for(worker.notes, "the job runs")
+    seconds = time.monotonic() - began
+    stop(worker)
+    for moment in range(1, 6):
+        worker = start(moment)
+        time.sleep(seconds * moment / 5)  # the fault's own moment; nothing is awaited by it
+        stop(worker)
 
 
 def test_sigterm_before_the_worker_listens_is_heard_where_it_is_process_1(beanstalkd, run_worker):
