@@ -16,7 +16,7 @@ def lane(beanstalkd):
     connection.ask_reserve(0)
     connection.take_reserved()
     page = Page()
-    page.say_executing(job, time.monotonic() - 50, 60, 1)
+    page.write_job_and_unlock(job, time.monotonic() - 50, 60, 1)
     lane = LaneHandle(page, connection)
     yield lane
     lane.close_connection()
@@ -52,7 +52,7 @@ def test_lease_is_touched_once_until_half_of_it_is_gone_again(lane, is_locked):
 
 def test_nothing_is_touched_once_the_slot_has_gone_on(lane, is_locked):
     state = lane.page.read()
-    lane.page.leave()
+    lane.page.write_phase_and_unlock()
     lane.connection.abandon()
     lane.touch(state, time.monotonic())
     assert not is_locked(lane.page)
@@ -77,7 +77,7 @@ def test_beanstalkd_has_ten_seconds_for_the_answer(beanstalkd, lane, logged, is_
             assert is_locked(lane.page) == (seconds == 3)
         lane.take_answers(5)
         assert (lane.connection is None) == (seconds == 11)
-        lane.page.say_executing(lane.page.read().executing.job, time.monotonic() - 50, 60, 1)
+        lane.page.write_job_and_unlock(lane.page.read().last_begun.job, time.monotonic() - 50, 60, 1)
     (line,) = logged()
     assert line["event"].startswith("cannot keep the lease: beanstalkd gave no answer within 10 s;")
 

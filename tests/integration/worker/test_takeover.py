@@ -79,10 +79,10 @@ def dead(beanstalkd, put_mail):
         return job
 
     kept = lease(lanes[0], "kept")
-    lanes[0].page.claim()
+    lanes[0].page.lock_for_command()
     lanes[0].page.add_deferred(Lease(kept, time.monotonic(), 60))
     for lane in lanes:
-        lane.page.say_executing(lease(lane, "executing"), time.monotonic(), 60, 1)
+        lane.page.write_job_and_unlock(lease(lane, "executing"), time.monotonic(), 60, 1)
     child = SlotHandle(0, control, SlotPage(), lanes, [])
     yield child
     for lane in lanes:
@@ -95,7 +95,7 @@ def verdicts(beanstalkd, dead):
     """Take a slot's jobs over and return what became of them: the executing ones', then the kept one's."""
 
     def take_over(death):
-        leases = [lane.page.read().executing for lane in dead.lanes]
+        leases = [lane.page.read().last_begun for lane in dead.lanes]
         leases += dead.lanes[0].page.read().deferred
         assert TakeOver(Policy(), Settler(Reporter())).take_over(dead, death) == []
         # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
@@ -109,7 +109,7 @@ def test_death_is_a_failed_attempt_of_all_that_executed(dead, verdicts):
 
 
 def test_death_for_one_job_is_a_failed_attempt_of_that_one(dead, verdicts):
-    culprit = dead.lanes[1].page.read().executing
+    culprit = dead.lanes[1].page.read().last_begun
     assert verdicts(Death(Failed("late"), culprit)) == ["ready", "delayed", "ready"]
 
 
@@ -119,7 +119,7 @@ def test_death_among_listeners_is_a_failed_attempt_of_the_jobs_that_waited_for_t
 
 
 def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, verdicts):
-    dead.lanes[1].page.claim()
+    dead.lanes[1].page.lock_for_command()
     assert verdicts(Death(Failed("died"))) == ["delayed", "ready", "ready"]
     assert dead.lanes[0].connection is not None
     assert dead.lanes[1].connection is None

@@ -58,8 +58,8 @@ def child(control, fork):
     """A slot of three lanes: two have executed for 40 s, one waits for a job."""
     lanes = [LaneHandle(Page(), None) for _ in range(3)]
     for number, lane in enumerate(lanes[:2], start=1):
-        lane.page.say_executing(number, time.monotonic() - 40, 60, number)
-    lanes[2].page.say_waiting()
+        lane.page.write_job_and_unlock(number, time.monotonic() - 40, 60, number)
+    lanes[2].page.write_waiting()
     child = SlotHandle(fork(lambda: None), control[0], SlotPage(), lanes, [])
     yield child
     child.close()

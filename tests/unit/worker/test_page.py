@@ -24,22 +24,22 @@ def test_new_page_is_starting(page):
 
 
 def test_other_process_sees_what_is_written(page, fork):
-    fork(lambda: page.say_executing(*LEASE, 1))
+    fork(lambda: page.write_job_and_unlock(*LEASE, 1))
     assert page.read() == State(Phase.EXECUTING, LEASE)
 
 
 def test_number_of_jobs_begun_stays_while_none_runs(page, fork):
-    assert page.begun == 0
-    fork(lambda: page.say_executing(*LEASE, 7))
-    page.leave()
-    assert page.begun == 7
+    assert page.jobs_begun == 0
+    fork(lambda: page.write_job_and_unlock(*LEASE, 7))
+    page.write_phase_and_unlock()
+    assert page.jobs_begun == 7
 
 
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
-    page.say_executing(*LEASE, 1)
+    page.write_job_and_unlock(*LEASE, 1)
     for phase in (Phase.RESTING, Phase.CONNECTING, Phase.DONE):
-        page.leave(phase)
+        page.write_phase_and_unlock(phase)
         assert page.read() == State(phase, LEASE)
 
 
@@ -50,12 +50,12 @@ def test_kept_leases_are_held_whatever_executes(fork):
     def keep_and_execute():
         for lease in kept:
             page.add_deferred(lease)
-        page.say_executing(*LEASE, 1)
+        page.write_job_and_unlock(*LEASE, 1)
 
     fork(keep_and_execute)
     assert page.read() == State(Phase.EXECUTING, LEASE, kept)
     assert page.read().leases == (LEASE, *kept)
-    page.leave()
+    page.write_phase_and_unlock()
     assert page.read().leases == kept
     page.clear_deferred()
     assert page.read().leases == ()
@@ -63,16 +63,16 @@ def test_kept_leases_are_held_whatever_executes(fork):
 
 
 def test_lock_is_held_while_a_command_is_in_flight(page, fork):
-    fork(page.claim)
+    fork(page.lock_for_command)
     assert page.phase is Phase.COMMAND
     assert not page.try_lock()
 
 
 @pytest.fixture
 def slot_that_waits(fork, monkeypatch):
-    """A supervisor that has the lock, with a slot that claims the connection, and what they write.
+    """A supervisor that has the lock, with a slot that waits for the lock, and what they write.
 
-    The slot writes a dot for each try to take the lock, then "claimed". On SIGUSR1 the supervisor writes the phase and
+    The slot writes a dot for each try to take the lock, then "locked". On SIGUSR1 the supervisor writes the phase and
     gives the lock back.
     """
     monkeypatch.setattr("tubeherd.shared_memory.page._PARENT_CHECK_SECONDS", 0.01)
@@ -86,8 +86,8 @@ def slot_that_waits(fork, monkeypatch):
             acquire = page._lock.acquire
             page._lock = SimpleNamespace(acquire=lambda *how: (os.write(writer, b"."), acquire(*how))[1])
             os.read(begin, 1)
-            page.claim()
-            os.write(writer, b"claimed")
+            page.lock_for_command()
+            os.write(writer, b"locked")
             os._exit(0)
         page.try_lock()
         os.write(begin_write, b"x")
@@ -107,16 +107,16 @@ def read_until(written, end):
 
 def test_slot_waits_for_the_lock_while_its_supervisor_lives(slot_that_waits):
     supervisor, written = slot_that_waits
-    assert written.read(1) + written.read(1) + written.read(1) == b"...", "it does not claim the connection"
+    assert written.read(1) + written.read(1) + written.read(1) == b"...", "it does not wait for the lock"
     os.kill(supervisor, signal.SIGUSR1)
-    assert re.fullmatch(rb"\.*STARTING\.*claimed", read_until(written, b"claimed"))
+    assert re.fullmatch(rb"\.*STARTING\.*locked", read_until(written, b"locked"))
 
 
 def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
     supervisor, written = slot_that_waits
     assert written.read(1) == b"."
     os.kill(supervisor, signal.SIGKILL)
-    assert re.fullmatch(rb"\.*claimed", read_until(written, b"claimed"))
+    assert re.fullmatch(rb"\.*locked", read_until(written, b"locked"))
 
 
 @pytest.mark.timeout(30)
@@ -125,43 +125,46 @@ def test_orphan_does_not_wait_for_a_lock_that_its_supervisor_died_with(page, for
     monkeypatch.setattr("tubeherd.shared_memory.page._PARENT_CHECK_SECONDS", 3600)
     fork(page.try_lock)
     page._maker = 0
-    page.claim()
+    page.lock_for_command()
     assert page.phase is Phase.COMMAND
 
 
 @pytest.mark.parametrize(
-    ("leave", "phase"),
-    [(lambda page: page.leave(), Phase.RESTING), (lambda page: page.say_executing(*LEASE, 1), Phase.EXECUTING)],
+    ("write", "phase"),
+    [
+        (lambda page: page.write_phase_and_unlock(), Phase.RESTING),
+        (lambda page: page.write_job_and_unlock(*LEASE, 1), Phase.EXECUTING),
+    ],
 )
-def test_lock_is_given_back_after_the_phase_was_written(page, leave, phase):
+def test_lock_is_given_back_after_the_phase_was_written(page, write, phase):
     seen = []
-    page.claim()
+    page.lock_for_command()
     page._lock = SimpleNamespace(release=lambda: seen.append(page.phase))
-    leave(page)
+    write(page)
     assert seen == [phase]
 
 
-def test_lock_can_be_claimed_and_left_twice(page, is_locked):
-    page.claim()
-    page.claim()
+def test_lock_can_be_taken_and_given_back_twice(page, is_locked):
+    page.lock_for_command()
+    page.lock_for_command()
     assert is_locked(page)
-    page.leave()
-    page.leave()
+    page.write_phase_and_unlock()
+    page.write_phase_and_unlock()
     assert not is_locked(page)
-    page.claim()
+    page.lock_for_command()
     assert is_locked(page)
 
 
 def test_process_that_does_not_hold_the_lock_cannot_give_it_back(page, fork, is_locked):
-    fork(page.leave)
-    page.claim()
+    fork(page.write_phase_and_unlock)
+    page.lock_for_command()
     fork(page.close)
     assert is_locked(page)
 
 
 def test_lock_is_free_while_a_job_executes_or_none_does(page, fork):
-    fork(lambda: (page.claim(), page.say_executing(*LEASE, 1)))
+    fork(lambda: (page.lock_for_command(), page.write_job_and_unlock(*LEASE, 1)))
     assert page.try_lock()
     page.unlock()
-    fork(lambda: (page.claim(), page.leave()))
+    fork(lambda: (page.lock_for_command(), page.write_phase_and_unlock()))
     assert page.try_lock()

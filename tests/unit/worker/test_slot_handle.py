@@ -73,20 +73,20 @@ def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, contro
 
 
 def test_begun_is_told_of_the_slot_and_not_of_a_lane(child):
-    assert child.begun == 2
-    child.lanes[0].page.say_executing(7, 10.0, 60, 5)
-    assert child.begun == 5
+    assert child.jobs_begun == 2
+    child.lanes[0].page.write_job_and_unlock(7, 10.0, 60, 5)
+    assert child.jobs_begun == 5
     assert child.phase is Phase.EXECUTING
 
 
 def test_lane_is_locked_only_while_it_is_in_the_state_that_was_seen(child, fork):
     lane = child.lanes[0]
     seen = lane.page.read()
-    with lane.locked_while(seen) as same:
+    with lane.locked_if_still(seen) as same:
         assert same
-    lane.page.say_executing(9, 2.0, 60, 9)
-    with lane.locked_while(seen) as same:
+    lane.page.write_job_and_unlock(9, 2.0, 60, 9)
+    with lane.locked_if_still(seen) as same:
         assert not same
-    fork(lane.page.claim)  # the lock was given back, or this would wait for ever
-    with lane.locked_while(lane.page.read()) as same:
+    fork(lane.page.lock_for_command)  # the lock was given back, or this would wait for ever
+    with lane.locked_if_still(lane.page.read()) as same:
         assert not same

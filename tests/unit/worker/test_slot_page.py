@@ -23,13 +23,13 @@ def test_new_page_asks_for_nothing(page):
 
 
 def test_each_value_reaches_the_other_process_and_touches_no_other(page, fork):
-    fork(lambda: page.answer_loop_holder(2**40))
+    fork(lambda: page.write_loop_holder(2**40))
     assert values(page) == (Request.NOTHING, 0.0, 2**40)
     fork(lambda: setattr(page, "listening_since", 12.5))
     assert values(page) == (Request.NOTHING, 12.5, 2**40)
     page.request = Request.STOP
     assert values(page) == (Request.STOP, 12.5, 2**40)
-    page.ask_loop_holder()
+    page.clear_loop_holder()
     assert values(page) == (Request.STOP, 12.5, None)
 
 

@@ -13,7 +13,7 @@ from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
 from tubeherd.shared_memory.slot_page import Request
-from tubeherd.supervisor.lane_handle import Lingering, Warned
+from tubeherd.supervisor.lane_handle import SigtermSent, Unchanged
 from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death
 from tubeherd.supervisor.watch import Watch
@@ -36,9 +36,9 @@ def wait_until_ended(child):
 def late(child, number, seconds=6):
     """Have the lane's execution be one that got SIGTERM so many seconds ago."""
     lane = child.lanes[number]
-    lane.warned = Warned(lane.page.read().executing, time.monotonic() - seconds)
-    child.page.ask_loop_holder()
-    child.page.answer_loop_holder(0)
+    lane.sigterm_sent = SigtermSent(lane.page.read().last_begun, time.monotonic() - seconds)
+    child.page.clear_loop_holder()
+    child.page.write_loop_holder(0)
     return lane
 
 
@@ -51,9 +51,9 @@ def test_job_past_its_deadline_gets_sigterm_once_and_its_lock_back(child, locked
     guard = watch(job_timeout="30s")
     guard.look(child, None)
     assert wait_until_ended(child) == signal.SIGTERM
-    first, second = child.lanes[0].warned, child.lanes[1].warned
+    first, second = child.lanes[0].sigterm_sent, child.lanes[1].sigterm_sent
     guard.look(child, None)
-    assert (child.lanes[0].warned, child.lanes[1].warned) == (first, second)
+    assert (child.lanes[0].sigterm_sent, child.lanes[1].sigterm_sent) == (first, second)
     assert None not in (first, second)
     assert (child.death, locked()) == (None, [])
 
@@ -63,17 +63,17 @@ def test_deadline_does_not_count_while_the_slot_is_held_up(child, hold_up):
     if hold_up == "listeners":
         child.page.listening_since = time.monotonic()
     else:
-        child.lanes[2].page.claim()
+        child.lanes[2].page.lock_for_command()
     late(child, 0)
     watch(job_timeout="30s").look(child, None)
-    assert (child.death, ended_by(child), child.lanes[1].warned) == (None, None, None)
+    assert (child.death, ended_by(child), child.lanes[1].sigterm_sent) == (None, None, None)
 
 
 def test_slot_is_killed_for_the_job_that_does_not_heed_sigterm(child, locked):
     lane = late(child, 1)
     watch(job_timeout="30s").look(child, None)
     reason = "the job ran longer than its timeout of 30 s and did not end on SIGTERM"
-    assert child.death == Death(Failed(reason), lane.page.read().executing)
+    assert child.death == Death(Failed(reason), lane.page.read().last_begun)
     assert wait_until_ended(child) == signal.SIGKILL
     assert locked() == [0, 1]
 
@@ -86,16 +86,16 @@ def test_slot_gets_five_seconds_from_sigterm_to_sigkill(child):
 
 def test_slot_is_killed_for_the_job_that_holds_the_loop(child):
     late(child, 1)
-    child.page.answer_loop_holder(1)
+    child.page.write_loop_holder(1)
     watch(job_timeout="30s").look(child, None)
     assert child.death is not None
-    assert child.death.culprit == child.lanes[0].page.read().executing
+    assert child.death.culprit == child.lanes[0].page.read().last_begun
     assert "held the event loop" in child.death.outcome.reason
 
 
 def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
     late(child, 1)
-    child.page.ask_loop_holder()
+    child.page.clear_loop_holder()
     watch(job_timeout="30s").look(child, None)
     assert child.death is not None
     assert child.death.culprit is None
@@ -104,7 +104,7 @@ def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
 
 def test_next_job_is_not_killed_for_the_one_before(child):
     late(child, 1)
-    child.lanes[1].page.say_executing(9, time.monotonic(), 60, 9)
+    child.lanes[1].page.write_job_and_unlock(9, time.monotonic(), 60, 9)
     watch(job_timeout="39s").look(child, None)
     assert child.death is None
 
@@ -135,7 +135,7 @@ def test_listeners_have_ten_minutes(child):
 
 
 def test_slot_that_still_starts_is_killed_when_the_worker_stops(child):
-    child.lanes[0].page.leave(Phase.STARTING)
+    child.lanes[0].page.write_phase_and_unlock(Phase.STARTING)
     watch().look(child, time.monotonic())
     assert child.death == Death(Interrupted("the worker stopped before the executors were imported"))
 
@@ -173,11 +173,11 @@ def test_slot_is_recycled_above_the_soft_limit_and_killed_above_its_share(large,
 def test_slot_above_its_share_is_not_killed_in_the_middle_of_a_command(large):
     child, limit = large
     for lane in child.lanes:
-        lane.page.claim()
+        lane.page.lock_for_command()
     guard = watch(max_memory=limit(0.9))
     guard.look(child, None)
     assert (child.page.request, child.death) == (Request.RECYCLE, None)
-    child.lanes[1].page.say_executing(7, time.monotonic(), 60, 7)
+    child.lanes[1].page.write_job_and_unlock(7, time.monotonic(), 60, 7)
     guard.look(child, None)
     assert child.death is not None
 
@@ -186,16 +186,16 @@ def test_connection_under_a_command_is_closed_where_the_worker_stops_and_beansta
     here, beanstalkd = socket.socketpair()
     lane = child.lanes[2]
     lane.connection = Connection(here)
-    lane.page.claim()
+    lane.page.lock_for_command()
     guard = watch()
     guard.look(child, None)
-    assert lane.lingering is None
+    assert lane.unchanged is None
     guard.look(child, time.monotonic())
-    state, since = lane.lingering
-    lane.lingering = Lingering(state, since - 0.9)
+    state, since = lane.unchanged
+    lane.unchanged = Unchanged(state, since - 0.9)
     guard.look(child, time.monotonic())
     assert lane.connection is not None
-    lane.lingering = Lingering(state, since - 1.1)
+    lane.unchanged = Unchanged(state, since - 1.1)
     guard.look(child, time.monotonic())
     assert lane.connection is None
     assert beanstalkd.recv(10) == b""

@@ -1,4 +1,8 @@
-"""What a slot and its supervisor share about the slot as a whole, beside the pages of its lanes."""
+"""Memory that a slot and its supervisor share about the slot as a whole; each lane has a `Page` of its own.
+
+A listener is a function of the user that is called for an event. Those of `worker.flush` (after some jobs were
+executed) and of `worker.job.buried` may run for long, while no job of the slot goes on.
+"""
 
 import mmap
 import struct
@@ -8,18 +12,18 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
-# Where each value stands on the page, in bytes.
+# The offset of each value on the page, in bytes.
 _REQUEST_AT: Final = 0
 _LISTENING_AT: Final = 8
 _HOLDER_AT: Final = 16
 _SIZE: Final = 24
 _JOB: Final = struct.Struct("=Q")
 _TIME: Final = struct.Struct("=d")
-_NO_ANSWER: Final = 2**64 - 1
+_UNKNOWN: Final = 2**64 - 1
 
 
 class Request(IntEnum):
-    """What a supervisor wants of a slot after its present job."""
+    """What the supervisor asks of a slot: how it goes on after its present job."""
 
     NOTHING = 0
     RECYCLE = 1
@@ -27,7 +31,7 @@ class Request(IntEnum):
 
 
 class SlotPage:
-    """Memory that a slot and its supervisor have both mapped; each value is written by one of them."""
+    """The shared memory; each value is written by one of the two processes, or by each in turn."""
 
     def __init__(self) -> None:
         """Make the page, in the supervisor, before the slot is forked; raises OSError."""
@@ -39,7 +43,7 @@ class SlotPage:
 
     @property
     def request(self) -> int:
-        """What the supervisor wants of the slot, as a value of `Request`."""
+        """What the supervisor asks of the slot, as a value of `Request`."""
         return self._map[_REQUEST_AT]
 
     @request.setter
@@ -48,7 +52,7 @@ class SlotPage:
 
     @property
     def listening_since(self) -> float:
-        """When listeners of a flush or a burial began to run, on the monotonic clock; 0 if none run now."""
+        """When the listeners that run now began, on the monotonic clock; 0 if no listeners run."""
         return float(_TIME.unpack_from(self._map, _LISTENING_AT)[0])
 
     @listening_since.setter
@@ -57,23 +61,23 @@ class SlotPage:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Say, in the slot, that listeners run, whose time the supervisor limits."""
+        """Write, in the slot, that listeners run in the `with` block. The supervisor limits how long they may run."""
         self.listening_since = time.monotonic()
         try:
             yield
         finally:
             self.listening_since = 0.0
 
-    def ask_loop_holder(self) -> None:
-        """Forget, in the supervisor, who holds the event loop; the slot is then asked by SIGTERM."""
-        _JOB.pack_into(self._map, _HOLDER_AT, _NO_ANSWER)
+    def clear_loop_holder(self) -> None:
+        """Write, in the supervisor, that nobody knows which job holds the event loop. SIGTERM then asks the slot."""
+        _JOB.pack_into(self._map, _HOLDER_AT, _UNKNOWN)
 
-    def answer_loop_holder(self, job: int) -> None:
-        """Answer, in the slot, that this job's code holds the event loop (0: no job's)."""
+    def write_loop_holder(self, job: int) -> None:
+        """Write, in the slot, the id of the job whose code does not let the event loop go on; 0 if there is none."""
         _JOB.pack_into(self._map, _HOLDER_AT, job)
 
     @property
     def loop_holder(self) -> int | None:
-        """The job whose code held the event loop at the last SIGTERM, 0 for none; None if no answer came."""
+        """The id that the slot wrote at the last SIGTERM; 0 if no job held the event loop; None if unknown."""
         (job,) = _JOB.unpack_from(self._map, _HOLDER_AT)
-        return None if job == _NO_ANSWER else job
+        return None if job == _UNKNOWN else job

@@ -1,8 +1,9 @@
-"""What one slot counts for /metrics, in a file in memory, which the supervisor can read even after the slot has died.
+"""What one slot counts for /metrics, in a file in memory. The supervisor can read it even after the slot has died.
 
-Counting a job costs two additions. The file holds the number of tubes; then a row of numbers for each tube and
-verdict: the sum of the microseconds, and how many jobs fell into each bucket; then the names of the tubes. The numbers
-are whole, because a sum of fractions depends on their order, and Prometheus takes any decrease for a restart.
+The file holds the number of tubes, then a row of numbers for each pair of tube and verdict, then the names of the
+tubes. A row has the sum of the times that jobs took, and the number of jobs in each bucket, which is a range of times.
+Times are whole microseconds, because a sum of fractions depends on the order in which they are added: the total
+over all slots could decrease a little, and Prometheus takes any decrease for a restart.
 """
 
 import mmap
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
-"""The longest time of each bucket, in seconds; longer times fall into one more bucket."""
+"""The longest time of each bucket, in seconds. One more bucket is for longer times."""
 _NUMBER: Final = struct.Struct("=Q")
 _BYTES: Final = _NUMBER.size
 _ROW: Final = len(BUCKETS) + 2
@@ -31,11 +32,11 @@ class VerdictLabel(StrEnum):
 
 
 Counts = dict[tuple[str, VerdictLabel], list[int]]
-"""By tube and verdict: the microseconds of all jobs, then the number of jobs in each bucket."""
+"""By tube and verdict, one row: the microseconds of all jobs, then the number of jobs in each bucket."""
 
 
 def add_job(counts: Counts, tube: str, verdict: VerdictLabel, seconds: float) -> None:
-    """Add one job."""
+    """Add one job, which took so many seconds."""
     row = counts.setdefault((tube, verdict), [0] * _ROW)
     row[0] += int(seconds * 1e6)
     row[1 + bisect_left(BUCKETS, seconds)] += 1
@@ -64,7 +65,10 @@ class Tally:
         self._numbers[0] = len(tubes)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
-        """Count one job; a job of a tube without room is ignored, as only a confused server names another tube."""
+        """Count one job, unless its tube is none of those that `begin` was given.
+
+        beanstalkd sends no job of another tube, so this only happens if its answer was wrong.
+        """
         row = self._rows.get((tube, verdict))
         if row is not None:
             self._numbers[row + 1 + bisect_left(BUCKETS, seconds)] += 1

@@ -1,4 +1,8 @@
-"""Counts the jobs of a slot for `worker.flush`; with `ackAfterFlush` they are deferred: deleted after the flush."""
+"""Publishes `worker.flush` after a number of jobs of a slot, so that user code can store their results together.
+
+With the setting `ackAfterFlush`, the jobs of a batch are deferred: they were executed, and are deleted only after the
+flush. Until then their leases are kept.
+"""
 
 import time
 from collections.abc import Sequence
@@ -18,7 +22,7 @@ from tubeherd.slot.lane import Deferred, Lane
 
 
 class SlotBatch(Batch):
-    """The batch of a slot. The supervisor touches deferred jobs: their leases are on the pages of their lanes."""
+    """The batch of a slot: the jobs since the last flush. The supervisor touches the deferred ones among them."""
 
     def __init__(
         self,
@@ -32,23 +36,23 @@ class SlotBatch(Batch):
         super().__init__(size)
         self._ack_after_flush = ack_after_flush
         self._lanes = lanes
-        self._page = page
+        self._slot_page = page
         self._processor = processor
         self._settler = settler
 
     @property
     def due(self) -> bool:
-        """Whether the batch is full, or half of a deferred job's lease is gone."""
+        """Whether to flush now: the batch is full, or half of the lease of a deferred job is used up."""
         return self.full or time.monotonic() >= min(lane.flush_by for lane in self._lanes)
 
     def defers(self, verdict: Verdict) -> bool:
-        """Return whether a verdict is to be settled after the next flush: deletes are, if anybody listens."""
+        """Return whether a job with this verdict is deferred: it is to be deleted, and the flush has a listener."""
         return self._ack_after_flush and isinstance(verdict, Delete) and bool(events.flush.receivers)
 
     def defer(
         self, lane: Lane, connection: Connection, reserved: Reserved, done: Processed, ask_reserve: bool
     ) -> Settled | None:
-        """Touch the lease of an executed job and defer its delete; return what became of the lease if it is gone."""
+        """Touch an executed job, defer it, and return None. If its lease is gone, only return LEASE_GONE."""
         stats = reserved.stats
         touched = connection.touch(stats.id, ask_reserve=ask_reserve)
         if touched is not Settled.DONE:
@@ -58,14 +62,14 @@ class SlotBatch(Batch):
         return None
 
     def flush(self, reason: events.FlushReason) -> None:
-        """Have the listeners of `worker.flush` run, then settle the deferred jobs.
+        """Publish `worker.flush`. Then delete the deferred jobs, or fail them if a listener raised.
 
-        Raises FlushFailed, and QueueUnavailable or RefusedError if the jobs could not be settled.
+        Raises FlushFailed if a listener raised; otherwise QueueUnavailable or RefusedError if a verdict was lost.
         """
         failure: Exception | None = None
         broken: Exception | None = None
         try:
-            with self._page.listening():
+            with self._slot_page.listening():
                 self.send(reason)
         except BaseException as error:  # also SystemExit
             failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
@@ -81,9 +85,9 @@ class SlotBatch(Batch):
             raise broken
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
-        """Settle the deferred jobs of a lane: delete them, or fail them if a listener raised."""
-        phase = lane.page.phase  # EXECUTING if a coroutine goes on on this lane
-        lane.page.claim()
+        """Delete the deferred jobs of a lane; or give each the verdict on a failed job, if there was a `failure`."""
+        phase = lane.page.phase  # EXECUTING if another job of this lane runs as a coroutine
+        lane.page.lock_for_command()
         batch = [self._processor.fail(job.reserved, failure) if failure else job.done for job in lane.deferred]
         try:
             for _ in self._settler.settle_and_report_all(connection, batch):
@@ -92,4 +96,4 @@ class SlotBatch(Batch):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
         lane.forget_deferred()
-        lane.page.leave(phase)
+        lane.page.write_phase_and_unlock(phase)

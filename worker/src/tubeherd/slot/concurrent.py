@@ -1,8 +1,12 @@
 """A slot that runs several jobs at a time, as coroutines on one event loop.
 
-Each job has a lane: a connection with its page. The event loop goes on with other jobs only while an executor is
-awaited, or a reserve that waits for a job. Every other command is sent and answered without a pause. So when a flush
-settles the deferred jobs of all lanes, no lane is in the middle of a command but the one whose reserve waits.
+Each job has a lane: a connection with its page in shared memory. While a reserve waits on one lane for a job, the event
+loop goes on with the jobs of the others. All other commands block the event loop until they are answered, which takes a
+round trip.
+
+A flush is the event `worker.flush`, for which user code may store the results of several jobs. With the setting
+`ackAfterFlush`, jobs are deferred: they were executed, and are deleted after the next flush. A flush sends commands on
+every lane that has deferred jobs. None of these lanes waits for a job meanwhile: a slot flushes before a lane waits.
 """
 
 import asyncio
@@ -38,19 +42,20 @@ class ConcurrentSlot(Slot):
     ) -> None:
         super().__init__(settings, context, processor, settler, tubes)
         self._awake = asyncio.Event()
-        """Set when the reserve that waits is answered, or the slot has to stop."""
+        """Set when the reserve that waits is answered, or when no lane may take a further job."""
         self._stopping = asyncio.Event()
         """Set when no lane may take a further job: a limit is reached, or the supervisor asked for it or is gone."""
+        # The lanes without a job, with what they are sorted by: first the connected ones, then by number.
         self._free: asyncio.PriorityQueue[tuple[bool, int, Lane]] = asyncio.PriorityQueue()
         self._tasks: set[asyncio.Task[None]] = set()
-        """The lanes that have jobs, or wait for their next connection."""
-        # It is never closed: closing would wait for all threads and tasks that jobs left running.
+        """One for each lane that does jobs, or that waits before it opens another connection."""
+        # The runner is never closed: closing it would wait for all threads and tasks that jobs left running.
         self._runner = asyncio.Runner()
 
     def on_deadline(self) -> None:
-        """Break off the code that holds the event loop, if that keeps the loop from cancelling a job that is late."""
+        """Break off the code that runs now, if it keeps the event loop from cancelling a late job."""
         held_by = loop_holder()
-        self._page.answer_loop_holder(held_by.job if held_by else 0)
+        self._slot_page.write_loop_holder(held_by.job if held_by else 0)
         if held_by and any_overdue():
             self._processor.broken_off = True
             raise DeadlinePassed(held_loop_reason(held_by))
@@ -59,8 +64,8 @@ class ConcurrentSlot(Slot):
         self._runner.run(self._dispatch())
 
     async def _dispatch(self) -> None:
-        """Take a first job for each free lane, in turn; the lane then takes further ones by itself."""
-        # Registered once for all waits, because an event loop keeps only one reader for each socket.
+        """Take a first job for one free lane after the other; each lane then takes further jobs by itself."""
+        # Only here, not for each wait: an event loop calls only one function for each socket.
         asyncio.get_running_loop().add_reader(self._control, self._on_stop)
         for lane in self._lanes:
             self._set_free(lane)
@@ -74,7 +79,7 @@ class ConcurrentSlot(Slot):
             await asyncio.wait(self._tasks)
 
     def _set_free(self, lane: Lane) -> None:
-        """Make a lane free for another job. Of the free lanes, connected ones are used first, then by number."""
+        """Make a lane free for another job."""
         self._free.put_nowait((lane.connection is None, lane.number, lane))
 
     async def _take_first_job(self, lane: Lane) -> None:
@@ -82,7 +87,7 @@ class ConcurrentSlot(Slot):
         try:
             reserved = await self._next(lane)
         except (QueueUnavailable, RefusedError) as error:
-            self._start(self._reconnect_later(lane, error))  # meanwhile other lanes are used
+            self._start(self._reconnect_later(lane, error))  # a task, so that other lanes are used meanwhile
         else:
             if reserved is None:
                 self._set_free(lane)
@@ -98,9 +103,9 @@ class ConcurrentSlot(Slot):
         """Take a job for a lane, waiting for one if none is ready; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
             self._open(lane, await asyncio.to_thread(connect, self._settings.server))
-            if self._limits.exit_wanted() is not None:  # other lanes went on meanwhile
+            if self._limits.exit_wanted() is not None:  # jobs of other lanes may have reached a limit meanwhile
                 return None
-        connection = lane.claim_watching(self._tubes)
+        connection = lane.lock_and_watch(self._tubes)
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle")
@@ -108,22 +113,23 @@ class ConcurrentSlot(Slot):
         return reserved
 
     async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
-        await self._wait(self._drop(lane, error))
+        pause = self._drop(lane, error)
+        await self._wait(pause)
         self._set_free(lane)
 
     async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         pending = self._ask_for_job(lane, connection)
-        self._coming = 1
-        answered = await self._wait_for_answer(connection.socket, pending.longest)
-        self._coming = 0
+        self._reserves_waiting = 1
+        answered = await self._wait_for_answer(connection.socket, pending.longest_wait)
+        self._reserves_waiting = 0
         stop = self._stopping.is_set() or self._limits.exit_wanted() is not None
         reserved = self._take_job(lane, connection, pending, answered=answered, stop=stop)
-        if reserved is None and pending.too_early():
+        if reserved is None and pending.is_too_early():
             await self._wait(PAUSE_FIRST)
         return reserved
 
     async def _wait_for_answer(self, sock: socket.socket, seconds: float) -> bool:
-        """Wait until an answer can be read, or the slot has to stop; return whether an answer can be read."""
+        """Wait for an answer, at most `seconds` and until the slot has to stop; return whether it can be read."""
         loop = asyncio.get_running_loop()
         self._awake.clear()
         loop.add_reader(sock, self._awake.set)
@@ -136,31 +142,32 @@ class ConcurrentSlot(Slot):
         return bool(readable([sock], 0))
 
     async def _wait(self, seconds: float) -> None:
-        """Wait `seconds`, or until the slot has to stop."""
+        """Wait `seconds`, or less if no lane may take a further job before."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
     def _on_stop(self) -> None:
-        # The byte stays unread, so that the loop would call this again and again.
+        # Nobody reads the byte on the socket, so the loop would call this function again and again.
         asyncio.get_running_loop().remove_reader(self._control)
         self._stopping.set()
         self._awake.set()
 
     async def _do_jobs(self, lane: Lane, first: Reserved) -> None:
-        """Do a leased job and those that follow it on the same lane."""
+        """Do a leased job and the jobs that follow it on the same lane."""
         reserved: Reserved | None = first
         try:
             while reserved is not None:
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
                 self._flush("batch")
-            elif self._coming or self._limits.exit_wanted() is not None:
-                # Either another lane waits for a job in vain, so no job is ready, or this lane takes no further one.
+            elif self._reserves_waiting or self._limits.exit_wanted() is not None:
+                # No job is ready, because another lane waits for one; or this lane takes no further job.
                 self._flush("idle")
-        except (QueueUnavailable, RefusedError) as error:  # raised by this lane, or by a flush on any lane
-            await self._wait(self._drop(lane, error))
-        except BaseException as error:  # caused by no job; the task would swallow it
+        except (QueueUnavailable, RefusedError) as error:  # by a command on this lane, or on any lane if it flushed
+            pause = self._drop(lane, error)
+            await self._wait(pause)
+        except BaseException as error:  # not caused by a job; asyncio would only keep it as the result of this task
             crash(error)
         finally:
             if self._limits.exit_wanted() is not None:
@@ -172,11 +179,11 @@ class ConcurrentSlot(Slot):
 
         async def process() -> None:
             done = await self._processor.process_concurrently(attempt, deadline)
-            if self.in_fork:  # at once, because the loop of the forked process has the other jobs as well
+            if self.forked_by_job:  # ends before this copy of the event loop goes on with the other jobs
                 end_fork(done.job.id)
 
-        # A task of its own, so that context variables and a cancellation of one job do not reach the next. The verdict
-        # is taken from the attempt: a task's result is lost if the job cancels its task in its last step.
+        # A task of its own, so that context variables and a cancellation of one job do not reach the next job. The
+        # verdict is read from the attempt, because the task has no result if the job cancels it in its last step.
         await asyncio.wait([asyncio.create_task(process())])
         done = attempt.processed or attempt.raised(asyncio.CancelledError("cancelled before it began"))
         return self._finish(lane, reserved, done)

@@ -13,17 +13,17 @@ from tubeherd.slot.limits import Progress
 
 
 class SlotContext(NamedTuple):
-    """A slot's place in the worker, which the next slot takes when this one ends."""
+    """What one slot is given. A worker has a place for each slot; when a slot ends, another follows in its place."""
 
     number: int
-    """The place's own; names the files of the metrics that executors define."""
+    """The number of the place, from 0. It is part of the file names of the metrics that executors define."""
     supervisor: int
     """The process id of the supervisor."""
     page: SlotPage
     lanes: Sequence[Lane]
-    """One, or as many as there may be coroutines at a time, with the connections that an earlier slot left at rest."""
+    """One, or as many as coroutines may run at a time; with the connections of the slot before."""
     control: socket.socket
-    """Carries each new connection to the supervisor; what comes back on it is the wish to stop."""
+    """The slot sends a copy of each new connection; the supervisor sends a byte if the slot is to stop."""
     metrics: Metrics | None
     tally: Tally | None
     progress: Progress

@@ -1,4 +1,7 @@
-"""How the process of a slot ends: at once, without the clean-up that belongs to the supervisor it was forked from."""
+"""How the process of a slot ends: by `os._exit`, without the clean-up at the end of a Python process.
+
+The process is a fork of the supervisor. So the clean-up would be that of the supervisor, which still runs.
+"""
 
 import os
 import sys
@@ -11,7 +14,7 @@ from tubeherd.processing.reasons import describe
 
 
 def end_process(code: Exit) -> NoReturn:
-    """End the process with this exit code, after what its jobs printed is written."""
+    """Write what jobs have printed and is still buffered, then end the process with this exit code."""
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -19,12 +22,12 @@ def end_process(code: Exit) -> NoReturn:
 
 
 def crash(error: BaseException) -> NoReturn:
-    """End the process because of an error that no job caused; the supervisor gives the verdicts on its jobs."""
+    """End the process by an error that no job caused. The supervisor then gives the verdicts on the slot's jobs."""
     log.error(f"the slot ends: {describe(error)}")
     end_process(Exit.CRASHED)
 
 
 def end_fork(job: int) -> NoReturn:
-    """End a process that a job forked and that came back from the executor: the job is its parent's."""
+    """End a process that a job forked, and in which the executor returned; only the parent finishes the job."""
     log.warning("a process that a job forked came back from the executor: it ends here", job=job)
     os._exit(0)

@@ -1,6 +1,8 @@
-"""A lane: one connection of a slot, with the lease of the job that executes on it and those of deferred jobs.
+"""A lane of a slot, for one job at a time: its connection to beanstalkd, and the page that its supervisor reads.
 
-A deferred job was executed and is deleted after the next `worker.flush`, whose listeners write its result.
+If the connection breaks, the lane gets another one. The connection holds the lease of the job that executes, and the
+leases of deferred jobs. A deferred job was executed and is deleted after the next event `worker.flush`, for which user
+code stores the results of all these jobs together.
 """
 
 import math
@@ -17,12 +19,12 @@ from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
-"""Seconds to wait after a connection on which no verdict was settled; doubled after each such connection."""
+"""Seconds to wait before the next connection. Doubled each time, until beanstalkd carries out a verdict."""
 _PAUSE_MOST: Final = 5.0
 
 
 class Deferred(NamedTuple):
-    """A job that was executed and is deleted after the next flush."""
+    """A job that was executed and is deleted after the next `worker.flush`."""
 
     reserved: Reserved
     done: Processed
@@ -30,17 +32,18 @@ class Deferred(NamedTuple):
 
 @dataclass
 class Lane:
-    """A slot's own side of one connection, for one job at a time; `LaneHandle` is the supervisor's side."""
+    """A lane as its slot uses it; the supervisor has a `LaneHandle` of the same lane."""
 
     number: int
     page: Page
     connection: Connection | None
     inherited: bool = False
-    """Whether an earlier slot of this place opened the connection."""
+    """Whether an earlier slot opened the connection, and left it to this one."""
     deferred: list[Deferred] = field(default_factory=list)
     flush_by: float = math.inf
-    """When the first of the deferred jobs has half of its lease left, on the monotonic clock."""
+    """When the first of the deferred jobs has used up half of its lease, on the monotonic clock."""
     _watching: bool = False
+    """Whether beanstalkd was told on this connection which tubes' jobs the slot reserves."""
     _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:
@@ -54,31 +57,31 @@ class Lane:
             raise QueueUnavailable("the connection to beanstalkd broke")
         return self.connection
 
-    def claim_watching(self, tubes: Sequence[str]) -> Connection:
-        """Take the lock, watch these tubes and no others, and return the connection; raises QueueUnavailable."""
+    def lock_and_watch(self, tubes: Sequence[str]) -> Connection:
+        """Take the page's lock, watch these tubes and no others, and return the connection; raises QueueUnavailable."""
         connection = self.connected()
-        self.page.claim()
+        self.page.lock_for_command()
         if not self._watching:
             connection.watch_only(tubes)
-            if self.inherited:  # an earlier slot may have watched other tubes on it
+            if self.inherited:  # the earlier slot may have watched other tubes on the connection
                 connection.ignore_others(tubes)
             self._watching = True
         return connection
 
     def defer(self, lease: Lease, job: Deferred) -> None:
-        """Keep a job until the next flush. `lease` begins with the touch that the job was just given."""
+        """Keep a job until the next flush. `lease` begins now, because the job was just touched."""
         self.deferred.append(job)
         self.page.add_deferred(lease)
         self.flush_by = min(self.flush_by, lease.since + lease.ttr / 2)
 
     def forget_deferred(self) -> None:
-        """Forget the deferred jobs."""
+        """Forget the deferred jobs, here and on the page."""
         self.deferred.clear()
         self.page.clear_deferred()
         self.flush_by = math.inf
 
     def drop(self, phase: Phase = Phase.CONNECTING) -> None:
-        """Close the connection, so that beanstalkd makes its jobs ready again; write `phase` on the page."""
+        """Close the connection, so that beanstalkd makes its leased jobs ready again; write `phase` on the page."""
         if self.connection is not None:
             if self.connection.has_settled:
                 self._pause = PAUSE_FIRST
@@ -89,15 +92,15 @@ class Lane:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=job.stats.id, tube=job.stats.tube)
         self.forget_deferred()
-        self.page.leave(phase)
+        self.page.write_phase_and_unlock(phase)
 
     def next_pause(self) -> float:
-        """Return how many seconds to wait before the next connection; the wait grows until a verdict is settled."""
+        """Return how many seconds to wait before the next connection is opened."""
         pause, self._pause = self._pause, min(self._pause * 2, _PAUSE_MOST)
-        return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, guards nothing
+        return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, is no secret
 
     def forget(self) -> None:
-        """Close page and connection in a process that a job forked; they stay open in the slot."""
+        """Close page and connection in a process that a job forked. They stay open in the slot's process."""
         self.page.close()
         if self.connection is not None:
             self.connection.close()

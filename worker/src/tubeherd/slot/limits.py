@@ -1,4 +1,7 @@
-"""When a slot takes no further job: its limits, the wish of its supervisor, and what user code did."""
+"""Decides when a slot takes no further job: at a limit, if its supervisor asks for it, or because of user code.
+
+A worker has a place for each slot; when a slot ends, another follows in its place.
+"""
 
 import os
 import time
@@ -13,10 +16,10 @@ from tubeherd.shared_memory.slot_page import Request, SlotPage
 class Progress(NamedTuple):
     """How far the slots of one place have come towards their limits."""
 
-    begun: int
-    """Jobs that were begun."""
+    jobs_begun: int
+    """How many jobs they have begun."""
     ends: float | None
-    """When `maxTime` is over, on the monotonic clock."""
+    """When the time set by `maxTime` is over, on the monotonic clock; None without `maxTime`."""
 
 
 class Limits:
@@ -25,20 +28,23 @@ class Limits:
     def __init__(
         self, settings: WorkerSettings, progress: Progress, page: SlotPage, supervisor: int, processor: Processor
     ) -> None:
-        """Count on from `progress`; `supervisor` is the process id of the slot's parent."""
+        """`progress` is that of the slots before; `supervisor` is the process id of the slot's parent."""
         self._max_jobs = settings.max_jobs
         self._at_limit = Exit.LIMIT if settings.on_limit == "stop" else Exit.RECYCLE
         self._page = page
         self._supervisor = supervisor
         self._processor = processor
         self._ends = progress.ends
-        self.begun = progress.begun
-        """Jobs that were begun, by this slot and those before it in its place."""
+        self.jobs_begun = progress.jobs_begun
+        """How many jobs this slot and those before it in its place have begun."""
         self.stopped_by_user_code = False
-        """Whether a job or a listener ends the worker."""
+        """Whether the worker has to stop because a job asked for it or a listener of `worker.flush` failed."""
 
-    def exit_wanted(self, coming: int = 0) -> Exit | None:
-        """Return how the slot is to end before it takes another job, None if it may; `coming` jobs count as begun."""
+    def exit_wanted(self, may_begin: int = 0) -> Exit | None:
+        """Return the exit code if the slot may take no further job; otherwise None.
+
+        `may_begin` is the number of jobs that may begin besides: they count as begun.
+        """
         request = self._page.request
         if self.stopped_by_user_code:
             return Exit.STOPPED_BY_JOB
@@ -47,15 +53,17 @@ class Limits:
         if self._processor.broken_off:
             return Exit.RECYCLE
         if (
-            0 < self._max_jobs <= self.begun + coming
+            0 < self._max_jobs <= self.jobs_begun + may_begin
             or (self._ends is not None and time.monotonic() >= self._ends)
-            or (request == Request.RECYCLE and self.begun > 0)  # a limit that no slot keeps must not stop all work
+            or (
+                request == Request.RECYCLE and self.jobs_begun > 0
+            )  # so that a slot does a job even if the limit is too low
         ):
             return self._at_limit
         return None
 
     def seconds_to_wait(self, seconds: int) -> int:
-        """Return for how many whole seconds a reserve may wait: `seconds`, or until `maxTime` is over."""
+        """Return how many whole seconds a reserve may wait: `seconds`, or less if `maxTime` is over before."""
         if self._ends is None:
             return seconds
         return min(seconds, max(0, int(self._ends - time.monotonic()) + 1))

@@ -1,7 +1,8 @@
-"""The life of a slot's process: from the fork to the exit code. `slot` has the jobs in between.
+"""The life of a slot's process, from the fork to the exit code; `Slot` does the jobs in between.
 
-SIGTERM means to a slot that a job is late. A slot stops if its page has the request, which it reads between jobs, or if
-its parent is gone; a byte on the control socket ends a wait, so that the page is read.
+SIGTERM to a slot means that a job is late, not that the slot is to stop. A slot stops if it reads the request to stop
+on its page in shared memory, or if its parent is dead. It checks both between two jobs. If it waits for a job, a byte
+on the control socket ends the wait.
 """
 
 import os
@@ -25,19 +26,19 @@ from tubeherd.slot.slot import Slot
 
 
 class SlotProcess:
-    """The process that one slot runs in; made by the supervisor, run in the fork."""
+    """The process that one slot runs in. The supervisor makes the object, forks, and calls `run` in the fork."""
 
     def __init__(self, settings: WorkerSettings, context: SlotContext, kind: type[Slot]) -> None:
-        """Run a slot of this kind."""
+        """`kind` is the class of the slot."""
         self._settings = settings
         self._context = context
         self._kind = kind
         self._slot: Slot | None = None
-        self._in_fork = False
-        """Whether this process was forked from the slot's."""
+        self._forked_by_job = False
+        """Whether a job forked this process from the slot's."""
 
     def run(self) -> NoReturn:
-        """Do everything a slot does, and end the process with the slot's exit code."""
+        """Run the slot, and end the process with the slot's exit code."""
         try:
             self._prepare()
             code = self._do_jobs()
@@ -63,10 +64,10 @@ class SlotProcess:
         return self._slot.run()
 
     def _prepare(self) -> None:
-        """Turn this copy of the supervisor's process into a slot's: group, standard input, signals, forks."""
+        """Turn this copy of the supervisor's process into a slot's: process group, standard input, signals."""
         with suppress(PermissionError):  # the supervisor does the same; one of the two comes first
             os.setpgid(0, 0)
-        # If memory runs out all the same, the kernel is to kill a slot, never the supervisor.
+        # If the container runs out of memory, the kernel is to kill a slot and not the supervisor.
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -83,12 +84,12 @@ class SlotProcess:
             self._slot.on_deadline()
 
     def _leave_to_parent(self) -> None:
-        """Close pages and connections in a process that a job forked: they are the slot's."""
-        if self._in_fork:  # a fork of a fork: its files are its own
+        """Close pages and connections in a process that a job forked, because only the slot's own process uses them."""
+        if self._forked_by_job:  # forked from a process in which they are closed already
             return
-        self._in_fork = True
+        self._forked_by_job = True
         if self._slot is not None:
-            self._slot.in_fork = True
+            self._slot.forked_by_job = True
         if self._context.metrics:
             self._context.metrics.write_apart()
         self._context.control.close()

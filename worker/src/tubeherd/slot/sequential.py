@@ -1,4 +1,8 @@
-"""A slot that runs one job at a time, in straight-line code."""
+"""A slot that runs one job at a time.
+
+It has one lane: a connection with its page in shared memory. A flush is the event `worker.flush`, for which user code
+may store the results of several jobs together.
+"""
 
 from tubeherd.processing.attempt import DeadlinePassed
 from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
@@ -10,13 +14,13 @@ from tubeherd.slot.slot import Slot, Stop
 
 
 class SequentialSlot(Slot):
-    """Has one lane."""
+    """Runs one job at a time on its only lane."""
 
     _breakable: Deadline | None = None
-    """The deadline of the job that executes; None while nothing may be broken off."""
+    """The deadline of the job that executes; None if the code that runs now must not be broken off."""
 
     def on_deadline(self) -> None:
-        """Break the executor off, unless it is a coroutine that the event loop has cancelled or can cancel."""
+        """Break the executor off. If it is a coroutine, only if the event loop cannot cancel it."""
         if self._breakable and (not self._processor.in_loop or (loop_holder() and any_overdue())):
             timeout, self._breakable = self._breakable.timeout, None
             self._processor.broken_off = True
@@ -28,9 +32,10 @@ class SequentialSlot(Slot):
             try:
                 if lane.connection is None:
                     self._open(lane, connect(self._settings.server))
-                self._do_jobs(lane, lane.claim_watching(self._tubes))
+                self._do_jobs(lane, lane.lock_and_watch(self._tubes))
             except (QueueUnavailable, RefusedError) as error:
-                self._wait(self._drop(lane, error))
+                pause = self._drop(lane, error)
+                self._wait(pause)
 
     def _do_jobs(self, lane: Lane, connection: Connection) -> None:
         """Do jobs on one connection until an exit is wanted."""
@@ -38,17 +43,17 @@ class SequentialSlot(Slot):
             reserved = self._next(lane, connection)
             while reserved is not None:
                 reserved = self._do_job(lane, reserved)
-        lane.page.leave()
+        lane.page.write_phase_and_unlock()
 
     def _next(self, lane: Lane, connection: Connection) -> Reserved | None:
-        """Take a job, waiting for one if none is ready; None after a flush, or if none came in time."""
+        """Take a job, waiting for one if none is ready; return None after a flush, or if no job came in time."""
         if self._batch.empty:
             return self._wait_for_job(lane, connection)
         if self._batch.due:
-            lane.page.leave()  # a new connection is still claimed
+            lane.page.write_phase_and_unlock()  # the slot has the lock if the connection is new
             self._batch.flush("batch")
             return None
-        # No job was asked for after a burial, so one may be ready.
+        # No reserve was sent with the last verdict, as after a burial. So a job may be ready.
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._batch.flush("idle")
@@ -56,12 +61,12 @@ class SequentialSlot(Slot):
 
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         pending = self._ask_for_job(lane, connection)
-        found = readable([connection.socket, self._control], pending.longest)
-        # A job that has come is done before the slot stops: it would count as a lost delivery otherwise.
+        found = readable([connection.socket, self._control], pending.longest_wait)
+        # A job that has come is done before the slot stops. Otherwise it would count as lost by this worker.
         reserved = self._take_job(
             lane, connection, pending, answered=connection.socket in found, stop=self._control in found
         )
-        if reserved is None and pending.too_early():
+        if reserved is None and pending.is_too_early():
             self._wait(PAUSE_FIRST)
         return reserved
 
@@ -71,11 +76,11 @@ class SequentialSlot(Slot):
             raise Stop
 
     def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
-        """Do a leased job and return the next, unless there is none or the slot has something else to do first."""
+        """Do a leased job. Return the next one, or None if none is ready or the slot has something else to do first."""
         try:
             self._breakable = self._deadline(reserved)
             done = self._processor.process(reserved, self._breakable)
             self._breakable = None
-        except DeadlinePassed as error:  # raised after the executor returned, before the line above
+        except DeadlinePassed as error:  # if SIGTERM comes after the executor returned, but before the line above
             done = self._processor.fail(reserved, error)
         return self._finish(lane, reserved, done)

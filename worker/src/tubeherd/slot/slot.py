@@ -3,11 +3,13 @@
 1. ask: send a reserve.
 2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
    the job from now on.
-3. process: `processing.attempt` has the steps from the guard to the verdict.
-4. finish: settle the verdict and send the next reserve in the same write, unless something has to be done before the
-   next job; log and count the verdict; go on with step 2.
+3. process: execute the job and decide on the verdict, which is to delete, release or bury it (`processing.attempt`).
+4. finish: send the verdict, and with it the next reserve unless something has to be done before the next job; log and
+   count the verdict; go on with step 2.
 
-A lane is one connection of the slot, with its page. A deferred job was executed and is deleted after the next flush.
+To settle a verdict means to send it and to read beanstalkd's answer. A lane has one connection of the slot at a time,
+and a page in shared memory. A flush is the event `worker.flush`, for which user code may store the results of several
+jobs together. A deferred job was executed, and is deleted after the next flush.
 """
 
 import time
@@ -39,7 +41,7 @@ IDLE_SECONDS: Final = 30
 
 
 class PendingReserve(NamedTuple):
-    """A reserve that waits for a job."""
+    """A reserve that beanstalkd has not answered yet."""
 
     asked: float
     """When it was sent, on the monotonic clock."""
@@ -47,21 +49,25 @@ class PendingReserve(NamedTuple):
     """How long beanstalkd is to wait for a job, in seconds."""
 
     @property
-    def longest(self) -> float:
-        """Within how many seconds beanstalkd must answer."""
+    def longest_wait(self) -> float:
+        """How many seconds to wait for the answer at most."""
         return self.timeout + REPLY_SECONDS
 
-    def too_early(self) -> bool:
-        """Return whether an answer without a job came too early: beanstalkd answers DEADLINE_SOON without waiting."""
+    def is_too_early(self) -> bool:
+        """Return whether now is too early for an answer without a job.
+
+        If a lease on the connection soon ends, beanstalkd answers DEADLINE_SOON at once. A slot that sent the next
+        reserve without a pause would send one after the other.
+        """
         return time.monotonic() < self.asked + self.timeout - 1
 
 
 class Stop(Exception):
-    """The slot has to stop and holds no lease: its supervisor asked for it, or is gone."""
+    """The slot has to stop, and this lane has no job: the supervisor asked for it, or is dead."""
 
 
 class Slot(ABC):
-    """Does jobs on the lanes of one process; made in that process after the executors were imported."""
+    """Does jobs on the lanes of one process; made in this process after it has imported the executors."""
 
     def __init__(
         self,
@@ -71,10 +77,10 @@ class Slot(ABC):
         settler: Settler,
         tubes: Sequence[str],
     ) -> None:
-        """Do the jobs of these tubes, for which `processor` has the executors."""
+        """`tubes` are those whose jobs the slot does; `processor` has the executors for them."""
         self._settings = settings
         self._lanes = context.lanes
-        self._page = context.page
+        self._slot_page = context.page
         self._control = context.control
         self._processor = processor
         self._settler = settler
@@ -83,10 +89,13 @@ class Slot(ABC):
         self._batch = SlotBatch(
             settings.batch_size, settings.ack_after_flush, context.lanes, context.page, processor, settler
         )
-        self.in_fork = False
-        """Whether this process was forked by a job, whose executor may come back in it too."""
-        self._coming = 0
-        """How many more jobs may begin because a reserve is waiting beside jobs that execute: 1 or 0."""
+        self.forked_by_job = False
+        """Whether this process was forked from the slot's by a job.
+
+        The executor may return in both processes. In the forked one, the job is then not finished: it is the slot's.
+        """
+        self._reserves_waiting = 0
+        """How many reserves wait while other lanes do jobs: 1 or 0. Each may bring one more job."""
 
     @abstractmethod
     def _work(self) -> None:
@@ -94,10 +103,10 @@ class Slot(ABC):
 
     @abstractmethod
     def on_deadline(self) -> None:
-        """Handle SIGTERM, which means that a job is late."""
+        """Handle SIGTERM, by which the supervisor says that a job has passed its deadline."""
 
     def run(self) -> Exit:
-        """Do jobs until an exit is wanted, flush, leave the lanes to the next slot, and return the exit code."""
+        """Do jobs until an exit is wanted, flush, leave the connections at rest, and return the exit code."""
         try:
             with suppress(Stop):
                 self._work()
@@ -107,7 +116,7 @@ class Slot(ABC):
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
-            lane.page.leave(Phase.DONE)
+            lane.page.write_phase_and_unlock(Phase.DONE)
         return self._limits.exit_wanted() or Exit.OK
 
     def _stop_for(self, error: FlushFailed) -> None:
@@ -121,7 +130,7 @@ class Slot(ABC):
         log.info("connected", server=self._settings.server, tubes=list(self._tubes))
 
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
-        """Close a lane's connection; log why, and return how many seconds to wait before the next."""
+        """Close a lane's connection and log why; return how many seconds to wait before opening another."""
         lane.drop()
         pause = lane.next_pause()
         reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {error}"
@@ -131,17 +140,17 @@ class Slot(ABC):
     # 1. Ask
 
     def _ask_for_job(self, lane: Lane, connection: Connection) -> PendingReserve:
-        """Send a reserve that waits."""
+        """Send a reserve which beanstalkd answers as soon as a job is ready."""
         timeout = self._limits.seconds_to_wait(IDLE_SECONDS)
-        lane.page.claim()
+        lane.page.lock_for_command()
         pending = PendingReserve(time.monotonic(), timeout)
         connection.ask_reserve(timeout)
-        lane.page.say_waiting()
+        lane.page.write_waiting()
         return pending
 
     def _take_at_once(self, lane: Lane, connection: Connection) -> Reserved | None:
-        """Take a job if one is ready."""
-        lane.page.claim()
+        """Take a job if one is ready; otherwise return None without waiting."""
+        lane.page.lock_for_command()
         connection.ask_reserve(0)
         return self._begin(lane, connection)
 
@@ -150,27 +159,32 @@ class Slot(ABC):
     def _take_job(
         self, lane: Lane, connection: Connection, pending: PendingReserve, *, answered: bool, stop: bool
     ) -> Reserved | None:
-        """Read the answer to a reserve if there is one; otherwise raises Stop if `stop`, or else QueueUnavailable."""
-        lane.page.claim()  # the slot has held the lock since the reserve was sent: this only writes COMMAND again
+        """Read the answer to a reserve if it was `answered`; return the job, or None if none came.
+
+        Otherwise raises Stop if the slot is to `stop`, and QueueUnavailable if not.
+        """
+        lane.page.lock_for_command()  # writes COMMAND instead of WAITING; the slot has the lock already
         if answered:
             return self._begin(lane, connection)
         if stop:
-            lane.drop()  # the reserve is still to be answered, so no other slot could use the connection
+            lane.drop()  # the answer to the reserve may still come, and the next slot would take it for another
             raise Stop
-        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest} s")
+        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest_wait} s")
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
-        """Read the answer to a reserve, and write on the page that the job executes, or that none came."""
+        """Read the answer to a reserve. Write on the page that the job executes, or RESTING if none came."""
         try:
             reserved = connection.take_reserved()
         except LeaseGone as gone:
             log.warning("lease was gone before the job began", job=gone.job_id)
             reserved = None
         if reserved is None:
-            lane.page.leave()
+            lane.page.write_phase_and_unlock()
         else:
-            self._limits.begun += 1
-            lane.page.say_executing(reserved.stats.id, reserved.since, reserved.stats.ttr, self._limits.begun)
+            self._limits.jobs_begun += 1
+            lane.page.write_job_and_unlock(
+                reserved.stats.id, reserved.since, reserved.stats.ttr, self._limits.jobs_begun
+            )
         return reserved
 
     def _deadline(self, reserved: Reserved) -> Deadline:
@@ -180,32 +194,34 @@ class Slot(ABC):
     # 4. Finish
 
     def _finish(self, lane: Lane, reserved: Reserved, done: Processed) -> Reserved | None:
-        """Settle and report the verdict on a job; return the next job, if one was asked for and came."""
-        if self.in_fork:
+        """Settle and report the verdict on a job; return the next job if one came as the answer to the next reserve."""
+        if self.forked_by_job:
             end_fork(done.job.id)
-        lane.page.claim()
-        ask_reserve = self._may_ask_for_next(lane, done)
+        lane.page.lock_for_command()
+        if isinstance(done.verdict, Release) and done.verdict.stop:
+            self._limits.stopped_by_user_code = True
+        batch_full = self._batch.add()
+        ask_reserve = self._may_ask_for_next(lane, done, batch_full)
         settled = self._settle(lane, reserved, done, ask_reserve)
         if not ask_reserve:
-            lane.page.leave()
+            lane.page.write_phase_and_unlock()
         burial = None if settled is None else self._settler.reporter.report(done, settled)
         try:
             return self._begin(lane, lane.connected()) if ask_reserve else None
         finally:
-            # Only now, because listeners may run for long: the page already has the next job, so it is touched.
+            # Listeners may run for long. If a next job came, it is on the page by now, so that it is touched meanwhile.
             if burial is not None:
                 self._settler.reporter.publish(burial, done.error)
 
-    def _may_ask_for_next(self, lane: Lane, done: Processed) -> bool:
-        """Count an executed job, and return whether the next job may be asked for together with the verdict."""
-        if isinstance(done.verdict, Release) and done.verdict.stop:
-            self._limits.stopped_by_user_code = True
-        # Listeners of a flush or a burial may run for long, so they run while the slot has no further job.
-        listeners_first = self._batch.add() or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
-        return not listeners_first and self._limits.exit_wanted(self._coming) is None
+    def _may_ask_for_next(self, lane: Lane, done: Processed, batch_full: bool) -> bool:
+        """Return whether the next reserve may be sent together with the verdict on this job."""
+        # Listeners of a flush or a burial may run for long. They run before the lane takes another job, which would
+        # have to wait for them.
+        listeners_first = batch_full or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
+        return not listeners_first and self._limits.exit_wanted(self._reserves_waiting) is None
 
     def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
-        """Settle the verdict, or defer it until the next flush; return what became of it, None if it was deferred."""
+        """Settle the verdict and return what became of the job; or defer the job and return None."""
         try:
             connection = lane.connected()
             if self._batch.defers(done.verdict):
@@ -215,6 +231,6 @@ class Slot(ABC):
             job = done.job
             log.warning("executed, but its verdict was lost: it may run again", job=job.id, tube=job.tube)
             raise
-        except OSError:  # the job has closed the socket: this slot dies, and the supervisor gives the verdict
-            lane.page.leave(Phase.EXECUTING)
+        except OSError:  # the job closed the socket: the slot ends by this error, and the supervisor gives the verdict
+            lane.page.write_phase_and_unlock(Phase.EXECUTING)
             raise

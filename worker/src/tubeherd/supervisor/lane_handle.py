@@ -26,15 +26,15 @@ STALL_SECONDS: Final = 1.0
 """How long the supervisor waits for one answer of beanstalkd at most; meanwhile it touches no lease of any slot."""
 
 
-class Warned(NamedTuple):
+class SigtermSent(NamedTuple):
     """An execution that is past its deadline, so that its slot was sent SIGTERM."""
 
-    execution: Lease
+    lease: Lease
     at: float
     """On the monotonic clock."""
 
 
-class Lingering(NamedTuple):
+class Unchanged(NamedTuple):
     """What the page of a lane said after its slot was asked to stop."""
 
     state: State
@@ -48,23 +48,23 @@ class LaneHandle:
 
     page: Page
     connection: Connection | None
-    warned: Warned | None = None
-    lingering: Lingering | None = None
-    _touched: dict[Lease, float] = field(default_factory=dict)
+    sigterm_sent: SigtermSent | None = None
+    unchanged: Unchanged | None = None
+    _last_touched: dict[Lease, float] = field(default_factory=dict)
     """When each lease that is still held was last touched, on the monotonic clock."""
-    _asked: list[Lease] = field(default_factory=list)
+    _unanswered: list[Lease] = field(default_factory=list)
     """The leases whose touches are not answered yet; while there are any, this process holds the lock."""
-    _asked_at: float = 0.0
+    _touches_sent_at: float = 0.0
 
     # The lock
 
     def unlock(self) -> None:
         """Give the lock back, unless answers to touches are still to come."""
-        if not self._asked:
+        if not self._unanswered:
             self.page.unlock()
 
     @contextmanager
-    def locked_while(self, state: State) -> Iterator[bool]:
+    def locked_if_still(self, state: State) -> Iterator[bool]:
         """Hold the lock during a `with` block. The block gets True if it is held and the page still says `state`."""
         locked = self.page.try_lock()
         try:
@@ -96,28 +96,28 @@ class LaneHandle:
     def touch(self, state: State, now: float) -> None:
         """Touch the leases that are due for it, unless the page has changed; `take_answers` must follow."""
         due = self._due_for_touch(state, now)
-        if not due or self._asked or self.connection is None:
+        if not due or self._unanswered or self.connection is None:
             return
-        with self.locked_while(state) as same:
+        with self.locked_if_still(state) as same:
             if same:
-                self._ask(self.connection, due, state, now)
+                self._send_touches(self.connection, due, state, now)
 
     def take_answers(self, seconds: float) -> None:
         """Read the answers to touches if they come within so many seconds; otherwise leave them for a later call.
 
         Closes the connection if no answer came for REPLY_SECONDS, or an answer that does not belong to a touch.
         """
-        if not self._asked:
+        if not self._unanswered:
             return
         answered = self.connection is None or bool(readable([self.connection.socket], seconds))
-        if not answered and time.monotonic() < self._asked_at + REPLY_SECONDS:
+        if not answered and time.monotonic() < self._touches_sent_at + REPLY_SECONDS:
             return
         try:
             self._read_touches(answered)
         except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"cannot keep the lease: {error}; the job may run twice", job=self._asked[0].job)
+            log.warning(f"cannot keep the lease: {error}; the job may run twice", job=self._unanswered[0].job)
             self.close_connection()
-        self._asked = []
+        self._unanswered = []
         self.unlock()
 
     def finish_touches(self, seconds: float) -> bool:
@@ -126,23 +126,23 @@ class LaneHandle:
         If not, the connection is closed: a later answer could be mistaken for that of another command.
         """
         self.take_answers(seconds)
-        if not self._asked:
+        if not self._unanswered:
             return True
         self.close_connection()
-        self._asked = []
+        self._unanswered = []
         return False
 
     def _due_for_touch(self, state: State, now: float) -> list[Lease]:
         """Return the leases whose last touch is half of their TTR ago, at most as many as go into one write."""
-        due = (lease for lease in state.leases if now >= self._touched.get(lease, lease.since) + lease.ttr / 2)
+        due = (lease for lease in state.leases if now >= self._last_touched.get(lease, lease.since) + lease.ttr / 2)
         return list(islice(due, PIPELINE_MOST))
 
-    def _ask(self, connection: Connection, due: list[Lease], state: State, now: float) -> None:
+    def _send_touches(self, connection: Connection, due: list[Lease], state: State, now: float) -> None:
         """Send the touches, with the lock held."""
         held = set(state.leases)
-        self._touched = {lease: when for lease, when in self._touched.items() if lease in held}
-        self._touched |= dict.fromkeys(due, now)
-        self._asked, self._asked_at = due, now
+        self._last_touched = {lease: when for lease, when in self._last_touched.items() if lease in held}
+        self._last_touched |= dict.fromkeys(due, now)
+        self._unanswered, self._touches_sent_at = due, now
         with suppress(QueueUnavailable):  # reading the answers raises it again
             connection.ask_touch(lease.job for lease in due)
 
@@ -153,7 +153,7 @@ class LaneHandle:
         if not answered:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
         self.connection.set_timeout(STALL_SECONDS)  # the first answer has come, the others follow at once
-        for lease in self._asked:
+        for lease in self._unanswered:
             if self.connection.take_touched() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)
         self.connection.set_timeout(REPLY_SECONDS)

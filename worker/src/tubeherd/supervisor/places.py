@@ -55,7 +55,7 @@ class Place:
     """How far the slots of this place have come towards their limits."""
     fork_at: float
     """When the next slot is to be forked, on the monotonic clock."""
-    deaths: int = 0
+    early_deaths: int = 0
     """How many slots in a row have died here before they began a job."""
     slot: SlotHandle | None = None
     """The slot that runs here; None while the place is vacant."""
@@ -149,12 +149,12 @@ class Places:
     def refill(self, reaped: Reaped) -> None:
         """Put another slot into the place: at once, or later if slots die there before they begin a job."""
         place, slot, _ = reaped
-        died_early = slot.phase is not Phase.DONE and not slot.begun
-        pause = _BACKOFF_FIRST * 2**place.deaths if died_early and place.deaths else 0.0
+        died_early = slot.phase is not Phase.DONE and not slot.jobs_begun
+        pause = _BACKOFF_FIRST * 2**place.early_deaths if died_early and place.early_deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
-        place.deaths = place.deaths + 1 if died_early else 0
+        place.early_deaths = place.early_deaths + 1 if died_early else 0
         if self._settings.on_limit == "stop":  # a slot that dies must not put off the end of the worker
-            place.progress = place.progress._replace(begun=max(place.progress.begun, slot.begun))
+            place.progress = place.progress._replace(jobs_begun=max(place.progress.jobs_begun, slot.jobs_begun))
         else:
             place.progress = self._no_progress()
         place.inherited = place.connections
@@ -170,7 +170,7 @@ class Places:
         self._places.remove(place)
 
     def _vacate(self, place: Place, slot: SlotHandle) -> None:
-        self._burials = [*slot.unannounced_burials, *self._burials]
+        self._burials = [*slot.unpublished_burials, *self._burials]
         self._reactor.unregister(slot.control)
         if self._metrics and slot.tally:
             self._metrics.keep(slot.tally)
@@ -189,7 +189,7 @@ class Places:
             opened.callback(page.close)
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
             for lane in lanes[1:]:  # STARTING, on the first lane's page, stands for the whole slot
-                lane.page.leave(Phase.RESTING if lane.connection else Phase.CONNECTING)
+                lane.page.write_phase_and_unlock(Phase.RESTING if lane.connection else Phase.CONNECTING)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
             opened.callback(ours.close)

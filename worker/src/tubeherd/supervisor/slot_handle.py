@@ -56,12 +56,12 @@ class SlotHandle:
         return self.lanes[0].page.phase
 
     @property
-    def begun(self) -> int:
+    def jobs_begun(self) -> int:
         """How many jobs the slots of this place have begun, this one included; 0 if this one began none."""
-        return max(lane.page.begun for lane in self.lanes)
+        return max(lane.page.jobs_begun for lane in self.lanes)
 
     @property
-    def unannounced_burials(self) -> Sequence[Burial]:
+    def unpublished_burials(self) -> Sequence[Burial]:
         """The burials that a slot which has ended was given and has certainly not published.
 
         None if it died while listeners ran: a listener that ends its slot would end each next slot as well.

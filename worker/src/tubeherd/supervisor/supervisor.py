@@ -124,7 +124,7 @@ class Supervisor:
         place, slot, code = reaped
         death = self._takeover.death_of(slot, code)
         self._places.pass_on(self._takeover.take_over(slot, death))
-        if place.deaths + 1 >= _STARTS_MOST and slot.phase is Phase.STARTING:
+        if place.early_deaths + 1 >= _STARTS_MOST and slot.phase is Phase.STARTING:
             log.error(f"{death.outcome.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
 

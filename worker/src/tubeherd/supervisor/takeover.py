@@ -41,7 +41,7 @@ class TakeOver:
 
     def death_of(self, slot: SlotHandle, code: int) -> Death:
         """Return why a slot was killed, or died with this exit code (negative: minus the number of a signal)."""
-        return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._by_kernel(code)}"))
+        return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._describe_kernel_kill(code)}"))
 
     def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:
         """Give the verdicts on the jobs of a dead slot and return the burials, which the next slot publishes."""
@@ -102,7 +102,7 @@ class TakeOver:
         """Return how many seconds to wait for an answer; meanwhile every other slot waits for the supervisor."""
         return STALL_SECONDS if time.monotonic() >= self._silent_until else _SILENT_SECONDS
 
-    def _by_kernel(self, code: int) -> str:
+    def _describe_kernel_kill(self, code: int) -> str:
         if code != -signal.SIGKILL:
             return ""
         before, self._kernel_kills = self._kernel_kills, kernel_kills()
@@ -114,9 +114,9 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
     state = lane.page.read()
     listening = slot.page.listening_since > 0
     if state.phase is Phase.EXECUTING:
-        innocent = listening or (death.culprit is not None and death.culprit != state.executing)
+        innocent = listening or (death.culprit is not None and death.culprit != state.last_begun)
         outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if innocent else death.outcome
-        yield state.executing, outcome, time.monotonic() - state.executing.since
+        yield state.last_begun, outcome, time.monotonic() - state.last_begun.since
     for lease in state.deferred:
         # If the slot died while listeners ran, the deferred jobs that they handled may have caused it.
         waited = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")

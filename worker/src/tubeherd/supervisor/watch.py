@@ -16,7 +16,7 @@ from tubeherd.processing.coroutines import too_long_reason
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import SHARED_PHASES, Phase, State
 from tubeherd.shared_memory.slot_page import Request
-from tubeherd.supervisor.lane_handle import LaneHandle, Lingering, Warned
+from tubeherd.supervisor.lane_handle import LaneHandle, SigtermSent, Unchanged
 from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
@@ -68,18 +68,18 @@ class Watch:
 
     def _enforce_deadline(self, slot: SlotHandle, lane: LaneHandle, state: State, now: float) -> None:
         """Send SIGTERM once for each job that is past its deadline."""
-        warned = lane.warned is not None and lane.warned.execution == state.executing
-        late = state.phase is Phase.EXECUTING and now >= state.executing.since + self._timeout(state)
+        warned = lane.sigterm_sent is not None and lane.sigterm_sent.lease == state.last_begun
+        late = state.phase is Phase.EXECUTING and now >= state.last_begun.since + self._timeout(state)
         if not late or warned or _is_held_up(slot):
             return
-        with lane.locked_while(state) as same:
+        with lane.locked_if_still(state) as same:
             if same:
-                lane.warned = Warned(state.executing, now)
-                slot.page.ask_loop_holder()
+                lane.sigterm_sent = SigtermSent(state.last_begun, now)
+                slot.page.clear_loop_holder()
                 os.kill(slot.pid, signal.SIGTERM)
 
     def _timeout(self, state: State) -> float:
-        return self._job_timeout or state.executing.ttr
+        return self._job_timeout or state.last_begun.ttr
 
     # SIGKILL
 
@@ -113,9 +113,9 @@ class Watch:
         if _is_held_up(slot):
             return None
         for lane in slot.lanes:
-            if lane.warned is not None and lane.page.phase is Phase.EXECUTING:
+            if lane.sigterm_sent is not None and lane.page.phase is Phase.EXECUTING:
                 state = lane.page.read()
-                if state.executing == lane.warned.execution and now >= lane.warned.at + _TERM_SECONDS:
+                if state.last_begun == lane.sigterm_sent.lease and now >= lane.sigterm_sent.at + _TERM_SECONDS:
                     return self._blame(slot, lane, state)
         return None
 
@@ -124,14 +124,14 @@ class Watch:
         # The job that holds the loop; 0: none does; None: the slot did not answer SIGTERM.
         culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0
         if culprit is None:  # the code lets no signal handler run, so the slot could not say whose it is
-            reason = f"code that ignored SIGTERM held the event loop past the deadline of job {state.executing.job}"
+            reason = f"code that ignored SIGTERM held the event loop past the deadline of job {state.last_begun.job}"
             return Death(Failed(reason))
         for lane in slot.lanes:
-            other = lane.page.read().executing
+            other = lane.page.read().last_begun
             if lane is not late and culprit and other.job == culprit:
                 reason = "the job held the event loop of its slot past the deadline of another job"
                 return Death(Failed(f"{reason} and did not end on SIGTERM"), other)
-        return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.executing)
+        return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.last_begun)
 
     def _share_exceeded(self, slot: SlotHandle, used: int | None) -> Death | None:
         """Return the cause if the slot uses more memory than its share, or None."""
@@ -153,7 +153,7 @@ def _is_held_up(slot: SlotHandle) -> bool:
 def _break_off_command(lane: LaneHandle, now: float) -> None:
     """Close the connection of a slot that is to stop and has waited too long for an answer of beanstalkd."""
     state = lane.page.read()
-    if lane.lingering is None or lane.lingering.state != state:
-        lane.lingering = Lingering(state, now)
-    elif now >= lane.lingering.since + _COMMAND_SECONDS:
+    if lane.unchanged is None or lane.unchanged.state != state:
+        lane.unchanged = Unchanged(state, now)
+    elif now >= lane.unchanged.since + _COMMAND_SECONDS:
         lane.close_connection()  # without the lock, which the slot holds; beanstalkd gives back the leases
