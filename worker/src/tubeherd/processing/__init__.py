@@ -1,1 +1,1 @@
-"""One job in one process: find its executor, run it, say what came of it."""
+"""Processes one job in one process: finds its executor, calls it, decides on the verdict and reports it."""

@@ -1,12 +1,13 @@
-"""One attempt at a job: the steps from its lease to its verdict, which is to delete, release or bury it.
+"""One attempt at a job: the steps from its lease (its reservation) to its verdict (delete, release or bury it).
 
-The steps are the same for a job in a slot and for one that a script hands to `QueueManager.process`:
+An executor is the user's function that does the jobs of a tube; a listener is one that is called for an event. The
+steps are the same in a slot, which is a process of a worker, and in a script that calls `QueueManager.process`:
 
-1. guard: a poison job, which was lost too often while it ran, gets its verdict and is not executed;
-2. call: publish the events before the call, validate the payload, call the executor;
-3. await: wait for the result, if the executor returned a coroutine;
-4. returned: publish the event after the call, and decide on the verdict; or
-5. raised: decide on the verdict, if any of the steps 2 to 4 raised.
+1. guard: a poison job, which was reserved and lost too often, gets its verdict and is not executed;
+2. call: publish the events that precede the call, validate the payload, and call the executor;
+3. await: if the executor returned a coroutine, wait for its result;
+4. finish: publish the event that follows the call, and decide on the verdict;
+5. fail: if one of the steps 2 to 4 raised an exception, decide on the verdict by its type.
 
 `processor` runs these steps. `settling` sends the verdict to beanstalkd and reports it.
 """
@@ -29,7 +30,7 @@ _RETURNED: Final = Returned()
 
 
 class DeadlinePassed(BaseException):
-    """Raised inside an executor whose job ran too long; no `except Exception` swallows it."""
+    """Raised inside an executor whose job ran longer than its timeout. An `except Exception` does not catch it."""
 
 
 class FlushFailed(Exception):
@@ -42,22 +43,22 @@ class Processed(NamedTuple):
     job: Job
     verdict: Verdict
     seconds: float = 0.0
-    """How long the executor and the listeners took."""
+    """How long the executor and the listeners took, in seconds."""
     error: BaseException | None = None
     """What the executor or a listener raised, unless it was a Reschedule."""
     result: Any = None
-    """What the executor returned."""
+    """What the executor returned, or what a listener replaced that with."""
     body: bytes | None = None
-    """The payload as it was put, if the attempt did not run to its end; for reports only."""
+    """The job's bytes, if the executor or a listener raised; a log line may show them."""
 
 
 class Attempt:
-    """One attempt at a job; `processed` is set as soon as there is a verdict."""
+    """One attempt at a job; `processed` is None until there is a verdict."""
 
     __slots__ = ("_body", "_executors", "_payload", "_policy", "_started", "_stats", "job", "processed")
 
     def __init__(self, executors: Mapping[str, Executor], policy: Policy, reserved: Reserved) -> None:
-        """Begin an attempt. If the job is poison, `processed` is set now, and no other step may follow."""
+        """Begin an attempt. If the job is poison, `processed` is set here, and no other step may follow."""
         stats = self._stats = reserved.stats
         self._body = reserved.body
         self._executors = executors
@@ -69,16 +70,19 @@ class Attempt:
         self.processed = None if poison is None else Processed(self.job, poison)
 
     def call(self) -> Any:
-        """Call the executor with its payload and return its result, which may be awaitable (`is_awaitable`).
+        """Call the executor with its payload and return its result; if that `is_awaitable`, it must be awaited.
 
-        Raises InvalidPayload, and whatever executor and listeners raise.
+        Raises InvalidPayload, and whatever the executor or a listener raises.
         """
         executor = self._executors[self.job.tube]
         payload = self._payload = prepare_payload(executor, self.job, self._body)
         return executor.function(payload, self.job) if executor.takes_job else executor.function(payload)
 
-    def returned(self, result: Any) -> Processed:
-        """Publish the event after the call, and return the job with its verdict; raises what a listener raises."""
+    def finish(self, result: Any) -> Processed:
+        """Publish the event that follows the call, and return the job with its verdict; raises what a listener raises.
+
+        `result` is what the executor returned or, if that was awaitable, what it led to.
+        """
         if events.execute_post.receivers:
             action = events.Action(self.job, self._payload, result)
             events.execute_post.send(action)
@@ -87,20 +91,20 @@ class Attempt:
         done = self.processed = Processed(self.job, verdict, time.perf_counter() - self._started, None, result)
         return done
 
-    def raised(self, error: BaseException) -> Processed:
-        """Return the job with its verdict after an exception of the executor or a listener, or after its deadline."""
+    def fail(self, error: BaseException) -> Processed:
+        """Return the job with its verdict after an exception that stopped its executor or a listener."""
         outcome = _outcome(error)
-        shown = None if isinstance(outcome, Rescheduled) else error
+        reported = None if isinstance(outcome, Rescheduled) else error  # a reschedule is no error
         verdict = self._policy.decide(outcome, self._stats)
         seconds = time.perf_counter() - self._started
-        done = self.processed = Processed(self.job, verdict, seconds, shown, body=self._body)
+        done = self.processed = Processed(self.job, verdict, seconds, reported, body=self._body)
         return done
 
 
 def is_awaitable(result: Any) -> bool:
     """Return whether the result of an executor has to be awaited; raises ExecutorError if it is a generator.
 
-    The result decides, not the function: a decorator often hides what the function is.
+    The result is tested and not the function, because a decorator often hides that a function is a coroutine function.
     """
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise ExecutorError("the executor has a yield, so its call ran nothing: remove the yield")

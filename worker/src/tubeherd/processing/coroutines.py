@@ -1,4 +1,8 @@
-"""Runs jobs on an event loop and cancels them at their deadline; code that holds the loop cannot be cancelled."""
+"""Runs jobs as coroutines on an event loop, and cancels each at its deadline.
+
+Code holds the loop while it runs without an `await`. Its job cannot be cancelled then, so the signal handler of a slot,
+which is a process that runs jobs, raises an exception in it. `loop_holder` and `any_overdue` are for such a handler.
+"""
 
 import asyncio
 import time
@@ -16,12 +20,12 @@ class CancelledLate(Exception):
 
 
 class Deadline(NamedTuple):
-    """When a job has to be done, and how long that is after its lease was taken."""
+    """The time at which a job is stopped if it still runs."""
 
     at: float
     """On the monotonic clock, in seconds."""
     timeout: float
-    """How long the job may take, in seconds."""
+    """The limit from which `at` was computed, in seconds; error messages show it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -29,24 +33,27 @@ class RunningJob:
     """One job on the event loop."""
 
     job: int
+    """Its id."""
     deadline: Deadline
     timeout: asyncio.Timeout | None = None
+    """What cancels the job at its deadline; None until it begins."""
 
     def is_overdue(self) -> bool:
-        """Return whether its deadline has passed and the loop could not cancel it, because some code holds the loop."""
+        """Return whether the job's deadline has passed, but the loop has not cancelled it, because code holds it."""
         cancelled = self.timeout is not None and self.timeout.expired()
         return not cancelled and time.monotonic() >= self.deadline.at
 
 
 _current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
-"""The job whose code runs now. Tasks that a job starts inherit the value, and may outlive the job."""
+"""The job to which the code that runs now belongs. A task that a job started may still run after the job has ended."""
 _all_running: Final[set[RunningJob]] = set()
+"""The jobs that have not ended."""
 
 
 async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Result]]) -> Result:
     """Await `run()` and return its result; at the deadline CancelledError is raised inside it.
 
-    Raises CancelledLate if the deadline ended it, and whatever it raises itself.
+    Raises CancelledLate if `run()` ended because of that, and otherwise whatever `run()` raises.
     """
     running = RunningJob(job, deadline)
     token = _current.set(running)
@@ -64,10 +71,10 @@ async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Resul
 
 
 def loop_holder() -> RunningJob | None:
-    """Return, in a signal handler, the job whose code the signal interrupted; None if it was no job's code.
+    """Return, in a signal handler, the job whose code the signal interrupted; None if it was no code of a running job.
 
-    Only the code of a task counts: an exception in a callback of the loop, such as the one that cancels at the
-    deadline, would have no effect.
+    It is None too if the signal interrupted a callback of the loop, such as the one that cancels at the deadline: the
+    loop would catch an exception that is raised in a callback, and the job would go on.
     """
     running = _current.get()
     with suppress(RuntimeError):  # no loop runs
@@ -77,17 +84,17 @@ def loop_holder() -> RunningJob | None:
 
 
 def any_overdue() -> bool:
-    """Return whether any job is past its deadline and the loop could not cancel it."""
+    """Return whether any job is past its deadline and the loop has not cancelled it."""
     return any(running.is_overdue() for running in _all_running)
 
 
 def too_long_reason(timeout: float) -> str:
-    """Return the reason for a job that was broken off at its deadline; `timeout` in seconds."""
+    """Return why a job failed that was stopped at its deadline; `timeout` in seconds."""
     return f"the job ran longer than its timeout of {timeout:g} s"
 
 
 def held_loop_reason(running: RunningJob) -> str:
-    """Return the reason for a job that is broken off because it holds the loop past its own or another deadline."""
+    """Return why a job failed that was stopped because it held the loop past its own deadline or another job's."""
     if running.is_overdue():
         return too_long_reason(running.deadline.timeout)
     return "the job held the event loop of its slot past the deadline of another job: await instead"

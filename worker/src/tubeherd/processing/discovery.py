@@ -1,4 +1,4 @@
-"""Finds the executors: imports the modules that define them, and picks the tubes to watch."""
+"""Finds the executors, which are the functions that do the jobs of tubes, and chooses the tubes to watch."""
 
 import importlib
 import importlib.metadata
@@ -15,12 +15,12 @@ ENTRY_POINT_GROUP: Final = "tubeherd.executors"
 
 
 def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict[str, Executor]:
-    """Import the modules (None: every module in `folder`) and the entry points; return executors by tube.
+    """Import the modules (None: every module in `folder`) and the entry points; return their executors by tube.
 
-    Raises ExecutorError if an import fails or no module defines an executor.
+    Raises ExecutorError if an import fails, or if there is no executor after all imports.
     """
     if modules is None:
-        for path in sorted(folder.glob("[!.]*.py")):  # not hidden files, which editors make
+        for path in sorted(folder.glob("[!.]*.py")):  # without hidden files: editors make such copies
             _import_file(path)
     else:
         for name in modules:
@@ -34,9 +34,9 @@ def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict
 
 
 def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the tubes to watch: those included (all if none is), less those excluded.
+    """Return the tubes to watch: those of `include`, or all that have an executor if it is empty, without `exclude`.
 
-    Raises ExecutorError if a tube has no executor, or no tube is left.
+    Raises ExecutorError if a named tube has no executor, or if no tube is left.
     """
     known = ", ".join(sorted(executors))
     for tube in (*include, *exclude):

@@ -1,4 +1,7 @@
-"""From the body of a job to what its executor gets: events, decoding, validation."""
+"""Makes the payload, which an executor is called with, from the body of a job, which is the bytes that were put.
+
+The listeners of two events are called before that; one of the events lets them change the decoded body.
+"""
 
 from typing import Any
 
@@ -12,11 +15,11 @@ from tubeherd.processing.reasons import describe, describe_invalid
 
 
 class InvalidPayload(Exception):
-    """The body is not what the executor takes; the message holds no part of it."""
+    """The executor cannot take this body. The message holds no part of the body, which may be secret."""
 
 
 def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:
-    """Return what the executor gets; raises InvalidPayload, or what a listener raises."""
+    """Return the payload; raises InvalidPayload, or what a listener raises. Body None: beanstalkd has lost it."""
     if body is None:
         raise InvalidPayload("the job's body is damaged: beanstalkd lost it in a crash")
     if events.job_execute.receivers:
@@ -27,7 +30,7 @@ def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:
         events.execute_pre.send(action)
         if adapter is None:
             return action.payload
-        # The changed payload goes through JSON again, so that it is validated by the same rules as any body.
+        # What the listeners left is made JSON again, so that the same rules validate it as any other body.
         body = to_json(action.payload)
     if adapter is None:
         return body

@@ -1,4 +1,8 @@
-"""Runs the attempts of one process: in its thread, or as coroutines on an event loop."""
+"""Runs the attempts at jobs in one process: one after the other, or many as coroutines on an event loop.
+
+The process is a slot of a worker, or a script that uses `QueueManager`. The steps of an attempt are described in
+`attempt`. It ends with a verdict: to delete, release or bury the job.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -13,25 +17,27 @@ from tubeherd.queue.answers import Reserved
 
 
 class Processor:
-    """Runs the executors of one process; each job gets its verdict from the policy."""
+    """Runs the executors of one process."""
 
     def __init__(self, executors: Mapping[str, Executor], policy: Policy) -> None:
+        """Take the executors by their tubes, and the policy that decides on the verdicts."""
         self._executors = executors
         self._policy = policy
         self._runner: asyncio.Runner | None = None
         self.in_loop = False
-        """Whether a coroutine runs in `process`, which the event loop cancels at its deadline."""
+        """Whether `process` awaits a coroutine, which the event loop cancels at its deadline."""
         self.broken_off = False
-        """Whether user code was broken off in the middle, so that the process is not trusted any more."""
+        """Whether an exception stopped a job's code at an arbitrary point: it may have left the process in disorder."""
 
     def attempt(self, reserved: Reserved) -> Attempt:
-        """Begin an attempt at a leased job."""
+        """Begin an attempt at a reserved job."""
         return Attempt(self._executors, self._policy, reserved)
 
     def process(self, reserved: Reserved, deadline: Deadline | None = None) -> Processed:
-        """Execute a leased job, unless it is poison, and return it with its verdict; raises nothing of the job's.
+        """Execute a reserved job, unless it is poison, and return it with its verdict.
 
-        A coroutine is cancelled at the deadline. Any other executor runs on: the caller's signal handler breaks it off.
+        Whatever the executor raises becomes a verdict and is not raised here. A coroutine is cancelled at the deadline.
+        No other executor is stopped here: a signal handler of the caller has to do that.
         """
         attempt = Attempt(self._executors, self._policy, reserved)
         if attempt.processed is not None:
@@ -40,12 +46,12 @@ class Processor:
             result = attempt.call()
             if result is not None and is_awaitable(result):
                 result = self._await(attempt, result, deadline)
-            return attempt.returned(result)
-        except BaseException as error:  # also SystemExit: a job must not take the slot with it
-            return attempt.raised(error)
+            return attempt.finish(result)
+        except BaseException as error:  # also SystemExit: a job must not end the process
+            return attempt.fail(error)
 
     async def process_concurrently(self, attempt: Attempt, deadline: Deadline) -> Processed:
-        """Do what `process` does on the event loop that runs, beside other jobs."""
+        """Do what `process` does, as one of many jobs on the event loop that is running."""
         if attempt.processed is not None:
             return attempt.processed
 
@@ -53,19 +59,19 @@ class Processor:
             result = attempt.call()
             if is_awaitable(result):
                 result = await result
-            return attempt.returned(result)
+            return attempt.finish(result)
 
         try:
             return await within(attempt.job.id, deadline, run)
         except BaseException as error:
-            return attempt.raised(error)
+            return attempt.fail(error)
 
     def fail(self, reserved: Reserved, error: BaseException) -> Processed:
         """Return the verdict on a job that failed before its attempt began or after its executor had returned."""
-        return self.attempt(reserved).raised(error)
+        return self.attempt(reserved).fail(error)
 
     def close(self) -> None:
-        """Close the event loop that coroutines ran in; a slot leaves that to the end of its process."""
+        """Close the event loop of `process`, if there is one."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
@@ -76,12 +82,12 @@ class Processor:
             self._runner = asyncio.Runner()
         self.in_loop = True
         try:
-            # A context of its own: variables of one job are not the next one's.
+            # Each job gets a copy of the context, so that it does not see the context variables of the job before.
             return self._runner.run(_await_until(attempt.job.id, result, deadline), context=copy_context())
-        except asyncio.CancelledError:  # the job cancelled itself: its task is done, and the loop is intact
+        except asyncio.CancelledError:  # the job cancelled itself: its task has ended, and the loop is in order
             raise
         except BaseException as error:
-            # Anything but a plain exception broke the loop off, which may leave tasks of the job in it.
+            # Any other exception than an Exception stopped the loop itself, in which tasks of the job may be left.
             self.broken_off |= not isinstance(error, Exception)
             raise
         finally:

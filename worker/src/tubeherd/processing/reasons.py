@@ -1,4 +1,8 @@
-"""Describes why a job failed: on one line, without any part of the payload."""
+"""Describes why a job failed, on one line.
+
+The reasons for a payload that is not valid contain no part of it: a payload may be secret, and reasons are logged. They
+are made from pydantic's messages, some of which quote the value that they refuse.
+"""
 
 import asyncio
 import re
@@ -14,8 +18,10 @@ from pydantic_core.core_schema import ErrorType
 from tubeherd.processing.coroutines import CancelledLate
 
 REASON_MAX: Final = 500
-_RUN: Final = 6
-_NOT_USERS: Final = (Path(__file__).parents[1], Path(asyncio.__file__).parent)
+"""The length of a reason, in characters."""
+_QUOTE_LENGTH: Final = 6
+"""So many characters in a row that a message and a payload share count as a quotation."""
+_NOT_USER_CODE: Final = (Path(__file__).parents[1], Path(asyncio.__file__).parent)
 _QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
     "assertion_error",
     "get_attribute_error",
@@ -37,13 +43,13 @@ def describe(error: BaseException) -> str:
 
 
 def source_line(error: BaseException | None) -> str | None:
-    """Return `file:line` of the innermost frame of user code that the exception passed through, or None."""
+    """Return `file:line` of the innermost user code that the exception passed through; None if it passed none."""
     if isinstance(error, CancelledLate):
-        error = error.__cause__  # the CancelledError, raised inside the coroutine
+        error = error.__cause__  # the CancelledError, which passed through the coroutine
     found, trace = None, error.__traceback__ if error else None
     while trace:
         path = Path(trace.tb_frame.f_code.co_filename)
-        if not any(path.is_relative_to(folder) for folder in _NOT_USERS):
+        if not any(path.is_relative_to(folder) for folder in _NOT_USER_CODE):
             found = f"{path.name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
@@ -56,14 +62,14 @@ def describe_invalid(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
     for number, detail in enumerate(error.errors(include_url=False, include_context=False)):
         if len(reason) > REASON_MAX:  # a small payload can have thousands of errors
             break
-        # A key that no model declares is a part of the payload, so a star stands for it.
+        # A key that is not declared comes from the payload, so a star is shown instead.
         steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
         reason += f"{'; ' if number else ': '}{'.'.join(steps) or 'payload'}: {_complaint(detail)}"
     return reason[:REASON_MAX]
 
 
 def _names(schema: Any) -> Iterator[str]:
-    """Return every text in a schema of pydantic, among them the names, aliases and tags that it declares."""
+    """Yield every text in a schema of pydantic; the names, aliases and tags that it declares are among them."""
     match schema:
         case dict():
             yield from (key for key in schema if isinstance(key, str))
@@ -75,7 +81,7 @@ def _names(schema: Any) -> Iterator[str]:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    """Return pydantic's message, or only the type of the error if the message might quote the payload."""
+    """Return pydantic's message, or if that seems to quote the payload only the type of the error."""
     message = " ".join(detail["msg"].split())[:REASON_MAX]
     if detail["type"] in _QUOTES_NOTHING or not _quotes(message, list(_values(detail["input"]))):
         return message
@@ -83,7 +89,7 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _quotes(message: str, values: list[str]) -> bool:
-    """Return whether a message contains a word of a value, or any six characters in a row of one."""
+    """Return whether a message contains a whole value, or `_QUOTE_LENGTH` characters in a row of one."""
     folded = message.casefold()
     texts = {" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])} - {""}
     if any(word in texts for word in re.findall(r"\w+", folded)):
@@ -91,11 +97,11 @@ def _quotes(message: str, values: list[str]) -> bool:
     if any(text in folded for text in texts if not text.isalnum()):
         return True
     everything = "\n".join(texts)
-    return any(folded[at : at + _RUN] in everything for at in range(len(folded) - _RUN + 1))
+    return any(folded[at : at + _QUOTE_LENGTH] in everything for at in range(len(folded) - _QUOTE_LENGTH + 1))
 
 
 def _values(data: Any) -> Iterator[str]:
-    """Return every text and number in decoded JSON, keys included."""
+    """Yield every text and number in decoded JSON as text, the keys too."""
     match data:
         case dict():
             yield from chain.from_iterable(map(_values, chain.from_iterable(data.items())))

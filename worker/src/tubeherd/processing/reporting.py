@@ -1,4 +1,8 @@
-"""Reports what became of jobs: a line in the log, a count in the metrics, an event for the listeners of burials."""
+"""Reports what became of a job: a log line, a count in the metrics and, if it was buried, `worker.job.buried`.
+
+A verdict is what is to be done with a job: delete, release or bury it. beanstalkd's answer to it may differ from it:
+the lease, which is the reservation, may be lost already, or a job that was to be released may be buried.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,29 +17,30 @@ from tubeherd.processing.reasons import describe, source_line
 from tubeherd.queue.answers import Settled
 from tubeherd.shared_memory.tally import VerdictLabel
 
-if TYPE_CHECKING:  # a script that only puts jobs is to start without it
+if TYPE_CHECKING:  # importing it takes long, and a script that only puts jobs does not need it
     from tubeherd.settings import WorkerSettings
 
 
 _PAYLOAD_BYTES: Final = 2048
+"""How much of a payload a log line shows."""
 
 
 class Burial(NamedTuple):
-    """A job that was buried, for listeners. The supervisor has none: the next slot publishes its burials."""
+    """A job that was buried, as the listeners of `worker.job.buried` get it."""
 
     job: Job
     reason: str
 
 
 class Counter(Protocol):
-    """Counts what became of jobs."""
+    """Counts jobs for the metrics."""
 
     def count(self, tube: str, label: VerdictLabel, seconds: float) -> None:
-        """Count one job."""
+        """Count one job by what became of it, and add the seconds that it took."""
 
 
 class Reporter:
-    """Reports the verdicts of one process."""
+    """Reports what became of the jobs of one process."""
 
     def __init__(
         self,
@@ -43,15 +48,18 @@ class Reporter:
         listening: Callable[[], AbstractContextManager[None]] = nullcontext,
         settings: "WorkerSettings | None" = None,
     ) -> None:
-        """Count with `counter`, have listeners run inside of `listening()`, and log as a worker's settings say."""
+        """Take what counts the jobs, a context manager in which listeners are called, and the settings of a worker.
+
+        Without a counter nothing is counted, and without settings no payload is logged.
+        """
         self._settings = settings
         self._count = counter.count if counter else _count_nothing
         self._listening = listening
 
     def report(self, done: Processed, settled: Settled) -> Burial | None:
-        """Log and count what became of a verdict; return the burial if the job was buried: `publish` must follow."""
+        """Log and count what became of a job. If it was buried, return the burial, which `publish` must be given."""
         verdict = done.verdict
-        if settled is Settled.DONE and isinstance(verdict, Delete):  # as nearly always
+        if settled is Settled.DONE and isinstance(verdict, Delete):  # first, because nearly every job is deleted
             log.deleted(done.job.id, done.job.tube, done.seconds)
             self._count(done.job.tube, VerdictLabel.DELETED, done.seconds)
         elif settled is Settled.LEASE_GONE:
@@ -66,7 +74,7 @@ class Reporter:
         return None
 
     def publish(self, burial: Burial, error: BaseException | None = None) -> None:
-        """Publish `worker.job.buried`, whose listeners may take long; one that raises does the worker no harm."""
+        """Publish `worker.job.buried`. If a listener raises, that is logged and not raised. Listeners may take long."""
         job, reason = burial
         with self._listening():
             try:
@@ -89,7 +97,7 @@ class Reporter:
         return Burial(done.job, reason)
 
     def _payload(self, done: Processed) -> str | None:
-        """Return the payload for the line of a failure, if the settings ask for it and it is known."""
+        """Return the job's payload for a log line, or None if it is not known or the settings do not ask for it."""
         if done.body is None or self._settings is None or not self._settings.log_payloads:
             return None
         text = done.body[:_PAYLOAD_BYTES].decode(errors="backslashreplace")

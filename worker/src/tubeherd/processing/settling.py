@@ -1,7 +1,8 @@
-"""Settles the verdicts of one process and reports what became of them: the last steps of every job.
+"""Settles verdicts and reports what became of the jobs: the last steps of every job.
 
-A slot, the supervisor after a slot's death, and `QueueManager` all settle here, so that whatever is to happen with a
-verdict happens for all of them.
+A verdict is what is to be done with a job: delete, release or bury it. To settle it is to send that command to
+beanstalkd and read the answer. Three settle here, so that they do the same: a slot, which is a process that executes
+jobs; the supervisor, which is the parent of the slots, after a slot has died; and `QueueManager`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,27 +14,28 @@ from tubeherd.queue.connection import Connection
 
 
 class Settler:
-    """Carries out verdicts on the leases of a connection."""
+    """Settles the verdicts on jobs that a connection has reserved."""
 
     def __init__(self, reporter: Reporter) -> None:
+        """Take the reporter of this process."""
         self.reporter = reporter
 
     def settle(self, connection: Connection, done: Processed, *, ask_reserve: bool = False) -> Settled:
-        """Carry out a verdict and return what became of it; the caller reports it.
+        """Settle a verdict and return what became of it; the caller must report it.
 
-        If `ask_reserve`, the next job is asked for in the same write. Raises QueueUnavailable or RefusedError, after
-        which the verdict may or may not have been carried out.
+        If `ask_reserve`, a reserve for the next job is sent in the same write. Raises QueueUnavailable or RefusedError;
+        it is not known then whether beanstalkd carried the verdict out.
         """
         return connection.settle(done.job.id, done.verdict, ask_reserve=ask_reserve)
 
     def settle_and_report(self, connection: Connection, done: Processed) -> Settled:
-        """Carry out a verdict, log and count it, publish a burial, and return what became of it; raises as `settle`."""
+        """Settle a verdict, report what became of it, and return that. Raises what `settle` raises."""
         settled = self.settle(connection, done)
         self._report(done, settled)
         return settled
 
     def settle_and_report_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Processed]:
-        """Carry out many verdicts in few writes, report each and yield its job; raises as `settle`."""
+        """Settle many verdicts in few writes; report each, and then yield its job. Raises what `settle` raises."""
         answers = connection.settle_all([(done.job.id, done.verdict) for done in batch])
         for done, settled in zip(batch, answers, strict=True):
             self._report(done, settled)

@@ -185,7 +185,7 @@ class ConcurrentSlot(Slot):
         # A task of its own, so that context variables and a cancellation of one job do not reach the next job. The
         # verdict is read from the attempt, because the task has no result if the job cancels it in its last step.
         await asyncio.wait([asyncio.create_task(process())])
-        done = attempt.processed or attempt.raised(asyncio.CancelledError("cancelled before it began"))
+        done = attempt.processed or attempt.fail(asyncio.CancelledError("cancelled before it began"))
         return self._finish(lane, reserved, done)
 
     def _flush(self, reason: FlushReason) -> None:
