@@ -196,7 +196,7 @@ def test_no_temporary_directory_for_the_metrics_is_told(beanstalkd, run_worker, 
 def test_no_shared_memory_for_the_locks_is_told(beanstalkd, run_worker):
     shell = 'mount -t tmpfs -o ro none /dev/shm; exec "$0" "$@"'
     worker = run_worker(beanstalkd.server, WAITING, prefix=["unshare", "--mount", "sh", "-c", shell])
-    needed = "which has to be writable, with 4 KiB for each job at a time"
+    needed = "which has to be writable and needs 4 KiB for each job that may run at the same time"
     reason = f"no semaphore can be made in /dev/shm, {needed}: Read-only file system"
     worker.wait_for_line(f"a slot could not be started ({reason}); trying again in 5 s", level="error")
     assert worker.stop() == 0

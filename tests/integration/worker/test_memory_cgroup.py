@@ -86,7 +86,8 @@ def test_one_allocation_past_the_limit_spends_an_attempt_and_hurts_nobody_else(
     job = beanstalkd.put("take", "1024")
     reasons = [worker.wait_for_line(event, job=job)["reason"] for event in ("failed, retry later", "buried")]
     by_supervisor = [reason for reason in reasons if reason.startswith("memory limit passed: ")]
-    assert reasons.count(KILLED) == 2 - len(by_supervisor) == cgroup.kills()
+    assert reasons.count(KILLED) + len(by_supervisor) == 2
+    assert reasons.count(KILLED) <= cgroup.kills() <= 2  # the kernel also kills slots that the supervisor is about to
     assert own_limit or not by_supervisor
     assert worker.notes() == ["waiting", "attempt 1, lost 0", "attempt 2, lost 0"]
     stats = beanstalkd.stats_job(job)
