@@ -1,1 +1,1 @@
-"""What people write: durations, sizes, names of tubes, and a memory limit divided among slots."""
+"""The formats of what people write (durations, sizes, addresses, names of tubes), and the share of a memory limit."""

@@ -14,7 +14,7 @@ ADDRESS: Final = TextFormat(
 
 
 def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:
-    """Return host and port; raises ValueError for anything else, and if there is neither a port nor a default."""
+    """Return host and port; raises ValueError if the text is no address, or has no port and there is no default."""
     match = re.fullmatch(ADDRESS.pattern, text)
     port = int(match[2][1:] if match[2] else default_port or 0) if match else 0
     if not match or not 0 < port < 65536:

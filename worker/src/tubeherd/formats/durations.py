@@ -1,4 +1,4 @@
-"""Durations as people write them: `90`, `90s`, `10m`, `1h30m`, `10 minutes`."""
+"""Durations as people write them: `90` (seconds), `90s`, `10m`, `1h30m`, `10 minutes`."""
 
 import re
 from typing import Annotated, Final
@@ -36,7 +36,7 @@ def parse_duration(text: str | float) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return whole seconds as the shortest text that `parse_duration` takes, such as `10m` for 600."""
+    """Return whole seconds in the largest unit that needs no fraction, such as `10m` for 600."""
     for unit in ("w", "d", "h", "m"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
@@ -48,4 +48,4 @@ def _short(unit: str) -> str:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), DURATION]
-"""A pydantic field of seconds that takes every form of `parse_duration`."""
+"""The type of a pydantic field whose value is seconds, written in any form that `parse_duration` reads."""

@@ -1,28 +1,34 @@
-"""How a worker's memory limit is divided among its slots."""
+"""Divides the memory limit of a worker among its slots, which are the processes that execute its jobs.
+
+Their parent process, the supervisor, gets a fixed part of the limit.
+"""
 
 import math
 from typing import Final, NamedTuple
 
 MIB: Final = 1 << 20
 SMALLEST_SHARE: Final = 24 * MIB
-"""Bytes without which a slot could not even start."""
+"""With fewer bytes a slot could not even start."""
 SUPERVISOR_RESERVE: Final = 16 * MIB
+"""The bytes for the supervisor."""
 MARGIN: Final = 0.95
-"""The part of a limit that is divided, so that no process comes to the limit at which the kernel would kill."""
+"""Only this part of the limit is divided: at the whole limit the kernel would kill a process of the worker."""
 _SOFT: Final = 0.85
+"""The part of its share above which a slot is replaced."""
 
 
 class MemoryShare(NamedTuple):
-    """What one slot may use, in bytes: above `soft` it is recycled between jobs, above `hard` it is killed."""
+    """What one slot may use, in bytes: above `soft` it is replaced between two jobs, above `hard` it is killed."""
 
     soft: int
     hard: int
 
 
 def slot_share(limit: int, concurrency: int) -> MemoryShare:
-    """Divide a worker's memory limit among its slots, below the limit at which the kernel would kill.
+    """Return what each of `concurrency` slots may use of a worker's memory limit, which is in bytes.
 
-    Raises ValueError if a slot could not even start; a pool's rule at admission says the same in CEL.
+    Raises ValueError if that is too little to start a slot. The operator's `admission` has the same formula in CEL, the
+    language of a CRD's rules: change both together.
     """
     if limit * MARGIN < SMALLEST_SHARE * concurrency + SUPERVISOR_RESERVE:
         least = math.floor((SMALLEST_SHARE * concurrency + SUPERVISOR_RESERVE) / MARGIN / MIB) + 1

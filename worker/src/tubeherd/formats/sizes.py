@@ -31,4 +31,4 @@ def parse_size(text: str | int) -> int:
 
 
 Size = Annotated[int, BeforeValidator(parse_size), SIZE]
-"""A pydantic field of bytes that takes every form of `parse_size`."""
+"""The type of a pydantic field whose value is bytes, written in any form that `parse_size` reads."""

@@ -1,4 +1,4 @@
-"""A format in which people write a value: the same for an option, a variable and a pool's field."""
+"""A format in which people write a value. It is the same in an option, an environment variable and a pool's field."""
 
 import re
 from dataclasses import dataclass
@@ -7,16 +7,17 @@ from typing import TypeGuard
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How one kind of value is written; as metadata of a type it says how values of that type are written."""
+    """How one kind of value is written. A type has it as metadata: `Annotated[float, DURATION]`."""
 
     name: str
-    """In one word, such as `duration`."""
+    """The kind of value in one word, such as `duration`."""
     pattern: str
-    """The regular expression of the whole text, in the syntax that Python and a CRD's schema share."""
+    """A regular expression for the whole text. It must mean the same in Python and in the schema of a CRD."""
     max_length: int
-    """Characters that a field of a pool may have."""
+    """The most characters that a pool's field may have."""
     examples: str
+    """Examples for help and errors, such as `90s or 10m`."""
 
     def matches(self, text: object) -> TypeGuard[str]:
-        """Return whether this is text in the format."""
+        """Return whether this is a text, and written in the format."""
         return isinstance(text, str) and re.fullmatch(self.pattern, text) is not None

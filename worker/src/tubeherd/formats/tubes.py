@@ -8,7 +8,7 @@ from tubeherd.formats.text import TextFormat
 
 TUBE: Final = TextFormat(
     name="tube",
-    # beanstalkd's doc/protocol.txt: 200 bytes at most, no leading hyphen.
+    # From beanstalkd's doc/protocol.txt: at most 200 bytes, and the first is no hyphen.
     pattern=r"^[A-Za-z0-9+/;.$_()][A-Za-z0-9+/;.$_()-]{0,199}$",
     max_length=200,
     examples="mail or newsletter.weekly",
@@ -26,4 +26,4 @@ def check_tube(name: str) -> str:
 
 
 TubeName = Annotated[str, AfterValidator(check_tube), TUBE]
-"""A pydantic field that holds the name of a tube."""
+"""The type of a pydantic field whose value is the name of a tube."""

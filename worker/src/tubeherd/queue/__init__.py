@@ -1,1 +1,1 @@
-"""The one package that talks to beanstalkd."""
+"""The only package that sends commands to beanstalkd."""

@@ -1,4 +1,8 @@
-"""What beanstalkd answers, as values and errors. The errors of refusals are greenstalk's, which users may catch."""
+"""What beanstalkd answers, as values and errors.
+
+If beanstalkd refuses a command, the error is one of greenstalk's classes, so that users catch the errors that they know
+from that client. A lease is the reservation of a job by a connection; a verdict is to delete, release or bury the job.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,11 +59,14 @@ _REFUSALS: Final[Mapping[bytes, type[RefusedError]]] = {
 
 
 class QueueUnavailable(ConnectionError):
-    """beanstalkd cannot be reached, or the connection to it can't be used any more."""
+    """beanstalkd cannot be reached, or the connection to it cannot be used any more."""
 
 
 class LeaseGone(Exception):
-    """A lease was gone again as soon as it was given: its TTR had passed, and somebody deleted the job."""
+    """A job was reserved, but did not exist any more when its counters were asked for.
+
+    The TTR of the lease passed in between, and then another client deleted the job.
+    """
 
     def __init__(self, job_id: int) -> None:
         super().__init__(f"the lease of job {job_id} was gone as soon as it was given")
@@ -67,23 +74,23 @@ class LeaseGone(Exception):
 
 
 class Settled(Enum):
-    """What became of a verdict, or of a touch."""
+    """What beanstalkd did after a delete, release, bury or touch."""
 
     DONE = "done"
     LEASE_GONE = "lease gone"
-    """The lease's TTR had passed, or somebody had deleted the job."""
+    """Nothing: the lease's TTR had passed, or another client had deleted the job."""
     BURIED_INSTEAD = "buried instead"
-    """Out of memory for its queue of ready or delayed jobs, beanstalkd buried a job that was to be released."""
+    """It buried a job that was to be released, because it had no memory to queue the job."""
 
 
 class Reserved(NamedTuple):
-    """A job that this connection holds a lease on."""
+    """A job that a connection has reserved."""
 
     stats: JobStats
     body: bytes | None
-    """None if beanstalkd lost it in a crash: the job is there, and its bytes are not."""
+    """The bytes that were put; None if beanstalkd kept the job but lost its bytes in a crash."""
     since: float
-    """When the lease was taken, on the monotonic clock, in seconds."""
+    """When the job was reserved, on the monotonic clock, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +105,13 @@ class TubeStats:
 
 
 def refusal(line: bytes) -> RefusedError | None:
-    """Return the error for a line by which beanstalkd refuses a command, with its word as the message; else None."""
+    """Return the error for a line by which beanstalkd refuses a command; None if the line is no refusal.
+
+    The message of the error is the first word of the line.
+    """
     status = b"".join(line.split()[:1])
     if status not in _REFUSALS:
         return None
     error = _REFUSALS[status]()
-    error.args = (status.decode(),)  # what else stands in the line may be anything
+    error.args = (status.decode(),)  # the rest of the line is left out: it may be anything
     return error

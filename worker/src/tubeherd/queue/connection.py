@@ -1,7 +1,8 @@
-"""What Tubeherd asks of beanstalkd: its commands, and the answers as values.
+"""The commands that Tubeherd sends to beanstalkd, and the answers as values.
 
-After `QueueUnavailable` a connection must be closed. beanstalkd then ends the leases on it, and their jobs are ready
-again.
+A lease is the reservation of a job by a connection. A verdict is what is done with a reserved job: delete, release or
+bury it. After `QueueUnavailable` a connection must be closed; beanstalkd then makes its reserved jobs ready again. A
+slot is a process that executes jobs. Its parent, the supervisor, shares its connections to touch its jobs.
 """
 
 import re
@@ -30,10 +31,10 @@ DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
 """How long a worker may hold a job without a touch, in seconds."""
 PIPELINE_MOST: Final = 500
-"""The most commands in one write. With more, beanstalkd and this process could each wait for the other to read."""
+"""The most commands in one write. With more, both sides could block: each waits until the other reads."""
 _WATCHED_AT_FIRST: Final = "default"
 """The tube that a new connection watches."""
-# These patterns accept at most 19 digits, so that every number fits into 64 bits.
+# 19 digits at most: a longer number would not fit into 64 bits, and beanstalkd sends none.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
 _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
@@ -50,7 +51,7 @@ _JOB_STATS: Final = re.compile(
     rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n\r\n"
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
-_DONE: Final = Settled.DONE  # in Python 3.11 finding a member of an enum takes as long as a call
+_DONE: Final = Settled.DONE  # a global, because in Python 3.11 `Settled.DONE` takes as long as a call
 _COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
 _LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
 
@@ -63,19 +64,23 @@ def connect(server: str, timeout: float = 5.0) -> "Connection":
 class Connection:
     """A connection to beanstalkd, which another process may share as long as the two take turns.
 
-    Each command raises QueueUnavailable; RefusedError with beanstalkd's answer (NOT_FOUND, OUT_OF_MEMORY, …); or
-    OSError if code of a job has closed the socket in this process, and then nothing was sent. `ask_…` sends a command
-    and `take_…` reads the answer; the answers must be read in the order in which the commands were sent.
+    Every method that sends a command may raise three errors: QueueUnavailable; RefusedError with beanstalkd's answer
+    (NOT_FOUND, OUT_OF_MEMORY, …); and OSError if code of a job has closed the socket in this process, in which case
+    nothing was sent. Most methods send a command and read its answer. A method `ask_…` only sends one, and a method
+    `take_…` only reads the answer; the answers must be read in the order in which the commands were sent.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         """Use a connected socket; raises QueueUnavailable if it is not connected any more."""
         self._wire = Wire(sock)
-        self._last_id = self._last_step = 0
+        self._last_id = 0
+        """The id of the last reserved job."""
+        self._last_step = 0
+        """By how much that id was greater than the one before."""
         self._foreseen = 0
-        """The id that the next job is likely to have; 0 if none is foreseen."""
+        """The id that the next job is likely to have; 0 if nothing can be said about it."""
         self.has_settled = False
-        """Whether beanstalkd has carried out a verdict on this connection."""
+        """Whether beanstalkd has carried out at least one verdict on this connection."""
 
     @property
     def socket(self) -> socket.socket:
@@ -83,15 +88,18 @@ class Connection:
         return self._wire.socket
 
     def set_timeout(self, seconds: float) -> None:
-        """Bound the wait for an answer, in seconds, in every process that shares the socket; REPLY_SECONDS at first."""
+        """Set how long to wait for the beginning of an answer, in every process that shares the socket.
+
+        Before the first call it is REPLY_SECONDS.
+        """
         self._wire.set_timeout(seconds)
 
     def close(self) -> None:
-        """Close the connection in this process; if others share it, it stays open with its leases."""
+        """Close the connection in this process. If other processes share it, beanstalkd keeps its leases."""
         self._wire.close()
 
     def abandon(self) -> None:
-        """Close the connection in every process that shares it: beanstalkd makes the jobs of its leases ready again."""
+        """Close the connection in every process that shares it; beanstalkd makes its reserved jobs ready again."""
         self._wire.shut_down()
 
     # Tubes
@@ -106,14 +114,14 @@ class Connection:
                 self._ignore(_WATCHED_AT_FIRST)
 
     def ignore_others(self, tubes: Sequence[str]) -> None:
-        """Ignore every tube but these: a slot before may have made this connection watch others."""
+        """Ignore every tube but these. The slot that used this connection before may have watched other tubes."""
         self._wire.write(b"list-tubes-watched\r\n")
         for tube in _LISTED.findall(self._take_document()):
             if tube.decode() not in tubes:
                 self._ignore(tube.decode())
 
     def stats_tubes(self, tubes: Iterable[str]) -> dict[str, TubeStats]:
-        """Ask for the counts of many tubes, up to PIPELINE_MOST in one write."""
+        """Return how many jobs each tube has in each state, by the names of the tubes."""
         names = list(dict.fromkeys(tubes))
         stats: dict[str, TubeStats] = {}
         for start in range(0, len(names), PIPELINE_MOST):
@@ -125,8 +133,8 @@ class Connection:
     def kick_buried(self, tube: str, bound: int) -> int:
         """Kick up to `bound` buried jobs of a tube and return how many.
 
-        beanstalkd's `kick` makes delayed jobs ready if none is buried. So no more are kicked than are buried now; a
-        delayed job is made ready only if another client kicks the same tube between these two commands.
+        If no job is buried, beanstalkd's `kick` makes delayed jobs ready. That is not wanted here, so the buried jobs
+        are counted first, and no more are kicked. It still happens if another client kicks the tube in between.
         """
         buried = min(bound, self.stats_tubes([tube])[tube].buried)
         if buried <= 0:
@@ -154,7 +162,7 @@ class Connection:
         return TubeStats(name, **counts)
 
     def _take_document(self) -> bytes:
-        """Take the answer to a command that is answered by a list or by counters."""
+        """Take an answer that is a list or a set of counters, and return its text."""
         document = self._wire.take_body(int(self._wire.take_line(_OK)[1]))
         if document is None:
             raise unexpected_answer("a body")
@@ -172,14 +180,14 @@ class Connection:
         return int(self._wire.take_line(_INSERTED)[1])
 
     def ask_reserve(self, timeout: int) -> None:
-        """Send a reserve that waits `timeout` seconds for a job; `take_reserved` must follow."""
+        """Send a reserve for which beanstalkd waits up to `timeout` seconds for a job; `take_reserved` must follow."""
         self._foreseen = 0
         self._wire.write(b"reserve-with-timeout %d\r\n" % timeout)
 
     def take_reserved(self) -> Reserved | None:
-        """Take the answer to a reserve: a lease, or None if no job came in time.
+        """Take the answer to a reserve: the reserved job, or None if no job came in time.
 
-        Raises LeaseGone if the job is gone already; the connection is still good then.
+        Raises LeaseGone if the job does not exist any more; the connection can be used further.
         """
         foreseen, self._foreseen = self._foreseen, 0
         try:
@@ -190,8 +198,8 @@ class Connection:
             return None
         since = time.monotonic()
         job_id = int(answer[1])
-        # None if beanstalkd lost the body. Also None if the answer is to another command than the reserve; the counters
-        # are then another job's, which raises.
+        # The body is None if beanstalkd lost it. It is None too if this answer belongs to another command; then the
+        # counters that follow are those of another job, and reading them raises QueueUnavailable.
         body = self._wire.take_body(int(answer[2]))
         stats = self._take_job_stats(foreseen) if foreseen else None
         if not foreseen or foreseen != job_id:
@@ -202,21 +210,22 @@ class Connection:
         return Reserved(stats, body, since)
 
     def stats_job(self, job_id: int) -> JobStats | None:
-        """Ask for a job's counters; None if there is no such job."""
+        """Return a job's counters, or None if there is no such job."""
         self._wire.write(b"stats-job %d\r\n" % job_id)
         return self._take_job_stats(job_id)
 
     def settle(self, job_id: int, verdict: Verdict, *, ask_reserve: bool = False) -> Settled:
-        """Give a verdict on a lease, by `delete`, `release` or `bury`, and return what became of it.
+        """Delete, release or bury a reserved job, and return what beanstalkd did.
 
-        If `ask_reserve`, the next job is asked for in the same write, without a wait; `take_reserved` must follow.
+        If `ask_reserve`, a reserve is sent in the same write, for which beanstalkd does not wait for a job;
+        `take_reserved` must follow.
         """
         command, expected = _verdict_command(job_id, verdict)
         self._wire.write(command + self._reserve_command() if ask_reserve else command)
         return self._take_settled(expected)
 
     def settle_all(self, verdicts: Sequence[tuple[int, Verdict]]) -> Iterator[Settled]:
-        """Give verdicts on many leases in few writes and yield what became of each, in their order."""
+        """Delete, release or bury many reserved jobs in few writes; yield what beanstalkd did with each, in order."""
         for start in range(0, len(verdicts), PIPELINE_MOST):
             batch = [_verdict_command(job_id, verdict) for job_id, verdict in verdicts[start : start + PIPELINE_MOST]]
             self._wire.write(b"".join(command for command, _ in batch))
@@ -224,17 +233,17 @@ class Connection:
                 yield self._take_settled(expected)
 
     def touch(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
-        """Prolong a lease by its TTR, and ask for the next job as `settle` would."""
+        """Begin the TTR of a lease anew. If `ask_reserve`, a reserve is sent in the same write, as by `settle`."""
         command = b"touch %d\r\n" % job_id
         self._wire.write(command + self._reserve_command() if ask_reserve else command)
         return self._take_settled(_TOUCHED)
 
     def ask_touch(self, job_ids: Iterable[int]) -> None:
-        """Touch leases, up to PIPELINE_MOST; `take_touched` must follow for each."""
+        """Send a touch for each lease, PIPELINE_MOST at most; `take_touched` must follow as many times."""
         self._wire.write(b"".join(b"touch %d\r\n" % job_id for job_id in job_ids))
 
     def take_touched(self) -> Settled:
-        """Take the answer to a touch."""
+        """Take the answer to one touch."""
         return self._take_settled(_TOUCHED)
 
     def _take_settled(self, expected: re.Pattern[bytes]) -> Settled:
@@ -256,7 +265,7 @@ class Connection:
         if match is None:
             return None
         job, tube, priority, age, delay, ttr, reserves, releases, buries, kicks = match.groups()
-        if int(job) != job_id:  # the answer to another command: these counters are another job's
+        if int(job) != job_id:  # this is the answer to another command
             raise unexpected_answer("counters of that job")
         return JobStats(
             job_id, tube.decode(), int(priority), int(age), int(delay), int(ttr),
@@ -264,7 +273,7 @@ class Connection:
         )  # fmt: skip
 
     def _take_job_stats_slowly(self) -> re.Match[bytes] | None:
-        """Take the counters of a job if they did not arrive in one piece; None if there is no such job."""
+        """Take counters that did not arrive in one piece; None if there is no such job."""
         try:
             document = self._take_document()
         except NotFoundError:
@@ -275,24 +284,24 @@ class Connection:
         return match
 
     def _foresee(self, job_id: int) -> None:
-        """Foresee the id of the next job, if the last three ids are equally far apart.
+        """Foresee the id of the next job: if the last three ids are equally far apart, it is as far from the last one.
 
-        The counters of a foreseen job are asked for in the same write as the job, which saves a round trip. If another
-        job comes, they are thrown away, and the counters of that job are asked for.
+        The counters of the foreseen job are asked for in the same write as the next reserve, which saves a round trip.
+        If another job is reserved, these counters are not used, and those of the reserved job are asked for.
         """
         step, self._last_id = job_id - self._last_id, job_id
         self._foreseen = max(0, job_id + step) if step == self._last_step else 0
         self._last_step = step
 
     def _reserve_command(self) -> bytes:
-        """Return the commands for the next job; its counters are asked for with it if its id is foreseen."""
+        """Return the command for a reserve and, if the id of the next job is foreseen, the one for its counters."""
         if self._foreseen:
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
         return b"reserve-with-timeout 0\r\n"
 
 
 def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[bytes]]:
-    """Return the command that carries out a verdict, and the answer to it."""
+    """Return the command that carries out a verdict, and the pattern of its answer."""
     match verdict:
         case Delete():
             return b"delete %d\r\n" % job_id, _DELETED

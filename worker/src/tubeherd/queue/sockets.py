@@ -1,4 +1,4 @@
-"""Waiting for sockets, whatever the number of open files: `select` cannot look at descriptors from 1024 on."""
+"""Waits for sockets by `poll`, because `select` fails for a file descriptor of 1024 or more."""
 
 import select
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def readable(socks: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
-    """Wait up to `seconds` until there is something to read, or the other side is gone; return where."""
+    """Wait up to `seconds` for bytes or the end of a connection; return the sockets that have one of them."""
     poll = select.poll()
     for sock in socks:
         poll.register(sock, select.POLLIN)

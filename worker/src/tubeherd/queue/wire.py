@@ -1,7 +1,7 @@
-"""Sends bytes to beanstalkd and reads its answers from the socket; nothing here knows what a job is.
+"""Sends bytes to beanstalkd and reads its answers. `connection` knows which bytes; this module only moves them.
 
-`QueueUnavailable` is raised if the connection breaks, if beanstalkd does not answer in time, or if the answer is none
-that beanstalkd gives. The wire must then be closed, because it is not known which command the next bytes would answer.
+`QueueUnavailable` is raised if the connection breaks, if beanstalkd does not answer in time, or if an answer is not one
+of beanstalkd's. The wire must then be closed, because the next bytes could be the rest of the wrong answer.
 """
 
 import errno
@@ -16,19 +16,22 @@ from tubeherd.queue.answers import QueueUnavailable, RefusedError, refusal
 from tubeherd.queue.server import parse_server
 
 REPLY_SECONDS: Final = 10
-"""How long an answer may take, in seconds."""
+"""How long the beginning of an answer may take, unless `Wire.set_timeout` changes that; and how long the rest may take.
+
+In seconds. For the rest of a long body there is more time.
+"""
 _LINE_MAX: Final = 1024
 _READ_BYTES: Final = 1 << 11
-"""Bytes to read at once. Each read allocates as many; nearly every answer is shorter."""
+"""The most bytes of one read. Python allocates as many for each read, and nearly every answer is shorter."""
 _READ_BODY_BYTES: Final = 1 << 16
-"""Bytes to read at once of a large body."""
+"""The most bytes of one read of a long body."""
 _LEAST_BYTES_PER_SECOND: Final = 1 << 16
-"""The wire gives up on a body that arrives more slowly."""
+"""A long body may arrive as slowly as this. If it is slower, QueueUnavailable is raised."""
 _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
 
 
 def open_socket(server: str, timeout: float) -> socket.socket:
-    """Connect to `host:port` within `timeout` seconds; raises QueueUnavailable, or ValueError if that is no address."""
+    """Connect to `host:port` within `timeout` seconds. Raises QueueUnavailable, or ValueError for a wrong address."""
     address = parse_server(server)
     try:
         sock = socket.create_connection(address, timeout)
@@ -38,7 +41,7 @@ def open_socket(server: str, timeout: float) -> socket.socket:
         raise QueueUnavailable(f"cannot reach beanstalkd at {server}: it is no host name") from error
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A server that vanished without closing is noticed after half a minute, even if nothing is sent.
+    # If the server's machine is gone, the connection breaks after half a minute, even if nothing is sent on it.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
@@ -66,12 +69,12 @@ class Wire:
         self._unread = b""
 
     def set_timeout(self, seconds: float) -> None:
-        """Bound the wait for each read of the socket, in seconds, in every process that shares it."""
+        """Set how long one read of the socket may wait, in seconds, in every process that shares the socket."""
         self._timeout = seconds
         _set_timeout(self.socket, socket.SO_RCVTIMEO, seconds)
 
     def close(self) -> None:
-        """Close the socket in this process; other processes that share it can go on using it."""
+        """Close the socket in this process only."""
         self.socket.close()
 
     def shut_down(self) -> None:
@@ -86,12 +89,15 @@ class Wire:
             self.socket.sendall(data)
         except OSError as error:
             closed_by_job = error.errno in (errno.EBADF, errno.ENOTSOCK) and self.socket.fileno() >= 0
-            if closed_by_job:  # the connection itself is intact: the supervisor has a copy of the socket
+            if closed_by_job:  # the connection is still open, because the worker's parent process has a copy of it
                 raise
             raise _connection_broke(error) from error
 
     def take_if(self, expected: re.Pattern[bytes]) -> re.Match[bytes] | None:
-        """Wait until something is received; take the answer if it is complete and matches, otherwise take nothing."""
+        """Take the next answer if it has arrived as a whole and matches; otherwise take nothing and return None.
+
+        If no bytes are there, wait for some.
+        """
         if not self._unread:
             self._unread = self._receive(_READ_BYTES)
         match = expected.match(self._unread)
@@ -100,8 +106,9 @@ class Wire:
         return match
 
     def take_line(self, expected: re.Pattern[bytes]) -> re.Match[bytes]:
-        """Take the next line, which must match; raises RefusedError if it is a refusal of beanstalkd instead."""
-        if not self._unread:  # the next lines are those of `take_if`; a call of it would cost each job twice its time
+        """Take the next line, which must match; raises RefusedError if beanstalkd refuses the command instead."""
+        # The first steps are those of `take_if`, written out: two lines are taken for each job, and a call takes time.
+        if not self._unread:
             self._unread = self._receive(_READ_BYTES)
         match = expected.match(self._unread)
         if match is None:
@@ -135,7 +142,8 @@ class Wire:
         """Receive until `whole` bytes are unread."""
         if whole > _BODY_MAX:
             raise unexpected_answer("a body")
-        # Memory grows only with what arrives, so a wrong size costs none; the deadline ends a peer that sends slowly.
+        # The buffer grows as bytes arrive: a peer that announces a huge body and sends none must not cost memory. The
+        # deadline is for the whole body: a peer that sends byte after byte would never exceed the timeout of a read.
         deadline = time.monotonic() + REPLY_SECONDS + whole / _LEAST_BYTES_PER_SECOND
         data = bytearray(self._unread)
         while len(data) < whole:
@@ -150,7 +158,7 @@ class Wire:
     def _receive(self, most: int) -> bytes:
         try:
             data = self.socket.recv(most)
-        except BlockingIOError as error:  # the timeout that is set in the kernel
+        except BlockingIOError as error:  # the timeout of `_set_timeout` has passed
             raise _no_answer(self._timeout) from error
         except OSError as error:
             raise _connection_broke(error) from error
@@ -160,7 +168,7 @@ class Wire:
 
 
 def unexpected_answer(expected: re.Pattern[bytes] | str) -> QueueUnavailable:
-    """Return the error for an answer that beanstalkd does not give; `expected` is the pattern of a line, or words."""
+    """Return the error for an answer that beanstalkd would not give; `expected` is a line's pattern, or words."""
     if not isinstance(expected, str):
         expected = re.split(r"[^A-Z]", expected.pattern.decode())[0]
     return QueueUnavailable(f"the server's answer is not beanstalkd's ({expected} was expected)")
@@ -175,6 +183,6 @@ def _no_answer(seconds: float) -> QueueUnavailable:
 
 
 def _set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
-    """Set a timeout in the kernel, which adds no system call to a read and holds in all processes with the socket."""
+    """Set a timeout in the kernel: it holds in all processes that share the socket, and reads need no extra `poll`."""
     whole, fraction = divmod(seconds, 1)
     sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), int(fraction * 1e6)))
