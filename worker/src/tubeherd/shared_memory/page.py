@@ -16,20 +16,21 @@ dies with the lock, nobody gives it back. This does no harm: the supervisor need
 dead slot, and a slot whose supervisor is dead goes on without the lock.
 
 The page lives as long as the slot. The next slot gets a new page, and the connection if it is at rest. The last column
-says what the supervisor does with the connection if the slot dies in this phase.
+says what the supervisor does with the connection if the slot ends in this phase.
 
-| phase      | connection                | leases held on it            | touched by | if the slot dies         |
+| phase      | connection                | leases held on it            | touched by | when the slot has ended  |
 |------------|---------------------------|------------------------------|------------|--------------------------|
-| STARTING   | at rest, or there is none | none                         | nobody     | is closed                |
-| CONNECTING | there is none             | none                         | nobody     |                          |
-| COMMAND    | in use by the slot        | deferred jobs', perhaps more | nobody     | is closed                |
-| WAITING    | in use: a reserve waits   | none                         | nobody     | is closed                |
-| EXECUTING  | at rest                   | the job's and deferred jobs' | supervisor | verdicts are sent on it  |
-| RESTING    | at rest                   | deferred jobs'               | supervisor | verdicts are sent on it  |
-| DONE       | at rest, or there is none | none                         | nobody     | is kept for the next one |
+| STARTING   | at rest, or there is none | none                         | nobody     | closes it                |
+| CONNECTING | there is none             | none                         | nobody     | nothing                  |
+| COMMAND    | in use by the slot        | deferred jobs', perhaps more | nobody     | closes it                |
+| WAITING    | in use: a reserve waits   | none                         | nobody     | closes it                |
+| EXECUTING  | at rest                   | the job's and deferred jobs' | supervisor | sends the verdicts on it |
+| RESTING    | at rest                   | deferred jobs'               | supervisor | sends the verdicts on it |
+| DONE       | at rest, or there is none | none                         | nobody     | leaves it open           |
 
-Between two jobs a lane goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for a few round trips at most,
-each bounded by the socket's timeout. WAITING lasts as long as the reserve may wait. EXECUTING lasts until the job ends;
+Between two jobs a lane goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for a few commands at most; if
+an answer takes longer than the socket's timeout, the connection is closed. WAITING lasts as long as the reserve may
+wait. EXECUTING lasts until the job ends;
 if a job still runs five seconds after its deadline, the supervisor kills the slot. STARTING lasts until the executors
 are imported. It is written on the page of the first lane only. The other lanes begin with RESTING if they have a
 connection, otherwise with CONNECTING.
@@ -86,11 +87,11 @@ class Lease(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a page says at one moment. If two states with the phase EXECUTING are equal, the same attempt goes on."""
+    """What a page says at one moment. If two states in the phase EXECUTING are equal, they are of the same attempt."""
 
     phase: Phase
     last_begun: Lease
-    """The lease of the last job that began on this lane. In the phase EXECUTING this job executes."""
+    """The lease of the job that began last on this lane. In the phase EXECUTING this job executes."""
     deferred: tuple[Lease, ...] = ()
     """The leases of the deferred jobs."""
 
@@ -164,16 +165,16 @@ class Page:
 
     @property
     def jobs_begun(self) -> int:
-        """How many jobs the slots of this place had begun when a job last began on this lane; 0 if none did."""
+        """How many jobs the slot had begun, with those before it, when a job last began on this lane; 0 if none did."""
         return int(_COUNT.unpack_from(self._map, _JOBS_BEGUN_AT)[0])
 
     def read(self) -> State:
         """Return what the page says. Unless the caller holds the lock, the slot may change the page at any moment."""
         phase = self.phase
-        executing = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
+        last_begun = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _DEFERRED_COUNT_AT)
         offsets = range(_DEFERRED_AT, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
-        return State(phase, executing, tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets))
+        return State(phase, last_begun, tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets))
 
     def try_lock(self) -> bool:
         """Take the lock if it is free; return whether this process holds it now, also if it held it before the call."""

@@ -71,7 +71,7 @@ class SlotBatch(Batch):
         try:
             with self._slot_page.listening():
                 self.send(reason)
-        except BaseException as error:  # also SystemExit
+        except BaseException as error:  # SystemExit too, which a listener may raise
             failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
         for lane in self._lanes:
             if lane.deferred and lane.connection:
@@ -85,8 +85,8 @@ class SlotBatch(Batch):
             raise broken
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
-        """Delete the deferred jobs of a lane; or give each the verdict on a failed job, if there was a `failure`."""
-        phase = lane.page.phase  # EXECUTING if another job of this lane runs as a coroutine
+        """Delete the deferred jobs of a lane; or give them the verdicts on failed jobs, if a listener raised."""
+        phase = lane.page.phase  # EXECUTING if a job executes on this lane while another lane flushes
         lane.page.lock_for_command()
         batch = [self._processor.fail(job.reserved, failure) if failure else job.done for job in lane.deferred]
         try:

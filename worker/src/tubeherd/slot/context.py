@@ -28,4 +28,4 @@ class SlotContext(NamedTuple):
     tally: Tally | None
     progress: Progress
     burials: Sequence[Burial]
-    """Burials by the supervisor, which this slot publishes before it takes a job."""
+    """Jobs that the supervisor buried. This slot publishes `worker.job.buried` for them before it takes a job."""

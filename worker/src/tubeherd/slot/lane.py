@@ -19,7 +19,7 @@ from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
-"""Seconds to wait before the next connection. Doubled each time, until beanstalkd carries out a verdict."""
+"""Seconds to wait before the next connection. Doubled after each connection on which no verdict was carried out."""
 _PAUSE_MOST: Final = 5.0
 
 
@@ -43,7 +43,7 @@ class Lane:
     flush_by: float = math.inf
     """When the first of the deferred jobs has used up half of its lease, on the monotonic clock."""
     _watching: bool = False
-    """Whether beanstalkd was told on this connection which tubes' jobs the slot reserves."""
+    """Whether the connection watches the slot's tubes: a reserve then takes jobs of these tubes."""
     _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:
@@ -99,7 +99,7 @@ class Lane:
         pause, self._pause = self._pause, min(self._pause * 2, _PAUSE_MOST)
         return random.uniform(pause / 2, pause)  # noqa: S311 - spreads reconnects, is no secret
 
-    def forget(self) -> None:
+    def close_in_fork(self) -> None:
         """Close page and connection in a process that a job forked. They stay open in the slot's process."""
         self.page.close()
         if self.connection is not None:

@@ -94,6 +94,6 @@ class SlotProcess:
             self._context.metrics.write_apart()
         self._context.control.close()
         for lane in self._context.lanes:
-            lane.forget()
+            lane.close_in_fork()
         if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -53,7 +53,7 @@ class SequentialSlot(Slot):
             lane.page.write_phase_and_unlock()  # the slot has the lock if the connection is new
             self._batch.flush("batch")
             return None
-        # No reserve was sent with the last verdict, as after a burial. So a job may be ready.
+        # The last verdict may have been sent without a reserve, as a burial is. So a job may be ready.
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._batch.flush("idle")
@@ -62,7 +62,8 @@ class SequentialSlot(Slot):
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
         pending = self._ask_for_job(lane, connection)
         found = readable([connection.socket, self._control], pending.longest_wait)
-        # A job that has come is done before the slot stops. Otherwise it would count as lost by this worker.
+        # If a job has come, the slot does it before it stops. Otherwise the lease would end without a verdict, as if
+        # the job had killed its slot.
         reserved = self._take_job(
             lane, connection, pending, answered=connection.socket in found, stop=self._control in found
         )

@@ -56,14 +56,14 @@ class PendingReserve(NamedTuple):
     def is_too_early(self) -> bool:
         """Return whether now is too early for an answer without a job.
 
-        If a lease on the connection soon ends, beanstalkd answers DEADLINE_SOON at once. A slot that sent the next
-        reserve without a pause would send one after the other.
+        If a lease on the connection ends within a second, beanstalkd answers DEADLINE_SOON at once. If the slot then
+        sent the next reserve without a pause, both would repeat this again and again.
         """
         return time.monotonic() < self.asked + self.timeout - 1
 
 
 class Stop(Exception):
-    """The slot has to stop, and this lane has no job: the supervisor asked for it, or is dead."""
+    """The slot has to stop, because its supervisor asked for it or is dead. Raised only if the lane has no job."""
 
 
 class Slot(ABC):
@@ -92,7 +92,7 @@ class Slot(ABC):
         self.forked_by_job = False
         """Whether this process was forked from the slot's by a job.
 
-        The executor may return in both processes. In the forked one, the job is then not finished: it is the slot's.
+        The executor may return in both processes. Only the slot's own process may then send the verdict.
         """
         self._reserves_waiting = 0
         """How many reserves wait while other lanes do jobs: 1 or 0. Each may bring one more job."""
@@ -103,7 +103,7 @@ class Slot(ABC):
 
     @abstractmethod
     def on_deadline(self) -> None:
-        """Handle SIGTERM, by which the supervisor says that a job has passed its deadline."""
+        """Handle SIGTERM, which the supervisor sends if a job is past its deadline."""
 
     def run(self) -> Exit:
         """Do jobs until an exit is wanted, flush, leave the connections at rest, and return the exit code."""
@@ -167,7 +167,7 @@ class Slot(ABC):
         if answered:
             return self._begin(lane, connection)
         if stop:
-            lane.drop()  # the answer to the reserve may still come, and the next slot would take it for another
+            lane.drop()  # otherwise the next slot could take the answer for that to its own command
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest_wait} s")
 

@@ -1,7 +1,7 @@
-"""Answers /healthz, /readyz and /metrics from the supervisor's own loop, without ever waiting for a peer.
+"""Answers HTTP requests for /healthz, /readyz and /metrics from the supervisor's own loop.
 
-Written here because the servers of the standard library wait for each peer, or take a thread for it, while the
-supervisor is single-threaded and must not wait.
+A peer is a client that is connected. The servers of the standard library wait for each peer or start a thread for it.
+The supervisor has one thread and must not wait, so the server is written here.
 """
 
 import selectors
@@ -19,7 +19,7 @@ _REQUEST_MAX: Final = 4096
 _PEER_SECONDS: Final = 5.0
 """How long a peer may take to send its request and to read the answer, in seconds."""
 _PEERS_MAX: Final = 64
-"""The most connections at a time; one more replaces the oldest."""
+"""The most connections at a time. If one more is opened, the oldest is closed."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -28,7 +28,7 @@ class CannotListen(OSError):
 
 
 class HealthServer:
-    """A small HTTP server without a loop of its own: it is driven by a selector that somebody else waits on."""
+    """A small HTTP server without a loop of its own: the owner of `selector` waits, and calls what is registered."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class HealthServer:
         self._ready = ready
         self._metrics = metrics
         self._peers: dict[socket.socket, tuple[bytes, float]] = {}
-        """By connection: the bytes received or still to be sent, and when it is dropped, on the monotonic clock."""
+        """By connection: the bytes received or still to be sent, and when to close it, on the monotonic clock."""
         host, port = parse_address(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -57,7 +57,7 @@ class HealthServer:
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def drop_slow_peers(self) -> None:
-        """Close the connections that took longer than they may."""
+        """Close the connections whose peers took longer than _PEER_SECONDS."""
         now = time.monotonic()
         for peer in [peer for peer, (_, deadline) in self._peers.items() if now > deadline]:
             self._drop(peer)
@@ -66,13 +66,13 @@ class HealthServer:
         with suppress(OSError):
             peer, _ = self._listener.accept()
             if len(self._peers) >= _PEERS_MAX:
-                self._drop(next(iter(self._peers)))  # the oldest, so that idle peers cannot keep the kubelet out
+                self._drop(next(iter(self._peers)))  # the oldest, so that idle peers cannot block the probes
             peer.setblocking(False)
             self._peers[peer] = (b"", time.monotonic() + _PEER_SECONDS)
             self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))
 
     def _read(self, peer: socket.socket) -> None:
-        if peer not in self._peers:  # dropped after the selector returned it
+        if peer not in self._peers:  # closed after the selector returned it
             return
         request, deadline = self._peers[peer]
         try:

@@ -1,9 +1,10 @@
 """A lane as the supervisor handles it: its page, a copy of its connection, and the touches that keep its leases.
 
-A lane is one connection of a slot with its page. The supervisor sends a command only while it holds the page's lock
-and the slot uses the connection for no command, so that the two never send at the same time. After a touch, the
-supervisor holds the lock until it has read the answer. If the answer does not come at once, it is read when the
-supervisor looks at the slot again, so that a silent beanstalkd delays no other slot.
+A lane of a slot has one connection to beanstalkd at a time, and a page in shared memory on which the slot writes what
+it does with the connection. While a job executes, the slot sends nothing and the supervisor touches the job, so that
+its lease does not end. The supervisor sends only while it holds the page's lock, and holds the lock until it has read
+the answers. If the answers do not come at once, it reads them when it looks at the slot again, so that a silent
+beanstalkd delays no other slot.
 """
 
 import os
@@ -23,49 +24,53 @@ from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.shared_memory.page import Lease, Page, State
 
 STALL_SECONDS: Final = 1.0
-"""How long the supervisor waits for one answer of beanstalkd at most; meanwhile it touches no lease of any slot."""
+"""How long the supervisor waits for one answer at most, in seconds. Meanwhile it touches no lease of any slot."""
 
 
 class SigtermSent(NamedTuple):
-    """An execution that is past its deadline, so that its slot was sent SIGTERM."""
+    """The slot was sent SIGTERM, because a job was past its deadline."""
 
     lease: Lease
+    """The lease of the late job."""
     at: float
-    """On the monotonic clock."""
+    """When the signal was sent, on the monotonic clock."""
 
 
 class Unchanged(NamedTuple):
-    """What the page of a lane said after its slot was asked to stop."""
+    """What a page has said at each look for some time, after the slot was asked to stop."""
 
     state: State
     since: float
-    """On the monotonic clock."""
+    """When the supervisor first saw this state, on the monotonic clock."""
 
 
 @dataclass(eq=False, slots=True)
 class LaneHandle:
-    """One lane of a living slot, or of a dead slot until its jobs are taken over."""
+    """One lane of a living slot; or of a dead slot, until the verdicts on its jobs are given."""
 
     page: Page
     connection: Connection | None
     sigterm_sent: SigtermSent | None = None
     unchanged: Unchanged | None = None
     _last_touched: dict[Lease, float] = field(default_factory=dict)
-    """When each lease that is still held was last touched, on the monotonic clock."""
+    """By lease, when the last touch was sent, on the monotonic clock."""
     _unanswered: list[Lease] = field(default_factory=list)
-    """The leases whose touches are not answered yet; while there are any, this process holds the lock."""
+    """The leases whose touches are not answered yet. While there are any, this process keeps the lock."""
     _touches_sent_at: float = 0.0
 
     # The lock
 
     def unlock(self) -> None:
-        """Give the lock back, unless answers to touches are still to come."""
+        """Give the lock back, unless there are unanswered touches."""
         if not self._unanswered:
             self.page.unlock()
 
     @contextmanager
     def locked_if_still(self, state: State) -> Iterator[bool]:
-        """Hold the lock during a `with` block. The block gets True if it is held and the page still says `state`."""
+        """Try to hold the lock during a `with` block.
+
+        The block gets True if the lock is held and the page still says `state`.
+        """
         locked = self.page.try_lock()
         try:
             yield locked and self.page.read() == state
@@ -76,9 +81,9 @@ class LaneHandle:
     # The connection
 
     def adopt(self, fd: int) -> None:
-        """Use this copy of a connection that the slot has just opened, in place of the connection before."""
+        """Use a connection that the slot has just opened, of which `fd` is a copy; close the one before it."""
         self.close_connection()
-        os.set_inheritable(fd, False)  # no program that a slot starts is to keep a connection open
+        os.set_inheritable(fd, False)  # otherwise programs that slots start would keep the connection open
         sock = socket.socket(fileno=fd)
         try:
             self.connection = Connection(sock)
@@ -86,7 +91,7 @@ class LaneHandle:
             sock.close()
 
     def close_connection(self) -> None:
-        """Close the connection, also for the slot. beanstalkd then makes the jobs ready again."""
+        """Close the connection, also for the slot. beanstalkd then makes the leased jobs ready again."""
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
@@ -94,7 +99,7 @@ class LaneHandle:
     # Touches
 
     def touch(self, state: State, now: float) -> None:
-        """Touch the leases that are due for it, unless the page has changed; `take_answers` must follow."""
+        """Send the touches that are due, if the page still says `state`; `take_answers` must follow."""
         due = self._due_for_touch(state, now)
         if not due or self._unanswered or self.connection is None:
             return
@@ -105,7 +110,7 @@ class LaneHandle:
     def take_answers(self, seconds: float) -> None:
         """Read the answers to touches if they come within so many seconds; otherwise leave them for a later call.
 
-        Closes the connection if no answer came for REPLY_SECONDS, or an answer that does not belong to a touch.
+        Closes the connection if no answer came for REPLY_SECONDS, or if what came is no answer to a touch.
         """
         if not self._unanswered:
             return
@@ -121,9 +126,9 @@ class LaneHandle:
         self.unlock()
 
     def finish_touches(self, seconds: float) -> bool:
-        """Read the answers to touches of a dead slot's leases within so many seconds; return whether they came.
+        """After the slot's death, read the answers to touches; return False if none came within so many seconds.
 
-        If not, the connection is closed: a later answer could be mistaken for that of another command.
+        The connection is then closed: if an answer came later, it would be taken for the answer to the next command.
         """
         self.take_answers(seconds)
         if not self._unanswered:
@@ -133,7 +138,7 @@ class LaneHandle:
         return False
 
     def _due_for_touch(self, state: State, now: float) -> list[Lease]:
-        """Return the leases whose last touch is half of their TTR ago, at most as many as go into one write."""
+        """Return the leases that were not touched for half of their TTR, at most as many as go into one write."""
         due = (lease for lease in state.leases if now >= self._last_touched.get(lease, lease.since) + lease.ttr / 2)
         return list(islice(due, PIPELINE_MOST))
 
@@ -143,16 +148,17 @@ class LaneHandle:
         self._last_touched = {lease: when for lease, when in self._last_touched.items() if lease in held}
         self._last_touched |= dict.fromkeys(due, now)
         self._unanswered, self._touches_sent_at = due, now
-        with suppress(QueueUnavailable):  # reading the answers raises it again
+        with suppress(QueueUnavailable):  # `take_answers` meets the same trouble and handles it
             connection.ask_touch(lease.job for lease in due)
 
     def _read_touches(self, answered: bool) -> None:
-        """Read the answers to all touches; raises QueueUnavailable or RefusedError if one is missing or wrong."""
+        """Read the answer to each touch; raises QueueUnavailable or RefusedError if one is missing or wrong."""
         if self.connection is None:
             raise QueueUnavailable("the connection to beanstalkd was closed")
         if not answered:
             raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
-        self.connection.set_timeout(STALL_SECONDS)  # the first answer has come, the others follow at once
+        # The touches were sent together, so the other answers follow the first one at once.
+        self.connection.set_timeout(STALL_SECONDS)
         for lease in self._unanswered:
             if self.connection.take_touched() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)

@@ -1,4 +1,4 @@
-"""How much memory a slot uses, and how often the kernel killed for it."""
+"""Reads how much memory a process uses, and how many processes the kernel has killed for lack of memory."""
 
 import os
 from contextlib import suppress
@@ -14,10 +14,13 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def used_above(pid: int, bound: int) -> int | None:
-    """Return the bytes that a process uses, with its part of shared pages, if that is more than `bound`; else None."""
+    """Return how many bytes of memory a process uses if they are more than `bound`; otherwise None.
+
+    Of memory that n processes share, an nth part counts.
+    """
     try:
         resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-        # The proportional size takes the kernel long to compute, and is never more than the resident size.
+        # Read first because it is cheap: it counts shared memory in full, so it is never less than the result.
         if resident <= bound:
             return None
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -28,9 +31,9 @@ def used_above(pid: int, bound: int) -> int | None:
 
 
 def kernel_kills() -> int:
-    """Return how many processes of this container the kernel has killed for its memory limit; 0 if it is unknown.
+    """Return how many processes of this container the kernel has killed at the memory limit; 0 if that is unknown.
 
-    Source of the files: the kernel's cgroup-v1/memory.rst (oom_kill of memory.oom_control) and cgroup-v2.rst
+    The files are described in the kernel's cgroup-v1/memory.rst (oom_kill of memory.oom_control) and cgroup-v2.rst
     (oom_kill of memory.events).
     """
     with suppress(OSError, ValueError):

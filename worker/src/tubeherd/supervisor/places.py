@@ -1,8 +1,11 @@
 """Starts, replaces and reaps the slots of a worker, each in its place.
 
-A worker has as many places as it runs slots at a time. In a place one slot follows another; between two it is vacant. A
-slot inherits from the slot before it the connections on which no command was in flight, and the progress towards the
-limits. Every slot is forked here. Every process that ends is reaped here, also orphans: a container's process 1 has to.
+A worker has as many places as it runs slots at a time. In a place one slot follows another. Between two slots the place
+is vacant. A slot has one or more lanes, each with a connection to beanstalkd. It inherits from the slot before the
+connections on which no command waits for an answer, and the progress towards the limits.
+
+To reap a process is to read its exit code after it has ended. Orphans, which jobs have left behind, are reaped too: the
+kernel makes them children of process 1, which the supervisor is in a container.
 """
 
 import os
@@ -34,11 +37,14 @@ from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import SlotHandle
 
 _BACKOFF_FIRST: Final = 0.1
-"""Seconds to wait after the second slot in a row that died before it began a job; doubled for each further one."""
+"""Seconds to wait before another slot is forked, if two in a row died in the place before they began a job.
+
+Doubled for each further one. After the first such death, another slot is forked at once.
+"""
 _BACKOFF_MOST: Final = 5.0
-"""The longest time before another slot is forked in the place, in seconds; also after a fork failed."""
+"""The longest such wait, in seconds; also the wait after a fork failed."""
 _FILES_PER_LANE: Final = 3
-"""The most open files for each lane: its connection, and the slot's control socket and tally."""
+"""The connection of the lane, and the control socket and the tally, which all lanes of a slot share."""
 _FILES_BESIDE: Final = 100
 """Open files of the worker beside those of its lanes, with room to spare."""
 
@@ -48,9 +54,9 @@ class Place:
     """Where one slot after another runs, one at a time."""
 
     number: int
-    """Counted from 0; names the files of the metrics that executors define."""
+    """Counted from 0. It is part of the file names of the metrics that executors define."""
     inherited: Sequence[Connection | None]
-    """By lane, the connections that the slot before left at rest."""
+    """By lane, the connections that the slot before left open."""
     progress: Progress
     """How far the slots of this place have come towards their limits."""
     fork_at: float
@@ -67,12 +73,12 @@ class Place:
 
 
 class Reaped(NamedTuple):
-    """A slot that has ended and is still in its place: `refill` or `remove` must follow."""
+    """A slot whose process was reaped, and which is still in its place: `refill` or `remove` must follow."""
 
     place: Place
     slot: SlotHandle
     code: int
-    """Its exit code; negative: the number of the signal that killed it."""
+    """The exit code of the process; if a signal killed it, minus the number of the signal."""
 
 
 class Places:
@@ -85,12 +91,15 @@ class Places:
         self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
         self._places: list[Place] = []
         self._burials: list[Burial] = []
-        """What the supervisor buried and no slot has been given yet: listeners run only in slots, which publish it."""
+        """Jobs of dead slots that the supervisor buried. The next slot publishes `worker.job.buried` for them.
+
+        The supervisor cannot publish the event, because the listeners are user code, which it never runs.
+        """
         _allow_files(settings.concurrency * settings.async_concurrency)
 
     @property
     def empty(self) -> bool:
-        """Whether no slot runs and none will."""
+        """Whether no slot runs and none will be forked."""
         return not self._places
 
     @property
@@ -108,7 +117,7 @@ class Places:
         self.fill()
 
     def fill(self) -> None:
-        """Fork a slot into each vacant place whose time has come."""
+        """Fork a slot into each vacant place that need not wait any longer."""
         now = time.monotonic()
         for place in self._places:
             if place.slot is None and now >= place.fork_at:
@@ -120,7 +129,7 @@ class Places:
                     place.fork_at = now + _BACKOFF_MOST
 
     def pass_on(self, burials: Sequence[Burial]) -> None:
-        """Give these burials to the next slot, which publishes them; if it dies first, they go to the one after it."""
+        """Give these burials to the next slot that is forked, which publishes them before it takes a job."""
         self._burials += burials
 
     def stop(self) -> None:
@@ -133,27 +142,27 @@ class Places:
             slot.ask_to_stop()
 
     def reap(self) -> Iterator[Reaped]:
-        """Reap all processes that have ended, and yield the slots among them."""
+        """Reap all child processes that have ended, and yield the slots among them."""
         while (pid := _next_ended()) is not None:
             place = next((place for place in self._places if place.slot and place.slot.pid == pid), None)
             if place is None or place.slot is None:  # an orphan
                 os.waitpid(pid, 0)
                 continue
-            # Kill what jobs left running; before reaping, while the process group's number cannot be taken by another.
+            # Kill what jobs left running. Until the slot is reaped, no other process group can get its number.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            place.slot.receive_connections()  # opened just before it ended
+            place.slot.receive_connections()  # those that the slot opened just before it ended
             yield Reaped(place, place.slot, os.waitstatus_to_exitcode(status))
 
     def refill(self, reaped: Reaped) -> None:
-        """Put another slot into the place: at once, or later if slots die there before they begin a job."""
+        """Have another slot follow in the place: at once, or later if slots die there before they begin a job."""
         place, slot, _ = reaped
         died_early = slot.phase is not Phase.DONE and not slot.jobs_begun
         pause = _BACKOFF_FIRST * 2**place.early_deaths if died_early and place.early_deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.early_deaths = place.early_deaths + 1 if died_early else 0
-        if self._settings.on_limit == "stop":  # a slot that dies must not put off the end of the worker
+        if self._settings.on_limit == "stop":  # count on, so that the worker ends even if slots die
             place.progress = place.progress._replace(jobs_begun=max(place.progress.jobs_begun, slot.jobs_begun))
         else:
             place.progress = self._no_progress()
@@ -188,7 +197,7 @@ class Places:
             page = SlotPage()
             opened.callback(page.close)
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
-            for lane in lanes[1:]:  # STARTING, on the first lane's page, stands for the whole slot
+            for lane in lanes[1:]:  # the first page says STARTING, for the whole slot
                 lane.page.write_phase_and_unlock(Phase.RESTING if lane.connection else Phase.CONNECTING)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.setblocking(False)
@@ -233,7 +242,7 @@ class Places:
         return tally
 
     def _close_in_fork(self, own: Place) -> None:
-        """Close, in a new slot, the files of the supervisor and of the other slots."""
+        """Close, in the process of a new slot, the files of the supervisor and of the other slots."""
         self._reactor.close_in_fork()
         for place in self._places:
             if place is not own:
@@ -244,11 +253,11 @@ class Places:
 
     def _receive(self, slot: SlotHandle) -> None:
         if not slot.receive_connections():
-            self._reactor.unregister(slot.control)  # its end of file would be reported for ever
+            self._reactor.unregister(slot.control)  # the selector would report the end of file again and again
 
 
 def _slots_lanes(lanes: Sequence[LaneHandle]) -> Sequence[Lane]:
-    """Return the slot's own side of its lanes."""
+    """Return the lanes as the slot itself uses them."""
     return [
         Lane(number, lane.page, lane.connection, inherited=lane.connection is not None)
         for number, lane in enumerate(lanes)
@@ -265,7 +274,7 @@ def _next_ended() -> int | None:
 
 
 def _allow_files(lanes: int) -> None:
-    """Raise the limit of open files for so many lanes, as far as the system allows."""
+    """Raise the limit of open files as far as the system allows, if it is too low for so many lanes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES_PER_LANE * lanes + _FILES_BESIDE:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,8 @@
 """Waits for sockets and signals at the same time: one selector for all sockets of the supervisor.
 
 Each socket is registered with a function without parameters, which is called when the socket is ready. A signal handler
-only notes its signal and ends the wait; `wait` returns the signals, so that no other code is ever interrupted.
+only stores the number of its signal, and the signal ends the wait. `wait` returns the numbers, so that the supervisor
+handles a signal only between two steps of its loop.
 """
 
 import selectors
@@ -16,7 +17,7 @@ from tubeherd.processing.reasons import describe
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _WAKEUP_BYTES: Final = 4096
-"""How many bytes to read at once of those that signals wrote, one each; any left over end the next wait."""
+"""How many bytes to read at once; Python writes one for each signal. If any are left, the next wait ends at once."""
 
 
 class Reactor:
@@ -34,14 +35,14 @@ class Reactor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in _STOP_SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # the image's entry point blocks them until now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # the container's first program blocks them until now
 
     def register(self, sock: socket.socket, receive: Callable[[], None]) -> None:
-        """Call `receive` whenever the socket has something to read or its peer is gone."""
+        """Call `receive` whenever the socket has something to read, or its other end was closed."""
         self.selector.register(sock, selectors.EVENT_READ, receive)
 
     def unregister(self, sock: socket.socket) -> None:
-        """Stop watching a socket, which may be unregistered already but must still be open."""
+        """Stop watching a socket. It must still be open; nothing happens if it is not registered."""
         with suppress(KeyError):
             self.selector.unregister(sock)
 
@@ -53,12 +54,12 @@ class Reactor:
             except Exception as error:  # a request for /healthz or /metrics must not end the worker
                 log.error(f"a request could not be answered: {describe(error)}")
         came = []
-        while self._signals:  # one by one: a handler may add another at any moment
+        while self._signals:  # one by one, because a signal handler may add another at any moment
             came.append(self._signals.pop(0))
         return came
 
     def close_in_fork(self) -> None:
-        """Close all registered sockets in a forked process; those of the parent stay open."""
+        """Close all registered sockets in a forked process; in its parent they stay open."""
         signal.set_wakeup_fd(-1)
         for key in list(self.selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):

@@ -1,7 +1,9 @@
 """A slot as the supervisor handles it: the process, its lanes, and the control socket.
 
-The supervisor kills a slot only while it holds the locks of all lanes that execute, so that none of them is in the
-middle of a command, and keeps these locks until the slot is reaped.
+A lane of a slot has one connection to beanstalkd at a time, and a page in shared memory with a lock. The slot holds the
+lock while it waits for the answer to a command. The supervisor kills a slot only while it holds the locks of all lanes
+on which jobs execute. So none of these lanes is in the middle of a command, and the supervisor can give the verdicts on
+the jobs. It keeps the locks until the slot is reaped.
 """
 
 import os
@@ -20,7 +22,7 @@ from tubeherd.shared_memory.tally import Tally
 from tubeherd.supervisor.lane_handle import LaneHandle
 
 _NUMBER_BYTES: Final = 16
-"""Room for the number of a lane in decimal digits, which a slot sends with each socket."""
+"""Room for what a slot sends with each socket: the number of the lane, in decimal digits."""
 _SOCKETS_MOST: Final = 8
 """Room for sockets in one message; a slot sends one."""
 
@@ -29,42 +31,42 @@ class Death(NamedTuple):
     """Why a slot died, or is to be killed."""
 
     outcome: Failed | Interrupted
-    """The outcome of the jobs that the slot was executing."""
+    """The outcome of the jobs that were executing in the slot."""
     culprit: Lease | None = None
-    """The execution that caused it, so that the others spend no attempt; None if all of them count as failed."""
+    """The lease of the job that is to blame; the others then spend no attempt. If None, `outcome` is that of all."""
 
 
 @dataclass(eq=False, slots=True)
 class SlotHandle:
-    """One slot, from its fork until its jobs are taken over."""
+    """One slot, from its fork until the verdicts on its jobs are given and its place is vacant."""
 
     pid: int
     control: socket.socket
-    """The slot sends a copy of each connection that it opens; a byte from the supervisor ends a wait of the slot."""
+    """The slot sends a copy of each connection that it opens; the supervisor sends a byte if the slot is to stop."""
     page: SlotPage
     lanes: Sequence[LaneHandle]
     burials: Sequence[Burial]
     """The burials that the slot was given to publish before it takes a job."""
     tally: Tally | None = None
-    """What the slot counts; None without --health."""
+    """What the slot counts for /metrics; None without the option --health."""
     death: Death | None = None
-    """Why the supervisor killed it, if it did; it is not watched any more and will be reaped."""
+    """Why the supervisor has killed the slot; None if it has not."""
 
     @property
     def phase(self) -> Phase:
-        """The phase of the first lane, which also says whether the slot still starts (STARTING) or has left (DONE)."""
+        """The phase of the first lane: STARTING if the slot still starts, DONE if it has done its last job."""
         return self.lanes[0].page.phase
 
     @property
     def jobs_begun(self) -> int:
-        """How many jobs the slots of this place have begun, this one included; 0 if this one began none."""
+        """How many jobs the slots of this place have begun, this slot included; 0 if this slot began none."""
         return max(lane.page.jobs_begun for lane in self.lanes)
 
     @property
     def unpublished_burials(self) -> Sequence[Burial]:
-        """The burials that a slot which has ended was given and has certainly not published.
+        """The burials that are to be published by another slot, after this slot has died.
 
-        None if it died while listeners ran: a listener that ends its slot would end each next slot as well.
+        Empty if this slot died while listeners ran: they may have killed it, and would kill each other slot too.
         """
         never_published = self.phase is Phase.STARTING and not self.page.listening_since
         return self.burials if never_published else []
@@ -76,7 +78,7 @@ class SlotHandle:
                 number, fds, _, _ = socket.recv_fds(self.control, _NUMBER_BYTES, _SOCKETS_MOST)
             except BlockingIOError:
                 return True
-            except OSError:  # the slot is dead
+            except OSError:  # the slot has closed its end, or is dead
                 return False
             if not fds:
                 return False
@@ -86,14 +88,14 @@ class SlotHandle:
     def ask_to_stop(self) -> None:
         """Ask the slot to end after its present job."""
         self.page.request = Request.STOP
-        with suppress(OSError):  # the slot has gone
+        with suppress(OSError):  # the slot has ended
             self.control.send(b"s")
 
     @contextmanager
     def executions_locked(self) -> Iterator[bool]:
-        """Take the locks of all lanes that execute for the `with` block, which gets whether all were free.
+        """Try to hold, during a `with` block, the locks of all lanes on which jobs execute.
 
-        Gives the locks back afterwards, unless the slot was killed in the block.
+        The block gets True if all are held. Afterwards they are given back, unless the block killed the slot.
         """
         executing = [lane for lane in self.lanes if lane.page.phase is Phase.EXECUTING]
         locked = [lane for lane in executing if lane.page.try_lock()]
@@ -105,12 +107,12 @@ class SlotHandle:
                     lane.unlock()
 
     def kill(self, death: Death) -> None:
-        """Kill the slot, inside `executions_locked`; what its jobs started is killed when the slot is reaped."""
+        """Kill the slot; only inside `executions_locked`. What its jobs started is killed before the slot is reaped."""
         self.death = death
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Close all but the connections, which the next slot takes over."""
+        """Close all but the connections, which the next slot inherits."""
         self.control.close()
         self.page.close()
         for lane in self.lanes:

@@ -1,12 +1,13 @@
 """The supervisor: the worker's first process, the parent of its slots. Its loop does, again and again:
 
 1. wait for a signal, a socket or a tenth of a second;
-2. fork the slots that are due (`places`);
-3. reap the slots that have ended; for one that died, give the verdicts on its jobs (`takeover`);
+2. fork a slot into each vacant place, unless the place has to wait (`places`);
+3. reap the slots that have ended; if one died, give the verdicts on its jobs: delete, release or bury (`takeover`);
 4. look at each living slot: touch its leases, enforce deadlines and the memory limit (`watch`).
 
-It is single-threaded and never imports user code. A slot that ends by itself has *left*; any other has *died*. The
-worker *stops* after a signal, or if a slot's exit code says so.
+It has one thread and never imports user code. A slot that ends after its last job, or because it cannot import the
+executors, has *left*. Any other slot that ends has *died*. The worker *stops* after a signal, or if a slot's exit code
+means so.
 """
 
 import gc
@@ -29,14 +30,14 @@ from tubeherd.supervisor.takeover import TakeOver
 from tubeherd.supervisor.watch import Watch
 
 _TICK_SECONDS: Final = 0.1
-"""How often every slot is looked at, in seconds, if nothing happens before."""
+"""How long to wait for a signal or a socket before every slot is looked at again, in seconds."""
 _STARTS_MOST: Final = 5
 """How many slots in a row may die in one place while they import the executors, before the worker gives up."""
 _CONNECTED: Final = (Phase.COMMAND, Phase.WAITING, Phase.EXECUTING, Phase.RESTING)
 
 
 class Supervisor:
-    """Runs `concurrency` slots until a signal stops the worker, or one of the slots does."""
+    """Runs as many slots as the setting `concurrency` says, until a signal or one of the slots stops the worker."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         """Install the signal handlers, and listen for health requests if the settings say so; raises CannotListen."""
@@ -50,14 +51,15 @@ class Supervisor:
         self._watch = Watch(settings)
         self._takeover = TakeOver(settings.policy(), Settler(Reporter(self._metrics, settings=settings)))
         self._not_started = settings.concurrency - 1
-        """How many slots wait until the first one has shown that the executors can be imported."""
+        """How many slots are not started yet, because the first one has not yet imported the executors."""
         self._stopping_since: float | None = None
         """When the worker began to stop, on the monotonic clock; -inf if jobs get no time to finish."""
         self._exit = Exit.OK
 
     def run(self) -> Exit:
         """Run the slots to the end of the worker and return its exit code."""
-        # Objects made so far are left alone by the garbage collector, so that slots keep sharing their memory.
+        # The garbage collector skips objects made before `freeze`. So in the slots it does not write to their memory,
+        # and all slots share it.
         gc.collect()
         gc.freeze()
         self._places.add(1)
@@ -78,12 +80,12 @@ class Supervisor:
         return self._exit
 
     def _on_signal(self, number: int) -> None:
-        """Handle a stop signal."""
+        """Handle SIGTERM or SIGINT."""
         if self._stopping_since is None:
             self._stop()
             log.info(f"{signal.Signals(number).name}: no further job is reserved; running jobs may finish")
         elif number == signal.SIGINT:
-            self._stopping_since = float("-inf")  # Ctrl-C for the second time: wait no longer
+            self._stopping_since = float("-inf")  # Ctrl-C after a stop signal: wait no longer
 
     def _look_at(self, slot: SlotHandle) -> None:
         if slot.phase is not Phase.STARTING:
@@ -91,7 +93,7 @@ class Supervisor:
         self._watch.look(slot, self._stopping_since)
 
     def _start_the_others(self) -> None:
-        """Start all slots but the first, which started alone so that an error in the executors is logged only once."""
+        """Start the other slots. The first started alone, so that an error in the executors is logged once."""
         if self._not_started and self._stopping_since is None:
             others, self._not_started = self._not_started, 0
             self._places.add(others)
@@ -99,7 +101,7 @@ class Supervisor:
     # A slot has ended
 
     def _handle_end(self, reaped: Reaped) -> None:
-        """Handle the end of a slot, and put another in its place unless the worker stops."""
+        """Handle the end of a slot. Another follows in its place, unless the worker or the place is to end."""
         phase = reaped.slot.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
@@ -109,7 +111,7 @@ class Supervisor:
             self._places.refill(reaped)
         else:
             self._places.remove(reaped)
-        if phase is not Phase.STARTING:  # it may have started and ended between two looks
+        if phase is not Phase.STARTING:  # the slot may have imported the executors and ended since the last look
             self._start_the_others()
 
     def _left(self, reaped: Reaped) -> None:

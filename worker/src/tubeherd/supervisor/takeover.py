@@ -1,9 +1,12 @@
 """Gives the verdicts on the jobs of a dead slot: delete, release or bury.
 
-The supervisor has a copy of each connection of its slots. So a connection stays open when its slot dies, and beanstalkd
-keeps the leases on it. No lock is needed, as a dead slot sends no commands. If a command was sent and not answered when
-the slot died, the connection is closed: nobody knows whether beanstalkd carried the command out. beanstalkd then makes
-the jobs ready again.
+A lane of a slot has one connection to beanstalkd at a time, and a page in shared memory on which the slot writes what
+it does. The supervisor has a copy of each connection. So a connection stays open when its slot dies, and beanstalkd
+keeps the leases on it. No lock is needed, because a dead slot sends no commands. If a command was sent and not answered
+when the slot died, the connection is closed: nobody knows whether beanstalkd carried the command out. beanstalkd then
+makes the jobs ready again.
+
+A deferred job was executed and waits for the next event `worker.flush`, after which it is deleted.
 """
 
 import signal
@@ -26,21 +29,21 @@ from tubeherd.supervisor.memory import kernel_kills
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _SILENT_SECONDS: Final = 0.05
-"""How long to wait for an answer after another one did not come, in seconds. Hundreds of jobs may need one."""
+"""How long to wait for an answer if the one before did not come, in seconds. A dead slot may have hundreds of jobs."""
 
 
 class TakeOver:
-    """Takes over the jobs of dead slots."""
+    """Gives the verdicts on the jobs of dead slots."""
 
     def __init__(self, policy: Policy, settler: Settler) -> None:
         self._policy = policy
         self._settler = settler
         self._kernel_kills = kernel_kills()
         self._silent_until = 0.0
-        """Until when beanstalkd counts as silent and gets little time to answer; on the monotonic clock."""
+        """Until when beanstalkd gets only _SILENT_SECONDS for an answer, on the monotonic clock."""
 
     def death_of(self, slot: SlotHandle, code: int) -> Death:
-        """Return why a slot was killed, or died with this exit code (negative: minus the number of a signal)."""
+        """Return why a slot died. `code` is its exit code; if a signal killed it, minus the number of the signal."""
         return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._describe_kernel_kill(code)}"))
 
     def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:
@@ -55,7 +58,7 @@ class TakeOver:
                     burials += self._settle(lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
-        if not was_executing:  # if it was, the log line of its job has the reason
+        if not was_executing:  # otherwise the log lines of the executing jobs have the reason
             log.warning(death.outcome.reason, pid=slot.pid, phase=slot.phase.name.lower())
         return burials
 
@@ -80,7 +83,7 @@ class TakeOver:
     def _give_verdict(
         self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
     ) -> tuple[Processed, Settled] | None:
-        """Give a verdict and return what became of it, None if the job is gone; raises as `Settler.settle`."""
+        """Give a verdict and return what became of the job, None if it no longer exists; raises as `Settler.settle`."""
         asked, patience = time.monotonic(), self._patience()
         connection.set_timeout(patience)
         try:
@@ -99,7 +102,7 @@ class TakeOver:
         return done, settled
 
     def _patience(self) -> float:
-        """Return how many seconds to wait for an answer; meanwhile every other slot waits for the supervisor."""
+        """Return how many seconds to wait for an answer; meanwhile the supervisor touches no lease of other slots."""
         return STALL_SECONDS if time.monotonic() >= self._silent_until else _SILENT_SECONDS
 
     def _describe_kernel_kill(self, code: int) -> str:
@@ -114,13 +117,13 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
     state = lane.page.read()
     listening = slot.page.listening_since > 0
     if state.phase is Phase.EXECUTING:
-        innocent = listening or (death.culprit is not None and death.culprit != state.last_begun)
-        outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if innocent else death.outcome
+        interrupted = listening or (death.culprit is not None and death.culprit != state.last_begun)
+        outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if interrupted else death.outcome
         yield state.last_begun, outcome, time.monotonic() - state.last_begun.since
     for lease in state.deferred:
         # If the slot died while listeners ran, the deferred jobs that they handled may have caused it.
-        waited = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
-        yield lease, waited, 0.0
+        outcome = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
+        yield lease, outcome, 0.0
 
 
 def _describe(code: int) -> str:

@@ -1,7 +1,12 @@
-"""One look at a living slot: touch its leases, end jobs that are late, and kill the slot if there is cause.
+"""One look at a living slot: touch its leases, end jobs that are past their deadlines, kill the slot if it must end.
 
-What a page says is certain only while its lock is held. So a signal to a slot is decided twice: first without the
-locks, which costs the slot nothing, and then again with them.
+A lane of a slot has one connection to beanstalkd at a time, and a page in shared memory with a lock. The slot writes on
+the page what it does with the connection, and takes the lock to send a command. So what a page says is certain only
+while the supervisor holds the lock. Whether to send a signal is therefore decided twice: first without the locks,
+because the slot may have to wait while the supervisor holds them, and again with the locks if there is cause.
+
+A share is the part of the container's memory that one slot may use. Above the soft limit of its share a slot is
+replaced after its job; above the hard limit it is killed.
 """
 
 import os
@@ -21,13 +26,13 @@ from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _TERM_SECONDS: Final = 5.0
-"""Seconds from SIGTERM, which breaks a job off at its deadline, to SIGKILL if the job still executes."""
+"""How long a job may go on after SIGTERM was sent to break it off, in seconds. Then its slot is killed."""
 _LISTENER_SECONDS: Final = 600.0
-"""How long listeners of a flush or a burial may run, in seconds; or as long as a job may, if that is longer."""
+"""How long listeners of the slot may run, in seconds. If jobs may run longer, listeners may run as long as jobs."""
 _COMMAND_SECONDS: Final = 1.0
 """How long a slot that is to stop may wait for an answer of beanstalkd, in seconds."""
 _PROMPT_SECONDS: Final = 0.01
-"""How long to wait for answers right after the touches, in seconds; a healthy beanstalkd needs less."""
+"""How long to wait for the answers right after the touches were sent, in seconds."""
 
 
 class Watch:
@@ -40,7 +45,7 @@ class Watch:
         self._listener_seconds = max(settings.job_timeout or 0.0, _LISTENER_SECONDS)
 
     def look(self, slot: SlotHandle, stopping_since: float | None) -> None:
-        """Do what is due for a slot; `stopping_since` is when the worker began to stop, on the monotonic clock."""
+        """Look at a slot. `stopping_since` is when the worker began to stop, on the monotonic clock, or None."""
         if slot.death is not None:
             return
         now = time.monotonic()
@@ -58,7 +63,7 @@ class Watch:
                 _break_off_command(lane, now)
 
     def take_answers(self, slots: Sequence[SlotHandle]) -> None:
-        """Read the answers to touches, waiting a moment for those just sent: one wait for all slots together."""
+        """Read the answers to touches. Wait for them, for all slots together, up to _PROMPT_SECONDS."""
         until = time.monotonic() + _PROMPT_SECONDS
         for slot in slots:
             for lane in slot.lanes if slot.death is None else ():
@@ -68,9 +73,9 @@ class Watch:
 
     def _enforce_deadline(self, slot: SlotHandle, lane: LaneHandle, state: State, now: float) -> None:
         """Send SIGTERM once for each job that is past its deadline."""
-        warned = lane.sigterm_sent is not None and lane.sigterm_sent.lease == state.last_begun
+        signalled = lane.sigterm_sent is not None and lane.sigterm_sent.lease == state.last_begun
         late = state.phase is Phase.EXECUTING and now >= state.last_begun.since + self._timeout(state)
-        if not late or warned or _is_held_up(slot):
+        if not late or signalled or _is_held_up(slot):
             return
         with lane.locked_if_still(state) as same:
             if same:
@@ -86,7 +91,7 @@ class Watch:
     def _kill_for_cause(self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None) -> bool:
         """Kill the slot if there is cause, and return whether it was killed.
 
-        If the slot holds the lock of a lane, because it sends a command, the next look tries again.
+        If the slot sends a command on a lane, it holds the lock and is not killed. The next look tries again.
         """
         if self._cause_to_kill(slot, now, stopping_since, used) is not None:
             with slot.executions_locked() as locked:
@@ -106,24 +111,24 @@ class Watch:
         if listening_since and now >= listening_since + self._listener_seconds:
             words = "listeners of worker.flush or worker.job.buried took longer than"
             return Death(Failed(f"{words} {self._listener_seconds:g} s"))
-        return self._deadline_missed(slot, now) or self._share_exceeded(slot, used)
+        return self._death_if_late(slot, now) or self._death_if_too_big(slot, used)
 
-    def _deadline_missed(self, slot: SlotHandle, now: float) -> Death | None:
-        """Return the cause if a job still executes five seconds after SIGTERM, or None."""
+    def _death_if_late(self, slot: SlotHandle, now: float) -> Death | None:
+        """Return why to kill the slot if a job still executes five seconds after SIGTERM, otherwise None."""
         if _is_held_up(slot):
             return None
         for lane in slot.lanes:
             if lane.sigterm_sent is not None and lane.page.phase is Phase.EXECUTING:
                 state = lane.page.read()
                 if state.last_begun == lane.sigterm_sent.lease and now >= lane.sigterm_sent.at + _TERM_SECONDS:
-                    return self._blame(slot, lane, state)
+                    return self._death_for_lateness(slot, lane, state)
         return None
 
-    def _blame(self, slot: SlotHandle, late: LaneHandle, state: State) -> Death:
-        """Return whose fault it is: that of the late job, or of a job that holds the event loop."""
-        # The job that holds the loop; 0: none does; None: the slot did not answer SIGTERM.
+    def _death_for_lateness(self, slot: SlotHandle, late: LaneHandle, state: State) -> Death:
+        """Return why to kill the slot of a late job: because of this job, or of another that holds the event loop."""
+        # The id of the job whose code holds the event loop, 0 if none does, None if the slot did not handle SIGTERM.
         culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0
-        if culprit is None:  # the code lets no signal handler run, so the slot could not say whose it is
+        if culprit is None:  # the running code lets no signal handler run, so nobody knows which job it belongs to
             reason = f"code that ignored SIGTERM held the event loop past the deadline of job {state.last_begun.job}"
             return Death(Failed(reason))
         for lane in slot.lanes:
@@ -133,27 +138,27 @@ class Watch:
                 return Death(Failed(f"{reason} and did not end on SIGTERM"), other)
         return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.last_begun)
 
-    def _share_exceeded(self, slot: SlotHandle, used: int | None) -> Death | None:
-        """Return the cause if the slot uses more memory than its share, or None."""
+    def _death_if_too_big(self, slot: SlotHandle, used: int | None) -> Death | None:
+        """Return why to kill the slot if it uses more memory than its share, otherwise None."""
         if self._share is None or used is None or used <= self._share.hard:
             return None
         in_job = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         if not in_job and slot.phase in (Phase.COMMAND, Phase.DONE):
-            return None  # a kill in the middle of a command could lose a lease; the slot is replaced after its job
+            return None  # a kill during a command could lose a lease; the slot was asked to end, and does so soon
         usage = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
         return Death(Failed(f"memory limit passed: {usage}"))
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
-    """Return whether the slot's jobs wait for listeners or for a command, so that being late is not their fault."""
+    """Return whether jobs may be late because the slot waits for listeners or for the answer to a command."""
     in_command = any(lane.page.phase is Phase.COMMAND for lane in slot.lanes)
     return slot.page.listening_since > 0 or in_command
 
 
 def _break_off_command(lane: LaneHandle, now: float) -> None:
-    """Close the connection of a slot that is to stop and has waited too long for an answer of beanstalkd."""
+    """Close the connection of a lane whose slot is to stop, if it has waited too long for an answer of beanstalkd."""
     state = lane.page.read()
     if lane.unchanged is None or lane.unchanged.state != state:
         lane.unchanged = Unchanged(state, now)
     elif now >= lane.unchanged.since + _COMMAND_SECONDS:
-        lane.close_connection()  # without the lock, which the slot holds; beanstalkd gives back the leases
+        lane.close_connection()  # without the lock, because the slot holds it
