@@ -1,7 +1,8 @@
 """Memory that a slot and its supervisor share about the slot as a whole; each lane has a `Page` of its own.
 
-A listener is a function of the user that is called for an event. Those of `worker.flush` (after some jobs were
-executed) and of `worker.job.buried` may run for long, while no job of the slot goes on.
+A listener is user code that is called for an event. The listeners of `worker.flush` and of `worker.job.buried` may run
+for long. Meanwhile no job of the slot goes on. A slot may run several jobs as coroutines on one event loop. A job holds
+the loop while its code runs without awaiting anything.
 """
 
 import mmap
@@ -31,7 +32,7 @@ class Request(IntEnum):
 
 
 class SlotPage:
-    """The shared memory; each value is written by one of the two processes, or by each in turn."""
+    """The supervisor writes `request`, the slot writes `listening_since`, and both write `loop_holder`."""
 
     def __init__(self) -> None:
         """Make the page, in the supervisor, before the slot is forked; raises OSError."""
@@ -69,11 +70,11 @@ class SlotPage:
             self.listening_since = 0.0
 
     def clear_loop_holder(self) -> None:
-        """Write, in the supervisor, that nobody knows which job holds the event loop. SIGTERM then asks the slot."""
+        """Write, in the supervisor, that the loop's holder is unknown, before SIGTERM has the slot write it."""
         _JOB.pack_into(self._map, _HOLDER_AT, _UNKNOWN)
 
     def write_loop_holder(self, job: int) -> None:
-        """Write, in the slot, the id of the job whose code does not let the event loop go on; 0 if there is none."""
+        """Write, in the slot, the id of the job that holds the event loop; 0 if no job does."""
         _JOB.pack_into(self._map, _HOLDER_AT, job)
 
     @property

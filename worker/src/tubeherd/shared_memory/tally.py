@@ -78,7 +78,7 @@ class Tally:
         """Return, in the supervisor, what was counted so far; raises ValueError if a job has damaged the file."""
         data = os.pread(self._file, os.fstat(self._file).st_size, 0)
         tube_count = int(_NUMBER.unpack_from(data)[0]) if len(data) > _BYTES else 0
-        if tube_count == 0:  # the slot has not begun
+        if tube_count == 0:  # the slot has not called `begin` yet
             return {}
         size = _BYTES * (1 + tube_count * len(VerdictLabel) * _ROW)
         if size >= len(data):

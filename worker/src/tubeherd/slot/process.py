@@ -65,7 +65,8 @@ class SlotProcess:
 
     def _prepare(self) -> None:
         """Turn this copy of the supervisor's process into a slot's: process group, standard input, signals."""
-        with suppress(PermissionError):  # the supervisor does the same; one of the two comes first
+        # The supervisor does this too, because either process may run first. The second call may be refused.
+        with suppress(PermissionError):
             os.setpgid(0, 0)
         # If the container runs out of memory, the kernel is to kill a slot and not the supervisor.
         with suppress(OSError):
@@ -75,7 +76,7 @@ class SlotProcess:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        os.register_at_fork(after_in_child=self._leave_to_parent)
+        os.register_at_fork(after_in_child=self._close_in_fork)
         if self._context.metrics:
             self._context.metrics.write_as(f"slot{self._context.number}")
 
@@ -83,7 +84,7 @@ class SlotProcess:
         if self._slot is not None:
             self._slot.on_deadline()
 
-    def _leave_to_parent(self) -> None:
+    def _close_in_fork(self) -> None:
         """Close pages and connections in a process that a job forked, because only the slot's own process uses them."""
         if self._forked_by_job:  # forked from a process in which they are closed already
             return

@@ -42,7 +42,8 @@ def kernel_kills() -> int:
             if controllers in _KILL_COUNTS:
                 folder, file = _KILL_COUNTS[controllers]
                 own = folder / path.lstrip("/") / file
-                # In a container the file may name the host's path, while its own cgroup is mounted at the top.
+                # In a container the path may be that on the host, which does not exist in the container: there its own
+                # cgroup is mounted at the top.
                 words = (own if own.exists() else folder / file).read_text().split()
                 return int(words[words.index("oom_kill") + 1])
     return 0

@@ -222,7 +222,8 @@ class Places:
                     ours.close()
                     process.run()
             opened.pop_all()
-        with suppress(OSError):  # the slot does the same; one of the two comes first
+        # The slot does this too, because either process may run first. The second call may be refused.
+        with suppress(OSError):
             os.setpgid(pid, pid)
         slot = place.slot = SlotHandle(pid, ours, page, lanes, self._burials, tally)
         self._burials = []

@@ -35,7 +35,8 @@ class Reactor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in _STOP_SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # the container's first program blocks them until now
+        # The entry point of the container's image blocks SIGTERM, so that one which came before now is not lost.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
     def register(self, sock: socket.socket, receive: Callable[[], None]) -> None:
         """Call `receive` whenever the socket has something to read, or its other end was closed."""

@@ -1,6 +1,6 @@
 """The supervisor: the worker's first process, the parent of its slots. Its loop does, again and again:
 
-1. wait for a signal, a socket or a tenth of a second;
+1. wait for a signal or a socket, at most a tenth of a second;
 2. fork a slot into each vacant place, unless the place has to wait (`places`);
 3. reap the slots that have ended; if one died, give the verdicts on its jobs: delete, release or bury (`takeover`);
 4. look at each living slot: touch its leases, enforce deadlines and the memory limit (`watch`).
