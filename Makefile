@@ -60,7 +60,7 @@ chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs ar
 chaos-short: $(READY) beanstalkd ## The same with 1,500 jobs, under a minute
 	$(BIN)/pytest tests/chaos
 
-cluster: $(READY) $(if $(filter current,$(KUBE)),,beanstalkd images) ## Run the tests on a real Kubernetes (KUBE=current uses your own cluster; TESTS as above)
+cluster: $(READY) $(if $(filter current,$(KUBE)),,beanstalkd images) ## Install packages, and run the tests on a real Kubernetes (KUBE=current uses your own cluster; TESTS as above)
 	$(BIN)/pytest $(or $(TESTS),tests/cluster)
 
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)

@@ -37,6 +37,8 @@ def pytest_report_header() -> str:
     """Say against which cluster the tests run."""
     if HOME_NODE:
         return "cluster: the home-built node"
+    if shutil.which("kubectl") is None:
+        return "cluster: none, kubectl must be installed"
     named = subprocess.run(["kubectl", "config", "current-context"], capture_output=True, text=True)
     return f"cluster: kubectl's current context, {named.stdout.strip() or named.stderr.strip()}"
 

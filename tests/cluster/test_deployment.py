@@ -124,6 +124,7 @@ def test_manual_change_of_the_deployment_is_repaired(namespace, eventually, chan
         return now["spec"] == before["spec"] and now["metadata"]["labels"] == before["metadata"]["labels"]
 
     eventually(repaired, "the Deployment is as before", 30)
+    eventually(lambda: namespace.events("Repaired"), "an event reports it", 10)
 
 
 def test_deployment_whose_owner_was_removed_is_no_longer_ours(namespace, eventually):
@@ -132,7 +133,6 @@ def test_deployment_whose_owner_was_removed_is_no_longer_ours(namespace, eventua
     change = {"metadata": {"ownerReferences": None}}
     namespace.kubectl("patch", "deployment", "mail", "--type=strategic", "-p", json.dumps(change))
     eventually(lambda: namespace.condition("mail", "Conflict")["status"] == "True", "the condition says so", 10)
-    eventually(lambda: namespace.events("Repaired"), "an event reports it", 10)
 
 
 def test_spec_that_makes_no_pod_is_said_in_the_condition(namespace, eventually):

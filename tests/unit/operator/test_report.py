@@ -267,3 +267,13 @@ def test_bad_kick_alone_changes_a_status_that_stands(pools):
         "ServerReachable": ("True", "Counted"),
         "KickAccepted": ("False", "BadKick"),
     }
+
+
+def test_ready_of_the_old_spec_stays_that_until_beanstalkd_was_counted(pools):
+    before = pools.status(pools.seen(pools.pool()))
+    pool = pools.pool({"tubes": ["mail", "sms"], "replicas": 1, "image": "shop/mail:7"}, before, generation=3)
+    applied = pools.live(pool)
+    applied["metadata"]["generation"] = 5
+    report = pools.report(pools.seen(pool, counts=None), deployment=applied)
+    assert report.status.observed_generation == 2
+    assert (conditions(report)["Ready"].status, conditions(report)["Ready"].observed_generation) == ("True", 2)

@@ -153,8 +153,8 @@ class WorkerSettings(ServerSettings):
         RetryDelays,
         Field(
             max_length=20,
-            description="Delays before each further attempt at a failed job, or none. After the last delay another "
-            "failure buries the job; with none, the first failure does.",
+            description="Delays before each further attempt at a failed job. After the last delay another failure "
+            "buries the job; without any (none, in a pool an empty list) the first failure does.",
         ),
         PoolField("retry.delays"),
     ] = DEFAULT_RETRY_DELAYS
@@ -172,7 +172,8 @@ class WorkerSettings(ServerSettings):
         Field(
             ge=1,
             le=1000,
-            description="Coroutines that one slot runs at a time. The executors have to be coroutine functions.",
+            description="Coroutines that one slot runs at a time. The executors should be coroutine "
+            "functions: any other holds up the rest.",
         ),
         PoolField(),
     ] = 1

@@ -4,10 +4,10 @@ import hashlib
 import json
 
 from tubeherd_operator.cluster.client import Cluster
-from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.kick import Outcome
 from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
 from tubeherd_operator.objects import POOL_LABEL, Key
+from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
 
@@ -19,14 +19,17 @@ def find_pool(key: Key, cluster: Cluster, settings: OperatorSettings) -> Pool | 
     return read_pool(stored, settings.default_image, settings.default_server)
 
 
-def observe(pool: Pool, cluster: Cluster, counts: Counts | None, kick_before: Outcome | None) -> Observation:
-    """Return a pool with its Deployment and pods, its counts, and what came of a kick in the pass before."""
+def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
+    """Return a pool with its Deployment and pods, its counts, and what came of a kick in the pass before.
+
+    The counts are read last: the poller of a new pool gets them while the API server answers.
+    """
     return Observation(
         pool=pool,
         deployment=cluster.deployment(*pool.key),
         pods=cluster.pods(pool.key.namespace, f"{POOL_LABEL}={pool.key.name}"),
         executors_digest=_executors_digest(pool, cluster),
-        counts=counts,
+        counts=servers.counts(pool.key),
         kick_before=kick_before,
     )
 

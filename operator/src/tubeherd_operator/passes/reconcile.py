@@ -39,7 +39,7 @@ class Reconciler:
         self._servers = servers
         self._settings = settings
         self._now = now
-        self._kicks: dict[Key, kick.Outcome | None] = {}
+        self._kicks: dict[Key, kick.Outcome] = {}
         """What came of the kicks whose annotation is not gone yet."""
 
     def reconcile(self, key: Key) -> float | None:
@@ -53,7 +53,7 @@ class Reconciler:
             self._kicks.pop(key, None)
             return None
         self._have_counted(pool)
-        seen = observe(pool, self._cluster, self._servers.counts(key), self._kicks.get(key))
+        seen = observe(pool, self._cluster, self._servers, self._kicks.get(key))
         plan = make_plan(seen)
         results = self._act(key, plan)
         report = make_report(seen, plan, results, self._timestamp())
@@ -75,7 +75,10 @@ class Reconciler:
         if isinstance(outcome, kick.Due):
             answer = self._servers.kick(key, outcome.kick.tubes, outcome.kick.most)
             outcome = outcome.after(answer, self._timestamp())
-        self._kicks[key] = outcome
+        if outcome is None:
+            self._kicks.pop(key, None)
+        else:
+            self._kicks[key] = outcome
         return Results(deployment, refusal, outcome)
 
     def _apply(self, plan: Plan) -> tuple[Object | None, ClusterError | None]:
