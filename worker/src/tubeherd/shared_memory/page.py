@@ -29,18 +29,17 @@ says what the supervisor does with the connection if the slot ends in this phase
 | DONE       | at rest, or there is none | none                         | nobody     | leaves it open           |
 
 Between two jobs a lane goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for a few commands at most; if
-an answer takes longer than the socket's timeout, the connection is closed. WAITING lasts as long as the reserve may
-wait. EXECUTING lasts until the job ends;
-if a job still runs five seconds after its deadline, the supervisor kills the slot. STARTING lasts until the executors
-are imported. It is written on the page of the first lane only. The other lanes begin with RESTING if they have a
-connection, otherwise with CONNECTING.
+an answer takes longer than the socket's timeout, the slot closes the connection. WAITING lasts as long as the reserve
+may wait. EXECUTING lasts until the job ends; if a job still runs five seconds after its deadline, the supervisor kills
+the slot. STARTING lasts until the executors are imported. It is written on the page of the first lane only. The other
+lanes begin with RESTING if they have a connection, otherwise with CONNECTING.
 """
 
 import mmap
 import os
 import struct
 
-# The lock inside multiprocessing.Lock; the rest of that package would cost each slot 1 MiB.
+# The lock inside multiprocessing.Lock. To import multiprocessing itself would cost each slot 1 MiB of memory.
 from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -81,7 +80,7 @@ class Lease(NamedTuple):
 
     job: int
     since: float
-    """When the lease was taken, on the monotonic clock that all processes share, in seconds."""
+    """When the lease was taken, or touched to defer the job, in seconds on the clock that all processes share."""
     ttr: int
     """The job's TTR: how many seconds the lease lasts after it was taken or touched."""
 

@@ -28,7 +28,7 @@ class CannotListen(OSError):
 
 
 class HealthServer:
-    """A small HTTP server without a loop of its own: the owner of `selector` waits, and calls what is registered."""
+    """A small HTTP server without a loop of its own: the supervisor waits on `selector`, and calls what is ready."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class HealthServer:
     ) -> None:
         """Listen on `host:port`; raises CannotListen.
 
-        `ready` returns whether /readyz answers 200; `metrics` returns the text of /metrics, which answers 500 if it
-        raises.
+        `ready` returns whether /readyz answers 200. `metrics` returns the text of /metrics; if it raises, the answer is
+        500.
         """
         self._selector = selector
         self._ready = ready
