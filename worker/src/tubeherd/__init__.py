@@ -1,7 +1,7 @@
-"""Tubeherd's worker library: what a module of executors, a listener and a producer need.
+"""Tubeherd's worker library: all that a user's code imports of it.
 
-`executor` registers the function that does a tube's jobs, `events` are what listeners connect to, and `QueueManager`
-puts jobs and processes them by hand.
+`executor` registers the function that does a tube's jobs, `events` has the events to which listeners are connected, and
+with `QueueManager` a script puts jobs into tubes and processes jobs itself.
 """
 
 from tubeherd import events

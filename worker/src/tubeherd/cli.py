@@ -1,4 +1,4 @@
-"""The command `tubeherd`."""
+"""The command `tubeherd` and its two subcommands: `run` a worker, and `schedule` jobs."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 @app.callback()
 def _app() -> None:
-    """Keep `tubeherd` a command with subcommands."""
+    """Make typer keep the subcommands, whatever their number."""
 
 
 @app.command()
@@ -42,7 +42,7 @@ def run(**options: str | bool | None) -> None:
     log.configure(settings.log_format, settings.log_level)
     for message in WorkerSettings.misspelt(os.environ):
         log.warning(message)
-    # Imported late, so that help and mistakes answer at once.
+    # Imported here because it takes long: help and errors about settings are shown without it.
     from tubeherd.supervisor.health import CannotListen
     from tubeherd.supervisor.supervisor import Supervisor
 

@@ -1,7 +1,7 @@
-"""Sets of settings, which are declared as the fields of a model: read from variables and options, and explained.
+"""Reads settings from environment variables and from the options of a command, and explains what is wrong with them.
 
-The field `max_jobs` of a model with the prefix `TUBEHERD_` is the variable `TUBEHERD_MAX_JOBS`, and the option
-`--max-jobs` if the model belongs to a command.
+A set of settings is a pydantic model, and each setting is a field of it. If the model has the prefix `TUBEHERD_`, its
+field `max_jobs` is set by the variable `TUBEHERD_MAX_JOBS` and, if a command uses the model, by `--max-jobs`.
 """
 
 import re
@@ -13,8 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tubeherd.declarations import values_in_words
 
-_OF_A_SERVICE: Final = r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-"""How the variables end that Kubernetes makes for each Service of a namespace; one more is `…_PORT`, with a URL."""
+_SERVICE_VARIABLE: Final = r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+"""Kubernetes sets variables for each Service of a namespace, whose names may begin with a prefix of ours and end so.
+
+One more has a name that ends in `_PORT`; it is recognized by its value, which is a URL.
+"""
 
 
 class WrongSettings(ValueError):
@@ -26,17 +29,17 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     prefix: ClassVar[str]
-    """What the names of the variables begin with."""
+    """The beginning of the variables' names."""
     foreign: ClassVar[str] = ""
-    """The variables with this prefix that something else reads: a regular expression of what follows the prefix."""
+    """A regular expression: if the rest of a variable's name matches it, the variable is for another program."""
     has_options: ClassVar[bool] = False
     """Whether a command has an option for each setting."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str], options: Mapping[str, Any] = MappingProxyType({})) -> Self:
-        """Return the settings of variables and of options, which are given by the names of fields and win.
+        """Return the settings that variables and options set; if both set the same, the option counts.
 
-        An empty variable counts as not set. Raises WrongSettings.
+        `options` has the fields' names as keys. An empty variable counts as not set. Raises WrongSettings.
         """
         variables = {name: text for name in cls.model_fields if (text := environ.get(cls.variable(name)))}
         try:
@@ -46,7 +49,7 @@ class Settings(BaseModel):
 
     @classmethod
     def explain(cls, error: ValidationError) -> str:
-        """Return what is wrong with settings of this set, a line each, with their names and what to write instead."""
+        """Return a line for each wrong setting: its names, what is wrong, and what to write instead."""
         lines = []
         for detail in error.errors(include_url=False):
             name = str(detail["loc"][0])
@@ -62,7 +65,7 @@ class Settings(BaseModel):
 
     @classmethod
     def misspelt(cls, environ: Mapping[str, str]) -> Iterator[str]:
-        """Yield a message for each variable that has the prefix, in whatever case, and is of no setting."""
+        """Yield a message for each variable that has the prefix, in upper or lower case, but sets no setting."""
         known = {cls.variable(name) for name in cls.model_fields}
         for variable, text in environ.items():
             if (
@@ -76,7 +79,7 @@ class Settings(BaseModel):
 
     @classmethod
     def named(cls, name: str) -> str:
-        """Return the names by which a user knows a setting."""
+        """Return the names of a setting as a user writes them: the option, if there is one, and the variable."""
         return f"{option(name)} ({cls.variable(name)})" if cls.has_options else cls.variable(name)
 
     @classmethod
@@ -87,13 +90,13 @@ class Settings(BaseModel):
     @classmethod
     def _is_foreign(cls, variable: str, text: str) -> bool:
         rest = variable[len(cls.prefix) :]
-        if re.fullmatch(cls.foreign, rest) or re.fullmatch(_OF_A_SERVICE, rest):
+        if re.fullmatch(cls.foreign, rest) or re.fullmatch(_SERVICE_VARIABLE, rest):
             return True
         return variable.endswith("_PORT") and "://" in text
 
     @classmethod
     def _nearest(cls, variable: str) -> str | None:
-        from difflib import get_close_matches  # rarely needed
+        from difflib import get_close_matches  # imported only if a name is misspelt
 
         names = get_close_matches(variable[len(cls.prefix) :].lower(), cls.model_fields, 1)
         return cls.variable(names[0]) if names else None

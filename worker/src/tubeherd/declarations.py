@@ -1,6 +1,7 @@
-"""What the declaration of a setting says, in words: what it takes, and what holds if it is not set.
+"""Describes a setting in words, from its declaration: which values it takes, and what its default is.
 
-A setting is a field of a pydantic model. The words are those of an option's help, of a pool's field and of the docs.
+A setting is a field of a pydantic model. These words are used in the help of options, in the descriptions of a pool's
+fields and in `docs/settings.md`.
 """
 
 from dataclasses import dataclass
@@ -18,26 +19,27 @@ _KINDS: Final = {bool: "flag", int: "number", float: "number", str: "name"}
 
 @dataclass(frozen=True, slots=True)
 class Unset:
-    """Marks a setting: what its default means, if the value itself does not show that."""
+    """Metadata of a setting whose default value does not show what it means, such as 0 for no limit."""
 
     means: str
+    """What the default means, in words."""
 
 
 class Shape(NamedTuple):
-    """The type of a setting, taken apart."""
+    """The parts of a setting's type."""
 
     type: Any
-    """Without None; of a list: the type of an item."""
+    """The type without `None`; if the setting is a list, the type of an item."""
     metadata: list[Any]
-    """Bounds and marks of the value; of a list: of the list."""
+    """The metadata of the setting's type, such as bounds; if it is a list, not those of an item."""
     is_list: bool
-    """Whether it is a list, which an option and a variable have with commas."""
+    """Whether the setting is a list; a user writes the items with commas between them."""
     format: TextFormat | None
-    """How the value is written, unless its type shows that; of a list: an item."""
+    """How the value is written, or an item if it is a list; None if the type alone shows that."""
 
 
 def shape(field: FieldInfo) -> Shape:
-    """Take the type of a setting apart."""
+    """Return the parts of a setting's type."""
     type_, metadata = _unwrapped(field.annotation, field.metadata)
     if get_origin(type_) is tuple:
         item, of_item = _unwrapped(get_args(type_)[0], [])
@@ -46,24 +48,24 @@ def shape(field: FieldInfo) -> Shape:
 
 
 def find(kind: type[Mark], metadata: list[Any]) -> Mark | None:
-    """Return the first metadata of this kind."""
+    """Return the first of the metadata that is of this class; None if there is none."""
     return next((mark for mark in metadata if isinstance(mark, kind)), None)
 
 
 def bound(name: str, metadata: list[Any]) -> Any:
-    """Return the bound `ge`, `gt`, `le` or `max_length`; None if there is none."""
+    """Return the bound of this name, which is `ge`, `gt`, `le` or `max_length`; None if there is none."""
     return next((getattr(mark, name) for mark in metadata if hasattr(mark, name)), None)
 
 
 def kind_in_words(field: FieldInfo) -> str:
-    """Return in one word what a setting takes."""
+    """Return the kind of a setting's value in one word, such as `duration`."""
     of = shape(field)
     word = of.format.name if of.format else _KINDS.get(of.type, "word")
     return f"{word}s" if of.is_list else word
 
 
 def values_in_words(field: FieldInfo) -> str:
-    """Return which values a setting takes, so that it can follow the word `write`."""
+    """Return which values a setting takes, as words that can follow `write`: "0 or more", "json or text"."""
     of = shape(field)
     if of.is_list:
         most = bound("max_length", of.metadata)
@@ -79,7 +81,7 @@ def values_in_words(field: FieldInfo) -> str:
 
 
 def default_in_words(field: FieldInfo) -> str:
-    """Return what holds if a setting is not set."""
+    """Return the default of a setting, or what the default means."""
     of = shape(field)
     if field.is_required():
         return "none, it must be set"
@@ -104,7 +106,7 @@ def _range(metadata: list[Any]) -> str:
 
 
 def _unwrapped(annotation: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
-    """Return a type without `Annotated` and without None, and all its metadata."""
+    """Return a type without `Annotated` and without `None`, and the metadata together with those of `Annotated`."""
     while (origin := get_origin(annotation)) in (Annotated, Union, UnionType):
         if origin is Annotated:
             annotation, *more = get_args(annotation)

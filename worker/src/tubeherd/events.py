@@ -1,7 +1,7 @@
-"""The events of a worker, as blinker signals: `events.flush.connect(listener)`.
+"""The events of a worker, as signals of the library blinker: `events.flush.connect(listener)` connects a listener.
 
-A listener takes the signal's sender and its keyword arguments. blinker keeps only a weak reference to a listener, so
-something else has to refer to it, as a module does to its functions.
+A listener is called with the sender and the keyword arguments that each event names below. blinker keeps only a weak
+reference to a listener: a function of a module stays connected, a lambda that nothing else refers to does not.
 """
 
 from dataclasses import dataclass
@@ -12,33 +12,38 @@ from blinker import Namespace
 from tubeherd.job import Job
 
 DEFAULT_BATCH_SIZE: Final = 15
-"""Executed jobs between two `worker.flush`."""
+"""How many jobs are executed between two `worker.flush`, unless a setting changes it."""
 _events: Final = Namespace()
 FlushReason = Literal["batch", "idle", "end"]
-"""Why `worker.flush` is sent: the batch is full or its leases run out; no job is ready; the slot ends."""
+"""Why `worker.flush` is published.
+
+"batch": enough jobs were executed since the last one, or half of the TTR of a job that waits for this event to be
+deleted has passed. "idle": no job is ready. "end": the slot, which is the process that executes the jobs, ends.
+"""
 
 
 @dataclass(slots=True)
 class Action:
-    """One call of an executor, for the listeners before and after it."""
+    """One call of an executor, which is the function that does a tube's jobs."""
 
     job: Job
     payload: Any
-    """Before the call: decoded JSON, not yet validated; bytes if the executor takes bytes. After it: its argument."""
+    """Before the call: decoded JSON, not yet validated, or bytes if the executor takes them. After it: the argument."""
     result: Any = None
-    """What the executor returned; set after the call."""
+    """What the executor returned; None before the call."""
 
 
 flush: Final = _events.signal("worker.flush")
-"""Sent with the reason ("batch", "idle" or "end") and `count`, the jobs executed since the last one.
+"""Listeners write what the jobs since the last `worker.flush` collected.
 
-A listener that raises stops the worker with exit code 1.
+The sender is the reason ("batch", "idle" or "end"); `count` is the number of these jobs. If a listener raises, the
+worker stops with exit code 1.
 """
 execute_pre: Final = _events.signal("worker.action.execute.pre")
-"""Sent with an `Action` before its payload is validated; a listener may replace `payload`."""
+"""An executor is about to be called. The sender is an `Action`; a listener may replace its `payload`."""
 execute_post: Final = _events.signal("worker.action.execute.post")
-"""Sent with an `Action` after the executor returned; a listener may replace `result`."""
+"""An executor has returned. The sender is an `Action`; a listener may replace its `result`."""
 job_execute: Final = _events.signal("worker.job.execute")
-"""Sent with a `Job` when its execution begins."""
+"""An attempt at a job begins. The sender is the `Job`."""
 job_buried: Final = _events.signal("worker.job.buried")
-"""Sent with a `Job` after it was buried, with `error` (the exception, or None), `reason` and `attempts`."""
+"""A job was buried. The sender is the `Job`; there are `error` (an exception or None), `reason` and `attempts`."""

@@ -1,4 +1,4 @@
-"""Executors: the functions that do a tube's jobs, and the exceptions by which they choose a verdict."""
+"""Executors, which are the functions that do a tube's jobs, and the exceptions that they raise for the worker."""
 
 import inspect
 import math
@@ -20,11 +20,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class ExecutorError(Exception):
-    """The executors cannot be used as they are; the message says which, and what to change."""
+    """An executor cannot be used as it is, or is missing; the message says which one, and what to change."""
 
 
 class Reschedule(Exception):
-    """Raised by an executor: the job comes back later, with the same id, and no retry is spent."""
+    """Raised by an executor, to have its job executed again later. This does not count as a failure of the job."""
 
     def __init__(
         self,
@@ -33,9 +33,10 @@ class Reschedule(Exception):
         priority: int | None = None,
         message: str | None = None,
     ) -> None:
-        """Take either `in_` ("10 seconds", seconds, timedelta) or `at`; priority None keeps the job's own.
+        """Take either `in_`, a time from now ("10 seconds", seconds, timedelta), or `at`, a date and time.
 
-        Raises ValueError if neither or both are given, or if beanstalkd could not hold the value.
+        If `priority` is None, the job keeps its priority. Raises ValueError if not exactly one of `in_` and `at` is
+        given, if `in_` is no duration, or if the priority is out of beanstalkd's range.
         """
         super().__init__(message or "rescheduled")
         if (in_ is None) == (at is None):
@@ -46,13 +47,16 @@ class Reschedule(Exception):
         self.message = message
 
     def delay(self, now: float) -> int:
-        """Return the whole seconds from `now` (Unix time) until the job is due, at least 0."""
+        """Return in how many whole seconds from `now` (Unix time) the job is to be executed, at least 0."""
         seconds = self._at - now if self._in is None else self._in
         return min(max(0, math.ceil(seconds)), MAX_DELAY - 60)
 
 
 class Abort(Exception):
-    """Raised by an executor: the job is put back for a minute, no retry is spent, and the whole worker stops."""
+    """Raised by an executor, to stop the whole worker.
+
+    Its job is ready again after a minute, and this does not count as a failure of the job.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -65,12 +69,13 @@ class Executor:
     name: str
     function: Callable[..., Any]
     adapter: TypeAdapter[Any] | None
-    """Validates the JSON body; None hands over the raw bytes."""
+    """What makes the first argument from the JSON body; if None, the argument is the body, as bytes."""
     takes_job: bool
+    """Whether the second argument is the `Job`."""
 
     @property
     def source(self) -> str:
-        """Where the function was defined, for messages."""
+        """The module and the name of the function, for error messages."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
 
@@ -81,9 +86,11 @@ registry: Final[dict[str, Executor]] = {}
 def executor(name: str) -> Callable[[Function], Function]:
     """Register a function or coroutine function as the executor of the tube `name`.
 
-    The annotation of its first parameter decides what it gets: `bytes` the raw body; none plain JSON; anything else
-    what pydantic's TypeAdapter validates from the JSON body. A second parameter annotated `Job` gets the job.
-    Raises ExecutorError if the function cannot be an executor, or the tube has one already.
+    The annotation of its first parameter decides what the function is called with. `bytes`: the body of the job as it
+    is. No annotation: the decoded JSON body. Any other type: what pydantic's TypeAdapter of that type makes of the JSON
+    body. If a second parameter is annotated `Job`, it gets the job.
+
+    Raises ExecutorError if the function cannot be an executor, or if the tube has one already.
     """
 
     if not isinstance(name, str):

@@ -1,10 +1,10 @@
-"""A job: its counters in beanstalkd, and what an executor gets of them."""
+"""A job, in two forms: its counters in beanstalkd, and what the function that does the job (its executor) gets."""
 
 from typing import NamedTuple
 
 
 class JobStats(NamedTuple):
-    """The counters of `stats-job` by which the policy decides about a reserved job; times in seconds."""
+    """The counters of a reserved job, as beanstalkd's command `stats-job` returns them; times in seconds."""
 
     id: int
     tube: str
@@ -20,16 +20,16 @@ class JobStats(NamedTuple):
 
     @property
     def lost_deliveries(self) -> int:
-        """How often the job was reserved and came back without a verdict: a crash, or its TTR passed.
+        """How often the job was reserved and lost: its worker or connection died, or its TTR passed.
 
-        Every reservation but the present one ends in a release, a bury, or is lost; only meaningful while reserved.
+        The job must be reserved now. Each reservation before this one ended in a release or a bury, or was lost.
         """
         lost = self.reserves - 1 - self.releases - self.buries
         return lost if lost > 0 else 0
 
 
 class Job(NamedTuple):
-    """What an executor with a second parameter annotated `Job` gets, and what the job events carry."""
+    """What an executor gets if it has a second parameter annotated `Job`, and what listeners of events get."""
 
     id: int
     tube: str
@@ -38,6 +38,6 @@ class Job(NamedTuple):
     priority: int
     """0 is the most urgent."""
     age: int
-    """Seconds since the put."""
+    """Seconds since the job was put into its tube."""
     lost_deliveries: int
-    """How often the job was reserved and came back without a verdict."""
+    """How often the job was reserved and lost: its worker or connection died, or its TTR passed."""

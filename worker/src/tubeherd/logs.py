@@ -1,7 +1,7 @@
-"""Structured logs on standard error: text on a terminal, JSON elsewhere.
+"""Writes log lines to standard error, each of an event and its fields: as text or as JSON.
 
-No logging library is used: structlog, with what it imports, cost each worker 8 MiB of memory and a quarter of its
-start-up time, and each job as much time as the validation of its payload.
+No logging library is used. Structlog and what it imports cost each worker 8 MiB of memory and a quarter of its start-up
+time, and logging a job with it took as long as validating the job's payload.
 """
 
 import json
@@ -22,11 +22,11 @@ _COLOURS: Final = {"warning": "\033[33m", "error": "\033[31m"}
 class Log:
     """Writes one line for an event, with its fields; a field that is None is left out.
 
-    Nothing here raises: if standard error is closed or its disk is full, a line is lost, but no job.
+    If standard error is closed or its disk is full, the line is lost. That raises nothing, so that no job fails by it.
     """
 
     def __init__(self) -> None:
-        """Write text from the level info on, until `configure` says otherwise."""
+        """Write text, of the level info and above, until `configure` is called."""
         self._text = True
         self._colours = False
         self._least = _LEVELS.index("info")
@@ -34,19 +34,19 @@ class Log:
         self._date = b""
 
     def configure(self, log_format: LogFormat, level: LogLevel) -> None:
-        """Set format and least level for this process and those forked from it."""
+        """Set the format and the least level, for this process and for processes that are forked from it later."""
         terminal = sys.stderr is not None and sys.stderr.isatty()
         self._text = log_format == "text" or (log_format == "auto" and terminal)
         self._colours = terminal
         self._least = _LEVELS.index(level)
 
     def debug(self, event: str, **fields: object) -> None:
-        """Log what only a developer wants to know."""
+        """Log what helps only a developer."""
         if self._least <= 0:
             self._write("debug", event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        """Log what happens all the time."""
+        """Log what is part of normal work."""
         if self._least <= 1:
             self._write("info", event, fields)
 
@@ -60,13 +60,13 @@ class Log:
         self._write("error", event, fields)
 
     def deleted(self, job: int, tube: str, seconds: float) -> None:
-        """Log that a job is done. Every job costs this line, so its JSON is written by hand."""
+        """Log that a job was done and deleted. This is the line of nearly every job, so its JSON is formatted here."""
         if self._least > 1:
             return
         if self._text:
             self._write("info", "deleted", {"job": job, "tube": tube, "seconds": round(seconds, 6)})
             return
-        # The name of a tube needs no escapes.
+        # beanstalkd allows no character in the name of a tube that JSON would need to escape.
         line = b'{"timestamp":"%b","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
         _put(line % (self._timestamp(), job, tube.encode(), seconds))
 
@@ -78,7 +78,7 @@ class Log:
         line = {"timestamp": self._timestamp().decode(), "level": level, "event": event, **fields}
         try:
             return to_json(line, fallback=repr) + b"\n"
-        except ValueError:  # half a surrogate pair
+        except ValueError:  # a text has half a surrogate pair, which UTF-8 cannot hold
             return json.dumps(line, default=repr).encode() + b"\n"
 
     def _timestamp(self) -> bytes:
@@ -96,7 +96,7 @@ class Log:
 
 
 def _put(line: bytes) -> None:
-    try:  # noqa: SIM105 - suppress would cost as much as the write
+    try:  # noqa: SIM105 - `suppress` takes as long as the write
         os.write(2, line)
     except OSError:
         pass

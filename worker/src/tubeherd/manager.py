@@ -1,4 +1,8 @@
-"""The queue by hand: put jobs in, and process them in this process as a slot would."""
+"""`QueueManager`, with which a script puts jobs into tubes, and reserves and processes jobs without a worker.
+
+A lease is the reservation of a job; a verdict is what is done with a job after it was processed: delete, release or
+bury it. A slot is a process of a worker that does the same as `QueueManager.get` and `process` do here.
+"""
 
 import math
 import time
@@ -24,14 +28,14 @@ from tubeherd.queue.answers import LeaseGone, Reserved
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR, Connection, connect
 from tubeherd.queue.server import DEFAULT_SERVER
 
-_PAUSE: Final = 0.1
+_PAUSE_SECONDS: Final = 0.1
 
 
 class QueueManager:
     """One connection to beanstalkd, for a producer, a script or a shell.
 
-    Commands raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses (JOB_TOO_BIG,
-    DRAINING, …). After QueueUnavailable make a new manager.
+    Its methods raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses a command
+    (JOB_TOO_BIG, DRAINING, …). After QueueUnavailable make a new manager.
     """
 
     def __init__(
@@ -41,7 +45,11 @@ class QueueManager:
         executors: Mapping[str, Executor] = registry,
         policy: Policy | None = None,
     ) -> None:
-        """Connect to `host:port`; `tubes` are those that `get` takes jobs from (None: all that have an executor)."""
+        """Connect to `server`, which is `host:port`.
+
+        `get` reserves jobs from `tubes`; if that is None, from all tubes that have an executor, which is the function
+        that does a tube's jobs. `process` calls these executors, and the policy decides on the verdicts.
+        """
         self._connection: Connection = connect(server)
         self._executors = executors
         self._tubes = tubes
@@ -59,7 +67,7 @@ class QueueManager:
         self.close()
 
     def close(self) -> None:
-        """Flush what was processed and close the connection, which gives back every lease."""
+        """Publish `worker.flush` for the processed jobs and close the connection; reserved jobs are ready again."""
         try:
             self._batch.send("end")
         finally:
@@ -77,9 +85,10 @@ class QueueManager:
     ) -> int:
         """Put a job into a tube and return its id.
 
-        `payload` is put as JSON (a pydantic model, dataclass, dict, …), bytes as they are; `delay` is a duration
-        ("10 minutes", seconds, timedelta) or the time when the job is due; priority 0 is the most urgent; `ttr` is how
-        long a worker may hold the job without a sign of life. Raises ValueError for a value out of range.
+        A payload of bytes is put as it is, and any other (a pydantic model, dataclass, dict, …) as JSON. `delay` is how
+        long the job waits before it is ready ("10 minutes", seconds, timedelta), or a datetime until which it waits.
+        Priority 0 is the most urgent. `ttr` is how long a worker may hold the job without a touch. Raises ValueError
+        for a value out of range.
         """
         body = payload if isinstance(payload, bytes) else to_json(payload)
         return self._connection.put(
@@ -91,16 +100,16 @@ class QueueManager:
         )
 
     def get(self, timeout: float = 0) -> Reserved | None:
-        """Reserve a job within `timeout` seconds, or return None.
+        """Reserve a job and return it, or None if no job came within `timeout` seconds.
 
-        The lease lasts for the job's TTR: nothing touches it here.
+        The lease ends after the job's TTR, because nothing here touches the job as a worker does.
         """
         if not self._watching:
             self._connection.watch_only(self._watched())
             self._watching = True
         deadline = time.monotonic() + timeout
         while True:
-            # Several short reserves, because the connection bounds how long an answer may take.
+            # Several short reserves, because the connection does not wait long for an answer.
             asked = time.monotonic()
             wait = max(0, min(5, math.ceil(deadline - asked)))
             self._connection.ask_reserve(wait)
@@ -110,15 +119,15 @@ class QueueManager:
             now = time.monotonic()
             if now >= deadline:
                 return None
-            # DEADLINE_SOON: while a held lease runs out, beanstalkd answers at once, whatever the wait.
+            # In the last second of a lease on this connection, beanstalkd answers a reserve at once: DEADLINE_SOON.
             if now < asked + wait:
-                time.sleep(min(_PAUSE, deadline - now))
+                time.sleep(min(_PAUSE_SECONDS, deadline - now))
 
     def process(self, job: Reserved) -> Processed:
-        """Execute a leased job and give the verdict, with the events and the policy of a slot.
+        """Execute a reserved job, carry out its verdict and return both. The same events are published as in a slot.
 
-        Raises ExecutorError if its tube has no executor (the lease is kept), what a flush listener raises, and
-        KeyboardInterrupt if Ctrl-C broke the executor off, which counts as a failed attempt.
+        Raises ExecutorError if its tube has no executor (the job stays reserved), and what a listener of `worker.flush`
+        raises. Raises KeyboardInterrupt if Ctrl-C stopped the executor; that counts as a failure of the job.
         """
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")

@@ -1,7 +1,9 @@
-"""The worker's metrics for Prometheus: what became of its jobs, and the metrics that executors define.
+"""The worker's metrics for Prometheus: what became of its jobs, and the metrics that users define in their executors.
 
-Each slot counts its jobs in its tally. The metrics of executors use prometheus_client's multiprocess mode, with files
-named after places instead of processes, so that their number does not grow when slots are replaced.
+A slot is a process that executes jobs; the supervisor is the parent of the slots and serves the metrics. A tally is
+memory in which a slot counts its jobs and which the supervisor can read. The users' metrics are kept by
+prometheus_client's multiprocess mode, in files. It would name them after processes. Here they are named after places: a
+slot that replaces another has its place, so the number of files does not grow.
 """
 
 import os
@@ -23,49 +25,50 @@ _LIMITS: Final = (*map(str, BUCKETS), "+Inf")
 
 
 class Metrics:
-    """The metrics of one worker; made before its slots are forked."""
+    """The metrics of one worker. It must be made before the first slot is forked, which then has it too."""
 
     def __init__(self) -> None:
-        """Make the folder of the files; raises OSError if no temporary directory can be written."""
+        """Make the folder for the files; raises OSError if no temporary directory can be written."""
         self._folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
         self._writer = "supervisor"
         os.environ[_FOLDER_VARIABLE] = str(self._folder)
-        from prometheus_client import values  # its mode is decided by the variable, at the import
+        from prometheus_client import values  # imported after the variable is set, as the import reads it
 
         values.ValueClass = values.MultiProcessValue(lambda: self._writer)
         self._counts: Counts = {}
-        """The jobs of slots that have ended, and those on which the supervisor gave the verdict."""
+        """The counts of slots that have ended, and of jobs that the supervisor deleted, released or buried for them."""
         self._tallies: list[Tally] = []
+        """The tallies of the slots that have not ended."""
 
     # In the supervisor
 
     def open_tally(self) -> Tally:
-        """Make the tally of a slot that is about to be forked; raises OSError."""
+        """Make the tally of a slot that is about to be forked; raises OSError if that fails."""
         self._tallies.append(tally := Tally())
         return tally
 
     def keep(self, tally: Tally) -> None:
-        """Add the counts of a slot that has ended; its tally is closed afterwards."""
+        """Keep the counts of a slot that has ended; the caller closes its tally afterwards."""
         add_counts(self._counts, _read(tally))
         self._tallies.remove(tally)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
-        """Count a job on which the supervisor gave the verdict."""
+        """Count a job that the supervisor deleted, released or buried for a slot that has died."""
         add_job(self._counts, tube, verdict, seconds)
 
     def text(self) -> bytes:
-        """Return the metrics of all processes in Prometheus' text format; raises anything if a file is damaged."""
+        """Return the metrics of all processes in Prometheus' text format. A damaged file may raise any exception."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        self._folder.mkdir(mode=0o700, exist_ok=True)  # a cleaner of temporary folders removes it while it is empty
+        self._folder.mkdir(mode=0o700, exist_ok=True)  # programs that clean /tmp may have removed it, if it was empty
         registry = CollectorRegistry()
         registry.register(self)
         MultiProcessCollector(registry, path=str(self._folder))
         return generate_latest(registry)
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield the histogram of the jobs; a registry calls this."""
+        """Yield the histogram of the jobs; prometheus_client calls this."""
         from prometheus_client.metrics_core import HistogramMetricFamily
 
         counts: Counts = {}
@@ -84,17 +87,17 @@ class Metrics:
     # In a slot
 
     def write_as(self, writer: str) -> None:
-        """Write the executors' metrics into files of this name from now on; no two living processes may share one."""
+        """Write the users' metrics into files of this name from now on. No other living process may use the name."""
         self._writer = writer
 
     def write_apart(self) -> None:
-        """Write the metrics of a forked process into files of its own: two writers would damage a file."""
+        """Write the users' metrics of a forked process into files of its own: two writers would damage a file."""
         self._writer = f"{self._writer}-{os.getpid()}"
 
 
 def _read(tally: Tally) -> Counts:
     try:
         return tally.read()
-    except ValueError as error:  # code of a job can write anywhere in the memory of its process
+    except ValueError as error:  # code of a job can overwrite any memory of its slot, and the tally is there too
         log.warning(f"what a slot has counted for /metrics was damaged by code of its jobs and is left out: {error}")
         return {}

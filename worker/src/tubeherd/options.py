@@ -13,7 +13,10 @@ Command = Callable[..., None]
 
 
 def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
-    """Give a command an option for each setting, beside its own parameters; one that is not given is None."""
+    """Return a decorator that gives a command an option for each setting of `model`.
+
+    The command keeps its own parameters. If the user does not give an option, its value is None.
+    """
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -26,7 +29,7 @@ def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """Return a setting as typer takes an option; its text is checked later, together with the variables."""
+    """Return the option of a setting, in the form that typer reads. `Settings.load` checks its text later."""
     is_flag = field.annotation is bool
     metavar = None if is_flag else f"<{kind_in_words(field)}>"
     info = typer.Option(None, option(name), help=_help(field), metavar=metavar, show_default=False)
@@ -36,12 +39,12 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 def _help(field: FieldInfo) -> str:
-    """Return the first sentence of a description, with the values that the option takes and what holds without it."""
+    """Return the first sentence of a setting's description, with the values that it takes and its default."""
     sentence = (field.description or "").partition(". ")[0].removesuffix(".")
     values = values_in_words(field) + "; "
     of = shape(field)
     if of.is_list:
         values = "with commas; "
-    elif of.format or of.type is bool:  # the kind says it, and a flag takes no value
+    elif of.format or of.type is bool:  # the metavar, such as <duration>, says enough, and a flag takes no value
         values = ""
     return f"{sentence} ({values}default: {default_in_words(field)})"

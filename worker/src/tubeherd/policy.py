@@ -1,7 +1,9 @@
-"""The one place that decides what is done with a job. Pure functions: no clock, no network.
+"""Decides on the verdict, which is what is done with a job: delete, release or bury it. Pure: no clock, no network.
 
-The state of the retries lives in beanstalkd: a failed job is released with a delay of the schedule, and `stats-job`
-returns the delay of the last release. The position of that delay in the schedule is the number of failures.
+How often a job has failed is stored only in beanstalkd. A failed job is released with a delay of the retry schedule,
+and each delay is in the schedule only once. So the delay of the job's last release, which `stats-job` returns, shows
+how many failures came before. An executor is the function that does the jobs of a tube; a slot is a process of a worker
+that calls executors.
 """
 
 import math
@@ -11,20 +13,21 @@ from typing import Final
 from tubeherd.job import Job, JobStats
 
 MAX_DELAY: Final = 2**32 - 1
-"""The longest delay, in seconds, and the largest priority that beanstalkd takes."""
+"""The longest delay, in seconds, and also the largest priority that beanstalkd takes."""
 ABORT_DELAY: Final = 60
+"""For how many seconds a job is delayed whose executor stopped the worker."""
 DEFAULT_RETRY_DELAYS: Final = (600,)
 DEFAULT_MAX_LOST_DELIVERIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The executor returned, whatever the value."""
+    """The executor returned a value, which does not matter here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rescheduled:
-    """The executor asked for the job to come back after `delay` seconds; priority None keeps the job's own."""
+    """The executor asked to have the job executed again after `delay` seconds; None keeps the job's priority."""
 
     delay: int
     priority: int | None = None
@@ -33,7 +36,7 @@ class Rescheduled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An attempt was spent: an exception, a deadline or memory limit passed, a dead slot."""
+    """The job failed: an exception was raised, a limit of time or memory was exceeded, or its slot died."""
 
     reason: str
 
@@ -64,20 +67,20 @@ Outcome = Returned | Rescheduled | Failed | Invalid | Aborted | Interrupted
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the job: it ran to its end."""
+    """Delete the job: it was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Put the job back for `delay` seconds."""
+    """Put the job back into its tube; it is ready again after `delay` seconds."""
 
     delay: int
     priority: int
     reason: str | None = None
     failure: bool = False
-    """Whether the release spends an attempt."""
+    """Whether the job is released because it failed."""
     stop: bool = False
-    """Whether the worker stops after it."""
+    """Whether the worker stops after the release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ Verdict = Delete | Release | Bury
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """The delays between attempts, in seconds: distinct and increasing, so that each delay has one position."""
+    """The delays before further attempts at a failed job, in seconds. Each is longer than the one before."""
 
     delays: tuple[int, ...]
 
@@ -113,17 +116,20 @@ class RetrySchedule:
         return cls(tuple(whole))
 
     def failures(self, stats: JobStats) -> int:
-        """Return how many failed attempts the job's last release stands for.
+        """Return how often the job has failed, as the delay of its last release shows.
 
-        A release whose delay is not in the schedule stands for none: a reschedule, an abort and an interruption forgive
-        the failures before them.
+        If that delay is not in the schedule, it is 0: the job was released for another reason than a failure, such as a
+        reschedule, and the failures before that do not count any more.
         """
         if stats.releases == 0 or stats.delay not in self.delays:
             return 0
         return self.delays.index(stats.delay) + 1
 
     def outside(self, delay: int) -> int:
-        """Return the delay, lengthened by seconds until it is none of the schedule's."""
+        """Return the delay or, if it is in the schedule, the next longer one that is not.
+
+        A release that is no failure needs such a delay, because one of the schedule would be counted as a failure.
+        """
         while delay in self.delays:
             delay += 1
         return delay
@@ -131,22 +137,23 @@ class RetrySchedule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules of one worker: its retry schedule, and how many lost deliveries make a job poison (0: never)."""
+    """The rules by which a worker decides on verdicts."""
 
     schedule: RetrySchedule = RetrySchedule(DEFAULT_RETRY_DELAYS)
     max_lost_deliveries: int = DEFAULT_MAX_LOST_DELIVERIES
+    """A job that was lost this often is poison, and is not executed again; 0: no job ever is."""
 
     def job(self, stats: JobStats) -> Job:
-        """Return what an executor gets of the job."""
+        """Return the job as an executor gets it."""
         attempt = self.schedule.failures(stats) + 1
         return Job(stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries)
 
     def guard(self, stats: JobStats) -> Bury | None:
         """Return the verdict on a poison job, or None if the job may be executed."""
-        if stats.reserves <= self.max_lost_deliveries:  # as nearly always: fewer deliveries are lost than made
+        if stats.reserves <= self.max_lost_deliveries:  # true of nearly every job, and faster than to count the losses
             return None
         lost = stats.lost_deliveries
-        # Each kick allows as many again: a person who kicks a poison job wants it tried.
+        # A kick allows as many losses again, because a person who kicks a poison job wants it executed.
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):
             return None
         reason = f"lost {lost} times: its worker or its connection died, or its TTR of {stats.ttr} s passed"
@@ -164,7 +171,7 @@ class Policy:
                 failures = self.schedule.failures(stats)
                 if failures < len(self.schedule.delays):
                     return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
-                # A kicked job has one attempt: a kick leaves the delay as it is, so its next failure comes here again.
+                # If the job is kicked and fails again, it comes here again: a kick does not change the last delay.
                 return Bury(stats.priority, reason)
             case Invalid(reason):
                 return Bury(stats.priority, reason)

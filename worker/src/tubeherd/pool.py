@@ -1,4 +1,7 @@
-"""The spec of a `WorkerPool`: its fields, their bounds, and the words that `kubectl explain` shows."""
+"""The spec of a `WorkerPool` (a pool): its fields, their bounds, and the descriptions that `kubectl explain` shows.
+
+A field that sets a setting of the workers takes its bounds and its description from the setting's declaration.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,20 +26,20 @@ POOL_FIELDS: Final = {
     for name, field in _SETTINGS.items()
     if (mark := find(PoolField, field.metadata))
 }
-"""By the names of settings, where in the spec the fields are that set them."""
+"""For each setting that a field of the spec sets, by the setting's name: the path of the field."""
 NOT_FOR_ENV: Final = [
     WorkerSettings.variable(name)
     for name, field in _SETTINGS.items()
     if name in POOL_FIELDS or find(SetByOperator, field.metadata) is not None
 ]
-"""The variables that the fields of the spec and the operator set, so that `env` may not."""
+"""The variables that `env` must not set, because a field of the spec or the operator sets them."""
 
 Tube = Annotated[str, Field(pattern=TUBE.pattern, min_length=1, max_length=TUBE.max_length)]
 Duration = Annotated[str, Field(pattern=DURATION.pattern, max_length=DURATION.max_length)]
 
 
 def _words(setting: str) -> str:
-    """Return the description of a field from the declaration of the setting."""
+    """Return the description of the field that sets this setting."""
     field = _SETTINGS[setting]
     written = shape(field).format
     examples = f" Examples: {written.examples}." if written else ""
@@ -44,7 +47,10 @@ def _words(setting: str) -> str:
 
 
 def _field(setting: str) -> tuple[Any, Any]:
-    """Return type and declaration of the field that sets a setting, whose text it leaves as it is written."""
+    """Return the type and the declaration of the field that sets this setting.
+
+    A value that has a format, such as a duration, stays the text that the user wrote.
+    """
     of = shape(_SETTINGS[setting])
     mark = find(PoolField, of.metadata)
     if of.format:
@@ -135,7 +141,7 @@ class _Spec(_Model):
     )
 
     def worker_settings(self) -> dict[str, Any]:
-        """Return what the spec sets of its workers, by the names of settings and as it is written."""
+        """Return the values that the spec sets, as the user wrote them, by the names of settings."""
         spec = self.model_dump(by_alias=True, exclude_none=True)
         found = {name: _at(spec, path) for name, path in POOL_FIELDS.items()}
         return {name: value for name, value in found.items() if value is not None}
@@ -149,7 +155,7 @@ def _at(spec: Any, path: list[str]) -> Any:
 
 if TYPE_CHECKING:
     WorkerPoolSpec = _Spec
-else:  # with a field more for each setting that is a pool's too and has none above
+else:  # the fields above, and one for each other setting that is marked with PoolField
     WorkerPoolSpec = create_model(
         "WorkerPoolSpec",
         __base__=_Spec,

@@ -1,7 +1,8 @@
 """Every setting of a worker, declared once.
 
-From a declaration here follow the option of `tubeherd run`, the variable, the pool's field with its rules and words,
-the variables that the operator gives to the worker, and `docs/settings.md`.
+These are made from a declaration here: the option of `tubeherd run`; the environment variable; the field of a pool,
+which is a WorkerPool object, with its rules and description; the variables that the operator sets for the workers of a
+pool; and the entry in `docs/settings.md`. A slot is one of the processes of a worker that execute jobs.
 """
 
 from collections.abc import Mapping
@@ -25,17 +26,17 @@ from tubeherd.queue.server import DEFAULT_SERVER, SERVER, parse_server
 
 @dataclass(frozen=True, slots=True)
 class PoolField:
-    """Marks a setting that a field of a pool sets, so that `spec.env` may not."""
+    """Metadata of a setting that a field of a pool sets; then `spec.env` of the pool must not set it."""
 
     path: str = ""
-    """Where the field is in the spec, if it is not the setting's name in camelCase."""
+    """The field's path in the spec, such as `retry.delays`; if empty, the setting's name in camelCase."""
     least: int | None = None
-    """The smallest number, if that is not the setting's own."""
+    """The smallest number that the field takes; if None, the same as for the setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetByOperator:
-    """Marks a setting that the operator decides in a pool, so that `spec.env` may not."""
+    """Metadata of a setting that the operator chooses for pools; then `spec.env` of a pool must not set it."""
 
 
 def _comma_list(value: Any) -> Any:
@@ -43,7 +44,7 @@ def _comma_list(value: Any) -> Any:
 
 
 def _comma_list_or_none(value: Any) -> Any:
-    return [] if value == "none" else _comma_list(value)  # an empty variable counts as not set
+    return [] if value == "none" else _comma_list(value)  # an empty variable would count as not set
 
 
 def _as_text(value: object) -> str:
@@ -84,7 +85,7 @@ NO_LIMIT: Final = Unset("no limit")
 
 
 class ServerSettings(Settings):
-    """Where beanstalkd is."""
+    """The settings of a command that only needs to know where beanstalkd is."""
 
     prefix: ClassVar[str] = "TUBEHERD_"
     foreign: ClassVar[str] = "OPERATOR_.*|CACHE"
@@ -94,7 +95,7 @@ class ServerSettings(Settings):
 
 
 class WorkerSettings(ServerSettings):
-    """What `tubeherd run` takes; times in seconds, sizes in bytes; None and 0 are no limit.
+    """The settings of `tubeherd run`; times in seconds, sizes in bytes. A limit of None or 0 is no limit.
 
     The first sentence of a description is the help of the option.
     """
@@ -108,7 +109,7 @@ class WorkerSettings(ServerSettings):
     exclude: Annotated[Tubes, Field(description="Tubes to take no jobs from."), Unset("none")] = ()
     concurrency: Annotated[
         int,
-        # Memory sets the bound of a real worker; this one catches slips of the pen.
+        # The bound is against typing errors: a real worker runs out of memory before.
         Field(
             ge=1,
             le=1000,
@@ -217,7 +218,7 @@ class WorkerSettings(ServerSettings):
 
     @classmethod
     def variables(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """Return values, by the names of settings, as the variables from which `load` reads them."""
+        """Return the variables from which `load` would read these values, which have the settings' names as keys."""
         return {cls.variable(name): _as_text(values[name]) for name in cls.model_fields if name in values}
 
     @field_validator("max_memory")
@@ -232,5 +233,5 @@ class WorkerSettings(ServerSettings):
         return slot_share(self.max_memory, self.concurrency) if self.max_memory else None
 
     def policy(self) -> Policy:
-        """Return the rules that the verdicts follow."""
+        """Return the rules by which the worker decides whether a job is deleted, released or buried."""
         return Policy(RetrySchedule.of(self.retry_delays), self.max_lost_deliveries)

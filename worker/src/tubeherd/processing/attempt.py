@@ -49,7 +49,7 @@ class Processed(NamedTuple):
     result: Any = None
     """What the executor returned, or what a listener replaced that with."""
     body: bytes | None = None
-    """The job's bytes, if the executor or a listener raised; a log line may show them."""
+    """The job's bytes, if a step of the attempt raised; a log line may show them."""
 
 
 class Attempt:
