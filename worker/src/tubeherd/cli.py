@@ -36,7 +36,7 @@ def run(**options: str | bool | None) -> None:
 
     Every option can be given as a variable too: TUBEHERD_MAX_JOBS for --max-jobs.
 
-    Exit codes: 0 stopped as asked, 1 a job aborted the worker or a flush failed, 2 settings wrong, 3 bad executors.
+    Exit codes: 0 SIGTERM, or a limit was reached; 1 Abort, or a flush failed; 2 wrong settings; 3 unusable executors.
     """
     settings = _load(WorkerSettings, options)
     log.configure(settings.log_format, settings.log_level)
@@ -56,11 +56,11 @@ def run(**options: str | bool | None) -> None:
 @takes_options(ServerSettings)
 def schedule(
     tube: Annotated[str, typer.Argument(help="The tube to put into")],
-    payload: Annotated[str | None, typer.Argument(help="JSON; without it, one JSON text a line on stdin")] = None,
+    payload: Annotated[str | None, typer.Argument(help="JSON; if left out, each line of stdin is a payload")] = None,
     delay: Annotated[str, typer.Option(help="Wait before the job is ready, like '10 minutes'")] = "0",
     priority: Annotated[int, typer.Option(help="0 is the most urgent")] = DEFAULT_PRIORITY,
     ttr: Annotated[
-        str, typer.Option(help="How long a worker may hold the job without a sign of life")
+        str, typer.Option(help="How long a worker may hold the job without touching it")
     ] = f"{DEFAULT_TTR}s",
     **options: str | bool | None,
 ) -> None:

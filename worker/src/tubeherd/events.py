@@ -15,10 +15,9 @@ DEFAULT_BATCH_SIZE: Final = 15
 """How many jobs are executed between two `worker.flush`, unless a setting changes it."""
 _events: Final = Namespace()
 FlushReason = Literal["batch", "idle", "end"]
-"""Why `worker.flush` is published.
+"""Why `worker.flush` is published: a batch is full, no job is ready, or the slot (the process with the jobs) ends.
 
-"batch": enough jobs were executed since the last one, or half of the TTR of a job that waits for this event to be
-deleted has passed. "idle": no job is ready. "end": the slot, which is the process that executes the jobs, ends.
+With the setting `ack_after_flush` a batch ends earlier if half of the TTR of one of its jobs has passed.
 """
 
 
@@ -46,4 +45,4 @@ execute_post: Final = _events.signal("worker.action.execute.post")
 job_execute: Final = _events.signal("worker.job.execute")
 """An attempt at a job begins. The sender is the `Job`."""
 job_buried: Final = _events.signal("worker.job.buried")
-"""A job was buried. The sender is the `Job`; there are `error` (an exception or None), `reason` and `attempts`."""
+"""A job was buried. The sender is the `Job`; `error` is an exception or None, and `reason` and `attempts` are given."""

@@ -1,13 +1,10 @@
-"""The exit codes of a worker, `tubeherd run`, and of its slots.
-
-A slot is a process that executes jobs. Its parent process, the supervisor, is the one whose exit code a user sees.
-"""
+"""The exit codes of the processes of a worker: the slots, which execute jobs, and their parent, the supervisor."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of the supervisor and of slots. From 64 on, they are of slots only."""
+    """A user of `tubeherd run` sees the code of the supervisor. Codes from 64 on are used by slots only."""
 
     OK = 0
     """Stopped as it was asked to: by SIGTERM, or at a limit with `--on-limit stop`."""

@@ -27,7 +27,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Rescheduled:
-    """The executor asked to have the job executed again after `delay` seconds; None keeps the job's priority."""
+    """The executor asked to have the job executed again after `delay` seconds; priority None keeps the job's own."""
 
     delay: int
     priority: int | None = None
@@ -171,7 +171,7 @@ class Policy:
                 failures = self.schedule.failures(stats)
                 if failures < len(self.schedule.delays):
                     return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
-                # If the job is kicked and fails again, it comes here again: a kick does not change the last delay.
+                # A kick does not change the delay of the last release, so a kicked job is buried at its next failure.
                 return Bury(stats.priority, reason)
             case Invalid(reason):
                 return Bury(stats.priority, reason)

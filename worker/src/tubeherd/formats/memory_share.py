@@ -1,7 +1,4 @@
-"""Divides the memory limit of a worker among its slots, which are the processes that execute its jobs.
-
-Their parent process, the supervisor, gets a fixed part of the limit.
-"""
+"""Divides a worker's memory limit among its slots, which execute jobs, and their parent process, the supervisor."""
 
 import math
 from typing import Final, NamedTuple
@@ -27,8 +24,7 @@ class MemoryShare(NamedTuple):
 def slot_share(limit: int, concurrency: int) -> MemoryShare:
     """Return what each of `concurrency` slots may use of a worker's memory limit, which is in bytes.
 
-    Raises ValueError if that is too little to start a slot. The operator's `admission` has the same formula in CEL, the
-    language of a CRD's rules: change both together.
+    Raises ValueError if that is too little to start a slot; the operator's `admission` has a copy of this condition.
     """
     if limit * MARGIN < SMALLEST_SHARE * concurrency + SUPERVISOR_RESERVE:
         least = math.floor((SMALLEST_SHARE * concurrency + SUPERVISOR_RESERVE) / MARGIN / MIB) + 1

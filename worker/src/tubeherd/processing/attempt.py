@@ -81,7 +81,7 @@ class Attempt:
     def finish(self, result: Any) -> Processed:
         """Publish the event that follows the call, and return the job with its verdict; raises what a listener raises.
 
-        `result` is what the executor returned or, if that was awaitable, what it led to.
+        `result` is what the executor returned or, if that was awaitable, what awaiting it returned.
         """
         if events.execute_post.receivers:
             action = events.Action(self.job, self._payload, result)

@@ -17,7 +17,7 @@ from tubeherd.processing.reasons import describe, source_line
 from tubeherd.queue.answers import Settled
 from tubeherd.shared_memory.tally import VerdictLabel
 
-if TYPE_CHECKING:  # importing it takes long, and a script that only puts jobs does not need it
+if TYPE_CHECKING:  # only the types need it, so a script that puts jobs starts without it
     from tubeherd.settings import WorkerSettings
 
 
@@ -65,7 +65,7 @@ class Reporter:
         elif settled is Settled.LEASE_GONE:
             self._lease_gone(done)
         elif settled is Settled.BURIED_INSTEAD:
-            event = "buried by beanstalkd, which is out of memory: kick it when there is some"
+            event = "buried by beanstalkd, which is out of memory: give it more memory, then kick the job"
             return self._buried(done, event, getattr(verdict, "reason", None) or "to be released")
         elif isinstance(verdict, Bury):
             return self._buried(done, "buried", verdict.reason)

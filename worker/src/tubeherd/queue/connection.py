@@ -34,7 +34,7 @@ PIPELINE_MOST: Final = 500
 """The most commands in one write. With more, both sides could block: each waits until the other reads."""
 _WATCHED_AT_FIRST: Final = "default"
 """The tube that a new connection watches."""
-# 19 digits at most: a longer number would not fit into 64 bits, and beanstalkd sends none.
+# At most 19 digits are accepted, because every number of 19 digits fits into 64 bits.
 _RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
 _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
@@ -80,7 +80,7 @@ class Connection:
         self._foreseen = 0
         """The id that the next job is likely to have; 0 if nothing can be said about it."""
         self.has_settled = False
-        """Whether beanstalkd has carried out at least one verdict on this connection."""
+        """Whether beanstalkd has deleted, released or buried at least one job by a command of this connection."""
 
     @property
     def socket(self) -> socket.socket:

@@ -16,9 +16,9 @@ from tubeherd.queue.answers import QueueUnavailable, RefusedError, refusal
 from tubeherd.queue.server import parse_server
 
 REPLY_SECONDS: Final = 10
-"""How long the beginning of an answer may take, unless `Wire.set_timeout` changes that; and how long the rest may take.
+"""How long one read may wait, unless `Wire.set_timeout` changes that; and how long an answer may take once it began.
 
-In seconds. For the rest of a long body there is more time.
+In seconds. A long body may take longer.
 """
 _LINE_MAX: Final = 1024
 _READ_BYTES: Final = 1 << 11
