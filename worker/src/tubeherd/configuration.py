@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tubeherd.declarations import values_in_words
 
 _SERVICE_VARIABLE: Final = r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-"""Kubernetes sets variables for each Service of a namespace, whose names may begin with a prefix of ours and end so.
+"""Matches variables that Kubernetes sets for each Service of a namespace, without the prefix of the settings.
 
-One more has a name that ends in `_PORT`; it is recognized by its value, which is a URL.
+Their names have that prefix if the name of the Service begins with it. One more variable of a Service ends in `_PORT`;
+it is recognized by its value, which is a URL.
 """
 
 

@@ -1,9 +1,9 @@
 """The worker's metrics for Prometheus: what became of its jobs, and the metrics that users define in their executors.
 
 A slot is a process that executes jobs; the supervisor is the parent of the slots and serves the metrics. A tally is
-memory in which a slot counts its jobs and which the supervisor can read. The users' metrics are kept by
-prometheus_client's multiprocess mode, in files. It would name them after processes. Here they are named after places: a
-slot that replaces another has its place, so the number of files does not grow.
+memory in which a slot counts its jobs and which the supervisor can read. The users' metrics are kept in files, by the
+multiprocess mode of prometheus_client. By default that names the files after processes. Here they are named after
+places: a slot that replaces another one gets its place, so the number of files does not grow.
 """
 
 import os

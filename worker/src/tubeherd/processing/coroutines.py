@@ -1,7 +1,7 @@
 """Runs jobs as coroutines on an event loop, and cancels each at its deadline.
 
-Code holds the loop while it runs without an `await`. Its job cannot be cancelled then, so the signal handler of a slot,
-which is a process that runs jobs, raises an exception in it. `loop_holder` and `any_overdue` are for such a handler.
+Code holds the loop while it runs without an `await`, and no job can be cancelled then. So a slot, which is a process
+that executes jobs, has a signal handler that raises an exception in such code. It uses `loop_holder` and `any_overdue`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class RunningJob:
     """What cancels the job at its deadline; None until it begins."""
 
     def is_overdue(self) -> bool:
-        """Return whether the job's deadline has passed, but the loop has not cancelled it, because code holds it."""
+        """Return whether the job's deadline has passed, but the job was not cancelled because code holds the loop."""
         cancelled = self.timeout is not None and self.timeout.expired()
         return not cancelled and time.monotonic() >= self.deadline.at
 

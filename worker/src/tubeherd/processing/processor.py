@@ -87,7 +87,7 @@ class Processor:
         except asyncio.CancelledError:  # the job cancelled itself: its task has ended, and the loop is in order
             raise
         except BaseException as error:
-            # Any other exception than an Exception stopped the loop itself, in which tasks of the job may be left.
+            # An exception like DeadlinePassed, which is no Exception, stopped the loop too: tasks may be left in it.
             self.broken_off |= not isinstance(error, Exception)
             raise
         finally:

@@ -133,8 +133,9 @@ class Connection:
     def kick_buried(self, tube: str, bound: int) -> int:
         """Kick up to `bound` buried jobs of a tube and return how many.
 
-        If no job is buried, beanstalkd's `kick` makes delayed jobs ready. That is not wanted here, so the buried jobs
-        are counted first, and no more are kicked. It still happens if another client kicks the tube in between.
+        If no job is buried, beanstalkd's `kick` makes delayed jobs ready, which is not wanted here. So the buried jobs
+        are counted first, and no more are kicked. Delayed jobs are still made ready if another client kicks the tube
+        between these two commands.
         """
         buried = min(bound, self.stats_tubes([tube])[tube].buried)
         if buried <= 0:
@@ -193,7 +194,7 @@ class Connection:
         try:
             answer = self._wire.take_line(_RESERVED)
         except (TimedOutError, DeadlineSoonError):
-            if foreseen:
+            if foreseen:  # the counters of that job were asked for too, so their answer has to be read
                 self._take_job_stats(foreseen)
             return None
         since = time.monotonic()
@@ -284,10 +285,11 @@ class Connection:
         return match
 
     def _foresee(self, job_id: int) -> None:
-        """Foresee the id of the next job: if the last three ids are equally far apart, it is as far from the last one.
+        """Foresee the id of the next job: the same distance from the last id as between the last three ids.
 
-        The counters of the foreseen job are asked for in the same write as the next reserve, which saves a round trip.
-        If another job is reserved, these counters are not used, and those of the reserved job are asked for.
+        Nothing is foreseen if those three are not equally far apart. The counters of the foreseen job are asked for
+        in the same write as the next reserve, which saves a round trip. If another job is reserved, these counters are
+        not used, and those of the reserved job are asked for.
         """
         step, self._last_id = job_id - self._last_id, job_id
         self._foreseen = max(0, job_id + step) if step == self._last_step else 0
