@@ -49,6 +49,10 @@ class Beanstalkd:
         self._process.kill()
         self._process.wait()
 
+    def binlog_files(self) -> int:
+        """Return how many files its binlog has. Each start makes one more, until the jobs of the oldest are moved."""
+        return len(list(self._binlog.glob("binlog.*")))
+
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Stop the server with SIGSTOP for a while: its connections stay open and say nothing."""

@@ -150,8 +150,10 @@ def test_beanstalkd_killed_again_and_again_under_load_loses_no_job(beanstalkd, r
         beanstalkd.server, QUICK, "--concurrency", "2", "--log-level", "warning", "--max-lost-deliveries", "9"
     )
     for _ in range(4):
-        seen = len(worker.notes())
-        worker.wait_for(lambda seen=seen: len(worker.notes()) > seen + dice.randrange(200), "the drain goes on")
+        # If it is killed while it moves jobs out of its oldest binlog file, beanstalkd may lose one: see the README.
+        worker.wait_for(lambda: beanstalkd.binlog_files() <= 2, "beanstalkd has removed its oldest binlog file")
+        enough = len(worker.notes()) + 1 + dice.randrange(200)
+        worker.wait_for(lambda enough=enough: len(worker.notes()) >= enough, "the drain goes on")
         beanstalkd.kill()
         beanstalkd.start()
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the tube is empty", seconds=30)
