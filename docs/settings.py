@@ -18,8 +18,8 @@ Generated from the declarations of the settings by `make settings`; a test fails
 
 Each setting is an option of `tubeherd run` and a variable; the option wins, and an empty variable counts as not set. A
 slot is a process that runs jobs. In a pool most settings are fields of its `spec`, and the operator sets the variables:
-these may not be in `spec.env`, the others may. 0 sets what a limit has as its default; in a pool its field is left
-out instead.
+these may not be in `spec.env`, the others may. An option whose value is true or false takes none: given, it is true. 0
+sets what a limit has as its default; in a pool its field is left out instead.
 
 """
 OPERATOR = """
