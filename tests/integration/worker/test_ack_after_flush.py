@@ -173,6 +173,29 @@ def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalk
     assert worker.stop() == 0
 
 
+def test_process_that_a_listener_forks_says_nothing_for_its_slot(beanstalkd, run_worker, put):
+    """The child comes back from the listener, which still runs in the slot: its death there fails the batch."""
+    listener = """
+    import os, signal, sys
+    from tubeherd import events, executor
+    @executor("rows")
+    def collect(payload): pass
+    @events.flush.connect
+    def write(reason, count):
+        child = os.fork()
+        if child == 0:
+            sys.exit(0)
+        os.waitpid(child, 0)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    job = put(1)
+    worker = run_worker(beanstalkd.server, listener, "--ack-after-flush")
+    line = worker.wait_for_line("failed, retry later", job=job)
+    assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
+    assert worker.lines("released") == []
+    assert worker.stop() == 0
+
+
 def test_connection_that_breaks_before_the_flush_brings_the_jobs_back(beanstalkd, run_worker, put):
     first = put(0)
     put(1, "wait_for('go')")

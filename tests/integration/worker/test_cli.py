@@ -105,6 +105,12 @@ def test_run_with_wrong_options_and_variables_names_them_all():
     assert len(lines) == 3
 
 
+def test_schedule_warns_of_a_misspelt_variable_and_goes_on(beanstalkd):
+    done = tubeherd("schedule", "mail", "{}", "--server", beanstalkd.server, TUBEHERD_SERVR="elsewhere:1")
+    assert (done.returncode, done.stdout) == (0, b"job 1 put into tube mail\n")
+    assert b"did you mean TUBEHERD_SERVER?" in done.stderr
+
+
 def test_run_warns_of_a_misspelt_variable_and_goes_on(beanstalkd, run_worker):
     variables = ("TUBEHERD_MAX_JOB=1", "TUBEHERD_BEANSTALKD_SERVICE_HOST=10.0.0.1", "TUBEHERD_OPERATOR_HEALTH=x")
     worker = run_worker(beanstalkd.server, MAIL, prefix=("env", *variables))

@@ -252,6 +252,28 @@ def test_forked_process_that_comes_back_does_no_other_job(beanstalkd, run_worker
     assert worker.notes() == ["done"]
 
 
+def test_failed_job_keeps_nothing_of_its_executor_alive(beanstalkd, run_worker):
+    executor = """
+    import gc, weakref
+    from traces import note
+    from tubeherd import executor
+    gc.disable()
+    class Thing: pass
+    things = []
+    @executor("mail")
+    async def mail(payload):
+        note(f"{sum(thing() is not None for thing in things)} alive")
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        raise ValueError
+    """
+    beanstalkd.put_numbers("mail", 6)
+    worker = run_worker(beanstalkd.server, executor, "--async-concurrency", "2", "--retry-delays", "none")
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"buried": 6}, "all are buried")
+    assert set(worker.notes()) <= {"0 alive", "1 alive"}  # that of the job beside it
+    assert worker.stop() == 0
+
+
 def test_job_that_calls_its_own_task_off_hits_no_other(beanstalkd, run_worker):
     late = "asyncio.get_running_loop().call_later(0.05, asyncio.current_task().cancel)"
     for number in range(4):

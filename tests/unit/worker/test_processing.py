@@ -187,6 +187,21 @@ def test_place_of_an_exception_is_the_users_line_not_the_librarys(logged):
     ]
 
 
+def test_seconds_are_counted_from_the_call_and_not_from_the_lease(monkeypatch):
+    clock = iter([100.0, 100.5])
+    monkeypatch.setattr("tubeherd.processing.attempt.time.perf_counter", lambda: next(clock))
+    attempt = processor_of(executor_taking(dict)).attempt(leased(b"{}"))
+    attempt.call()
+    assert attempt.finish(None).seconds == 0.5
+    assert processor_of(executor_taking(dict)).fail(leased(b"{}"), ValueError()).seconds == 0.0
+
+
+def test_payload_is_not_in_what_a_processed_job_looks_like():
+    done = process(fail, b"hunter2")
+    assert done.body == b"hunter2"
+    assert "hunter2" not in repr(done)
+
+
 def fail(payload: bytes):
     raise RuntimeError
 

@@ -252,7 +252,7 @@ def test_strange_answer_to_a_reserve_ends_the_connection(scripted, answer):
 
 
 @pytest.mark.parametrize("answer", [b"", b"RESER", b"RESERVED 7 4\r\n", b"RESERVED 7 4\r\nab\r\n"])
-def test_answer_that_breaks_off_is_told_from_one_that_is_unexpected_answer(scripted, answer):
+def test_answer_that_breaks_off_is_told_from_one_that_is_not_beanstalkds(scripted, answer):
     connection = scripted(answer)
     connection.ask_reserve(0)
     with pytest.raises(QueueUnavailable, match="beanstalkd closed the connection"):

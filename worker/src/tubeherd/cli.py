@@ -68,7 +68,9 @@ def schedule(
     from tubeherd.manager import QueueManager
     from tubeherd.queue.answers import QueueUnavailable, RefusedError
 
-    settings = _load(ServerSettings, options)
+    settings = _load(ServerSettings, {name: value for name, value in options.items() if value != ""})
+    for message in WorkerSettings.misspelt(os.environ):
+        typer.echo(message, err=True)
     count = 0
     try:
         with QueueManager(settings.server) as queue:

@@ -49,11 +49,15 @@ class Processed(NamedTuple):
     result: Any = None
     """What the executor returned, or what a listener replaced that with."""
     body: bytes | None = None
-    """The job's bytes, if a step of the attempt raised; a log line may show them."""
+    """The job's bytes, if it failed or is poison; a log line may show them."""
+
+    def __repr__(self) -> str:
+        """Leave out the body, which may hold secrets."""
+        return f"Processed({self.job!r}, {self.verdict!r}, {self.seconds!r}, {self.error!r})"
 
 
 class Attempt:
-    """One attempt at a job; `processed` is None until there is a verdict."""
+    """One attempt at a job."""
 
     __slots__ = ("_body", "_executors", "_payload", "_policy", "_started", "_stats", "job", "processed")
 
@@ -64,16 +68,18 @@ class Attempt:
         self._executors = executors
         self._policy = policy
         self._payload: Any = None
-        self._started = time.perf_counter()
+        self._started: float | None = None
         self.job = policy.job(stats)
         poison = policy.guard(stats)
-        self.processed = None if poison is None else Processed(self.job, poison)
+        self.processed = None if poison is None else Processed(self.job, poison, body=self._body)
+        """The job with its verdict, if it is poison or runs on an event loop and has ended."""
 
     def call(self) -> Any:
         """Call the executor with its payload and return its result; if that `is_awaitable`, it must be awaited.
 
         Raises InvalidPayload, and whatever the executor or a listener raises.
         """
+        self._started = time.perf_counter()
         executor = self._executors[self.job.tube]
         payload = self._payload = prepare_payload(executor, self.job, self._body)
         return executor.function(payload, self.job) if executor.takes_job else executor.function(payload)
@@ -88,17 +94,18 @@ class Attempt:
             events.execute_post.send(action)
             result = action.result
         verdict = self._policy.decide(_RETURNED, self._stats)
-        done = self.processed = Processed(self.job, verdict, time.perf_counter() - self._started, None, result)
-        return done
+        return Processed(self.job, verdict, self._seconds(), None, result)
 
     def fail(self, error: BaseException) -> Processed:
         """Return the job with its verdict after an exception that stopped its executor or a listener."""
         outcome = _outcome(error)
         reported = None if isinstance(outcome, Rescheduled) else error  # a reschedule is no error
         verdict = self._policy.decide(outcome, self._stats)
-        seconds = time.perf_counter() - self._started
-        done = self.processed = Processed(self.job, verdict, seconds, reported, body=self._body)
-        return done
+        return Processed(self.job, verdict, self._seconds(), reported, body=self._body)
+
+    def _seconds(self) -> float:
+        """Return how many seconds have passed since the call; 0 without a call."""
+        return 0.0 if self._started is None else time.perf_counter() - self._started
 
 
 def is_awaitable(result: Any) -> bool:

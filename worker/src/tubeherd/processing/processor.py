@@ -50,10 +50,10 @@ class Processor:
         except BaseException as error:  # also SystemExit: a job must not end the process
             return attempt.fail(error)
 
-    async def process_concurrently(self, attempt: Attempt, deadline: Deadline) -> Processed:
-        """Do what `process` does, as one of many jobs on the event loop that is running."""
+    async def process_concurrently(self, attempt: Attempt, deadline: Deadline) -> None:
+        """Do what `process` does, as one of many jobs on the running event loop, and set `attempt.processed`."""
         if attempt.processed is not None:
-            return attempt.processed
+            return
 
         async def run() -> Processed:
             result = attempt.call()
@@ -62,9 +62,9 @@ class Processor:
             return attempt.finish(result)
 
         try:
-            return await within(attempt.job.id, deadline, run)
+            attempt.processed = await within(attempt.job.id, deadline, run)
         except BaseException as error:
-            return attempt.fail(error)
+            attempt.processed = attempt.fail(error)
 
     def fail(self, reserved: Reserved, error: BaseException) -> Processed:
         """Return the verdict on a job that failed before its attempt began or after its executor had returned."""

@@ -57,8 +57,7 @@ class SlotBatch(Batch):
         touched = connection.touch(stats.id, ask_reserve=ask_reserve)
         if touched is not Settled.DONE:
             return touched
-        # The body is not needed any more, and would take memory until the flush.
-        lane.defer(Lease(stats.id, time.monotonic(), stats.ttr), Deferred(reserved._replace(body=None), done))
+        lane.defer(Lease(stats.id, time.monotonic(), stats.ttr), Deferred(stats, done))
         return None
 
     def flush(self, reason: events.FlushReason) -> None:
@@ -88,7 +87,7 @@ class SlotBatch(Batch):
         """Delete the deferred jobs of a lane; or give them the verdicts on failed jobs, if a listener raised."""
         phase = lane.page.phase  # EXECUTING if a job executes on this lane while another lane flushes
         lane.page.lock_for_command()
-        batch = [self._processor.fail(job.reserved, failure) if failure else job.done for job in lane.deferred]
+        batch = [self._after_flush(job, failure) for job in lane.deferred]
         try:
             for _ in self._settler.settle_and_report_all(connection, batch):
                 del lane.deferred[0]
@@ -97,3 +96,7 @@ class SlotBatch(Batch):
             raise
         lane.forget_deferred()
         lane.page.write_phase_and_unlock(phase)
+
+    def _after_flush(self, job: Deferred, failure: Exception | None) -> Processed:
+        """Return a deferred job with its verdict; its body was not kept, as it would take memory until the flush."""
+        return self._processor.fail(Reserved(job.stats, None, 0.0), failure) if failure else job.done

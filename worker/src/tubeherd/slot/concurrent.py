@@ -178,14 +178,15 @@ class ConcurrentSlot(Slot):
         attempt, deadline = self._processor.attempt(reserved), self._deadline(reserved)
 
         async def process() -> None:
-            done = await self._processor.process_concurrently(attempt, deadline)
+            await self._processor.process_concurrently(attempt, deadline)
             if self.forked_by_job:  # ends before this copy of the event loop goes on with the other jobs
-                end_fork(done.job.id)
+                end_fork(attempt.job.id)
 
         # A task of its own, so that context variables and a cancellation of one job do not reach the next job. The
         # verdict is read from the attempt, because the task has no result if the job cancels it in its last step.
         await asyncio.wait([asyncio.create_task(process())])
         done = attempt.processed or attempt.fail(asyncio.CancelledError("cancelled before it began"))
+        attempt.processed = None  # with its error it refers to the attempt: a cycle, which would keep the job's objects
         return self._finish(lane, reserved, done)
 
     def _flush(self, reason: FlushReason) -> None:

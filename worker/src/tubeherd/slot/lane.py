@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from tubeherd.job import JobStats
 from tubeherd.logs import log
 from tubeherd.processing.attempt import Processed
-from tubeherd.queue.answers import QueueUnavailable, Reserved
+from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
@@ -26,7 +27,7 @@ _PAUSE_MOST: Final = 5.0
 class Deferred(NamedTuple):
     """A job that was executed and is deleted after the next `worker.flush`."""
 
-    reserved: Reserved
+    stats: JobStats
     done: Processed
 
 
@@ -88,9 +89,9 @@ class Lane:
             self.connection.abandon()
             self.connection = None
             self._watching = False
-        for job, _ in self.deferred:
+        for stats, _ in self.deferred:
             message = "executed, but the connection broke before it was deleted: it may run again"
-            log.warning(message, job=job.stats.id, tube=job.stats.tube)
+            log.warning(message, job=stats.id, tube=stats.tube)
         self.forget_deferred()
         self.page.write_phase_and_unlock(phase)
 

@@ -94,6 +94,7 @@ class SlotProcess:
         if self._context.metrics:
             self._context.metrics.write_apart()
         self._context.control.close()
+        self._context.page.close()
         for lane in self._context.lanes:
             lane.close_in_fork()
         if signal.getsignal(signal.SIGTERM) == self._on_sigterm:
