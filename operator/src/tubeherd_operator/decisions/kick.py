@@ -4,8 +4,9 @@ A pass judges the annotation by `decide`. Only a kick that is `Due` goes to bean
 `BrokenOff`. `report_kick` gives the condition, the Event and `status.lastKick`, and whether the annotation is
 to be removed.
 
-The outcome is kept until the annotation is gone, so that no pass of this process repeats a part of the kick. Only a
-crash of the operator in between can repeat it. If the annotation were removed first, a crash would lose the kick.
+The operator keeps the outcome in its memory until the annotation is removed, so that no later pass repeats a part of
+the kick. If it crashes after the kick and before the annotation is removed, the kick is repeated after its restart. In
+the other order, a crash after the annotation was removed would lose the kick.
 """
 
 import re
@@ -19,12 +20,12 @@ from tubeherd_operator.decisions.status import Condition, ConditionStatus, LastK
 
 ANNOTATION: Final = "kick"
 RETRY_SECONDS: Final = 2.0
-"""How long until a kick that broke off goes on, or an annotation that could not be removed is looked at again."""
+"""How long a pass waits before it goes on with a kick that broke off, or removes an annotation again."""
 _COUNT: Final = re.compile(r"all|[1-9][0-9]{0,8}")
 
 
 class BadKick(ValueError):
-    """The annotation's value is not one of those that are understood, which the message names."""
+    """The annotation's value is not understood, or names a wrong tube; the message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Due:
     kick: Kick
     """What is left to do."""
     kicked: Mapping[str, int] = field(default_factory=dict)
-    """How many jobs of each tube were put back before."""
+    """How many jobs of each tube earlier passes put back."""
 
     def after(self, answer: Kicked, now: str) -> BrokenOff | Done:
         """Return what beanstalkd's answer makes of the kick; `now` is the time in RFC 3339."""
@@ -111,7 +112,7 @@ class Due:
 def decide(
     request: Request | None, tubes: Sequence[str], server: str | None, counts: Counts | None, before: Outcome | None
 ) -> Due | Outcome | None:
-    """Return whether a kick is due, or what came of it; None without a kick, or if beanstalkd is about to be asked.
+    """Return whether a kick is due, or what came of it; None without a kick, or if there are no counts yet.
 
     `tubes`, `server` and `counts` are the pool's; `before` is the outcome of the pass before.
     """
@@ -163,7 +164,7 @@ def report_kick(outcome: Outcome | None, before: Outcome | None, shown: Conditio
 
 
 def is_settled_kick(shown: Condition) -> bool:
-    """Return whether a condition shows a kick that is over: it stays in the status when the annotation is gone."""
+    """Return whether a condition shows a kick that has ended. Such a condition stays when the annotation is removed."""
     return shown.type == ConditionType.KICK_ACCEPTED and shown.reason != Reason.WAITING
 
 

@@ -1,4 +1,7 @@
-"""Decides, from what is seen of a pool, what a pass does: the Deployment to apply and the kick to carry out."""
+"""Decides what one pass does with a pool: which Deployment it applies, and which kick it carries out.
+
+A pass reconciles one pool. A kick makes buried jobs ready again, as the pool's annotation `kick` asks for.
+"""
 
 from dataclasses import dataclass
 
@@ -20,12 +23,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a pass does, in this order; it is final."""
+    """What a pass does: first the change, then the kick. Nothing is added to a plan after it is made."""
 
     change: Change | None
     """None if the live Deployment is as it should be, or is to be left alone."""
     kick: Due | Outcome | None
-    """To be carried out if it is due."""
+    """The kick to carry out, if it is a `Due`. Any other value is the outcome of a kick that needs no command."""
 
 
 def make_plan(seen: Observation) -> Plan:
@@ -42,14 +45,14 @@ def _change(seen: Observation) -> Change | None:
     if pool.server is None or seen.deployment_is_foreign:
         return None
     if seen.executors_missing and seen.deployment is None:
-        return None  # pods could not start, and would be replaced as soon as there is code to run
+        return None  # pods cannot start without the ConfigMap, and would be replaced when it is created
     wanted = build_deployment(pool.stored, pool.spec, pool.image, pool.server, seen.executors_digest)
     event = _difference(seen.deployment, wanted)
     return Change(wanted, event) if event else None
 
 
 def _difference(live: Object | None, wanted: Object) -> PoolEvent | None:
-    """Return the Event for a Deployment that is to be applied; None if it is as it should be."""
+    """Return the Event that reports why the Deployment is applied; None if the live one is as it should be."""
     name = wanted["metadata"]["name"]
     if live is None:
         return PoolEvent("Normal", Reason.CREATED, f"Deployment {name} created")

@@ -1,4 +1,4 @@
-"""Decides what a pass reports: the pool's status and Events, and whether the annotation of a kick goes."""
+"""Decides what a pass reports: the pool's status and Events, and whether it removes the annotation of a kick."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
 _RECHECK_SECONDS: Final = 20.0
-"""How often foreign Deployments and ConfigMaps are looked at, whose changes no watch reports."""
+"""How often to look at a Deployment that is not the pool's, and at its ConfigMap: no watch reports these."""
 _MISSING_SECONDS: Final = 2.0
 """How often a ConfigMap that is missing is looked for."""
 
@@ -33,7 +33,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a pass reports, in this order; it is final."""
+    """What a pass writes, in the order of the fields. Nothing is added to a report after it is made."""
 
     kick_event: PoolEvent | None
     status: WorkerPoolStatus
@@ -46,7 +46,8 @@ class Report:
 
 def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Report:
     """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
-    # A change gives the Deployment a newer generation than its status has observed: the rollout is still to come.
+    # Judge the Deployment as it is now. A change has given it a newer generation than its status has observed, so that
+    # Ready is not True before the rollout.
     seen = replace(seen, deployment=results.deployment or seen.deployment)
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
     kick = report_kick(results.kick, seen.kick_before, shown.get(ConditionType.KICK_ACCEPTED))
@@ -63,7 +64,7 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
 
 
 def _findings(seen: Observation, refusal: Exception | None) -> list[Finding]:
-    """Return the conditions of the pool; while its status stands, only that its Deployment was refused."""
+    """Return the conditions of the pool; while `status_stands`, only that its Deployment was refused."""
     found = conditions(seen, refusal)
     if seen.status_stands:
         return [finding for finding in found if finding.reason == Reason.DEPLOYMENT_REFUSED]

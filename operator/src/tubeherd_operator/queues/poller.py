@@ -1,4 +1,4 @@
-"""The one module of the operator that talks to beanstalkd: it counts the tubes of one server and kicks jobs there."""
+"""The one module of the operator that talks to beanstalkd: it counts the jobs in tubes, and kicks buried jobs."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ _EVERY_JOB: Final = 2**31
 
 @dataclass(slots=True)
 class _Watched:
-    """The tubes of a pool, and the counts of them that it was last given."""
+    """The tubes of a pool, and the counts of these tubes that the pool was last given."""
 
     tubes: tuple[str, ...]
     given: Counts | None
@@ -26,14 +26,14 @@ class _Watched:
 
 
 class Poller:
-    """Counts the tubes of one server, in a thread of its own, until no pool watches any."""
+    """Counts the jobs of one beanstalkd by tube and state, in its own thread, while any pool has tubes there."""
 
     def __init__(self, server: str, interval: float, changed: Callable[[Key], None]) -> None:
         """Begin to count every `interval` seconds; `changed` is called with a pool that was given new counts."""
         self._server = server
         self._interval = interval
         self._changed = changed
-        # Never changed but replaced, since the poller's thread iterates over it.
+        # The dictionary is replaced and never changed, because the poller's thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
         self._counts: Counts | None = None
         self._connection: Connection | None = None
@@ -51,7 +51,7 @@ class Poller:
             self._wake.set()
 
     def forget(self, key: Key) -> bool:
-        """Drop a pool; return whether it was the last, with which the poller ends."""
+        """Drop a pool, and return whether it was the last one. The poller then ends."""
         self._watched = {other: watched for other, watched in self._watched.items() if other != key}
         self._ended = not self._watched
         self._wake.set()
@@ -83,7 +83,7 @@ class Poller:
             self._counts = self._ask()
             backoff = min(backoff * 2, _BACKOFF_MOST) if self._counts.error else self._interval
             self._give(time.monotonic())
-            self._wake.wait(random.uniform(0.5, 1) * backoff if self._counts.error else backoff)  # noqa: S311 - spreads
+            self._wake.wait(random.uniform(0.5, 1) * backoff if self._counts.error else backoff)  # noqa: S311 - spreads reconnects over time
         with self._lock:
             self._disconnect()
 
@@ -97,7 +97,7 @@ class Poller:
                 return Counts(error=_describe(self._server, error))
 
     def _give(self, now: float) -> None:
-        """Give each pool the counts of its tubes, if they are due."""
+        """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
         for key, watched in self._watched.items():
             known = self._known(watched.tubes)
             if known is not None and is_due(watched.given, known, now - watched.given_at):

@@ -1,9 +1,10 @@
 """One attempt at a job: the steps from its lease (its reservation) to its verdict (delete, release or bury it).
 
-An executor is the user's function that does the jobs of a tube; a listener is one that is called for an event. The
-steps are the same in a slot, which is a process of a worker, and in a script that calls `QueueManager.process`:
+An executor is the user's function that does the jobs of a tube. A listener is a user's function that is called when an
+event is published. The steps are the same in a slot, which is a process of a worker, and in a script that calls
+`QueueManager.process`:
 
-1. guard: a poison job, which was reserved and lost too often, gets its verdict and is not executed;
+1. guard: a poison job, whose worker died too often while it ran, gets its verdict and is not executed;
 2. call: publish the events that precede the call, validate the payload, and call the executor;
 3. await: if the executor returned a coroutine, wait for its result;
 4. finish: publish the event that follows the call, and decide on the verdict;

@@ -2,6 +2,7 @@
 
 Words of this file:
 
+- A **slot** is a process that runs jobs. When it ends, the supervisor starts the next slot in its place.
 - A **lane** of a slot has one connection to beanstalkd at a time. If it breaks, the slot opens another for the lane.
 - A connection is **in use** from the first byte of a command until its answer is read. Otherwise it is **at rest**.
 - A **verdict** is what is done with a job: delete, release or bury.
@@ -22,7 +23,7 @@ says what the supervisor does with the connection if the slot ends in this phase
 |------------|---------------------------|------------------------------|------------|--------------------------|
 | STARTING   | at rest, or there is none | none                         | nobody     | closes it                |
 | CONNECTING | there is none             | none                         | nobody     | nothing                  |
-| COMMAND    | in use by the slot        | deferred jobs', perhaps more | nobody     | closes it                |
+| COMMAND    | in use by the slot        | deferred jobs', maybe a job's | nobody    | closes it                |
 | WAITING    | in use: a reserve waits   | none                         | nobody     | closes it                |
 | EXECUTING  | at rest                   | the job's and deferred jobs' | supervisor | sends the verdicts on it |
 | RESTING    | at rest                   | deferred jobs'               | supervisor | sends the verdicts on it |
@@ -31,8 +32,8 @@ says what the supervisor does with the connection if the slot ends in this phase
 Between two jobs a lane goes from EXECUTING through COMMAND to EXECUTING. COMMAND lasts for a few commands at most; if
 an answer takes longer than the socket's timeout, the slot closes the connection. WAITING lasts as long as the reserve
 may wait. EXECUTING lasts until the job ends; if a job still runs five seconds after its deadline, the supervisor kills
-the slot. STARTING lasts until the executors are imported. It is written on the page of the first lane only. The other
-lanes begin with RESTING if they have a connection, otherwise with CONNECTING.
+the slot. STARTING lasts until the slot has imported the modules of user code. Only the first lane begins with it.
+The other lanes begin with RESTING if they have a connection, otherwise with CONNECTING.
 """
 
 import mmap
@@ -111,7 +112,7 @@ class Page:
         self._map = mmap.mmap(-1, _DEFERRED_AT + deferred_most * _LEASE.size)
         self._lock = _make_lock()
         self._locked: bool = False
-        """Whether this process holds the lock, or acts as if because it is a slot whose supervisor is dead."""
+        """Whether this process holds the lock. Also True in a slot that goes on without it: its supervisor is dead."""
         self._maker = os.getpid()
 
     # Written by the slot
@@ -164,7 +165,7 @@ class Page:
 
     @property
     def jobs_begun(self) -> int:
-        """How many jobs the slot had begun, with those before it, when a job last began on this lane; 0 if none did."""
+        """The count of jobs begun that was written with the last job of this lane; 0 if this lane had no job."""
         return int(_COUNT.unpack_from(self._map, _JOBS_BEGUN_AT)[0])
 
     def read(self) -> State:
@@ -176,7 +177,7 @@ class Page:
         return State(phase, last_begun, tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets))
 
     def try_lock(self) -> bool:
-        """Take the lock if it is free; return whether this process holds it now, also if it held it before the call."""
+        """Take the lock if it is free; return whether this process holds the lock, now or since an earlier call."""
         self._locked = self._locked or self._lock.acquire(False)
         return self._locked
 

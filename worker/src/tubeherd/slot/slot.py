@@ -1,14 +1,14 @@
-"""The steps of a job in a slot. Both kinds of slots share them; `slot.process` runs the process around them.
+"""The steps of a job in a slot, sequential or concurrent. `slot.process` starts and ends the process of the slot.
 
 1. ask: send a reserve.
 2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
    the job from now on.
 3. process: execute the job and decide on the verdict, which is to delete, release or bury it (`processing.attempt`).
-4. finish: send the verdict, and with it the next reserve unless something has to be done before the next job; log and
-   count the verdict; go on with step 2.
+4. finish: send the verdict, and with it the next reserve unless a flush, a burial or a limit comes first; log and count
+   the verdict; go on with step 2, or with step 1 if no reserve was sent.
 
 To settle a verdict means to send it and to read beanstalkd's answer. A lane has one connection of the slot at a time,
-and a page in shared memory. A flush is the event `worker.flush`, for which user code may store the results of several
+and a page in shared memory. A flush is the event `worker.flush`, at which user code may store the results of several
 jobs together. A deferred job was executed, and is deleted after the next flush.
 """
 
@@ -90,12 +90,12 @@ class Slot(ABC):
             settings.batch_size, settings.ack_after_flush, context.lanes, context.page, processor, settler
         )
         self.forked_by_job = False
-        """Whether this process was forked from the slot's by a job.
+        """Whether a job has forked this process from the process of the slot.
 
         The executor may return in both processes. Only the slot's own process may then send the verdict.
         """
         self._reserves_waiting = 0
-        """How many reserves wait while other lanes do jobs: 1 or 0. Each may bring one more job."""
+        """How many reserves wait for a job while other lanes do jobs. A limit of jobs counts each as one more job."""
 
     @abstractmethod
     def _work(self) -> None:
@@ -161,13 +161,13 @@ class Slot(ABC):
     ) -> Reserved | None:
         """Read the answer to a reserve if it was `answered`; return the job, or None if none came.
 
-        Otherwise raises Stop if the slot is to `stop`, and QueueUnavailable if not.
+        If it was not answered, raises Stop if the slot is to `stop`, or else QueueUnavailable.
         """
         lane.page.lock_for_command()  # writes COMMAND instead of WAITING; the slot has the lock already
         if answered:
             return self._begin(lane, connection)
         if stop:
-            lane.drop()  # otherwise the next slot could take the answer for that to its own command
+            lane.drop()  # the answer may still come: the next slot could mistake it for the answer to its own command
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest_wait} s")
 
