@@ -88,7 +88,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True  # the chart installs the CRD before the operator
-    # A watch that died without an error is begun anew after these, in seconds (kopf#957).
+    # A watch can die without an error (kopf#957). So each watch ends after this many seconds, and another follows.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.networking.error_backoffs = _Endless()
@@ -96,7 +96,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
 
 
 class _Endless:
-    """Pauses in seconds between attempts to reach the API server; kopf ends the process if it has used up all."""
+    """The pauses between attempts to reach the API server, in seconds. If they ran out, kopf would end the process."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tubeherd.declarations import values_in_words
 
 _SERVICE_VARIABLE: Final = r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-"""Matches variables that Kubernetes sets for each Service of a namespace, without the prefix of the settings.
+"""Matches what follows the prefix `TUBEHERD_` in a variable that Kubernetes sets for a Service of the namespace.
 
-Their names have that prefix if the name of the Service begins with it. One more variable of a Service ends in `_PORT`;
-it is recognized by its value, which is a URL.
+Kubernetes sets such variables for a Service whose name begins with `tubeherd-`. One more variable of a Service ends in
+`_PORT`; it is recognized by its value, which is a URL.
 """
 
 

@@ -31,11 +31,11 @@ class Shape(NamedTuple):
     type: Any
     """The type without `None`; if the setting is a list, the type of an item."""
     metadata: list[Any]
-    """The metadata of the setting's type, such as bounds; if it is a list, not those of an item."""
+    """What the type of the setting is annotated with, such as bounds. For a list, these bound its length."""
     is_list: bool
     """Whether the setting is a list; a user writes the items with commas between them."""
     format: TextFormat | None
-    """How the value is written, or an item if it is a list; None if the type alone shows that."""
+    """How the value (for a list, each item) is written; None if the type alone shows that."""
 
 
 def shape(field: FieldInfo) -> Shape:
@@ -65,7 +65,7 @@ def kind_in_words(field: FieldInfo) -> str:
 
 
 def values_in_words(field: FieldInfo) -> str:
-    """Return which values a setting takes, as words that can follow `write`: "0 or more", "json or text"."""
+    """Return which values a setting takes, such as "0 or more"; error messages put "write" before these words."""
     of = shape(field)
     if of.is_list:
         most = bound("max_length", of.metadata)

@@ -124,7 +124,9 @@ class QueueManager:
                 time.sleep(min(_PAUSE_SECONDS, deadline - now))
 
     def process(self, job: Reserved) -> Processed:
-        """Execute a reserved job, carry out its verdict and return both. The same events are published as in a slot.
+        """Execute a reserved job, carry out its verdict, and return the job with its verdict and result.
+
+        The same events are published as in a slot.
 
         Raises ExecutorError if its tube has no executor (the job stays reserved), and what a listener of `worker.flush`
         raises. Raises KeyboardInterrupt if Ctrl-C stopped the executor; that counts as a failure of the job.

@@ -15,7 +15,7 @@ from tubeherd.job import Job, JobStats
 MAX_DELAY: Final = 2**32 - 1
 """The longest delay, in seconds, and also the largest priority that beanstalkd takes."""
 ABORT_DELAY: Final = 60
-"""For how many seconds a job is delayed whose executor stopped the worker."""
+"""If an executor stops the worker, its job is delayed for this many seconds."""
 DEFAULT_RETRY_DELAYS: Final = (600,)
 DEFAULT_MAX_LOST_DELIVERIES: Final = 3
 
@@ -118,8 +118,8 @@ class RetrySchedule:
     def failures(self, stats: JobStats) -> int:
         """Return how often the job has failed, as the delay of its last release shows.
 
-        If that delay is not in the schedule, it is 0: the job was released for another reason than a failure, such as a
-        reschedule, and the failures before that do not count any more.
+        Return 0 if that delay is not in the schedule. The job was then released for another reason than a failure, such
+        as a reschedule, and the failures before that do not count any more.
         """
         if stats.releases == 0 or stats.delay not in self.delays:
             return 0
@@ -141,7 +141,7 @@ class Policy:
 
     schedule: RetrySchedule = RetrySchedule(DEFAULT_RETRY_DELAYS)
     max_lost_deliveries: int = DEFAULT_MAX_LOST_DELIVERIES
-    """A job that was lost this often is poison, and is not executed again; 0: no job ever is."""
+    """A job that was lost this often is poison, and is not executed again. If 0, no job counts as poison."""
 
     def job(self, stats: JobStats) -> Job:
         """Return the job as an executor gets it."""

@@ -26,7 +26,7 @@ POOL_FIELDS: Final = {
     for name, field in _SETTINGS.items()
     if (mark := find(PoolField, field.metadata))
 }
-"""For each setting that a field of the spec sets, by the setting's name: the path of the field."""
+"""The path of the field in the spec, by the name of the setting that the field sets."""
 NOT_FOR_ENV: Final = [
     WorkerSettings.variable(name)
     for name, field in _SETTINGS.items()
@@ -96,7 +96,7 @@ class EnvVar(_Model):
 
 
 class _Spec(_Model):
-    """What the workers of a pool run and how far they may go."""
+    """What the workers of a pool run, and their limits."""
 
     tubes: list[Tube] = Field(
         min_length=1,
@@ -122,8 +122,8 @@ class _Spec(_Model):
         None,
         ge=0,
         le=1000,
-        description="Number of pods, each of which is a worker. Left out, it is 1 at first, and then left to whoever "
-        "scales the Deployment. An autoscaler of the pool itself needs it declared.",
+        description="Number of pods, each of which is a worker. If this is left out, the Deployment begins with 1, and "
+        "an autoscaler may scale the Deployment. Set it if an autoscaler scales the WorkerPool.",
         json_schema_extra={"format": "int32"},
     )
     retry: Retry | None = Field(None, description="When failed jobs are tried again.")

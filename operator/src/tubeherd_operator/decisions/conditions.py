@@ -40,7 +40,7 @@ def _cannot_start(seen: Observation) -> Finding | None:
     if seen.deployment_is_foreign:
         return _not_ready(Reason.CONFLICT, _conflict(seen))
     if seen.pool.server is None:
-        message = "no beanstalkd is named: set spec.server, or the chart's value server"
+        message = "no beanstalkd is named: set spec.server, or the value `server` of the Helm chart"
         return _not_ready(Reason.NO_SERVER, message)
     if seen.executors_missing and seen.pool.spec.executors:
         message = f"ConfigMap {seen.pool.spec.executors.config_map} with the executors does not exist: create it"

@@ -15,9 +15,9 @@ CONTAINER: Final = "worker"
 _USER: Final = 65532
 _HEALTH_PORT: Final = 8080
 _KILL_MARGIN: Final = 10
-"""Seconds for a job that ignores SIGTERM at the end of its time to be killed."""
+"""How long a worker may take to kill a job that ignores SIGTERM at its deadline, in seconds."""
 _KUBELET_MARGIN: Final = 5
-"""Seconds for the pod to be stopped after its worker."""
+"""How long the kubelet may take to stop a pod whose worker has ended, in seconds."""
 
 
 def selector_labels(pool: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def grace_period(spec: WorkerPoolSpec) -> int:
 
 
 def _worker_grace_period(spec: WorkerPoolSpec) -> int:
-    """Return how long a pod's worker may take: a job's time and a margin, or what a worker takes by itself."""
+    """Return how long a worker may take to stop, in seconds: the job timeout and a margin, or else its own default."""
     timeout = spec.worker_settings().get("job_timeout")
     return int(WorkerSettings().grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
 

@@ -1,4 +1,4 @@
-"""What a pass finds out about a pool: its conditions before they have a time, and the Events that report changes."""
+"""What a pass finds out about a pool: its conditions, still without their times, and the Events that report changes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -54,7 +54,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A condition as a pass finds it, before it is known since when."""
+    """A condition as a pass finds it. `stamp` adds the time since which it holds."""
 
     type: ConditionType
     status: ConditionStatus

@@ -20,7 +20,7 @@ from tubeherd_operator.decisions.status import Condition, ConditionStatus, LastK
 
 ANNOTATION: Final = "kick"
 RETRY_SECONDS: Final = 2.0
-"""How long a pass waits before it goes on with a kick that broke off, or removes an annotation again."""
+"""After how many seconds a kick that broke off goes on, or the removal of an annotation is tried again."""
 _COUNT: Final = re.compile(r"all|[1-9][0-9]{0,8}")
 
 
@@ -30,10 +30,12 @@ class BadKick(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Kick:
-    """Buried jobs to put back: of these tubes, in that order, at most so many in all (None: every one)."""
+    """Which buried jobs to put back."""
 
     tubes: tuple[str, ...]
+    """Their tubes, in the order in which they are kicked."""
     most: int | None
+    """How many to put back at most in all tubes together; None: every one."""
 
 
 def parse_kick(value: str, tubes: Sequence[str]) -> Kick:

@@ -78,8 +78,8 @@ class Observation:
 
     @property
     def status_stands(self) -> bool:
-        """Whether the stored status is left as it is, because beanstalkd is about to be asked for the first time.
+        """Whether the stored status is left as it is, because this process has not asked beanstalkd yet.
 
-        So it is after a restart of the operator. The answer brings the next pass at once.
+        This is the case after a restart of the operator. The answer of beanstalkd starts the next pass at once.
         """
         return bool(self.pool.status.conditions) and self.pool.server is not None and self.counts is None

@@ -28,7 +28,7 @@ class Plan:
     change: Change | None
     """None if the live Deployment is as it should be, or is to be left alone."""
     kick: Due | Outcome | None
-    """The kick to carry out, if it is a `Due`. Any other value is the outcome of a kick that needs no command."""
+    """A `Due` is a kick to carry out now. An `Outcome` is only reported. None: no kick is asked for."""
 
 
 def make_plan(seen: Observation) -> Plan:

@@ -21,7 +21,7 @@ def trouble_of(pods: Iterable[Object]) -> Trouble | None:
     """Return why the first pod in trouble does not work; None if there is none."""
     for pod in pods:
         if "deletionTimestamp" in pod["metadata"]:
-            continue  # how a pod ends that is to end is no trouble
+            continue  # the pod is being deleted, so it does not matter how it ends
         name = pod["metadata"]["name"]
         for condition in pod.get("status", {}).get("conditions", []):
             if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
@@ -52,9 +52,9 @@ def _container_trouble(pod: str, container: Object) -> Trouble | None:
 def last_words(ended: Object) -> str:
     """Return why a worker ended, from the end of its log: the last error that is not of a job.
 
-    Such an error is a line of JSON as `tubeherd.logs` writes it, with "level" and "event" and without "job". Which
-    setting is wrong a worker writes in plain text, before its log is set up. Anything else may be the output of an
-    executor, which has no place in a status.
+    Such an error is a line of JSON as `tubeherd.logs` writes it, with "level" and "event" and without "job". A worker
+    that finds a wrong setting names it in plain text, because its log is not set up yet. Anything else may be the
+    output of an executor, which has no place in a status.
     """
     lines = [line for line in ended.get("message", "").splitlines() if line.strip()]
     for line in reversed(lines):

@@ -15,7 +15,10 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
 _RECHECK_SECONDS: Final = 20.0
-"""How often to look at a Deployment that is not the pool's, and at its ConfigMap: no watch reports these."""
+"""How often to look at the pool's ConfigMap, or at a Deployment that has the pool's name and another owner.
+
+No watch reports changes of these.
+"""
 _MISSING_SECONDS: Final = 2.0
 """How often a ConfigMap that is missing is looked for."""
 
@@ -46,8 +49,8 @@ class Report:
 
 def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Report:
     """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
-    # Judge the Deployment as it is now. A change has given it a newer generation than its status has observed, so that
-    # Ready is not True before the rollout.
+    # Judge the Deployment as it is now. If this pass changed it, its generation is newer than the one that its status
+    # has observed. Therefore Ready stays False until the rollout is done.
     seen = replace(seen, deployment=results.deployment or seen.deployment)
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
     kick = report_kick(results.kick, seen.kick_before, shown.get(ConditionType.KICK_ACCEPTED))
@@ -64,7 +67,7 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
 
 
 def _findings(seen: Observation, refusal: Exception | None) -> list[Finding]:
-    """Return the conditions of the pool; while `status_stands`, only that its Deployment was refused."""
+    """Return the conditions of the pool. If its old status stands, return at most that its Deployment was refused."""
     found = conditions(seen, refusal)
     if seen.status_stands:
         return [finding for finding in found if finding.reason == Reason.DEPLOYMENT_REFUSED]

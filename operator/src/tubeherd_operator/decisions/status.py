@@ -81,7 +81,7 @@ class WorkerPoolStatus(_Model):
 
 
 def read_status(pool: Object) -> WorkerPoolStatus:
-    """Return the status that is stored in a pool; an empty one if it is not understood, as of another version."""
+    """Return the status that is stored in a pool; an empty one if another version wrote it in another form."""
     try:
         return WorkerPoolStatus.model_validate(pool.get("status", {}))
     except ValidationError:

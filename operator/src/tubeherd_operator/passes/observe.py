@@ -22,7 +22,7 @@ def find_pool(key: Key, cluster: Cluster, settings: OperatorSettings) -> Pool | 
 def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
     """Return a pool with its Deployment and pods, its counts, and what came of a kick in the pass before.
 
-    The counts are read last: the poller of a new pool gets them while the API server answers.
+    The counts are read last. The requests to the API server take a moment, in which the poller of a new pool can count.
     """
     return Observation(
         pool=pool,

@@ -2,7 +2,7 @@
 
 All is decided in `decisions`. A pass carries it out, in this order:
 
-1. Find the pool, have its tubes counted, and observe the world around it.
+1. Find the pool, see to it that a poller counts the jobs in its tubes, and observe what there is for the pool.
 2. Make the plan, which is final.
 3. Act: apply the Deployment, then kick, and keep what came of the kick.
 4. Make the report from what came of the plan, and write it: the kick's Event, the status, the other Events.
@@ -43,7 +43,7 @@ class Reconciler:
         """What came of the kicks whose annotation is not gone yet."""
 
     def reconcile(self, key: Key) -> float | None:
-        """Bring a pool and the world in line; return after how many seconds to look again, None: when it changes.
+        """Run one pass. Return how many seconds later the next is wanted; None if only a change needs another.
 
         Raises ClusterError if the API server refuses a request or is out of reach; the pass is then to be repeated.
         """

@@ -1,4 +1,7 @@
-"""The queue of pools to look at: each is in it once, in one thread at a time, and waits longer after each failure."""
+"""The queue of pools to look at.
+
+A pool is queued at most once, one thread at a time works on it, and it waits longer after each failure.
+"""
 
 import heapq
 import random

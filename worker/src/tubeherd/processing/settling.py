@@ -1,8 +1,9 @@
 """Settles verdicts and reports what became of the jobs: the last steps of every job.
 
 A verdict is what is to be done with a job: delete, release or bury it. To settle it is to send that command to
-beanstalkd and read the answer. Three settle here, so that they do the same: a slot, which is a process that executes
-jobs; the supervisor, which is the parent of the slots, after a slot has died; and `QueueManager`.
+beanstalkd and read the answer. All that settle verdicts use this module, so that they do it in the same way: a slot,
+which is a process that executes jobs; the supervisor, which is the parent of the slots, if a slot has died; and
+`QueueManager`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -194,13 +194,13 @@ class Connection:
         try:
             answer = self._wire.take_line(_RESERVED)
         except (TimedOutError, DeadlineSoonError):
-            if foreseen:  # the counters of that job were asked for too, so their answer has to be read
+            if foreseen:  # a stats-job for the foreseen id was sent with the reserve, so its answer has to be read
                 self._take_job_stats(foreseen)
             return None
         since = time.monotonic()
         job_id = int(answer[1])
-        # The body is None if beanstalkd lost it. It is None too if this answer belongs to another command; then the
-        # counters that follow are those of another job, and reading them raises QueueUnavailable.
+        # The body is None if beanstalkd lost it. It is also None if what was read is not the answer to this reserve.
+        # Then the counters that are read next are those of another job, which raises QueueUnavailable.
         body = self._wire.take_body(int(answer[2]))
         stats = self._take_job_stats(foreseen) if foreseen else None
         if not foreseen or foreseen != job_id:
@@ -218,7 +218,7 @@ class Connection:
     def settle(self, job_id: int, verdict: Verdict, *, ask_reserve: bool = False) -> Settled:
         """Delete, release or bury a reserved job, and return what beanstalkd did.
 
-        If `ask_reserve`, a reserve is sent in the same write, for which beanstalkd does not wait for a job;
+        If `ask_reserve`, the same write also sends a reserve which is answered at once even if no job is ready;
         `take_reserved` must follow.
         """
         command, expected = _verdict_command(job_id, verdict)
@@ -285,9 +285,9 @@ class Connection:
         return match
 
     def _foresee(self, job_id: int) -> None:
-        """Foresee the id of the next job: the same distance from the last id as between the last three ids.
+        """Foresee the id of the next job: one step after the last one, if the last three ids are equal steps apart.
 
-        Nothing is foreseen if those three are not equally far apart. The counters of the foreseen job are asked for
+        Otherwise nothing is foreseen. The counters of the foreseen job are asked for
         in the same write as the next reserve, which saves a round trip. If another job is reserved, these counters are
         not used, and those of the reserved job are asked for.
         """

@@ -89,7 +89,7 @@ class Wire:
             self.socket.sendall(data)
         except OSError as error:
             closed_by_job = error.errno in (errno.EBADF, errno.ENOTSOCK) and self.socket.fileno() >= 0
-            if closed_by_job:  # the connection is still open, because the worker's parent process has a copy of it
+            if closed_by_job:  # the connection is still open, because the parent of this process has a copy of it
                 raise
             raise _connection_broke(error) from error
 

@@ -16,14 +16,15 @@ back by `unlock`. The lock is a semaphore in shared memory, because taking a fre
 dies with the lock, nobody gives it back. This does no harm: the supervisor needs no lock to use the connections of a
 dead slot, and a slot whose supervisor is dead goes on without the lock.
 
-The page lives as long as the slot. The next slot gets a new page, and the connection if it is at rest. The last column
-says what the supervisor does with the connection if the slot ends in this phase.
+The page lives as long as the slot. The next slot gets a new page, and the connection unless it was closed. This table
+lists the phases of a page. Its last column says what the supervisor does with the connection if the slot ends in that
+phase.
 
 | phase      | connection                | leases held on it            | touched by | when the slot has ended  |
 |------------|---------------------------|------------------------------|------------|--------------------------|
 | STARTING   | at rest, or there is none | none                         | nobody     | closes it                |
 | CONNECTING | there is none             | none                         | nobody     | nothing                  |
-| COMMAND    | in use by the slot        | deferred jobs', maybe a job's | nobody    | closes it                |
+| COMMAND    | in use by the slot        | the command changes them     | nobody     | closes it                |
 | WAITING    | in use: a reserve waits   | none                         | nobody     | closes it                |
 | EXECUTING  | at rest                   | the job's and deferred jobs' | supervisor | sends the verdicts on it |
 | RESTING    | at rest                   | deferred jobs'               | supervisor | sends the verdicts on it |
@@ -81,13 +82,13 @@ class Lease(NamedTuple):
 
     job: int
     since: float
-    """When the lease was taken, or touched to defer the job, in seconds on the clock that all processes share."""
+    """When the job was reserved; for a deferred job, when it was deferred. In seconds on the monotonic clock."""
     ttr: int
     """The job's TTR: how many seconds the lease lasts after it was taken or touched."""
 
 
 class State(NamedTuple):
-    """What a page says at one moment. If two states in the phase EXECUTING are equal, they are of the same attempt."""
+    """What a page says at one moment. If it says EXECUTING twice with the same lease, the same job still executes."""
 
     phase: Phase
     last_begun: Lease
@@ -165,7 +166,7 @@ class Page:
 
     @property
     def jobs_begun(self) -> int:
-        """The count of jobs begun that was written with the last job of this lane; 0 if this lane had no job."""
+        """How many jobs the whole slot had begun when the last job of this lane began; 0 if this lane had no job."""
         return int(_COUNT.unpack_from(self._map, _JOBS_BEGUN_AT)[0])
 
     def read(self) -> State:

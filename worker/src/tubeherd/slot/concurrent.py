@@ -4,9 +4,10 @@ Each job has a lane: a connection with its page in shared memory. While a reserv
 loop goes on with the jobs of the others. All other commands block the event loop until they are answered, which takes a
 round trip.
 
-A flush is the event `worker.flush`, for which user code may store the results of several jobs. With the setting
-`ackAfterFlush`, jobs are deferred: they were executed, and are deleted after the next flush. A flush sends commands on
-every lane that has deferred jobs. None of these lanes waits for a job meanwhile: a slot flushes before a lane waits.
+To flush is to publish the event `worker.flush`. User code that listens to it may store the results of several jobs
+together. With the setting `ackAfterFlush`, jobs are deferred: they were executed, and are deleted after the next flush.
+A flush sends commands on every lane that has deferred jobs. A slot flushes before a lane waits for a job, so that no
+lane has a deferred job while its reserve is unanswered.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ class ConcurrentSlot(Slot):
 
     async def _dispatch(self) -> None:
         """Take a first job for one free lane after the other; each lane then takes further jobs by itself."""
-        # Only here, not for each wait: an event loop calls only one function for each socket.
+        # Registered once and not for each wait, because a second function for this socket would replace the first.
         asyncio.get_running_loop().add_reader(self._control, self._on_stop)
         for lane in self._lanes:
             self._set_free(lane)
@@ -142,7 +143,7 @@ class ConcurrentSlot(Slot):
         return bool(readable([sock], 0))
 
     async def _wait(self, seconds: float) -> None:
-        """Wait `seconds`, or less if no lane may take a further job before."""
+        """Wait `seconds`, or only until no lane may take a further job."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -162,7 +163,7 @@ class ConcurrentSlot(Slot):
             if self._batch.due:
                 self._flush("batch")
             elif self._reserves_waiting or self._limits.exit_wanted() is not None:
-                # No job is ready, because another lane waits for one; or this lane takes no further job.
+                # Another lane waits for a job, which shows that none is ready; or this lane may take no further job.
                 self._flush("idle")
         except (QueueUnavailable, RefusedError) as error:  # by a command on this lane, or on any lane if it flushed
             pause = self._drop(lane, error)
@@ -186,7 +187,9 @@ class ConcurrentSlot(Slot):
         # verdict is read from the attempt, because the task has no result if the job cancels it in its last step.
         await asyncio.wait([asyncio.create_task(process())])
         done = attempt.processed or attempt.fail(asyncio.CancelledError("cancelled before it began"))
-        attempt.processed = None  # with its error it refers to the attempt: a cycle, which would keep the job's objects
+        # An attempt refers to the error of its job, whose traceback refers to the attempt. If this cycle were not
+        # broken here, it would keep the objects of the job in memory.
+        attempt.processed = None
         return self._finish(lane, reserved, done)
 
     def _flush(self, reason: FlushReason) -> None:

@@ -43,7 +43,7 @@ class Limits:
     def exit_wanted(self, may_begin: int = 0) -> Exit | None:
         """Return the exit code if the slot may take no further job; otherwise None.
 
-        `may_begin` is how many jobs may begin on other lanes meanwhile. They count as begun.
+        `may_begin` is how many reserves of the slot are not answered yet. Each counts as a job that has begun.
         """
         request = self._page.request
         if self.stopped_by_user_code:
@@ -52,7 +52,8 @@ class Limits:
             return Exit.OK
         if self._processor.broken_off:
             return Exit.RECYCLE
-        # The request to recycle counts only after a job. So jobs are done even if the limit of memory is too low.
+        # The supervisor asks to recycle if the slot uses too much memory. That counts only after a job: if the limit of
+        # memory is too low, jobs are done nevertheless.
         if (
             0 < self._max_jobs <= self.jobs_begun + may_begin
             or (self._ends is not None and time.monotonic() >= self._ends)

@@ -1,4 +1,4 @@
-"""The steps of a job in a slot, sequential or concurrent. `slot.process` starts and ends the process of the slot.
+"""The steps of a job in a slot. They are the same in a sequential and in a concurrent slot.
 
 1. ask: send a reserve.
 2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
@@ -54,7 +54,7 @@ class PendingReserve(NamedTuple):
         return self.timeout + REPLY_SECONDS
 
     def is_too_early(self) -> bool:
-        """Return whether now is too early for an answer without a job.
+        """Return whether beanstalkd has answered without a job although the timeout is not over.
 
         If a lease on the connection ends within a second, beanstalkd answers DEADLINE_SOON at once. If the slot then
         sent the next reserve without a pause, both would repeat this again and again.
@@ -95,7 +95,7 @@ class Slot(ABC):
         The executor may return in both processes. Only the slot's own process may then send the verdict.
         """
         self._reserves_waiting = 0
-        """How many reserves wait for a job while other lanes do jobs. A limit of jobs counts each as one more job."""
+        """How many reserves wait for a job while other lanes do jobs. Each may bring one more job towards `maxJobs`."""
 
     @abstractmethod
     def _work(self) -> None:

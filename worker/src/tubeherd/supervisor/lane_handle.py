@@ -37,11 +37,11 @@ class SigtermSent(NamedTuple):
 
 
 class Unchanged(NamedTuple):
-    """What a page has said at each look for some time, after the slot was asked to stop."""
+    """A page that has not changed for some time, after the slot was asked to stop."""
 
     state: State
     since: float
-    """When the supervisor first saw this state, on the monotonic clock."""
+    """When the supervisor first read this state from the page, on the monotonic clock."""
 
 
 @dataclass(eq=False, slots=True)

@@ -1,8 +1,8 @@
 """Starts, replaces and reaps the slots of a worker, each in its place.
 
 A worker has as many places as it runs slots at a time. In a place one slot follows another. Between two slots the place
-is vacant. A slot has one or more lanes, each with a connection to beanstalkd. It inherits from the slot before the
-connections on which no command waits for an answer, and the progress towards the limits.
+is vacant. A slot has one or more lanes, each with a connection to beanstalkd. It inherits two things from the previous
+slot: the connections on which no command waits for an answer, and the progress towards the limits.
 
 To reap a process is to read its exit code after it has ended. Orphans, which jobs have left behind, are reaped too: the
 kernel makes them children of process 1, which the supervisor is in a container.
@@ -162,7 +162,7 @@ class Places:
         pause = _BACKOFF_FIRST * 2**place.early_deaths if died_early and place.early_deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.early_deaths = place.early_deaths + 1 if died_early else 0
-        if self._settings.on_limit == "stop":  # count on, so that the worker ends even if slots die
+        if self._settings.on_limit == "stop":  # the next slot continues the count, so that the worker ends at its limit
             place.progress = place.progress._replace(jobs_begun=max(place.progress.jobs_begun, slot.jobs_begun))
         else:
             place.progress = self._no_progress()

@@ -43,7 +43,7 @@ class TakeOver:
         """Until when beanstalkd gets only _SILENT_SECONDS for an answer, on the monotonic clock."""
 
     def death_of(self, slot: SlotHandle, code: int) -> Death:
-        """Return why a slot died. `code` is its exit code; if a signal killed it, minus the number of the signal."""
+        """Return why a slot died. `code` is its exit code, or the negative number of the signal that killed it."""
         return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._describe_kernel_kill(code)}"))
 
     def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:

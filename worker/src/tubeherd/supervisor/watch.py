@@ -150,7 +150,7 @@ class Watch:
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
-    """Return whether jobs may be late because the slot waits for listeners or for the answer to a command."""
+    """Return whether the slot waits for listeners or for the answer to a command, which excuses late jobs."""
     in_command = any(lane.page.phase is Phase.COMMAND for lane in slot.lanes)
     return slot.page.listening_since > 0 or in_command
 
