@@ -25,7 +25,7 @@ BY_PATTERN: Final = {
         "the port is from 1 to 65535",
     ),
 }
-"""The rule of each text that has this pattern."""
+"""By the pattern of a text field: the rule that such a field has beside its pattern."""
 
 NAME: Final = _rule(
     "self.metadata.name.size() <= 63", "a pool's name has at most 63 characters: its pods bear it as a label"
@@ -38,5 +38,5 @@ MEMORY: Final = _rule(  # the same as memory_share.slot_share
 )
 ENV: Final = _rule(
     f"self.all(e, !(e.name in {NOT_FOR_ENV}))",
-    "set by the fields of the spec: remove this TUBEHERD_ variable and set its field",
+    "the operator sets this TUBEHERD_ variable from a field of the spec: remove it, and set the field instead",
 )

@@ -154,7 +154,7 @@ def test_run_with_variables_only(beanstalkd, tmp_path):
             "cannot be imported: ModuleNotFoundError: No module named 'nowhere_to_be_found'",
         ),
         ("from tubeherd import executor", "no executor found in executors_under_test"),
-        (MAIL.replace("(payload)", "()"), "the executor 'mail' takes a payload"),
+        (MAIL.replace("(payload)", "()"), "the executor 'mail' must take a payload"),
     ],
 )
 def test_run_with_executors_that_cannot_be_used_reserves_nothing(beanstalkd, run_worker, code, said):

@@ -17,7 +17,8 @@ _events: Final = Namespace()
 FlushReason = Literal["batch", "idle", "end"]
 """Why `worker.flush` is published: a batch is full, no job is ready, or the slot (the process with the jobs) ends.
 
-With the setting `ack_after_flush` a batch ends earlier if half of the TTR of one of its jobs has passed.
+With the setting `ack_after_flush`, "batch" is also given if half of the TTR of one of the jobs has passed since it was
+reserved or touched.
 """
 
 
@@ -27,7 +28,10 @@ class Action:
 
     job: Job
     payload: Any
-    """Before the call: decoded JSON, not yet validated, or bytes if the executor takes them. After it: the argument."""
+    """Before the call: decoded JSON, not yet validated, or bytes if the executor takes them.
+
+    After the call: the argument of the call.
+    """
     result: Any = None
     """What the executor returned; None before the call."""
 

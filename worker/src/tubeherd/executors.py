@@ -123,7 +123,7 @@ def _make(name: str, function: Callable[..., Any]) -> Executor:
         signature.bind(*[None] * (1 + takes_job))
     except TypeError as error:
         raise ExecutorError(
-            f"the executor {name!r} takes a payload and, if annotated Job, the job; not {signature}"
+            f"the executor {name!r} must take a payload, and may take a second parameter annotated Job, not {signature}"
         ) from error
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ExecutorError(f"the executor {name!r} has a yield, so a call would run nothing of it: remove the yield")

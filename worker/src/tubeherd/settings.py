@@ -155,7 +155,7 @@ class WorkerSettings(ServerSettings):
         Field(
             max_length=20,
             description="Delays before each further attempt at a failed job. After the last delay another failure "
-            "buries the job; without any (none, in a pool an empty list) the first failure does.",
+            "buries the job. To bury a job at its first failure write none, in a pool an empty list.",
         ),
         PoolField("retry.delays"),
     ] = DEFAULT_RETRY_DELAYS
@@ -163,8 +163,8 @@ class WorkerSettings(ServerSettings):
         int,
         Field(
             ge=0,
-            description="Bury a job that was lost this often; 0: never. A job is lost if the whole worker dies that "
-            "executes it; it is buried instead of being executed again.",
+            description="Bury a job after its whole worker died this many times while executing it. It is not "
+            "executed again. If 0, no job is buried for that.",
         ),
         PoolField(),
     ] = DEFAULT_MAX_LOST_DELIVERIES

@@ -9,7 +9,10 @@ from tubeherd_operator.queues.poller import Poller
 
 
 class Servers:
-    """Counts and kicks the jobs of every pool; safe to use from several threads, by one at a time for each pool."""
+    """Counts and kicks the jobs of every pool.
+
+    Several threads may use it, but only one thread at a time for the same pool.
+    """
 
     def __init__(self, interval: float, changed: Callable[[Key], None]) -> None:
         """Count every `interval` seconds; `changed` is called with a pool that was given new counts."""

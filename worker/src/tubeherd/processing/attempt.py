@@ -73,7 +73,7 @@ class Attempt:
         self.job = policy.job(stats)
         poison = policy.guard(stats)
         self.processed = None if poison is None else Processed(self.job, poison, body=self._body)
-        """The job with its verdict, if it is poison or runs on an event loop and has ended."""
+        """The job with its verdict. Set here if the job is poison, and later by the event loop if the job ran on it."""
 
     def call(self) -> Any:
         """Call the executor with its payload and return its result; if that `is_awaitable`, it must be awaited.

@@ -20,7 +20,7 @@ from tubeherd.processing.coroutines import CancelledLate
 REASON_MAX: Final = 500
 """The length of a reason, in characters."""
 _QUOTE_LENGTH: Final = 6
-"""So many characters in a row that a message and a payload share count as a quotation."""
+"""If a message and a payload have this many successive characters in common, the message quotes the payload."""
 _NOT_USER_CODE: Final = (Path(__file__).parents[1], Path(asyncio.__file__).parent)
 _QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
     "assertion_error",
@@ -81,7 +81,7 @@ def _names(schema: Any) -> Iterator[str]:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    """Return pydantic's message, or if that seems to quote the payload only the type of the error."""
+    """Return pydantic's message; if that seems to quote the payload, return only the type of the error."""
     message = " ".join(detail["msg"].split())[:REASON_MAX]
     if detail["type"] in _QUOTES_NOTHING or not _quotes(message, list(_values(detail["input"]))):
         return message
@@ -89,7 +89,7 @@ def _complaint(detail: ErrorDetails) -> str:
 
 
 def _quotes(message: str, values: list[str]) -> bool:
-    """Return whether a message contains a whole value, or `_QUOTE_LENGTH` characters in a row of one."""
+    """Return whether a message contains a whole value, or `_QUOTE_LENGTH` successive characters of a value."""
     folded = message.casefold()
     texts = {" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])} - {""}
     if any(word in texts for word in re.findall(r"\w+", folded)):

@@ -84,7 +84,7 @@ class SlotBatch(Batch):
             raise broken
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
-        """Delete the deferred jobs of a lane; or give them the verdicts on failed jobs, if a listener raised."""
+        """Delete the deferred jobs of a lane. If a listener raised, treat each of them as a failed job instead."""
         phase = lane.page.phase  # EXECUTING if a job executes on this lane while another lane flushes
         lane.page.lock_for_command()
         batch = [self._after_flush(job, failure) for job in lane.deferred]

@@ -1,4 +1,6 @@
-"""A lane of a slot, for one job at a time: its connection to beanstalkd, and the page that its supervisor reads.
+"""A lane executes one job at a time in a slot. It has a connection to beanstalkd, and a page in shared memory.
+
+The supervisor reads from the page what the lane does.
 
 If the connection breaks, the lane gets another one. The connection holds the lease of the job that executes, and the
 leases of deferred jobs. A deferred job was executed and is deleted after the next event `worker.flush`, for which user
