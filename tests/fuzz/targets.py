@@ -12,7 +12,7 @@ from tests.support.replies import AnsweredSocket, stats_job, stats_tube
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.sizes import parse_size
 from tubeherd.formats.tubes import check_tube
-from tubeherd.policy import MAX_DELAY, Bury, Delete, Release
+from tubeherd.policy import MAX_DELAY, BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.server import parse_server
@@ -46,7 +46,7 @@ COMMANDS: list[Callable[[Connection], Any]] = [
     lambda it: it.stats_job(7),
     lambda it: it.settle(7, Delete()),
     lambda it: it.settle(7, Release(600, 5)),
-    lambda it: it.settle(7, Bury(5, "why")),
+    lambda it: it.settle(7, Bury(5, "why", BurialKind.EXCEPTION)),
     lambda it: it.take_touched(),
     lambda it: it.stats_tubes(["a", "b"]),
     lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1),

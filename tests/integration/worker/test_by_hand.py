@@ -18,7 +18,7 @@ from tubeherd import (
     events,
     executor,
 )
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Release
 
 QUICK = Policy(RetrySchedule((1,)), max_lost_deliveries=1)
 
@@ -76,7 +76,7 @@ def test_failed_twice(beanstalkd, queue):
     first = process(queue, {}, priority=3)
     assert first.verdict == Release(1, 3, "RuntimeError: no such customer", failure=True)
     second = queue.process(queue.get(timeout=5))
-    assert second.verdict == Bury(3, "RuntimeError: no such customer")
+    assert second.verdict == Bury(3, "RuntimeError: no such customer", BurialKind.EXCEPTION)
     assert isinstance(second.error, RuntimeError)
     assert seen == [1, 2]
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}

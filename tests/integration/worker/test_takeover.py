@@ -7,11 +7,12 @@ import time
 import pytest
 
 from tests.support.executors import WAITING_ASYNC
-from tubeherd.policy import Failed, Policy
+from tubeherd.policy import BurialKind, Failed, Policy
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.shared_memory.page import Lease, Page
 from tubeherd.shared_memory.slot_page import SlotPage
+from tubeherd.supervisor import takeover
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
 from tubeherd.supervisor.takeover import TakeOver
@@ -102,6 +103,21 @@ def verdicts(beanstalkd, dead):
         return [beanstalkd.stats_job(lease.job)["state"] for lease in leases]
 
     return take_over
+
+
+@pytest.mark.parametrize(
+    ("code", "kernel_kills", "kind"),
+    [
+        (-signal.SIGKILL, 0, BurialKind.KILLED),
+        (-signal.SIGSEGV, 1, BurialKind.KILLED),
+        (9, 1, BurialKind.KILLED),
+        (-signal.SIGKILL, 1, BurialKind.MEMORY),
+    ],
+)
+def test_death_by_the_kernel_for_memory_is_told_apart(monkeypatch, dead, code, kernel_kills, kind):
+    counts = iter([3, 3 + kernel_kills])
+    monkeypatch.setattr(takeover, "kernel_kills", lambda: next(counts))
+    assert TakeOver(Policy(), Settler(Reporter())).death_of(dead, code).outcome.kind is kind
 
 
 def test_death_is_a_failed_attempt_of_all_that_executed(dead, verdicts):

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.replies import AnsweredSocket, document, stats_job, stats_tube
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect
 
@@ -57,7 +57,7 @@ EXCHANGES = {
     "stats_job": Exchange(lambda it: it.stats_job(7), JOB),
     "delete": Exchange(lambda it: it.settle(7, Delete()), b"DELETED\r\n"),
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
-    "bury": Exchange(lambda it: it.settle(7, Bury(5, "why")), b"BURIED\r\n"),
+    "bury": Exchange(lambda it: it.settle(7, Bury(5, "why", BurialKind.EXCEPTION)), b"BURIED\r\n"),
     "take_touched": Exchange(lambda it: it.take_touched(), b"TOUCHED\r\n"),
     "stats_tubes": Exchange(lambda it: it.stats_tubes(["a", "b", "c"]), TUBE + b"NOT_FOUND\r\n" + TUBE),
     "put": Exchange(

@@ -8,6 +8,7 @@ from tests.support.processing import FRESH
 from tubeherd.job import JobStats
 from tubeherd.policy import (
     Aborted,
+    BurialKind,
     Bury,
     Delete,
     Failed,
@@ -23,21 +24,24 @@ from tubeherd.policy import (
 RETRIED = FRESH._replace(reserves=2, releases=1, delay=600)
 RESCHEDULED = FRESH._replace(reserves=2, releases=1, delay=10)
 TWO = Policy(RetrySchedule((10, 600)))
+EXCEPTION = BurialKind.EXCEPTION
+KILLED = BurialKind.KILLED
 
 TABLE = [
     ("returned", Policy(), Returned(), FRESH, Delete()),
     ("first failure", Policy(), Failed("boom"), FRESH, Release(600, 5, "boom", failure=True)),
-    ("second failure", Policy(), Failed("boom"), RETRIED, Bury(5, "boom")),
+    ("second failure", Policy(), Failed("boom"), RETRIED, Bury(5, "boom", EXCEPTION)),
     ("failure after a reschedule", Policy(), Failed("boom"), RESCHEDULED, Release(600, 5, "boom", failure=True)),
+    ("failure of another kind", Policy(), Failed("boom", KILLED), RETRIED, Bury(5, "boom", KILLED)),
     ("failure of a job put with a delay", Policy(), Failed("x"), FRESH._replace(delay=600), Release(600, 5, "x", True)),
     ("second of three attempts", TWO, Failed("x"), RESCHEDULED, Release(600, 5, "x", failure=True)),
-    ("third of three attempts", TWO, Failed("x"), RETRIED, Bury(5, "x")),
-    ("failure without any retry", Policy(RetrySchedule(())), Failed("x"), FRESH, Bury(5, "x")),
+    ("third of three attempts", TWO, Failed("x"), RETRIED, Bury(5, "x", EXCEPTION)),
+    ("failure without any retry", Policy(RetrySchedule(())), Failed("x"), FRESH, Bury(5, "x", EXCEPTION)),
     ("rescheduled", Policy(), Rescheduled(10), FRESH, Release(10, 5)),
     ("rescheduled with a priority", Policy(), Rescheduled(10, 0, "later"), FRESH, Release(10, 0, "later")),
     ("rescheduled like a retry", Policy(), Rescheduled(600), FRESH, Release(601, 5)),
     ("rescheduled like the first of two", Policy(RetrySchedule((10, 11))), Rescheduled(10), FRESH, Release(12, 5)),
-    ("invalid payload", Policy(), Invalid("no JSON"), FRESH, Bury(5, "no JSON")),
+    ("invalid payload", Policy(), Invalid("no JSON"), FRESH, Bury(5, "no JSON", BurialKind.INVALID)),
     ("aborted", Policy(), Aborted("stop"), FRESH, Release(60, 5, "stop", stop=True)),
     ("aborted like a retry", Policy(RetrySchedule((60,))), Aborted("s"), FRESH, Release(61, 5, "s", stop=True)),
     ("interrupted", Policy(), Interrupted("stop"), FRESH, Release(0, 5, "stop")),
@@ -75,6 +79,7 @@ def test_poison_job_is_buried_unexecuted(most, lost, kicks, buried):
     assert isinstance(verdict, Bury) == buried
     if verdict:
         assert verdict.priority == FRESH.priority
+        assert verdict.kind is BurialKind.POISON
         assert f"lost {lost} times" in verdict.reason
 
 

@@ -15,6 +15,7 @@ from tests.support.project import ROOT
 FACE = [
     "Abort",
     "Action",
+    "BurialKind",
     "Bury",
     "CancelledLate",
     "DeadlinePassed",

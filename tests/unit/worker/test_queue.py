@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.replies import document, stats_job, stats_tube
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
 from tubeherd.queue.connection import Connection, connect
 
@@ -108,7 +108,7 @@ def test_stats_job_of_a_lease_that_has_run_out(scripted):
     [
         (Delete(), b"delete 7\r\n", b"DELETED\r\n"),
         (Release(600, 5), b"release 7 5 600\r\n", b"RELEASED\r\n"),
-        (Bury(5, "why"), b"bury 7 5\r\n", b"BURIED\r\n"),
+        (Bury(5, "why", BurialKind.EXCEPTION), b"bury 7 5\r\n", b"BURIED\r\n"),
     ],
 )
 def test_verdict_and_next_reserve_go_out_in_one_write(scripted, verdict, command, answer):

@@ -11,7 +11,7 @@ from prometheus_client import values
 
 from tubeherd.job import Job
 from tubeherd.metrics import Metrics
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.processing.processor import Processed
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
@@ -92,7 +92,7 @@ def test_every_word_of_a_report_has_its_row(tally, logged):
         (Delete(), Settled.DONE),
         (Release(5, 5, "why", failure=True), Settled.DONE),
         (Release(5, 5), Settled.DONE),
-        (Bury(5, "why"), Settled.DONE),
+        (Bury(5, "why", BurialKind.EXCEPTION), Settled.DONE),
         (Delete(), Settled.LEASE_GONE),
     ]:
         reporter.report(Processed(job, verdict, 1.0), settled)

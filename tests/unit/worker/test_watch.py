@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tubeherd.formats.memory_share import MIB
-from tubeherd.policy import Failed, Interrupted
+from tubeherd.policy import BurialKind, Failed, Interrupted
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
@@ -73,7 +73,7 @@ def test_slot_is_killed_for_the_job_that_does_not_heed_sigterm(child, locked):
     lane = late(child, 1)
     watch(job_timeout="30s").look(child, None)
     reason = "the job ran longer than its timeout of 30 s and did not end on SIGTERM"
-    assert child.death == Death(Failed(reason), lane.page.read().last_begun)
+    assert child.death == Death(Failed(reason, BurialKind.DEADLINE), lane.page.read().last_begun)
     assert wait_until_ended(child) == signal.SIGKILL
     assert locked() == [0, 1]
 
@@ -91,6 +91,7 @@ def test_slot_is_killed_for_the_job_that_holds_the_loop(child):
     assert child.death is not None
     assert child.death.culprit == child.lanes[0].page.read().last_begun
     assert "held the event loop" in child.death.outcome.reason
+    assert child.death.outcome.kind is BurialKind.DEADLINE
 
 
 def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
@@ -100,6 +101,7 @@ def test_all_are_to_blame_where_nobody_answered_who_holds_the_loop(child):
     assert child.death is not None
     assert child.death.culprit is None
     assert "past the deadline of job 2" in child.death.outcome.reason
+    assert child.death.outcome.kind is BurialKind.DEADLINE
 
 
 def test_next_job_is_not_killed_for_the_one_before(child):
@@ -131,7 +133,8 @@ def test_listeners_have_ten_minutes(child):
     watch(job_timeout="20 minutes").look(child, None)
     assert child.death is None
     watch().look(child, None)
-    assert child.death == Death(Failed("listeners of worker.flush or worker.job.buried took longer than 600 s"))
+    reason = "listeners of worker.flush or worker.job.buried took longer than 600 s"
+    assert child.death == Death(Failed(reason, BurialKind.DEADLINE))
 
 
 def test_slot_that_still_starts_is_killed_when_the_worker_stops(child):
@@ -168,6 +171,7 @@ def test_slot_is_recycled_above_the_soft_limit_and_killed_above_its_share(large,
     if killed:
         assert child.death.culprit is None
         assert child.death.outcome.reason.startswith("memory limit passed: the slot used ")
+        assert child.death.outcome.kind is BurialKind.MEMORY
 
 
 def test_slot_above_its_share_is_not_killed_in_the_middle_of_a_command(large):

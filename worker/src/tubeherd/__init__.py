@@ -9,7 +9,7 @@ from tubeherd.events import Action
 from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule, executor
 from tubeherd.job import Job, JobStats
 from tubeherd.manager import QueueManager
-from tubeherd.policy import Bury, Delete, Policy, Release, RetrySchedule
+from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release, RetrySchedule
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import InvalidPayload
@@ -18,6 +18,7 @@ from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 __all__ = [
     "Abort",
     "Action",
+    "BurialKind",
     "Bury",
     "CancelledLate",
     "DeadlinePassed",

@@ -8,6 +8,7 @@ that calls executors.
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from tubeherd.job import Job, JobStats
@@ -18,6 +19,25 @@ ABORT_DELAY: Final = 60
 """If an executor stops the worker, its job is delayed for this many seconds."""
 DEFAULT_RETRY_DELAYS: Final = (600,)
 DEFAULT_MAX_LOST_DELIVERIES: Final = 3
+
+
+class BurialKind(StrEnum):
+    """Why a job was buried, in one word."""
+
+    EXCEPTION = "exception"
+    """The executor or a listener raised an exception."""
+    INVALID = "invalid"
+    """The payload does not fit the executor."""
+    DEADLINE = "deadline"
+    """The job or a listener ran longer than its limit, or held up another job past its deadline."""
+    MEMORY = "memory"
+    """The slot used more memory than its share, or the kernel killed it for the memory of the container."""
+    KILLED = "killed"
+    """The slot died for another reason."""
+    POISON = "poison"
+    """The job was lost so often that it was not executed again."""
+    REJECTED = "rejected"
+    """The executor said that no further attempt would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +59,8 @@ class Failed:
     """The job failed: an exception was raised, a limit of time or memory was exceeded, or its slot died."""
 
     reason: str
+    kind: BurialKind = BurialKind.EXCEPTION
+    """The kind of the burial, if the job has no further attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +111,7 @@ class Bury:
 
     priority: int
     reason: str
+    kind: BurialKind
 
 
 _DELETE: Final = Delete()
@@ -157,7 +180,7 @@ class Policy:
         if self.max_lost_deliveries == 0 or lost < self.max_lost_deliveries * (stats.kicks + 1):
             return None
         reason = f"lost {lost} times: its worker or its connection died, or its TTR of {stats.ttr} s passed"
-        return Bury(stats.priority, reason)
+        return Bury(stats.priority, reason, BurialKind.POISON)
 
     def decide(self, outcome: Outcome, stats: JobStats) -> Verdict:
         """Return the verdict on a reserved job."""
@@ -167,14 +190,14 @@ class Policy:
             case Rescheduled(delay, priority, message):
                 kept = stats.priority if priority is None else priority
                 return Release(self.schedule.outside(delay), kept, message)
-            case Failed(reason):
+            case Failed(reason, kind):
                 failures = self.schedule.failures(stats)
                 if failures < len(self.schedule.delays):
                     return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
                 # A kick does not change the delay of the last release, so a kicked job is buried at its next failure.
-                return Bury(stats.priority, reason)
+                return Bury(stats.priority, reason, kind)
             case Invalid(reason):
-                return Bury(stats.priority, reason)
+                return Bury(stats.priority, reason, BurialKind.INVALID)
             case Aborted(reason):
                 return Release(self.schedule.outside(ABORT_DELAY), stats.priority, reason, stop=True)
             case Interrupted(reason):

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from tubeherd import events
 from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule
 from tubeherd.job import Job
-from tubeherd.policy import Aborted, Failed, Invalid, Outcome, Policy, Rescheduled, Returned, Verdict
+from tubeherd.policy import Aborted, BurialKind, Failed, Invalid, Outcome, Policy, Rescheduled, Returned, Verdict
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import InvalidPayload, prepare_payload
 from tubeherd.processing.reasons import describe
@@ -127,7 +127,9 @@ def _outcome(error: BaseException) -> Outcome:
             return Aborted(str(error))
         case InvalidPayload():
             return Invalid(str(error))
-        case DeadlinePassed() | CancelledLate() | FlushFailed():
+        case DeadlinePassed() | CancelledLate():
+            return Failed(str(error), BurialKind.DEADLINE)
+        case FlushFailed():
             return Failed(str(error))
         case _:
             return Failed(describe(error))

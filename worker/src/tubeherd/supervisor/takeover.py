@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.logs import log
-from tubeherd.policy import Failed, Interrupted, Outcome, Policy
+from tubeherd.policy import BurialKind, Failed, Interrupted, Outcome, Policy
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.reporting import Burial
 from tubeherd.processing.settling import Settler
@@ -44,7 +44,14 @@ class TakeOver:
 
     def death_of(self, slot: SlotHandle, code: int) -> Death:
         """Return why a slot died. `code` is its exit code, or the negative number of the signal that killed it."""
-        return slot.death or Death(Failed(f"the slot died: {_describe(code)}{self._describe_kernel_kill(code)}"))
+        if slot.death is not None:
+            return slot.death
+        reason = f"the slot died: {_describe(code)}"
+        if code == -signal.SIGKILL and self._kernel_has_killed():
+            outcome = Failed(f"{reason}, killed by the kernel for the memory limit of its container", BurialKind.MEMORY)
+        else:
+            outcome = Failed(reason, BurialKind.KILLED)
+        return Death(outcome)
 
     def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:
         """Give the verdicts on the jobs of a dead slot and return the burials, which the next slot publishes."""
@@ -105,11 +112,10 @@ class TakeOver:
         """Return how many seconds to wait for an answer; meanwhile the supervisor touches no lease of other slots."""
         return STALL_SECONDS if time.monotonic() >= self._silent_until else _SILENT_SECONDS
 
-    def _describe_kernel_kill(self, code: int) -> str:
-        if code != -signal.SIGKILL:
-            return ""
+    def _kernel_has_killed(self) -> bool:
+        """Return whether the kernel has killed a process of the container for its memory since the last call."""
         before, self._kernel_kills = self._kernel_kills, kernel_kills()
-        return ", killed by the kernel for the memory limit of its container" if self._kernel_kills > before else ""
+        return self._kernel_kills > before
 
 
 def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tuple[Lease, Outcome, float]]:

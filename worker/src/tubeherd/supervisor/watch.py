@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tubeherd.formats.memory_share import MIB
-from tubeherd.policy import Failed, Interrupted
+from tubeherd.policy import BurialKind, Failed, Interrupted
 from tubeherd.processing.coroutines import too_long_reason
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import SHARED_PHASES, Phase, State
@@ -110,7 +110,7 @@ class Watch:
             return Death(Interrupted("the worker had to stop before the job was done"))
         if listening_since and now >= listening_since + self._listener_seconds:
             words = "listeners of worker.flush or worker.job.buried took longer than"
-            return Death(Failed(f"{words} {self._listener_seconds:g} s"))
+            return Death(Failed(f"{words} {self._listener_seconds:g} s", BurialKind.DEADLINE))
         return self._death_if_late(slot, now) or self._death_if_too_big(slot, used)
 
     def _death_if_late(self, slot: SlotHandle, now: float) -> Death | None:
@@ -130,13 +130,14 @@ class Watch:
         culprit = slot.page.loop_holder if len(slot.lanes) > 1 else 0
         if culprit is None:  # the running code lets no signal handler run, so nobody knows which job it belongs to
             reason = f"code that ignored SIGTERM held the event loop past the deadline of job {state.last_begun.job}"
-            return Death(Failed(reason))
+            return Death(Failed(reason, BurialKind.DEADLINE))
         for lane in slot.lanes:
             other = lane.page.read().last_begun
             if lane is not late and culprit and other.job == culprit:
                 reason = "the job held the event loop of its slot past the deadline of another job"
-                return Death(Failed(f"{reason} and did not end on SIGTERM"), other)
-        return Death(Failed(f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"), state.last_begun)
+                return Death(Failed(f"{reason} and did not end on SIGTERM", BurialKind.DEADLINE), other)
+        reason = f"{too_long_reason(self._timeout(state))} and did not end on SIGTERM"
+        return Death(Failed(reason, BurialKind.DEADLINE), state.last_begun)
 
     def _death_if_too_big(self, slot: SlotHandle, used: int | None) -> Death | None:
         """Return why to kill the slot if it uses more memory than its share, otherwise None."""
@@ -146,7 +147,7 @@ class Watch:
         if not in_job and slot.phase in (Phase.COMMAND, Phase.DONE):
             return None  # a kill during a command could lose a lease; the slot was asked to end, and does so soon
         usage = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
-        return Death(Failed(f"memory limit passed: {usage}"))
+        return Death(Failed(f"memory limit passed: {usage}", BurialKind.MEMORY))
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
