@@ -12,7 +12,7 @@ from tubeherd.manager import QueueManager
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release, RetrySchedule
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
 from tubeherd.processing.coroutines import CancelledLate
-from tubeherd.processing.payload import InvalidPayload
+from tubeherd.processing.reasons import InvalidPayload
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 
 __all__ = [

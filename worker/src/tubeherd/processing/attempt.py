@@ -23,8 +23,8 @@ from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule
 from tubeherd.job import Job
 from tubeherd.policy import Aborted, BurialKind, Failed, Invalid, Outcome, Policy, Rescheduled, Returned, Verdict
 from tubeherd.processing.coroutines import CancelledLate
-from tubeherd.processing.payload import InvalidPayload, prepare_payload
-from tubeherd.processing.reasons import describe
+from tubeherd.processing.payload import prepare_payload
+from tubeherd.processing.reasons import InvalidPayload, describe
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()

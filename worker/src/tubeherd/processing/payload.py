@@ -11,11 +11,8 @@ from pydantic_core import from_json, to_json
 from tubeherd import events
 from tubeherd.executors import Executor
 from tubeherd.job import Job
-from tubeherd.processing.reasons import describe, describe_invalid
-
-
-class InvalidPayload(Exception):
-    """The executor cannot take this body. The message holds no part of the body, which may be secret."""
+from tubeherd.processing.reasons import InvalidPayload, describe
+from tubeherd.processing.validation import describe_invalid
 
 
 def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:

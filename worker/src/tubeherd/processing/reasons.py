@@ -1,111 +1,262 @@
-"""Describes why a job failed, on one line.
+"""Describes why a job failed: on one line, as a place in the source, and as a traceback.
 
-The reasons for a payload that is not valid contain no part of it: a payload may be secret, and reasons are logged. They
-are made from pydantic's messages, some of which quote the value that they refuse.
+An exception may be hostile: its `__str__` may raise anything or return megabytes, a group may contain itself many times
+over, and a chain of causes may have no end. What is made of it here is bounded, and nothing here raises.
 """
 
 import asyncio
-import re
-from collections.abc import Iterator
-from itertools import chain
+import linecache
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import dropwhile, islice
 from pathlib import Path
-from typing import Any, Final, get_args
-
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_core.core_schema import ErrorType
+from types import CodeType, TracebackType
+from typing import Final
 
 from tubeherd.processing.coroutines import CancelledLate
 
+_Frame = tuple[CodeType, int]
+"""A frame of a traceback: its code and the number of its line."""
 REASON_MAX: Final = 500
 """The length of a reason, in characters."""
-_QUOTE_LENGTH: Final = 6
-"""If a message and a payload have this many successive characters in common, the message quotes the payload."""
-_NOT_USER_CODE: Final = (Path(__file__).parents[1], Path(asyncio.__file__).parent)
-_QUOTES_NOTHING: Final = frozenset(get_args(ErrorType)) - {
-    "assertion_error",
-    "get_attribute_error",
-    "union_tag_invalid",
-    "uuid_parsing",
-    "value_error",
-}
-"""The types of pydantic's errors whose messages never quote the input."""
+TRACEBACK_MAX: Final = 4096
+"""The length of a traceback as text, in bytes of UTF-8."""
+_MEMBERS_NAMED: Final = 100
+"""So many members of a group are looked at for its reason."""
+_FRAMES_MOST: Final = (16, 8, 4, 2, 1)
+"""How many frames of each exception a traceback has: fewer and fewer, until the text is short enough."""
+_CHAIN_MOST: Final = 6
+"""So many exceptions of a chain of causes are shown: the last one's causes next to it, and the first cause."""
+_CHAIN_READ: Final = 1000
+"""So many exceptions of a chain of causes are looked at."""
+_EXCEPTIONS_MOST: Final = 20
+"""So many exceptions a traceback has at most, those in chains and in groups together."""
+_GROUP_MOST: Final = 8
+"""So many members of a group are shown."""
+_DEPTH_MOST: Final = 5
+"""So deep are groups in groups shown."""
+_SOURCE_MOST: Final = 160
+"""The length of a line of source code in a traceback, in characters."""
+_CAUSE: Final = "The above exception was the direct cause of the following exception:"
+_CONTEXT: Final = "During handling of the above exception, another exception occurred:"
+_FIRST_FRAMES: Final = _FRAMES_MOST[0] // 4
+_NOTES_MOST: Final = 3
+_OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
+_ASYNCIO: Final = str(Path(asyncio.__file__).parent) + os.sep
+
+
+class InvalidPayload(Exception):
+    """The executor cannot take this body. The message holds no part of the body, which may be secret."""
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type and message on one line of at most REASON_MAX characters."""
-    try:
-        message = " ".join(str(error).split())
-    except Exception:
-        message = "(its message cannot be read)"
-    name = type(error).__name__
-    return f"{name}: {message}"[:REASON_MAX] if message else name
+    """Return an exception's type and message on one line of at most REASON_MAX characters, with a group's members."""
+    described = _on_one_line(error)
+    if isinstance(error, BaseExceptionGroup):
+        counts = Counter(map(_on_one_line, members(error)[:_MEMBERS_NAMED]))
+        named = (f"{text} ({count} times)" if count > 1 else text for text, count in counts.items())
+        described = f"{described[: REASON_MAX // 4]}: {'; '.join(named)}"
+    return described[:REASON_MAX]
+
+
+def members(error: BaseException) -> Sequence[BaseException]:
+    """Return the exceptions in a group, and in the groups in it, each once; any other exception is its only member."""
+    found, seen, waiting = [], set(), [error]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, BaseExceptionGroup):
+            waiting += reversed(one.exceptions)
+        else:
+            found.append(one)
+    return found
 
 
 def source_line(error: BaseException | None) -> str | None:
     """Return `file:line` of the innermost user code that the exception passed through; None if it passed none."""
     if isinstance(error, CancelledLate):
         error = error.__cause__  # the CancelledError, which passed through the coroutine
-    found, trace = None, error.__traceback__ if error else None
-    while trace:
-        path = Path(trace.tb_frame.f_code.co_filename)
-        if not any(path.is_relative_to(folder) for folder in _NOT_USER_CODE):
-            found = f"{path.name}:{trace.tb_lineno}"
-        trace = trace.tb_next
+    found = None
+    for code, line in _frames(error.__traceback__ if error else None):
+        if not code.co_filename.startswith((_OWN_CODE, _ASYNCIO)):
+            found = f"{os.path.basename(code.co_filename)}:{line}"
     return found
 
 
-def describe_invalid(error: ValidationError, adapter: TypeAdapter[Any]) -> str:
-    """Return which fields of a payload are not valid and why, on one line of at most REASON_MAX characters."""
-    declared = set(_names(adapter.core_schema))
-    reason = "payload is not valid"
-    for number, detail in enumerate(error.errors(include_url=False, include_context=False)):
-        if len(reason) > REASON_MAX:  # a small payload can have thousands of errors
-            break
-        # A key that is not declared comes from the payload, so a star is shown instead.
-        steps = [str(step) if isinstance(step, int) or step in declared else "*" for step in detail["loc"]]
-        reason += f"{'; ' if number else ': '}{'.'.join(steps) or 'payload'}: {_complaint(detail)}"
-    return reason[:REASON_MAX]
+def traceback_text(error: BaseException | None) -> str | None:
+    """Return the traceback, with chained causes and the members of groups, in at most TRACEBACK_MAX bytes of UTF-8.
+
+    If it would be longer, frames in the middle are left out first, so that each exception keeps its innermost frame.
+    Return None if there is no exception; also if the payload was not valid, because pydantic's errors quote it.
+    """
+    if error is None or isinstance(error, InvalidPayload):
+        return None
+    try:
+        shown = _Collector().collect(error)
+        for frames_most in _FRAMES_MOST:
+            text = "\n".join(_lines(shown, frames_most)).encode(errors="backslashreplace")
+            if len(text) <= TRACEBACK_MAX:
+                return text.decode()
+        return _without_middle(text)
+    except BaseException:  # user code runs here, such as `__cause__` made a property: no job may fail by its report
+        return describe(error)
 
 
-def _names(schema: Any) -> Iterator[str]:
-    """Yield every text in a schema of pydantic; the names, aliases and tags that it declares are among them."""
-    match schema:
-        case dict():
-            yield from (key for key in schema if isinstance(key, str))
-            yield from chain.from_iterable(map(_names, schema.values()))
-        case list() | tuple():
-            yield from chain.from_iterable(map(_names, schema))
-        case str():
-            yield schema
+@dataclass(slots=True)
+class _Shown:
+    """One exception of a traceback."""
+
+    message: str
+    """Its type and its message."""
+    first: list[_Frame]
+    """Its outermost frames: code and number of the line."""
+    last: list[_Frame]
+    """Its innermost frames, without those in `first`."""
+    left_out: int
+    """How many frames are between these."""
+    joint: str = ""
+    """How the exception before it, in the chain of causes, brought it about."""
+    members: list[list["_Shown"]] = field(default_factory=list)
+    """Of a group: for each member that is shown, the chain of causes that ends with it."""
+    members_left_out: int = 0
 
 
-def _complaint(detail: ErrorDetails) -> str:
-    """Return pydantic's message; if that seems to quote the payload, return only the type of the error."""
-    message = " ".join(detail["msg"].split())[:REASON_MAX]
-    if detail["type"] in _QUOTES_NOTHING or not _quotes(message, list(_values(detail["input"]))):
-        return message
-    return detail["type"]
+class _Collector:
+    """Collects what a traceback shows, up to a number of exceptions."""
+
+    def __init__(self) -> None:
+        self._left = _EXCEPTIONS_MOST
+
+    def collect(self, error: BaseException, depth: int = 0) -> list[_Shown]:
+        """Return the chain of causes that ends with an exception, the first cause first."""
+        chain = _chain(error)
+        middle = max(0, len(chain) - _CHAIN_MOST)
+        if middle:  # the first cause is last in `chain`, and tells most
+            chain = [*chain[: _CHAIN_MOST - 1], chain[-1]]
+        shown = [self._one(one, depth) for one, _ in chain]
+        for (_, joint), one in zip(chain, shown, strict=True):
+            one.joint = joint
+        if middle:
+            shown[-2].joint = f"[{middle} exceptions left out]"
+        return shown[::-1]
+
+    def _one(self, error: BaseException, depth: int) -> _Shown:
+        self._left -= 1
+        shown = _Shown(_name_and_message(error), *_ends(error))
+        if isinstance(error, BaseExceptionGroup):
+            for member in error.exceptions[:_GROUP_MOST] if depth < _DEPTH_MOST else ():
+                if self._left > 0:
+                    shown.members.append(self.collect(member, depth + 1))
+            shown.members_left_out = len(error.exceptions) - len(shown.members)
+        return shown
 
 
-def _quotes(message: str, values: list[str]) -> bool:
-    """Return whether a message contains a whole value, or `_QUOTE_LENGTH` successive characters of a value."""
-    folded = message.casefold()
-    texts = {" ".join(text.split()).casefold() for value in values for text in (value, repr(value)[1:-1])} - {""}
-    if any(word in texts for word in re.findall(r"\w+", folded)):
-        return True
-    if any(text in folded for text in texts if not text.isalnum()):
-        return True
-    everything = "\n".join(texts)
-    return any(folded[at : at + _QUOTE_LENGTH] in everything for at in range(len(folded) - _QUOTE_LENGTH + 1))
+def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
+    """Return an exception and its causes, each with the sentence that links its own cause to it."""
+    chain: list[tuple[BaseException, str]] = []
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen and len(chain) < _CHAIN_READ:
+        seen.add(id(one))
+        cause, joint = one.__cause__, _CAUSE
+        if cause is None and not one.__suppress_context__:
+            cause, joint = one.__context__, _CONTEXT
+        if isinstance(one, InvalidPayload):  # its cause quotes the payload
+            cause = None
+        chain.append((one, joint if cause is not None else ""))
+        one = cause
+    return chain
 
 
-def _values(data: Any) -> Iterator[str]:
-    """Yield every text and number in decoded JSON as text, the keys too."""
-    match data:
-        case dict():
-            yield from chain.from_iterable(map(_values, chain.from_iterable(data.items())))
-        case list():
-            yield from chain.from_iterable(map(_values, data))
-        case str() | int() | float() if data != "":
-            yield str(data)
+def _frames(trace: TracebackType | None) -> Iterator[_Frame]:
+    """Yield code and number of the line of each frame, the outermost first."""
+    while trace is not None:
+        yield trace.tb_frame.f_code, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _ends(error: BaseException) -> tuple[list[_Frame], list[_Frame], int]:
+    """Return the outermost and the innermost frames of an exception, and how many are between them.
+
+    The worker's own frames are left out, and those of the event loop before the user's code.
+    """
+    foreign = (frame for frame in _frames(error.__traceback__) if not frame[0].co_filename.startswith(_OWN_CODE))
+    frames = dropwhile(lambda frame: frame[0].co_filename.startswith(_ASYNCIO), foreign)
+    first = list(islice(frames, _FIRST_FRAMES))
+    rest = 0
+    last: deque[_Frame] = deque(maxlen=_FRAMES_MOST[0] - _FIRST_FRAMES)
+    for rest, frame in enumerate(frames, 1):  # noqa: B007 - the count is used after the loop
+        last.append(frame)
+    return first, list(last), rest - len(last)
+
+
+def _lines(chain: Sequence[_Shown], frames_most: int) -> Iterator[str]:
+    """Yield the lines of a traceback, with at most so many frames of each exception."""
+    for number, shown in enumerate(chain):
+        if number:
+            yield from ("", shown.joint, "")
+        yield from _frame_lines(shown, frames_most)
+        yield from shown.message.splitlines() or [""]
+        for position, member in enumerate(shown.members, 1):
+            yield f"  member {position} of {len(shown.members) + shown.members_left_out}:"
+            yield from (f"    {line}" if line else "" for line in _lines(member, frames_most))
+        if shown.members_left_out:
+            yield f"  [{shown.members_left_out} members left out]"
+
+
+def _frame_lines(shown: _Shown, frames_most: int) -> Iterator[str]:
+    frames = [*shown.first, *shown.last]
+    if not frames:
+        return
+    yield "Traceback (most recent call last):"
+    first = frames_most // 4 if shown.left_out or len(frames) > frames_most else len(frames)
+    last = max(first, len(frames) - (frames_most - first))
+    left_out = shown.left_out + last - first
+    yield from map(_frame_line, frames[:first])
+    if left_out:
+        yield f"  [{left_out} frames left out]"
+    yield from map(_frame_line, frames[last:])
+
+
+def _frame_line(frame: _Frame) -> str:
+    """Return a frame as Python shows it: file, line, function and, if it can be read, the source."""
+    code, line = frame
+    source = linecache.getline(code.co_filename, line).strip()[:_SOURCE_MOST]
+    return f'  File "{code.co_filename}", line {line}, in {code.co_name}' + (f"\n    {source}" if source else "")
+
+
+def _on_one_line(error: BaseException) -> str:
+    name, message = type(error).__name__, " ".join(_message(error, 10 * REASON_MAX).split())
+    return f"{name}: {message}" if message else name
+
+
+def _name_and_message(error: BaseException) -> str:
+    """Return an exception's type, message and notes as the last lines of a traceback."""
+    kind = type(error)
+    name = (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    message = _message(error, REASON_MAX)
+    notes = [str(note)[:REASON_MAX] for note in getattr(error, "__notes__", ())[:_NOTES_MOST]]
+    return "\n".join([f"{name}: {message}" if message else name, *notes])
+
+
+def _message(error: BaseException, length: int) -> str:
+    """Return at most so many characters of an exception's message."""
+    try:
+        # `__str__` may return a subclass of str, whose methods are user code too.
+        return str.__getitem__(str(error), slice(length))
+    except BaseException:  # SystemExit too: it is not the job's own code that runs here
+        return "(its message cannot be read)"
+
+
+def _without_middle(text: bytes) -> str:
+    """Return a text that is too long without its middle; its end tells more than its beginning."""
+    gap = b"\n[...]\n"
+    head = (TRACEBACK_MAX - len(gap)) // 3
+    tail = TRACEBACK_MAX - len(gap) - head
+    return (text[:head] + gap + text[-tail:]).decode(errors="ignore")
