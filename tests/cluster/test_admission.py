@@ -11,6 +11,7 @@ BAD = {
     "empty tube": ({"tubes": [""]}, "spec.tubes[0]", "at least 1 char"),
     "space in a tube": ({"tubes": ["a b"]}, "spec.tubes[0]", "should match"),
     "tube begins with a hyphen": ({"tubes": ["-mail"]}, "spec.tubes[0]", "should match"),
+    "reserved tube": ({"tubes": ["tubeherd.burials"]}, "spec.tubes[0]", "reserved"),
     "tube too long": ({"tubes": ["x" * 201]}, "spec.tubes[0]", "Too long"),
     "65 tubes": ({"tubes": [f"tube-{n}" for n in range(65)]}, "spec.tubes", "at most 64"),
     "negative replicas": ({"replicas": -1}, "spec.replicas", "greater than or equal to 0"),

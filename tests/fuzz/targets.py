@@ -159,7 +159,7 @@ def sizes(data: bytes) -> None:
 def tubes(data: bytes) -> None:
     if not refused(check_tube, data):
         assert 0 < len(data) <= 200
-        assert not data.startswith(b"-")
+        assert not data.startswith((b"-", b"tubeherd."))
         assert not set(data) & set(b" \r\n\0,:'\"")
 
 

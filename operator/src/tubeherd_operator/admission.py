@@ -6,6 +6,7 @@ from typing import Any, Final
 from tubeherd.formats.durations import DURATION
 from tubeherd.formats.memory_share import MARGIN, MIB, SMALLEST_SHARE, SUPERVISOR_RESERVE
 from tubeherd.formats.sizes import SIZE
+from tubeherd.formats.tubes import RESERVED, TUBE
 from tubeherd.pool import NOT_FOR_ENV
 from tubeherd.queue.server import SERVER
 
@@ -18,6 +19,7 @@ def _rule(rule: str, message: str) -> Rules:
 
 _PORT: Final = "int(self.substring(self.lastIndexOf(':') + 1))"
 BY_PATTERN: Final = {
+    TUBE.pattern: _rule(f"!self.startsWith('{RESERVED}')", f"names that begin with {RESERVED} are reserved"),
     DURATION.pattern: _rule("self.matches('[1-9]')", "must be longer than zero"),
     SIZE.pattern: _rule("quantity(self).isInteger()", "must be a whole number of bytes"),
     SERVER.pattern: _rule(

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from tests.support.beanstalkd import NOTHING
 from tubeherd import (
     Abort,
+    Executor,
     ExecutorError,
     Job,
     Policy,
@@ -207,6 +208,15 @@ def test_put_refuses_a_bad_tube_and_a_body_that_is_too_big(queue):
     with pytest.raises(RefusedError):
         queue.put("mail", b"x" * 70_000)
     assert queue.put("mail", {}) > 0
+
+
+def test_reserved_tubes_are_refused(beanstalkd, queue):
+    with pytest.raises(ValueError, match="is reserved"):
+        queue.put("tubeherd.burials", {})
+    made = Executor("tubeherd.burials", print, None, takes_job=False)
+    for options in ({"tubes": ["tubeherd.burials"]}, {"executors": {"tubeherd.burials": made}}):
+        with QueueManager(beanstalkd.server, **options) as other, pytest.raises(ValueError, match="is reserved"):
+            other.get()
 
 
 def test_pre_changes_the_payload_before_it_is_validated(queue, listen):

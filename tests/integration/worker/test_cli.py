@@ -54,6 +54,7 @@ def test_schedule_stops_at_the_first_bad_line_and_says_what_was_put(beanstalkd, 
     [
         (["mail", "{oops}"], b"the payload is no JSON"),
         (["two words", "{}"], b"'two words' is no tube name"),
+        (["tubeherd.burials", "{}"], b"'tubeherd.burials' is reserved"),
         (["mail", "{}", "--delay", "soon"], b"'soon' is no duration"),
         (["mail", "{}", "--priority", "-1"], b"a priority is from 0"),
         (["mail", '"' + "x" * 70_000 + '"'], b"beanstalkd refused job 1: JobTooBigError"),

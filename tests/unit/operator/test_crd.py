@@ -5,6 +5,7 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.support.project import ROOT
 from tubeherd.declarations import bound, default_in_words, shape
@@ -106,3 +107,11 @@ def evaluate(rule, **fields):
     assert not set("&?!") & set(text), text
     scope = {"has": lambda name: fields[name] is not None, "value": fields.__getitem__, "float": float}
     return eval(text, {"__builtins__": {}}, scope)  # noqa: S307 - our own rule
+
+
+def test_reserved_tube_is_refused_by_the_model_and_by_a_rule_of_the_schema():
+    with pytest.raises(ValidationError, match="is reserved"):
+        WorkerPoolSpec.model_validate({"tubes": ["mail", "tubeherd.burials"]})
+    tubes = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    (rule,) = tubes["properties"]["tubes"]["items"]["x-kubernetes-validations"]
+    assert rule["rule"] == "!self.startsWith('tubeherd.')"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tubeherd.formats.durations import DURATION
 from tubeherd.formats.sizes import SIZE
-from tubeherd.formats.tubes import TUBE
+from tubeherd.formats.tubes import RESERVED, TUBE
 from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import WorkerSettings
@@ -74,7 +74,7 @@ DURATIONS = st.builds(
     "{}{}{}".format, st.integers(1, 9999), st.sampled_from(["", " "]), st.sampled_from(["s", "minutes"])
 )
 TEXTS = {
-    TUBE.pattern: st.from_regex(TUBE.pattern, fullmatch=True),
+    TUBE.pattern: st.from_regex(TUBE.pattern, fullmatch=True).filter(lambda name: not name.startswith(RESERVED)),
     DURATION.pattern: DURATIONS,
     SIZE.pattern: st.builds("{}{}".format, st.integers(30, 999), st.sampled_from(["G", "Gi", "T"])),  # for 1000 slots
     SERVER.pattern: st.sampled_from(["beanstalkd", "beanstalkd.queue.svc:1", "[::1]:65535"]),

@@ -152,6 +152,11 @@ def test_bad_tube_name_is_refused():
         executor("two words")(lambda payload: None)
 
 
+def test_reserved_tube_is_refused():
+    with pytest.raises(ExecutorError, match=r"'tubeherd\.burials' cannot be used: 'tubeherd\.burials' is reserved"):
+        executor("tubeherd.burials")(lambda payload: None)
+
+
 def test_two_executors_of_one_name_are_refused_and_both_named():
     def first(payload): ...
     def second(payload): ...

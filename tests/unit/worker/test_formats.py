@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tubeherd.formats.addresses import ADDRESS, parse_address
 from tubeherd.formats.durations import DURATION, format_duration, parse_duration
 from tubeherd.formats.sizes import SIZE, parse_size
-from tubeherd.formats.tubes import TUBE, check_tube
+from tubeherd.formats.tubes import RESERVED, TUBE, check_tube
 from tubeherd.queue.server import SERVER, parse_server
 
 
@@ -76,6 +76,17 @@ def test_tube(name):
 def test_bad_tube(name):
     with pytest.raises(ValueError, match="is no tube name"):
         check_tube(name)
+
+
+@pytest.mark.parametrize("name", ["tubeherd.", "tubeherd.burials", "tubeherd..", "tubeherd.-"])
+def test_reserved_tube(name):
+    with pytest.raises(ValueError, match=r"is reserved: names that begin with tubeherd\. are Tubeherd's own"):
+        check_tube(name)
+
+
+@pytest.mark.parametrize("name", ["tubeherd", "Tubeherd.burials", "tubeherd-burials", "my.tubeherd."])
+def test_tube_that_only_resembles_a_reserved_one(name):
+    assert check_tube(name) == name
 
 
 @pytest.mark.parametrize(
@@ -176,7 +187,8 @@ def test_a_size_is_what_its_pattern_says(text):
 
 @given(texts_like(TUBE.pattern))
 def test_a_tube_is_what_its_pattern_says(text):
-    assert (re.fullmatch(TUBE.pattern, text) is not None) == _accepts(check_tube, text)
+    matches = re.fullmatch(TUBE.pattern, text) is not None
+    assert (matches and not text.startswith(RESERVED)) == _accepts(check_tube, text)
 
 
 hosts = st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True) | st.ip_addresses(v=6).map("[{}]".format)

@@ -139,6 +139,8 @@ def test_a_name_that_is_no_setting_is_a_mistake_of_the_caller():
         ("concurrency", "many", "'many' does not fit: write 1 to 1000"),
         ("max_jobs", "-1", "'-1' does not fit: write 0 or more"),
         ("include", "mail,two words", "'two words' is no tube name"),
+        ("include", "mail,tubeherd.burials", "'tubeherd.burials' is reserved: names that begin with tubeherd. are"),
+        ("exclude", "tubeherd.burials", "'tubeherd.burials' is reserved"),
         ("max_time", "soon", "'soon' is no duration: write it like 90s, 10m, 1h30m or '10 minutes'"),
         ("max_memory", "lots", "'lots' is no size of memory: write it like 256Mi or 1Gi"),
         ("max_memory", "20Mi", "1 slots need a memory limit of at least 43Mi, not 20Mi"),

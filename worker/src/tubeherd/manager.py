@@ -142,7 +142,7 @@ class QueueManager:
         return processed
 
     def _watched(self) -> Sequence[str]:
-        tubes = list(self._executors) if self._tubes is None else [check_tube(tube) for tube in self._tubes]
+        tubes = [check_tube(tube) for tube in (self._executors if self._tubes is None else self._tubes)]
         if not tubes:
             raise ExecutorError("no tube to take jobs from: name tubes, or import the module of an executor first")
         return tubes

@@ -5,12 +5,12 @@ A field that sets a setting of the workers takes its bounds and its description 
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel, to_snake
 
 from tubeherd.declarations import bound, default_in_words, find, shape
 from tubeherd.formats.durations import DURATION
-from tubeherd.formats.tubes import TUBE
+from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import PoolField, SetByOperator, WorkerSettings
 
@@ -34,7 +34,7 @@ NOT_FOR_ENV: Final = [
 ]
 """The variables that `env` must not set, because a field of the spec or the operator sets them."""
 
-Tube = Annotated[str, Field(pattern=TUBE.pattern, min_length=1, max_length=TUBE.max_length)]
+Tube = Annotated[str, Field(pattern=TUBE.pattern, min_length=1, max_length=TUBE.max_length), AfterValidator(check_tube)]
 Duration = Annotated[str, Field(pattern=DURATION.pattern, max_length=DURATION.max_length)]
 
 

@@ -13,15 +13,22 @@ TUBE: Final = TextFormat(
     max_length=200,
     examples="mail or newsletter.weekly",
 )
+RESERVED: Final = "tubeherd."
+"""Tubes whose names begin with this are Tubeherd's own: users put no jobs into them, and executors take none."""
 
 
 def check_tube(name: str) -> str:
-    """Return the name of a tube as it is; raises ValueError if beanstalkd would refuse it."""
+    """Return the name of a user's tube as it is.
+
+    Raises ValueError if beanstalkd would refuse the name, or if it is reserved for Tubeherd's own tubes.
+    """
     if not TUBE.matches(name):
         raise ValueError(
             f"{name[:60]!r} is no tube name: it takes 1 to {TUBE.max_length} of A-Z a-z 0-9 - + / ; . $ _ ( ) "
             "and does not begin with -"
         )
+    if name.startswith(RESERVED):
+        raise ValueError(f"{name[:60]!r} is reserved: names that begin with {RESERVED} are Tubeherd's own tubes")
     return name
 
 
