@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from tests.support.processing import executor_of, executor_taking, leased, processor_of
 from tubeherd import events
-from tubeherd.executors import Reschedule
+from tubeherd.executors import Abort, Reschedule
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
@@ -56,6 +56,51 @@ def test_exception_on_one_line(error, text):
 
 def test_long_message_is_cut():
     assert len(describe(RuntimeError("x" * 10_000))) == REASON_MAX
+
+
+SOON, LATE = Reschedule(10, priority=1, message="soon"), Reschedule("700 seconds", message="late")
+SOON_VERDICT, LATE_VERDICT = Release(10, 1, "soon"), Release(700, 5, "late")
+ABORT_VERDICT = Release(60, 5, "out of paper", stop=True)
+
+
+@pytest.mark.parametrize(
+    ("members", "verdict"),
+    [
+        ([SOON], SOON_VERDICT),
+        ([SOON, LATE, SOON], LATE_VERDICT),
+        ([ExceptionGroup("inner", [LATE]), SOON], LATE_VERDICT),
+        ([SOON, ExceptionGroup("inner", [Abort("out of paper"), LATE])], ABORT_VERDICT),
+        ([Abort("out of paper"), Abort("out of ink")], ABORT_VERDICT),
+    ],
+)
+def test_group_of_nothing_but_reschedules_and_aborts_counts_as_one_of_them(members, verdict):
+    async def mail(payload):
+        raise ExceptionGroup("outer", members)
+
+    assert process(mail).verdict == verdict
+
+
+@pytest.mark.parametrize("asked", [SOON, Abort("out of paper")])
+def test_group_with_a_failure_in_it_is_a_failure(asked):
+    def mail(payload):
+        raise ExceptionGroup("outer", [asked, ExceptionGroup("inner", [OSError("a")])])
+
+    done = process(mail)
+    assert isinstance(done.verdict, Release)
+    assert done.verdict.failure
+    assert "OSError: a" in done.verdict.reason
+
+
+def test_task_group_in_which_a_job_is_rescheduled():
+    async def reschedule():
+        raise SOON
+
+    async def mail(payload):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reschedule())
+            group.create_task(asyncio.sleep(60))
+
+    assert process(mail).verdict == SOON_VERDICT
 
 
 def test_reason_of_an_invalid_payload_names_every_field():

@@ -1,6 +1,7 @@
 """What is said of exceptions, hostile ones too."""
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd.processing.reasons import REASON_MAX, TRACEBACK_MAX, InvalidPayload, describe, traceback_text
+from tubeherd.processing.reasons import REASON_MAX, TRACEBACK_MAX, InvalidPayload, describe, source_line, traceback_text
 
 
 class Unspeakable(Exception):
@@ -30,10 +31,19 @@ class Long(Exception):
         return Endless("line\n" * 1_000_000)
 
 
-class HidesItsCause(Exception):
-    @property
-    def __cause__(self):
-        raise SystemExit
+def leave(self):
+    raise SystemExit
+
+
+class Hiding(ExceptionGroup):
+    __cause__ = __context__ = __suppress_context__ = __traceback__ = exceptions = property(leave)
+
+
+class Nameless(Exception):
+    """Of no module that could be named."""
+
+
+Nameless.__module__ = Unspeakable(SystemExit)
 
 
 def raised(error, cause=None):
@@ -169,8 +179,15 @@ def test_message_of_5_mb_leaves_the_place():
     assert "Long: line" in text
 
 
-def test_exception_whose_cause_cannot_be_read_is_described():
-    assert text_of(HidesItsCause("x")) == "HidesItsCause: x"
+def test_exception_that_hides_its_attributes_is_shown():
+    error = Hiding("x", [raised(ValueError("a"))])
+    assert describe(error) == "Hiding: x (1 sub-exception): ValueError: a"
+    assert "ValueError: a" in text_of(error)
+    assert source_line(error).startswith("test_reasons.py:")
+
+
+def test_exception_whose_traceback_cannot_be_made_is_described():
+    assert text_of(Nameless("x")) == "Nameless: x"
 
 
 def test_long_chain_keeps_the_first_cause_and_the_last_exceptions():
@@ -216,6 +233,48 @@ errors = st.recursive(
 @given(errors)
 def test_any_exception_has_a_bounded_traceback(error):
     text_of(raised(error))
+
+
+def line_of(error):
+    return error.__traceback__.tb_lineno
+
+
+def test_place_of_a_group_is_that_of_the_first_member_with_user_code():
+    inner = raised(ValueError("a"))
+    group = ExceptionGroup("g", [OSError("never raised"), ExceptionGroup("h", [inner])])
+    with pytest.raises(ExceptionGroup) as caught:
+        raise group  # not this line
+    assert source_line(caught.value) == f"test_reasons.py:{line_of(inner)}"
+
+
+def test_place_of_a_group_without_members_that_were_raised_is_its_own():
+    group = raised(ExceptionGroup("g", [OSError("never raised")]))
+    assert source_line(group) == f"test_reasons.py:{line_of(group)}"
+
+
+def test_place_is_not_in_the_library_of_python():
+    with pytest.raises(ValueError, match="Expecting value") as caught:
+        json.loads("x")
+    assert source_line(caught.value).startswith("test_reasons.py:")
+
+
+def test_place_is_in_an_installed_package_only_if_no_other_code_was_passed():
+    names = {}
+    code = "def call(f): f()\ndef fail(): raise ValueError"
+    exec(compile(code, "/lib/site-packages/installed.py", "exec"), names)  # noqa: S102 - for its file name
+
+    def mine():
+        names["fail"]()
+
+    places = []
+    for function in (mine, names["fail"]):
+        try:
+            names["call"](function)
+        except ValueError as error:
+            error.__traceback__ = error.__traceback__.tb_next  # without this test's own frame
+            places.append(source_line(error))
+    assert places[0].startswith("test_reasons.py:")
+    assert places[1] == "installed.py:2"
 
 
 def test_source_that_cannot_be_read_leaves_file_and_line(tmp_path: Path):

@@ -24,7 +24,7 @@ from tubeherd.job import Job
 from tubeherd.policy import Aborted, BurialKind, Failed, Invalid, Outcome, Policy, Rescheduled, Returned, Verdict
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import prepare_payload
-from tubeherd.processing.reasons import InvalidPayload, describe
+from tubeherd.processing.reasons import InvalidPayload, describe, members
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
@@ -120,11 +120,11 @@ def is_awaitable(result: Any) -> bool:
 
 
 def _outcome(error: BaseException) -> Outcome:
-    match error:
-        case Reschedule():
-            return Rescheduled(error.delay(time.time()), error.priority, error.message)
-        case Abort():
-            return Aborted(str(error))
+    match _what_counts(error):
+        case Reschedule() as reschedule:
+            return Rescheduled(reschedule.delay(time.time()), reschedule.priority, reschedule.message)
+        case Abort() as abort:
+            return Aborted(str(abort))
         case InvalidPayload():
             return Invalid(str(error))
         case DeadlinePassed() | CancelledLate():
@@ -133,3 +133,20 @@ def _outcome(error: BaseException) -> Outcome:
             return Failed(str(error))
         case _:
             return Failed(describe(error))
+
+
+def _what_counts(error: BaseException) -> BaseException:
+    """Return, for a group of nothing but Reschedule and Abort, the one of them that counts; any other error as it is.
+
+    An Abort counts first. Of several Reschedules the one with the longest delay does, because each of them asked that
+    the job be not executed sooner.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner = members(error)
+    aborts = [one for one in inner if isinstance(one, Abort)]
+    reschedules = [one for one in inner if isinstance(one, Reschedule)]
+    if len(aborts) + len(reschedules) < len(inner):
+        return error
+    now = time.time()
+    return aborts[0] if aborts else max(reschedules, key=lambda one: one.delay(now))

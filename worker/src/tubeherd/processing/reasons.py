@@ -8,7 +8,7 @@ import asyncio
 import linecache
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile, islice
 from pathlib import Path
@@ -44,7 +44,19 @@ _CONTEXT: Final = "During handling of the above exception, another exception occ
 _FIRST_FRAMES: Final = _FRAMES_MOST[0] // 4
 _NOTES_MOST: Final = 3
 _OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
+_PYTHON: Final = os.path.dirname(os.__file__) + os.sep
+_NOT_USER_CODE: Final = (_OWN_CODE, "<frozen ")
+_INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _ASYNCIO: Final = str(Path(asyncio.__file__).parent) + os.sep
+# Read past the user's classes, which may define attributes of these names.
+_get_members: Final[Callable[[BaseException], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)[
+    "exceptions"
+].__get__
+_get_traceback: Final[Callable[[BaseException], TracebackType | None]] = vars(BaseException)["__traceback__"].__get__
+_get_cause: Final[Callable[[BaseException], BaseException | None]] = vars(BaseException)["__cause__"].__get__
+_get_context: Final[Callable[[BaseException], BaseException | None]] = vars(BaseException)["__context__"].__get__
+_is_context_hidden: Final[Callable[[BaseException], bool]] = vars(BaseException)["__suppress_context__"].__get__
+_name_of: Final[Callable[[type], str]] = vars(type)["__name__"].__get__
 
 
 class InvalidPayload(Exception):
@@ -70,21 +82,24 @@ def members(error: BaseException) -> Sequence[BaseException]:
             continue
         seen.add(id(one))
         if isinstance(one, BaseExceptionGroup):
-            waiting += reversed(one.exceptions)
+            waiting += reversed(_get_members(one))
         else:
             found.append(one)
     return found
 
 
 def source_line(error: BaseException | None) -> str | None:
-    """Return `file:line` of the innermost user code that the exception passed through; None if it passed none."""
+    """Return `file:line` of the innermost user code that the exception passed through; None if it passed none.
+
+    Of a group it is that of the first member which passed user code. Code of installed packages counts as user code
+    only if there is no other, because executors may be installed too; Python's own library never does.
+    """
+    if error is None:
+        return None
     if isinstance(error, CancelledLate):
-        error = error.__cause__  # the CancelledError, which passed through the coroutine
-    found = None
-    for code, line in _frames(error.__traceback__ if error else None):
-        if not code.co_filename.startswith((_OWN_CODE, _ASYNCIO)):
-            found = f"{os.path.basename(code.co_filename)}:{line}"
-    return found
+        error = error.__cause__ or error  # the CancelledError, which passed through the coroutine
+    places = map(_place, [*members(error)[:_MEMBERS_NAMED], error])
+    return next(filter(None, places), None)
 
 
 def traceback_text(error: BaseException | None) -> str | None:
@@ -102,7 +117,7 @@ def traceback_text(error: BaseException | None) -> str | None:
             if len(text) <= TRACEBACK_MAX:
                 return text.decode()
         return _without_middle(text)
-    except BaseException:  # user code runs here, such as `__cause__` made a property: no job may fail by its report
+    except BaseException:  # user code runs here, such as a `__module__` that is no text: no job may fail by its report
         return describe(error)
 
 
@@ -148,10 +163,11 @@ class _Collector:
         self._left -= 1
         shown = _Shown(_name_and_message(error), *_ends(error))
         if isinstance(error, BaseExceptionGroup):
-            for member in error.exceptions[:_GROUP_MOST] if depth < _DEPTH_MOST else ():
+            inner = _get_members(error)
+            for member in inner[:_GROUP_MOST] if depth < _DEPTH_MOST else ():
                 if self._left > 0:
                     shown.members.append(self.collect(member, depth + 1))
-            shown.members_left_out = len(error.exceptions) - len(shown.members)
+            shown.members_left_out = len(inner) - len(shown.members)
         return shown
 
 
@@ -162,9 +178,9 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
     one: BaseException | None = error
     while one is not None and id(one) not in seen and len(chain) < _CHAIN_READ:
         seen.add(id(one))
-        cause, joint = one.__cause__, _CAUSE
-        if cause is None and not one.__suppress_context__:
-            cause, joint = one.__context__, _CONTEXT
+        cause, joint = _get_cause(one), _CAUSE
+        if cause is None and not _is_context_hidden(one):
+            cause, joint = _get_context(one), _CONTEXT
         if isinstance(one, InvalidPayload):  # its cause quotes the payload
             cause = None
         chain.append((one, joint if cause is not None else ""))
@@ -172,8 +188,24 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
     return chain
 
 
-def _frames(trace: TracebackType | None) -> Iterator[_Frame]:
-    """Yield code and number of the line of each frame, the outermost first."""
+def _place(error: BaseException) -> str | None:
+    """Return `file:line` of the innermost user code that this exception passed through."""
+    found = installed = None
+    for code, line in _frames(error):
+        path = code.co_filename
+        if path.startswith(_NOT_USER_CODE):
+            continue
+        if any(folder in path for folder in _INSTALLED):
+            installed = path, line
+        elif not path.startswith(_PYTHON):
+            found = path, line
+    path, line = found or installed or ("", 0)
+    return f"{os.path.basename(path)}:{line}" if path else None
+
+
+def _frames(error: BaseException) -> Iterator[_Frame]:
+    """Yield code and number of the line of each frame that an exception passed through, the outermost first."""
+    trace = _get_traceback(error)
     while trace is not None:
         yield trace.tb_frame.f_code, trace.tb_lineno
         trace = trace.tb_next
@@ -184,7 +216,7 @@ def _ends(error: BaseException) -> tuple[list[_Frame], list[_Frame], int]:
 
     The worker's own frames are left out, and those of the event loop before the user's code.
     """
-    foreign = (frame for frame in _frames(error.__traceback__) if not frame[0].co_filename.startswith(_OWN_CODE))
+    foreign = (frame for frame in _frames(error) if not frame[0].co_filename.startswith(_OWN_CODE))
     frames = dropwhile(lambda frame: frame[0].co_filename.startswith(_ASYNCIO), foreign)
     first = list(islice(frames, _FIRST_FRAMES))
     rest = 0
@@ -230,7 +262,7 @@ def _frame_line(frame: _Frame) -> str:
 
 
 def _on_one_line(error: BaseException) -> str:
-    name, message = type(error).__name__, " ".join(_message(error, 10 * REASON_MAX).split())
+    name, message = _name_of(type(error)), " ".join(_message(error, 10 * REASON_MAX).split())
     return f"{name}: {message}" if message else name
 
 
