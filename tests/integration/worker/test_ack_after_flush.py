@@ -68,12 +68,12 @@ def test_listener_that_raises_fails_every_job_of_its_batch_and_stops_the_worker(
     worker.allow("refuse")
     assert worker.process.wait(15) == 1
     reason = "a listener of worker.flush raised OSError: no space left"
-    assert {line["job"]: line["reason"] for line in worker.lines("failed, retry later", delay=420)} == {
+    assert {line["job"]: line["reason"] for line in worker.lines("failed, retry later", delay=421)} == {
         **dict.fromkeys(jobs, reason),
         failing: "NameError: name 'row' is not defined",
     }
     assert beanstalkd.count("rows") == NOTHING | {"delayed": 4}
-    assert {beanstalkd.stats_job(job)["delay"] for job in jobs} == {420}
+    assert {beanstalkd.stats_job(job)["delay"] for job in jobs} == {421}
 
 
 def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, run_worker, put):

@@ -43,7 +43,7 @@ def test_deadline_cancels_the_coroutine_and_leaves_the_slot_alone(beanstalkd, ru
     code = "try: await asyncio.sleep(100)\nexcept asyncio.CancelledError: note('cancelled'); raise\n"
     late = beanstalkd.put_code(code + "finally: await asyncio.sleep(0.01); note('cleaned up')")
     worker = run(run_worker, beanstalkd, "--job-timeout", "300ms", "--retry-delays", "1m")
-    line = worker.wait_for_line("failed, retry later", job=late, delay=60)
+    line = worker.wait_for_line("failed, retry later", job=late, delay=61)
     assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
     assert line["at"] == "<string>:2"
     beanstalkd.put_code("note('next')")
@@ -103,7 +103,7 @@ def test_each_verdict_is_given_while_others_run(beanstalkd, run_worker):
         beanstalkd.put_code("pass"): ("deleted", {}),
         beanstalkd.put_code("raise ValueError('x')"): (
             "failed, retry later",
-            {"reason": "ValueError: x", "delay": 420},
+            {"reason": "ValueError: x", "delay": 421},
         ),
         beanstalkd.put_code("raise Reschedule('1 hour')"): ("released", {"delay": 3600}),
         beanstalkd.put_code("raise SystemExit(3)"): ("failed, retry later", {"reason": "SystemExit: 3"}),

@@ -13,7 +13,7 @@ def test_deadline_raises_in_the_executor(beanstalkd, run_worker):
     job = beanstalkd.put_code("try: time.sleep(100)\nexcept Exception: note('caught')\nfinally: note('cleaned up')")
     worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "300ms", "--retry-delays", "1m")
     (slot,) = worker.wait_for(worker.slots, "a slot")
-    line = worker.wait_for_line("failed, retry later", job=job, delay=60)
+    line = worker.wait_for_line("failed, retry later", job=job, delay=61)
     assert line["reason"] == "the job ran longer than its timeout of 0.3 s"
     assert worker.notes() == ["cleaned up"]
     worker.wait_for(lambda: worker.slots() not in ([], [slot]), "the slot is recycled: its job was broken off")

@@ -1,5 +1,6 @@
 """A model of what the policy promises, and a real beanstalkd that must agree with it after every random step."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from itertools import count
@@ -23,7 +24,7 @@ from tests.support.beanstalkd import Client
 from tubeherd import Abort, Job, Policy, Reschedule, RetrySchedule
 from tubeherd.executors import Executor
 from tubeherd.job import JobStats
-from tubeherd.policy import Failed, Interrupted
+from tubeherd.policy import Failed, Interrupted, Release
 from tubeherd.processing.processor import Processor
 from tubeherd.queue.answers import Settled, TubeStats
 from tubeherd.queue.connection import Connection
@@ -53,7 +54,8 @@ class Expected:
     """Between which two times the delay or the lease ends."""
     reserves: int = 0
     releases: int = 0
-    failures: int = 0
+    failures: int | None = 0
+    """None after a release that did not follow the schedule, until the policy has made its guess."""
     lost: int = 0
     timeouts: int = 0
     kicks: int = 0
@@ -95,20 +97,15 @@ class Lease:
 class PolicyMachine(RuleBasedStateMachine):
     """Jobs of one tube between two connections, with delays that are not waited for."""
 
-    schedules: ClassVar = {
-        (): (),
-        (600,): (600,),
-        (600, 600, 600): (600, 601, 602),
-        (59.5, 60, 30): (60, 61, 62),
-    }
-    """The delays as they are given, and as they must become."""
+    retry_delays: ClassVar = st.sampled_from([600, 601, 59.5, 60, 30, HOUR])
     delays: ClassVar = st.sampled_from([0, 59, 60, 61, 62, 63, 599, 600, 601, 602, 603, HOUR])
     ttrs: ClassVar = st.just(HOUR)
     most_jobs: ClassVar = 3
 
-    def __init__(self, beanstalkd) -> None:
+    def __init__(self, beanstalkd, retries: int) -> None:
         super().__init__()
         self.beanstalkd = beanstalkd
+        self.retries = retries
         self.tube = f"model-{next(TUBES)}"
         self.manager = beanstalkd.connection()
         self.connections = [self.connect(), self.connect()]
@@ -122,14 +119,17 @@ class PolicyMachine(RuleBasedStateMachine):
 
     @initialize(data=st.data(), most=st.integers(0, 3))
     def start(self, data, most):
-        given, self.schedule = data.draw(st.sampled_from(list(self.schedules.items())), "schedule")
         self.most = most
-        self.policy = Policy(RetrySchedule.of(given), most)
-        assert self.policy.schedule.delays == self.schedule
-        executor = Executor(self.tube, self.run_job, TypeAdapter(int), takes_job=True)
-        self.processor = Processor({self.tube: executor}, self.policy)
+        self.take_schedule(data, self.retries)
         for priority in range(self.most_jobs - 1):
             self.put_job(True, priority, data.draw(self.delays, "delay"), data.draw(self.ttrs, "ttr"))
+
+    def take_schedule(self, data, retries):
+        given = data.draw(st.lists(self.retry_delays, min_size=retries, max_size=retries), "schedule")
+        self.schedule = [math.ceil(delay) for delay in given]
+        self.policy = Policy(RetrySchedule.of(given), self.most)
+        executor = Executor(self.tube, self.run_job, TypeAdapter(int), takes_job=True)
+        self.processor = Processor({self.tube: executor}, self.policy)
 
     def teardown(self):
         for connection in (*self.connections, self.manager):
@@ -273,8 +273,7 @@ class PolicyMachine(RuleBasedStateMachine):
         if isinstance(outcome, Failed):
             self.expect_failure(job, since)
         else:
-            job.failures = 0
-            job.release(0, since)
+            job.release(self.showing_failures(job, 0), since)
 
     def crash(self, _data, lease):
         """Lose a connection, and with it every lease that it holds."""
@@ -303,7 +302,10 @@ class PolicyMachine(RuleBasedStateMachine):
 
     def lease(self, job, connection, body, stats, since):
         job.take(since)
-        assert self.policy.schedule.failures(stats) == job.failures
+        shown = self.policy.schedule.failures(stats)
+        assert 0 <= shown <= len(self.schedule)
+        job.failures = shown if job.failures is None else job.failures
+        assert shown == job.failures
         assert stats.lost_deliveries == job.lost
         # A late verdict of this connection would count again: it holds the lease.
         self.lapsed = [lease for lease in self.lapsed if (lease.job, lease.connection) != (job, connection)]
@@ -345,12 +347,10 @@ class PolicyMachine(RuleBasedStateMachine):
             case None:
                 job.state = "deleted"
             case Reschedule():
-                job.failures = 0
                 job.priority = job.priority if outcome.priority is None else outcome.priority
-                job.release(self.unlike_a_retry(outcome.delay(since)), since)
+                job.release(self.showing_failures(job, outcome.delay(since)), since)
             case Abort():
-                job.failures = 0
-                job.release(self.unlike_a_retry(60), since)
+                job.release(self.showing_failures(job, 60), since)
             case _:
                 self.expect_failure(job, since)
 
@@ -358,21 +358,43 @@ class PolicyMachine(RuleBasedStateMachine):
         if job.failures == len(self.schedule):
             self.expect_burial(job)
         else:
-            job.release(self.schedule[job.failures], since)
             job.failures += 1
+            job.release(self.showing_failures(job, self.schedule[job.failures - 1]), since)
 
     def expect_burial(self, job):
         job.state = "buried"
         job.burials.append(next(self.burials))
 
-    def unlike_a_retry(self, delay):
-        return min(set(range(delay, delay + 4)) - set(self.schedule))
+    def showing_failures(self, job, delay):
+        """Return the first delay, from this one on, that leaves the job's failures on division by n + 1."""
+        return next(longer for longer in count(delay) if longer % (len(self.schedule) + 1) == job.failures)
+
+
+class OthersMachine(PolicyMachine):
+    """The same, with releases by other clients, and with schedules that are changed meanwhile."""
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), delay=st.integers(30, HOUR) | st.just(0))
+    def release_by_another_client(self, data, delay):
+        lease, since = data.draw(st.sampled_from(self.leases), "lease"), time.time()
+        assert lease.connection.settle(lease.job.id, Release(delay, lease.job.priority)) is Settled.DONE
+        self.leases.remove(lease)
+        lease.job.release(delay, since)
+        lease.job.failures = None
+
+    @precondition(lambda self: not self.leases)
+    @rule(data=st.data(), retries=st.integers(0, 20))
+    def change_schedule(self, data, retries):
+        for job in self.jobs:
+            if job.releases and retries != len(self.schedule):
+                job.failures = None
+        self.take_schedule(data, retries)
 
 
 class ClockMachine(PolicyMachine):
     """The same with times of a few seconds, which do pass, and leases that end by themselves."""
 
-    schedules: ClassVar = {(): (), (1,): (1,), (1, 1, 1): (1, 2, 3), (0, 0.5, 3): (1, 2, 3)}
+    retry_delays: ClassVar = st.sampled_from([0, 0.5, 1, 3])
     delays: ClassVar = st.sampled_from([1, 0, 2, 3])
     ttrs: ClassVar = st.sampled_from([1, 2, HOUR])
     most_jobs: ClassVar = 8
@@ -382,7 +404,7 @@ class ClockMachine(PolicyMachine):
     def clock(self):
         """Let the next delay or lease end, if that is a matter of seconds."""
         ends = [job.ends[0] for job in self.jobs if job.state in ("delayed", "reserved")]
-        self.let_time_pass(min([end - time.time() for end in ends if end < time.time() + 4], default=0))
+        self.let_time_pass(min([end - time.time() for end in ends if end < time.time() + 7], default=0))
 
     @precondition(lambda self: self.lapsed)
     @rule(data=st.data(), outcome=st.sampled_from([None, BOOM]))
@@ -398,9 +420,9 @@ class ClockMachine(PolicyMachine):
             job.state = "deleted"
 
 
-def run(machine, beanstalkd, *, examples, steps, phases):
+def run(machine, beanstalkd, retries, *, examples, steps, phases):
     run_state_machine_as_test(
-        lambda: machine(beanstalkd),
+        lambda: machine(beanstalkd, retries),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -413,9 +435,17 @@ def run(machine, beanstalkd, *, examples, steps, phases):
 
 
 @pytest.mark.timeout(360)  # a history that is not as promised is shrunk for up to five minutes
-def test_every_history_of_a_job_is_as_promised(beanstalkd):
-    run(PolicyMachine, beanstalkd, examples=100, steps=50, phases=[Phase.generate, Phase.shrink])
+@pytest.mark.parametrize("retries", range(21))
+def test_every_history_of_a_job_is_as_promised(beanstalkd, retries):
+    run(PolicyMachine, beanstalkd, retries, examples=8, steps=50, phases=[Phase.generate, Phase.shrink])
 
 
-def test_delays_and_leases_end_as_promised(beanstalkd):
-    run(ClockMachine, beanstalkd, examples=3, steps=80, phases=[Phase.generate])
+@pytest.mark.timeout(360)
+@pytest.mark.parametrize("retries", [0, 1, 2, 20])
+def test_history_with_releases_by_others_keeps_the_bounds(beanstalkd, retries):
+    run(OthersMachine, beanstalkd, retries, examples=10, steps=50, phases=[Phase.generate, Phase.shrink])
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_delays_and_leases_end_as_promised(beanstalkd, retries):
+    run(ClockMachine, beanstalkd, retries, examples=2, steps=80, phases=[Phase.generate])

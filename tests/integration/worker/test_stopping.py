@@ -80,6 +80,22 @@ def test_job_past_the_grace_period_is_released_unspent(beanstalkd, run_worker):
     successor.wait_for_notes("begun 0 attempt 1 lost 0")
 
 
+def test_interruption_gives_no_spent_retry_back(beanstalkd, run_worker):
+    (job,) = beanstalkd.put_numbers("mail", 1)
+    options = ("--retry-delays", "1s", "--grace-period", "0s")
+    worker = run_worker(beanstalkd.server, WAITING, *options)
+    worker.wait_for_notes("begun 0 attempt 1 lost 0")
+    worker.kill_slot()
+    worker.wait_for_notes("begun 0 attempt 2 lost 0")
+    assert worker.stop() == 0
+    worker.wait_for_line("released", job=job, delay=1)
+    successor = run_worker(beanstalkd.server, WAITING, *options)
+    successor.wait_for_notes("begun 0 attempt 2 lost 0")
+    successor.kill_slot()
+    successor.wait_for_line("buried", job=job)
+    assert successor.stop() == 0
+
+
 def test_sigint_twice_waits_for_no_job(beanstalkd, run_worker):
     (job,) = beanstalkd.put_numbers("mail", 1)
     worker = run_worker(beanstalkd.server, WAITING)

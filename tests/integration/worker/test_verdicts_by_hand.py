@@ -61,15 +61,15 @@ class Left(NamedTuple):
 
 
 def failed(reason, **left):
-    return Left("delayed", 3600, **left), "warning", "failed, retry later", reason
+    return Left("delayed", 3601, **left), "warning", "failed, retry later", reason
 
 
 def buried(reason, **left):
     return Left("buried", **left), "error", "buried", reason
 
 
-def released(reason, *left):
-    return Left("delayed", *left, releases=1), "info", "released", reason
+def released(reason, *left, releases=1):
+    return Left("delayed", *left, releases=releases), "info", "released", reason
 
 
 DELETED = (None, "info", "deleted", None)
@@ -84,16 +84,17 @@ TABLE = {
     "failed": ("", "raise", b"1", *failed("RuntimeError: attempt 1, 0 lost", releases=1)),
     "failed, lost once": ("l", "raise", b"1", *failed("RuntimeError: attempt 1, 1 lost", releases=1)),
     "failed after a reschedule": ("r", "raise", b"1", *failed("RuntimeError: attempt 1, 0 lost", releases=2)),
-    "failed again": ("f", "raise", b"1", *buried("RuntimeError: attempt 2, 0 lost", delay=3600, releases=1, buries=1)),
+    "failed again": ("f", "raise", b"1", *buried("RuntimeError: attempt 2, 0 lost", delay=3601, releases=1, buries=1)),
     "failed when kicked": (
         *("fbk", "raise", b"1"),
-        *buried("RuntimeError: attempt 2, 0 lost", delay=3600, releases=1, buries=2),
+        *buried("RuntimeError: attempt 2, 0 lost", delay=3601, releases=1, buries=2),
     ),
     "ended the interpreter": ("", "exit", b"1", *failed("SystemExit: 4", releases=1)),
     "rescheduled": ("", "in", b"1", *released("not yet", 10)),
-    "rescheduled by a delay of the schedule": ("", "in-an-hour", b"1", *released(None, 3601)),
+    "rescheduled after a failure": ("f", "in", b"1", *released("not yet", 11, releases=2)),
+    "rescheduled by an hour after a failure": ("f", "in-an-hour", b"1", *released(None, 3601, releases=2)),
     "not valid": ("", "validate", b"{}", *buried(NO_ADDRESS, buries=1)),
-    "not valid after a failure": ("f", "validate", b"{}", *buried(NO_ADDRESS, delay=3600, releases=1, buries=1)),
+    "not valid after a failure": ("f", "validate", b"{}", *buried(NO_ADDRESS, delay=3601, releases=1, buries=1)),
     "not valid, kicked": ("bk", "validate", b"{}", *buried(NO_ADDRESS, buries=2)),
     "empty": ("", "return", b"", *buried(NO_BODY, buries=1)),
     "poison": ("ll", "return", b"1", *buried(LOST.format(2), buries=1)),
@@ -140,7 +141,7 @@ def happen(beanstalkd, job, happening, priority):
         case "b":
             client.bury(client.reserve_job(job), priority)
         case "f" | "r":
-            client.release(client.reserve_job(job), priority, 3600 if happening == "f" else 10)
+            client.release(client.reserve_job(job), priority, 3601 if happening == "f" else 10)
             client.kick_job(job)
         case "k":
             client.kick_job(job)
@@ -217,7 +218,7 @@ def test_ctrl_c_ends_the_executor_and_is_not_swallowed(beanstalkd, queue, functi
     job = queue.put("mail", {}, priority=5)
     with pytest.raises(KeyboardInterrupt):
         queue.process(queue.get(timeout=5))
-    assert left_of(beanstalkd, job) == Left("delayed", 600, releases=1)
+    assert left_of(beanstalkd, job) == Left("delayed", 601, releases=1)
 
 
 def test_closing_leaves_no_file_open(beanstalkd):

@@ -122,7 +122,7 @@ def test_default_is_one_retry_after_ten_minutes(beanstalkd, run_worker, put):
     worker = run_worker(beanstalkd.server, EXECUTORS)
     worker.wait_for_line("failed, retry later", job=job)
     after = beanstalkd.stats_job(job)
-    assert (after["delay"], after["pri"], after["tube"]) == (600, 5, "fail")
+    assert (after["delay"], after["pri"], after["tube"]) == (601, 5, "fail")
     assert beanstalkd.count("fail") == NOTHING | {"delayed": 1}
 
 
@@ -139,7 +139,7 @@ def test_kicked_job_has_one_attempt_then_is_buried_again(beanstalkd, run_worker,
 @pytest.mark.parametrize(
     ("tube", "delay", "priority"),
     [("later", 10, 5), ("urgent", 100, 3), ("like-a-retry", 2, 5)],
-    ids=["in_", "at, with a priority", "bumped off a retry's delay"],
+    ids=["in_", "at, with a priority", "by a delay that shows a failure"],
 )
 def test_rescheduled_job_keeps_its_id_and_spends_no_retry(beanstalkd, run_worker, put, tube, delay, priority):
     job = put(tube)

@@ -40,7 +40,7 @@ def test_any_text_is_a_setting_within_bounds_or_refused_in_few_words(option, tex
             assert len(line) < 600
         return
     assert 1 <= worker.concurrency <= 1000
-    assert all(0 < delay < MAX_DELAY for delay in worker.policy().schedule.delays)
+    assert all(0 <= delay < MAX_DELAY for delay in worker.policy().schedule.delays)
     assert 0 < parse_server(worker.server)[1] < 65536
     for seconds in (worker.grace_period, worker.job_timeout or 0, worker.max_time or 0):
         assert 0 <= seconds < math.inf
@@ -49,18 +49,19 @@ def test_any_text_is_a_setting_within_bounds_or_refused_in_few_words(option, tex
 @given(st.lists(st.floats(0, 2 * MAX_DELAY) | st.integers(0, 2 * MAX_DELAY) | st.just(MAX_DELAY - 1), max_size=70))
 @example([0.0, 0.0, 1.0])
 @example([MAX_DELAY - 1, 0])
-def test_any_delays_are_a_schedule_in_which_each_names_its_place_or_refused(delays):
+def test_any_delays_are_a_schedule_that_beanstalkd_can_hold_or_refused(delays):
+    most = MAX_DELAY - len(delays)
     try:
         schedule = RetrySchedule.of(tuple(delays))
     except ValueError:
-        assert sum(delays) + len(delays) >= MAX_DELAY - 1
+        assert math.ceil(max(delays)) > most
         return
-    assert list(schedule.delays) == sorted(set(schedule.delays))
-    assert all(whole >= delay for whole, delay in zip(schedule.delays, delays, strict=True))
-    assert all(0 < delay < MAX_DELAY for delay in schedule.delays)
-    for delay in (0, 60, *schedule.delays):
-        assert schedule.outside(delay) not in schedule.delays
-        assert delay <= schedule.outside(delay) <= MAX_DELAY
+    assert list(schedule.delays) == [math.ceil(delay) for delay in delays]
+    for failures in range(len(delays) + 1):
+        for delay in (0, 60, *schedule.delays):
+            shown = schedule.showing(failures, delay)
+            assert delay <= shown <= delay + len(delays) <= MAX_DELAY
+            assert shown % (len(delays) + 1) == failures
 
 
 @pytest.mark.parametrize("parse", [parse_duration, parse_size, check_tube, parse_server])

@@ -1,5 +1,7 @@
 """Each row of the verdict table, as a pure function; then what must hold for every schedule and every history."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,30 +23,37 @@ from tubeherd.policy import (
     Returned,
 )
 
-RETRIED = FRESH._replace(reserves=2, releases=1, delay=600)
+RETRIED = FRESH._replace(reserves=2, releases=1, delay=601)
 RESCHEDULED = FRESH._replace(reserves=2, releases=1, delay=10)
+RETRIED_BY_TWO = FRESH._replace(reserves=2, releases=1, delay=10)
 TWO = Policy(RetrySchedule((10, 600)))
 EXCEPTION = BurialKind.EXCEPTION
 KILLED = BurialKind.KILLED
+TOO_LATE = "the job asked to be delayed by 4294967295 s, with its retry delays at most by 4294967294"
 
 TABLE = [
     ("returned", Policy(), Returned(), FRESH, Delete()),
-    ("first failure", Policy(), Failed("boom"), FRESH, Release(600, 5, "boom", failure=True)),
+    ("first failure", Policy(), Failed("boom"), FRESH, Release(601, 5, "boom", failure=True)),
     ("second failure", Policy(), Failed("boom"), RETRIED, Bury(5, "boom", EXCEPTION)),
-    ("failure after a reschedule", Policy(), Failed("boom"), RESCHEDULED, Release(600, 5, "boom", failure=True)),
+    ("failure after a reschedule", Policy(), Failed("boom"), RESCHEDULED, Release(601, 5, "boom", failure=True)),
     ("failure of another kind", Policy(), Failed("boom", KILLED), RETRIED, Bury(5, "boom", KILLED)),
-    ("failure of a job put with a delay", Policy(), Failed("x"), FRESH._replace(delay=600), Release(600, 5, "x", True)),
-    ("second of three attempts", TWO, Failed("x"), RESCHEDULED, Release(600, 5, "x", failure=True)),
-    ("third of three attempts", TWO, Failed("x"), RETRIED, Bury(5, "x", EXCEPTION)),
+    ("failure of a job put with a delay", Policy(), Failed("x"), FRESH._replace(delay=601), Release(601, 5, "x", True)),
+    ("second of three attempts", TWO, Failed("x"), RETRIED_BY_TWO, Release(602, 5, "x", failure=True)),
+    ("third of three attempts", TWO, Failed("x"), RETRIED._replace(delay=602), Bury(5, "x", EXCEPTION)),
     ("failure without any retry", Policy(RetrySchedule(())), Failed("x"), FRESH, Bury(5, "x", EXCEPTION)),
     ("rescheduled", Policy(), Rescheduled(10), FRESH, Release(10, 5)),
     ("rescheduled with a priority", Policy(), Rescheduled(10, 0, "later"), FRESH, Release(10, 0, "later")),
-    ("rescheduled like a retry", Policy(), Rescheduled(600), FRESH, Release(601, 5)),
-    ("rescheduled like the first of two", Policy(RetrySchedule((10, 11))), Rescheduled(10), FRESH, Release(12, 5)),
+    ("rescheduled by a delay that shows a failure", Policy(), Rescheduled(601), FRESH, Release(602, 5)),
+    ("rescheduled after a failure", Policy(), Rescheduled(10), RETRIED, Release(11, 5)),
+    ("rescheduled after one of two failures", TWO, Rescheduled(11), RETRIED_BY_TWO, Release(13, 5)),
+    ("rescheduled as late as can be", Policy(), Rescheduled(2**32 - 2), FRESH, Release(2**32 - 2, 5)),
+    ("rescheduled too late", Policy(), Rescheduled(2**32 - 1), FRESH, Release(601, 5, TOO_LATE, failure=True)),
+    ("rescheduled too late after a failure", Policy(), Rescheduled(2**32 - 1), RETRIED, Bury(5, TOO_LATE, EXCEPTION)),
     ("invalid payload", Policy(), Invalid("no JSON"), FRESH, Bury(5, "no JSON", BurialKind.INVALID)),
     ("aborted", Policy(), Aborted("stop"), FRESH, Release(60, 5, "stop", stop=True)),
-    ("aborted like a retry", Policy(RetrySchedule((60,))), Aborted("s"), FRESH, Release(61, 5, "s", stop=True)),
+    ("aborted after a failure", Policy(), Aborted("s"), RETRIED, Release(61, 5, "s", stop=True)),
     ("interrupted", Policy(), Interrupted("stop"), FRESH, Release(0, 5, "stop")),
+    ("interrupted after a failure", Policy(), Interrupted("stop"), RETRIED, Release(1, 5, "stop")),
 ]
 
 
@@ -87,20 +96,28 @@ def test_poison_job_is_buried_unexecuted(most, lost, kicks, buried):
     ("delays", "schedule"),
     [
         ((600.0,), (600,)),
-        ((0.2, 0), (1, 2)),
-        ((5, 5, 5), (5, 6, 7)),
-        ((10, 3), (10, 11)),
-        ((1.5, 2), (2, 3)),
+        ((0.2, 0), (1, 0)),
+        ((5, 5, 5), (5, 5, 5)),
+        ((10, 3), (10, 3)),
+        ((1.5, 2), (2, 2)),
+        ((2.0**32 - 2,), (2**32 - 2,)),
         ((), ()),
     ],
 )
-def test_delays_become_distinct_and_increasing(delays, schedule):
+def test_delays_become_whole_seconds(delays, schedule):
     assert RetrySchedule.of(delays).delays == schedule
 
 
-def test_delay_that_beanstalkd_cannot_hold_is_refused():
-    with pytest.raises(ValueError, match="a retry delay is at most"):
-        RetrySchedule.of((2.0**32,))
+@pytest.mark.parametrize("delay", [-1, -0.5, 2**32 - 1, 2.0**32, math.inf, math.nan, 10**400])
+def test_delay_that_beanstalkd_cannot_hold_is_refused(delay):
+    with pytest.raises(ValueError, match="a retry delay is from 0 to"):
+        RetrySchedule.of((delay,))
+
+
+@pytest.mark.parametrize("delay", [-1, 1.5, 2**32 - 1, "10", None])
+def test_schedule_holds_only_whole_seconds(delay):
+    with pytest.raises(ValueError, match="a retry delay is from 0 to"):
+        RetrySchedule((delay,))
 
 
 def test_executor_is_told_its_attempt():
@@ -108,7 +125,8 @@ def test_executor_is_told_its_attempt():
     assert (told.id, told.tube, told.attempt, told.priority, told.age, told.lost_deliveries) == (7, "mail", 2, 5, 42, 0)
 
 
-schedules = st.lists(st.floats(0, 10_000), max_size=6).map(lambda delays: RetrySchedule.of(tuple(delays)))
+schedules = st.lists(st.floats(0, 10_000), max_size=20).map(RetrySchedule.of)
+any_delays = st.integers(0, 2**32 - 21) | st.integers(0, 100)
 
 
 class Broker:
@@ -153,20 +171,64 @@ def test_failing_job_has_one_attempt_more_than_there_are_delays(schedule, put_de
     assert broker.stats.priority == FRESH.priority
 
 
-@given(schedules, st.lists(st.integers(0, 10_000), max_size=5))
-def test_reschedules_and_interruptions_never_spend_a_retry(schedule, delays):
+unspent = st.just(Interrupted("x")) | st.just(Aborted("x")) | st.builds(Rescheduled, any_delays)
+
+
+@given(schedules, st.integers(0, 2**32 - 1), st.lists(st.just(Failed("x")) | unspent, max_size=40))
+def test_spent_stays_spent_and_nothing_else_spends(schedule, put_delay, outcomes):
+    """In any history of failures and other releases a job fails n + 1 times before it is buried, no more, no less."""
+    policy, broker, failures = Policy(schedule, 0), Broker(put_delay), 0
+    for outcome in outcomes:
+        assert policy.job(broker.reserve()).attempt == failures + 1
+        broker.settle(policy.decide(outcome, broker.stats))
+        failures += isinstance(outcome, Failed)
+        if failures > len(schedule.delays):
+            assert broker.state == "buried"
+            return
+        assert broker.state == "ready"
+    assert fail_until_buried(policy, broker) == len(schedule.delays) + 1 - failures
+
+
+@given(schedules, st.lists(st.just("fail") | st.just("kick") | unspent, max_size=20))
+def test_kicked_job_keeps_what_it_has_spent(schedule, steps):
+    policy, broker, failures = Policy(schedule, 0), Broker(), 0
+    for step in steps:
+        assert policy.job(broker.reserve()).attempt == failures + 1
+        if step == "kick":  # buried for another reason than a failure
+            broker.settle(policy.decide(Invalid("x"), broker.stats))
+            broker.kick()
+        elif step == "fail":
+            broker.settle(policy.decide(Failed("x"), broker.stats))
+            failures = min(failures + 1, len(schedule.delays))
+            if broker.state == "buried":
+                broker.kick()
+        else:
+            broker.settle(policy.decide(step, broker.stats))
+
+
+@given(schedules, any_delays, any_delays, st.sampled_from(["another client", "another schedule"]), schedules)
+def test_after_a_release_by_others_a_job_has_one_to_n_plus_one_attempts(schedule, delay, asked, by, other):
     policy, broker = Policy(schedule), Broker()
-    for delay in delays:
-        broker.settle(policy.decide(Rescheduled(delay), broker.reserve()))
-        broker.settle(policy.decide(Interrupted("x"), broker.reserve()))
-        assert schedule.failures(broker.stats) == 0
-    assert fail_until_buried(policy, broker) == len(schedule.delays) + 1
+    broker.reserve()
+    if by == "another schedule":
+        broker.settle(Policy(other).decide(Rescheduled(delay), broker.stats))
+    else:
+        broker.settle(Release(delay, 5))
+    broker.settle(policy.decide(Rescheduled(asked), broker.reserve()))
+    guessed = schedule.failures(broker.stats)
+    assert 0 <= guessed <= len(schedule.delays)
+    assert fail_until_buried(policy, broker) == len(schedule.delays) + 1 - guessed
 
 
-@given(schedules, st.integers(0, 20_000))
-def test_reschedule_waits_at_least_as_long_as_asked_and_little_more(schedule, delay):
-    verdict = Policy(schedule).decide(Rescheduled(delay), FRESH)
-    assert delay <= verdict.delay <= delay + len(schedule.delays)
+@given(schedules, any_delays, any_delays)
+def test_release_waits_at_least_as_long_as_asked_and_at_most_n_seconds_more(schedule, delay, last):
+    policy, stats, most = Policy(schedule), FRESH._replace(releases=1, delay=last), len(schedule.delays)
+    assert delay <= policy.decide(Rescheduled(delay), stats).delay <= delay + most
+    assert 60 <= policy.decide(Aborted("x"), stats).delay <= 60 + most
+    assert 0 <= policy.decide(Interrupted("x"), stats).delay <= most
+    failed = policy.decide(Failed("x"), stats)
+    if (failures := schedule.failures(stats)) < most:
+        assert schedule.delays[failures] <= failed.delay <= schedule.delays[failures] + most
 
 
 @given(schedules, st.integers(1, 5))

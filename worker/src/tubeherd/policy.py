@@ -1,12 +1,15 @@
 """Decides on the verdict, which is what is done with a job: delete, release or bury it. Pure: no clock, no network.
 
-How often a job has failed is stored only in beanstalkd. A failed job is released with a delay of the retry schedule,
-and each delay is in the schedule only once. So the delay of the job's last release, which `stats-job` returns, shows
-how many failures came before. An executor is the function that does the jobs of a tube; a slot is a process of a worker
-that calls executors.
+How often a job has failed is stored only in beanstalkd, in the delay of the job's last release, which `stats-job`
+returns. If the retry schedule has n delays, a job that is released has failed from 0 to n times. So the delay of every
+release, whether the job failed or not, is lengthened by at most n seconds, until it leaves the number of failures on
+division by n + 1. A burial and a kick do not change that delay.
+
+An executor is the function that does the jobs of a tube; a slot is a process of a worker that calls executors.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -115,47 +118,49 @@ class Bury:
 
 
 _DELETE: Final = Delete()
+_EXCEPTION: Final = BurialKind.EXCEPTION
 Verdict = Delete | Release | Bury
 
 
 @dataclass(frozen=True, slots=True)
 class RetrySchedule:
-    """The delays before further attempts at a failed job, in seconds. Each is longer than the one before."""
+    """The delays before further attempts at a failed job, in whole seconds; raises ValueError for any other delay."""
 
     delays: tuple[int, ...]
 
-    @classmethod
-    def of(cls, delays: tuple[float, ...]) -> "RetrySchedule":
-        """Round each delay up to whole seconds, and lengthen it by seconds until it is longer than the one before.
+    def __post_init__(self) -> None:
+        for delay in self.delays:
+            if not isinstance(delay, int) or not 0 <= delay <= self.longest:
+                raise ValueError(f"a retry delay is from 0 to {self.longest} whole seconds, not {delay!r}")
 
-        Raises ValueError for a delay that beanstalkd cannot hold.
-        """
+    @classmethod
+    def of(cls, delays: Iterable[float]) -> "RetrySchedule":
+        """Make a schedule of delays in seconds, each rounded up; raises ValueError for a delay out of range."""
         whole: list[int] = []
         for delay in delays:
-            at_least = whole[-1] + 1 if whole else 1
-            whole.append(max(at_least, math.ceil(delay)))
-        if whole and whole[-1] >= MAX_DELAY:
-            raise ValueError(f"a retry delay is at most {MAX_DELAY - 1} seconds, not {whole[-1]}")
+            if not 0 <= delay <= MAX_DELAY:  # NaN too
+                raise ValueError(f"a retry delay is from 0 to {MAX_DELAY} seconds, not {delay}")
+            whole.append(math.ceil(delay))
         return cls(tuple(whole))
+
+    @property
+    def longest(self) -> int:
+        """The longest delay, in seconds, that `showing` can lengthen and beanstalkd can hold."""
+        return MAX_DELAY - len(self.delays)
 
     def failures(self, stats: JobStats) -> int:
         """Return how often the job has failed, as the delay of its last release shows.
 
-        Return 0 if that delay is not in the schedule. The job was then released for another reason than a failure, such
-        as a reschedule, and the failures before that do not count any more.
+        If that was released by another client, or under a schedule of another length, this is any number from 0 to the
+        number of delays.
         """
-        if stats.releases == 0 or stats.delay not in self.delays:
+        if stats.releases == 0:
             return 0
-        return self.delays.index(stats.delay) + 1
+        return stats.delay % (len(self.delays) + 1)
 
-    def outside(self, delay: int) -> int:
-        """Return the delay or, if it is in the schedule, the next longer one that is not.
-
-        A release that is no failure needs such a delay, because one of the schedule would be counted as a failure.
-        """
-        while delay in self.delays:
-            delay += 1
-        return delay
+    def showing(self, failures: int, delay: int) -> int:
+        """Return the shortest delay, from `delay` on, that shows that a job has failed so many times."""
+        return delay + (failures - delay) % (len(self.delays) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,20 +193,31 @@ class Policy:
             case Returned():
                 return _DELETE
             case Rescheduled(delay, priority, message):
+                if delay > self.schedule.longest:
+                    longest = f"with its retry delays at most by {self.schedule.longest}"
+                    return self._failed(f"the job asked to be delayed by {delay} s, {longest}", _EXCEPTION, stats)
                 kept = stats.priority if priority is None else priority
-                return Release(self.schedule.outside(delay), kept, message)
+                return Release(self._unspent(delay, stats), kept, message)
             case Failed(reason, kind):
-                failures = self.schedule.failures(stats)
-                if failures < len(self.schedule.delays):
-                    return Release(self.schedule.delays[failures], stats.priority, reason, failure=True)
-                # A kick does not change the delay of the last release, so a kicked job is buried at its next failure.
-                return Bury(stats.priority, reason, kind)
+                return self._failed(reason, kind, stats)
             case Invalid(reason):
                 return Bury(stats.priority, reason, BurialKind.INVALID)
             case Aborted(reason):
-                return Release(self.schedule.outside(ABORT_DELAY), stats.priority, reason, stop=True)
+                return Release(self._unspent(ABORT_DELAY, stats), stats.priority, reason, stop=True)
             case Interrupted(reason):
-                return Release(0, stats.priority, reason)
+                return Release(self._unspent(0, stats), stats.priority, reason)
+
+    def _failed(self, reason: str, kind: BurialKind, stats: JobStats) -> Verdict:
+        schedule = self.schedule
+        failures = schedule.failures(stats)
+        if failures < len(schedule.delays):
+            delay = schedule.showing(failures + 1, schedule.delays[failures])
+            return Release(delay, stats.priority, reason, failure=True)
+        return Bury(stats.priority, reason, kind)
+
+    def _unspent(self, delay: int, stats: JobStats) -> int:
+        """Return the delay of a release that neither adds a failure nor forgives one."""
+        return self.schedule.showing(self.schedule.failures(stats), delay)
 
 
 def check_priority(priority: int) -> int:
