@@ -131,7 +131,8 @@ def test_poison_job(beanstalkd, queue):
 def test_lease_gone(beanstalkd, queue, logged):
     @executor("mail")
     def mail(payload, job: Job):
-        queue._connection.settle(job.id, Delete())
+        with queue._connections.any() as connection:
+            connection.settle(job.id, Delete())
 
     assert process(queue, {}).verdict == Delete()
     (line,) = logged()

@@ -4,13 +4,18 @@ A lease is the reservation of a job; a verdict is what is done with a job after 
 bury it. A slot is a process of a worker that does the same as `QueueManager.get` and `process` do here.
 """
 
+import inspect
 import math
+import os
+import threading
 import time
+from asyncio import get_running_loop
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
+from weakref import WeakSet
 
 from pydantic_core import to_json
 
@@ -25,17 +30,23 @@ from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, Reserved
-from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR, Connection, connect
+from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
+from tubeherd.queue.connections import Connections
 from tubeherd.queue.server import DEFAULT_SERVER
 
 _PAUSE_SECONDS: Final = 0.1
 
 
 class QueueManager:
-    """One connection to beanstalkd, for a producer, a script or a shell.
+    """Puts jobs into tubes of a beanstalkd, and reserves and processes jobs; for a producer, a script or a shell.
 
-    Its methods raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses a command
-    (JOB_TOO_BIG, DRAINING, …). After QueueUnavailable make a new manager.
+    All threads of a process may use one manager, also by `asyncio.to_thread`. It opens as many connections as threads
+    use at the same time. A job is processed in the process that reserved it, by any of its threads. A process that is
+    forked goes on with connections of its own, without the parent's jobs, and leaves those of the parent alone.
+
+    The methods raise QueueUnavailable if beanstalkd cannot be reached, and RefusedError if it refuses a command
+    (JOB_TOO_BIG, DRAINING, …). After QueueUnavailable the next call connects again; the jobs that were reserved on the
+    connection that broke are ready again.
     """
 
     def __init__(
@@ -50,13 +61,24 @@ class QueueManager:
         `get` reserves jobs from `tubes`; if that is None, from all tubes that have an executor, which is the function
         that does a tube's jobs. `process` calls these executors, and the policy decides on the verdicts.
         """
-        self._connection: Connection = connect(server)
+        self._connections = Connections(server)
         self._executors = executors
         self._tubes = tubes
-        self._watching = False
-        self._processor = Processor(executors, policy or Policy())
-        self._batch = Batch(DEFAULT_BATCH_SIZE)
+        self._watched: Sequence[str] | None = None
+        """The tubes from which `get` reserves jobs; None before the first call."""
+        self._policy = policy or Policy()
         self._settler = Settler(Reporter())
+        self._closed = False
+        self._begin()
+        _managers.add(self)
+
+    def _begin(self) -> None:
+        """Make what belongs to this process, which has processed no job yet."""
+        self._processors: list[Processor] = []
+        """One for each thread that processes a job, or did so at the same time as others."""
+        self._idle_processors: list[Processor] = []
+        self._batch = Batch(DEFAULT_BATCH_SIZE)
+        self._batch_lock = threading.RLock()  # a listener of a flush may process a job
 
     def __enter__(self) -> Self:
         return self
@@ -67,12 +89,21 @@ class QueueManager:
         self.close()
 
     def close(self) -> None:
-        """Publish `worker.flush` for the processed jobs and close the connection; reserved jobs are ready again."""
+        """Publish `worker.flush` for the processed jobs and close the connections; reserved jobs are ready again.
+
+        What other threads still do with the manager then raises QueueUnavailable.
+        """
         try:
-            self._batch.send("end")
+            with self._batch_lock:
+                self._batch.send("end")
         finally:
-            self._connection.abandon()
-            self._processor.close()
+            self._closed = True
+            self._connections.close()
+            self._close_idle_processors()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: a copy would use the same connections."""
+        raise TypeError("a QueueManager cannot be copied or given to another process: make one there")
 
     def put(
         self,
@@ -91,61 +122,119 @@ class QueueManager:
         for a value out of range.
         """
         body = payload if isinstance(payload, bytes) else to_json(payload)
-        return self._connection.put(
-            check_tube(tube),
-            body,
-            priority=check_priority(priority),
-            delay=_seconds(delay),
-            ttr=max(1, _seconds(ttr)),
-        )
+        tube, priority = check_tube(tube), check_priority(priority)
+        delay_seconds, ttr_seconds = _seconds(delay), max(1, _seconds(ttr))
+        with self._connections.any() as connection:
+            return connection.put(tube, body, priority=priority, delay=delay_seconds, ttr=ttr_seconds)
 
     def get(self, timeout: float = 0) -> Reserved | None:
         """Reserve a job and return it, or None if no job came within `timeout` seconds.
 
         The lease ends after the job's TTR, because nothing here touches the job as a worker does.
         """
-        if not self._watching:
-            self._connection.watch_only(self._watched())
-            self._watching = True
+        if self._watched is None:
+            self._watched = self._tubes_to_watch()
         deadline = time.monotonic() + timeout
         while True:
             # Several short reserves, because the connection does not wait long for an answer.
             asked = time.monotonic()
             wait = max(0, min(5, math.ceil(deadline - asked)))
-            self._connection.ask_reserve(wait)
             with suppress(LeaseGone):
-                if reserved := self._connection.take_reserved():
+                if reserved := self._connections.reserve(self._watched, wait):
                     return reserved
             now = time.monotonic()
             if now >= deadline:
                 return None
-            # In the last second of a lease on this connection, beanstalkd answers a reserve at once: DEADLINE_SOON.
+            # The answer may come early: because of another job of this thread, see `Connections.reserve`, or because
+            # beanstalkd answers DEADLINE_SOON at once in the last second of a lease on the same connection.
             if now < asked + wait:
                 time.sleep(min(_PAUSE_SECONDS, deadline - now))
 
     def process(self, job: Reserved) -> Processed:
         """Execute a reserved job, carry out its verdict, and return the job with its verdict and result.
 
-        The same events are published as in a slot.
+        The same events are published as in a slot. Any thread may process the job.
 
-        Raises ExecutorError if its tube has no executor (the job stays reserved), and what a listener of `worker.flush`
-        raises. Raises KeyboardInterrupt if Ctrl-C stopped the executor; that counts as a failure of the job.
+        Raises ExecutorError if its tube has no executor (the job stays reserved); ValueError if this manager does not
+        hold the job's lease in this process; RuntimeError if the executor is a coroutine function and an event loop
+        runs in this thread; and what a listener of `worker.flush` raises. Raises KeyboardInterrupt if Ctrl-C stopped
+        the executor; that counts as a failure of the job.
         """
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
-        processed = self._processor.process(job)
-        self._settler.settle_and_report(self._connection, processed)
-        if self._batch.add():
-            self._batch.send("batch")
+        _check_loop(self._executors[job.stats.tube])
+        self._connections.begin(job.stats.id)
+        processed = self._execute(job)
+        with self._connections.ending_lease(job.stats.id) as connection:
+            settled = self._settler.settle(connection, processed)
+        self._settler.report(processed, settled)
+        with self._batch_lock:
+            if self._batch.add():
+                self._batch.send("batch")
         if isinstance(processed.error, KeyboardInterrupt):
             raise processed.error
         return processed
 
-    def _watched(self) -> Sequence[str]:
+    def _execute(self, job: Reserved) -> Processed:
+        """Execute a job with a processor that no other thread uses; raises RuntimeError in a fork made by the job."""
+        process = os.getpid()
+        try:
+            processor = self._idle_processors.pop()
+        except IndexError:
+            processor = Processor(self._executors, self._policy)
+            self._processors.append(processor)
+        processed = processor.process(job)
+        if os.getpid() != process:
+            raise RuntimeError(
+                f"a process forked by job {job.stats.id} came back from the executor: only its parent finishes the job"
+            )
+        self._idle_processors.append(processor)
+        if self._closed:
+            self._close_idle_processors()
+        return processed
+
+    def _close_idle_processors(self) -> None:
+        while self._idle_processors:
+            self._idle_processors.pop().close()
+
+    def _begin_in_fork(self) -> None:
+        """Leave to the parent what belongs to it, in a process that was just forked."""
+        self._connections.begin_in_fork()
+        for processor in self._processors:
+            processor.leave_to_parent()
+        self._begin()
+
+    def _tubes_to_watch(self) -> Sequence[str]:
         tubes = [check_tube(tube) for tube in (self._executors if self._tubes is None else self._tubes)]
         if not tubes:
             raise ExecutorError("no tube to take jobs from: name tubes, or import the module of an executor first")
         return tubes
+
+
+_managers: Final[WeakSet[QueueManager]] = WeakSet()
+"""The managers of this process."""
+
+
+def _begin_in_fork() -> None:
+    for manager in list(_managers):
+        manager._begin_in_fork()
+
+
+os.register_at_fork(after_in_child=_begin_in_fork)
+
+
+def _check_loop(executor: Executor) -> None:
+    """Raise RuntimeError if the executor is a coroutine function that cannot run: an event loop runs in this thread."""
+    if not inspect.iscoroutinefunction(executor.function):
+        return
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        f"the executor {executor.name!r} is a coroutine function, and an event loop runs in this thread already: "
+        "await asyncio.to_thread(queue.process, job)"
+    )
 
 
 def _seconds(value: str | float | timedelta | datetime) -> int:

@@ -6,6 +6,7 @@ The process is a slot of a worker, or a script that uses `QueueManager`. The ste
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
@@ -75,6 +76,16 @@ class Processor:
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+
+    def leave_to_parent(self) -> None:
+        """Have nobody close the event loop in a process that was just forked.
+
+        The loops of parent and child share one epoll instance of the kernel. The child's loop would take out of it what
+        wakes the parent's.
+        """
+        if self._runner is not None:
+            with suppress(AttributeError):  # a loop of another library may be closed differently
+                self._runner.get_loop().close = lambda: None  # type: ignore[method-assign]
 
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""

@@ -32,17 +32,18 @@ class Settler:
     def settle_and_report(self, connection: Connection, done: Processed) -> Settled:
         """Settle a verdict, report what became of it, and return that. Raises what `settle` raises."""
         settled = self.settle(connection, done)
-        self._report(done, settled)
+        self.report(done, settled)
         return settled
 
     def settle_and_report_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Processed]:
         """Settle many verdicts in few writes; report each, and then yield its job. Raises what `settle` raises."""
         answers = connection.settle_all([(done.job.id, done.verdict) for done in batch])
         for done, settled in zip(batch, answers, strict=True):
-            self._report(done, settled)
+            self.report(done, settled)
             yield done
 
-    def _report(self, done: Processed, settled: Settled) -> None:
+    def report(self, done: Processed, settled: Settled) -> None:
+        """Report what became of a job, and publish its burial if it was buried."""
         burial = self.reporter.report(done, settled)
         if burial is not None:
             self.reporter.publish(burial, done.error)
