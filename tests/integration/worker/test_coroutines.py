@@ -74,6 +74,45 @@ def test_coroutine_that_swallows_its_cancellation_is_killed_five_seconds_later(b
     assert worker.stop() == 0
 
 
+SWALLOWED = {
+    "except": "try: await asyncio.sleep(100)\nexcept asyncio.CancelledError: note('swallowed')",
+    "return in finally": "try: await asyncio.sleep(100)\nfinally: note('swallowed'); return",
+    "another exception": "try: await asyncio.sleep(100)\nfinally: note('swallowed'); raise ValueError",
+    "a reschedule": "try: await asyncio.sleep(100)\nfinally: note('swallowed'); raise Reschedule(60)",
+    "an abort": "try: await asyncio.sleep(100)\nfinally: note('swallowed'); raise Abort('x')",
+    "code that holds the loop": "try: time.sleep(100)\nexcept BaseException: note('swallowed')",
+    "a task that holds the loop": "async def late(): time.sleep(100)\n"
+    "try: await asyncio.gather(late(), return_exceptions=True)\nfinally: note('swallowed'); return",
+    "a handler of its own": "signal.signal(signal.SIGTERM, lambda *_: note('swallowed')); time.sleep(2.5)",
+}
+
+
+@pytest.mark.parametrize("code", SWALLOWED.values(), ids=SWALLOWED)
+@pytest.mark.parametrize("lanes", ["1", "2"])
+def test_coroutine_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, run_worker, code, lanes):
+    job = beanstalkd.put_code(code, ttr=1)
+    worker = run(run_worker, beanstalkd, "--retry-delays", "none", "--async-concurrency", lanes)
+    line = worker.wait_for_line("buried", job=job)
+    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    assert worker.notes() == ["swallowed"]
+    beanstalkd.put_code("note('next')")
+    worker.wait_for_notes("next")
+    assert worker.stop() == 0
+
+
+def test_job_that_held_the_loop_past_the_deadline_of_another_has_failed_whatever_it_does_next(beanstalkd, run_worker):
+    swallow = "note('holds')\ntry: time.sleep(100)\nexcept BaseException: note('swallowed')"
+    holder = beanstalkd.put_code(f"await wait('hold')\n{swallow}", ttr=60)
+    beanstalkd.put_code("note('waits'); await asyncio.sleep(100)", ttr=2)
+    worker = many(run_worker, beanstalkd, "--retry-delays", "none")
+    worker.wait_for_notes("waits")
+    worker.allow("hold")
+    reason = worker.wait_for_line("buried", job=holder)["reason"]
+    assert reason == "the job held the event loop of its slot past the deadline of another job: await instead"
+    assert "swallowed" in worker.notes()
+    assert worker.stop() == 0
+
+
 def test_timeout_of_the_executors_own_is_told_from_the_deadline(beanstalkd, run_worker):
     job = beanstalkd.put_code("async with asyncio.timeout(0.01): await asyncio.sleep(100)")
     worker = run(run_worker, beanstalkd, "--retry-delays", "none")

@@ -3,6 +3,8 @@
 import signal
 import urllib.request
 
+import pytest
+
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE
 
@@ -123,12 +125,64 @@ def test_job_longer_than_its_ttr_runs_once_where_the_timeout_allows_it(beanstalk
     assert not [line for worker in workers for line in worker.lines() if line["level"] != "info"]
 
 
-def test_swallowed_deadline_counts_as_done_where_the_job_returns(beanstalkd, run_worker):
-    beanstalkd.put_code("try: time.sleep(100)\nexcept BaseException: note('swallowed')")
-    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "300ms")
-    worker.wait_for_line("deleted")
+SWALLOWED = {
+    "except": "try: time.sleep(100)\nexcept BaseException: note('swallowed')",
+    "in a loop": "for n in range(4):\n try: time.sleep(.7)\n except: pass\nnote('swallowed')",
+    "return in finally": "def run():\n try: time.sleep(100)\n finally: return\nrun(); note('swallowed')",
+    "suppress": "import contextlib\nwith contextlib.suppress(BaseException): time.sleep(100)\nnote('swallowed')",
+    "__exit__": "class Swallows:\n def __enter__(self): pass\n def __exit__(self, *_): return True\n"
+    "with Swallows(): time.sleep(100)\nnote('swallowed')",
+    "__del__": "class Slow:\n def __del__(self): time.sleep(100)\nSlow(); note('swallowed')",
+    "callback of a weak reference": "import weakref\nclass Thing: pass\nthing = Thing()\n"
+    "ref = weakref.ref(thing, lambda _: time.sleep(100)); del thing; note('swallowed')",
+    "gather": "global asyncio\nimport asyncio\nasync def both():\n async def late(): time.sleep(100)\n"
+    " await asyncio.gather(late(), return_exceptions=True)\nasyncio.run(both()); note('swallowed')",
+    "another exception": "try: time.sleep(100)\nexcept BaseException: note('swallowed'); raise ValueError from None",
+    "a reschedule": "from tubeherd import Reschedule\n"
+    "try: time.sleep(100)\nexcept BaseException: note('swallowed'); raise Reschedule(60)",
+    "an abort": "from tubeherd import Abort\n"
+    "try: time.sleep(100)\nexcept BaseException: note('swallowed'); raise Abort('x')",
+    "a handler of its own": "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+    "try: time.sleep(100)\nexcept KeyboardInterrupt: note('swallowed')",
+    "an ignored signal": "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(2.5); note('swallowed')",
+}
+
+
+@pytest.mark.parametrize("code", SWALLOWED.values(), ids=SWALLOWED)
+def test_job_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, run_worker, code):
+    job = beanstalkd.put_code(code)
+    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none")
+    line = worker.wait_for_line("buried", job=job)
+    assert line["reason"] == "the job ran longer than its timeout of 1 s"
     assert worker.notes() == ["swallowed"]
-    assert beanstalkd.count("code") == NOTHING
+    beanstalkd.put_code("note('next')")
+    worker.wait_for_notes("next")
+    assert worker.stop() == 0
+
+
+def test_line_of_a_swallowed_break_off_shows_where_it_came(beanstalkd, run_worker):
+    executor = """
+    import time
+    from tubeherd import executor
+    @executor("code")
+    def code(payload: bytes):
+        try:
+            time.sleep(100)
+        except BaseException:
+            pass
+    """
+    beanstalkd.put_code("")
+    worker = run_worker(beanstalkd.server, executor, "--job-timeout", "300ms", "--retry-delays", "none")
+    assert worker.wait_for_line("buried")["at"] == "executors_under_test.py:7"
+
+
+def test_job_that_was_broken_off_has_failed_even_if_its_worker_stops_before_it_ends(beanstalkd, run_worker):
+    job = beanstalkd.put_code("try: time.sleep(100)\nexcept BaseException: note('swallowed'); time.sleep(100)")
+    options = ("--job-timeout", "1s", "--retry-delays", "none", "--grace-period", "0s")
+    worker = run_worker(beanstalkd.server, CODE, *options)
+    worker.wait_for_notes("swallowed")
+    assert worker.stop() == 0
+    assert worker.lines("buried", job=job, reason="the job ran longer than its timeout of 1 s")
 
 
 def test_child_of_a_job_ends_on_sigterm_as_any_process(beanstalkd, run_worker):

@@ -35,6 +35,17 @@ def test_number_of_jobs_begun_stays_while_none_runs(page, fork):
     assert page.jobs_begun == 7
 
 
+def test_job_is_late_until_the_next_one_begins(page, fork):
+    fork(lambda: page.write_job_and_unlock(*LEASE, 1))
+    assert not page.late
+    page.write_late()
+    fork(page.write_phase_and_unlock)
+    assert page.late
+    fork(lambda: page.write_job_and_unlock(*LEASE, 2))
+    assert not page.late
+    assert page.jobs_begun == 2
+
+
 def test_phase_without_a_job_leaves_what_the_last_execution_wrote(page):
     """A slot that is killed while it writes must not leave half a state: only one byte changes."""
     page.write_job_and_unlock(*LEASE, 1)

@@ -36,7 +36,7 @@ def wait_until_ended(child):
 def late(child, number, seconds=6):
     """Have the lane's execution be one that got SIGTERM so many seconds ago."""
     lane = child.lanes[number]
-    lane.sigterm_sent = SigtermSent(lane.page.read().last_begun, time.monotonic() - seconds)
+    lane.sigterm_sent = SigtermSent(lane.page.read().last_begun, time.monotonic() - seconds, 1.0)
     child.page.clear_loop_holder()
     child.page.write_loop_holder(0)
     return lane

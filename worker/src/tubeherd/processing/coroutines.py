@@ -37,11 +37,24 @@ class RunningJob:
     deadline: Deadline
     timeout: asyncio.Timeout | None = None
     """What cancels the job at its deadline; None until it begins."""
+    broken_off_by: BaseException | None = None
+    """What the slot's signal handler raised in the job, which held the loop and may have swallowed it."""
 
     def is_overdue(self) -> bool:
         """Return whether the job's deadline has passed, but the job was not cancelled because code holds the loop."""
-        cancelled = self.timeout is not None and self.timeout.expired()
-        return not cancelled and time.monotonic() >= self.deadline.at
+        return not self.is_cancelled() and time.monotonic() >= self.deadline.at
+
+    def is_cancelled(self) -> bool:
+        """Return whether the loop has cancelled the job at its deadline."""
+        return self.timeout is not None and self.timeout.expired()
+
+    def raise_if_late(self, error: BaseException | None) -> None:
+        """Raise CancelledLate, or what broke the job off, if that happened; `error` is how the job's code ended."""
+        if self.broken_off_by is not None:
+            late, self.broken_off_by = self.broken_off_by, None
+            raise late
+        if self.is_cancelled():
+            raise CancelledLate(too_long_reason(self.deadline.timeout)) from error
 
 
 _current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
@@ -53,18 +66,21 @@ _all_running: Final[set[RunningJob]] = set()
 async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Result]]) -> Result:
     """Await `run()` and return its result; at the deadline CancelledError is raised inside it.
 
-    Raises CancelledLate if `run()` ended because of that, and otherwise whatever `run()` raises.
+    Raises CancelledLate if that happened, whatever `run()` then did. Raises what broke the job off if it held the loop.
+    Otherwise raises whatever `run()` raises.
     """
     running = RunningJob(job, deadline)
     token = _current.set(running)
     _all_running.add(running)
     try:
         async with asyncio.timeout_at(deadline.at) as running.timeout:
-            return await run()
-    except TimeoutError as error:
-        if running.timeout and running.timeout.expired():
-            raise CancelledLate(too_long_reason(deadline.timeout)) from error.__cause__
+            result = await run()
+    except BaseException as error:
+        running.raise_if_late(error.__cause__ if isinstance(error, TimeoutError) else error)
         raise
+    else:
+        running.raise_if_late(None)
+        return result
     finally:
         _all_running.discard(running)
         _current.reset(token)

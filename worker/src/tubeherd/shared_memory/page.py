@@ -46,14 +46,15 @@ from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-# The offset of each value on the page, in bytes. `jobs_begun` follows the lease, so that one call writes both.
+# The offset of each value on the page, in bytes. `jobs_begun` and `late` follow the lease: one call writes all three.
 _PHASE_AT: Final = 0
 _LEASE_AT: Final = 8
 _JOBS_BEGUN_AT: Final = 32
-_DEFERRED_COUNT_AT: Final = 40
-_DEFERRED_AT: Final = 48
+_LATE_AT: Final = 40
+_DEFERRED_COUNT_AT: Final = 48
+_DEFERRED_AT: Final = 56
 _LEASE: Final = struct.Struct("=QdQ")
-_LEASE_AND_JOBS_BEGUN: Final = struct.Struct("=QdQQ")
+_LEASE_JOBS_BEGUN_LATE: Final = struct.Struct("=QdQQQ")
 _COUNT: Final = struct.Struct("=Q")
 _SEMAPHORE: Final = 1
 """The kind of SemLock that any process may give back, not only the one that has taken it."""
@@ -132,9 +133,9 @@ class Page:
         self._map[_PHASE_AT] = Phase.COMMAND
 
     def write_job_and_unlock(self, job: int, since: float, ttr: int, jobs_begun: int) -> None:
-        """Write the lease of a job that now executes, `jobs_begun` and EXECUTING; give the lock back."""
+        """Write the lease of a job that now executes, not late, `jobs_begun` and EXECUTING; give the lock back."""
         # The phase is written last, because the slot can be killed before all bytes of the rest are written.
-        _LEASE_AND_JOBS_BEGUN.pack_into(self._map, _LEASE_AT, job, since, ttr, jobs_begun)
+        _LEASE_JOBS_BEGUN_LATE.pack_into(self._map, _LEASE_AT, job, since, ttr, jobs_begun, 0)
         self._map[_PHASE_AT] = Phase.EXECUTING
         self.unlock()
 
@@ -156,6 +157,22 @@ class Page:
     def clear_deferred(self) -> None:
         """Remove the leases of all deferred jobs; only in the phase COMMAND, or if there is no connection."""
         _COUNT.pack_into(self._map, _DEFERRED_COUNT_AT, 0)
+
+    # Written by the supervisor
+
+    def write_late(self) -> None:
+        """Write that the job which executes is late; only with the lock held."""
+        self._map[_LATE_AT] = 1
+
+    # Read by both
+
+    @property
+    def late(self) -> bool:
+        """Whether the last job of this lane was broken off at its deadline. It has failed then, whatever it did next.
+
+        The slot must hold the lock, so that the supervisor cannot change it.
+        """
+        return self._map[_LATE_AT] != 0
 
     # Read by the supervisor
 

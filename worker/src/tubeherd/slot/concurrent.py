@@ -59,7 +59,8 @@ class ConcurrentSlot(Slot):
         self._slot_page.write_loop_holder(held_by.job if held_by else 0)
         if held_by and any_overdue():
             self._processor.broken_off = True
-            raise DeadlinePassed(held_loop_reason(held_by))
+            held_by.broken_off_by = DeadlinePassed(held_loop_reason(held_by))
+            raise held_by.broken_off_by
 
     def _work(self) -> None:
         self._runner.run(self._dispatch())

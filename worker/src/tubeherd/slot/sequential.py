@@ -4,6 +4,8 @@ It has one lane: a connection with its page in shared memory. A flush is the eve
 may store the results of several jobs together.
 """
 
+import time
+
 from tubeherd.processing.attempt import DeadlinePassed
 from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
@@ -18,13 +20,19 @@ class SequentialSlot(Slot):
 
     _breakable: Deadline | None = None
     """The deadline of the job that executes; None if the code that runs now must not be broken off."""
+    _broken_off_by: DeadlinePassed | None = None
+    """What was raised in the job that executes, which may have swallowed it; its traceback shows where that was."""
 
     def on_deadline(self) -> None:
         """Break the executor off. If it is a coroutine, only if the event loop cannot cancel it."""
-        if self._breakable and (not self._processor.in_loop or (loop_holder() and any_overdue())):
-            timeout, self._breakable = self._breakable.timeout, None
+        deadline = self._breakable
+        if deadline is None or time.monotonic() < deadline.at:
+            return
+        if not self._processor.in_loop or (loop_holder() and any_overdue()):
+            self._breakable = None
             self._processor.broken_off = True
-            raise DeadlinePassed(too_long_reason(timeout))
+            self._broken_off_by = DeadlinePassed(too_long_reason(deadline.timeout))
+            raise self._broken_off_by
 
     def _work(self) -> None:
         (lane,) = self._lanes
@@ -85,3 +93,7 @@ class SequentialSlot(Slot):
         except DeadlinePassed as error:  # if SIGTERM comes after the executor returned, but before the line above
             done = self._processor.fail(reserved, error)
         return self._finish(lane, reserved, done)
+
+    def _lateness(self, reserved: Reserved) -> DeadlinePassed:
+        error, self._broken_off_by = self._broken_off_by, None
+        return error or super()._lateness(reserved)

@@ -21,8 +21,8 @@ from typing import Final, NamedTuple
 from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Release
-from tubeherd.processing.attempt import FlushFailed, Processed
-from tubeherd.processing.coroutines import Deadline
+from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
+from tubeherd.processing.coroutines import CancelledLate, Deadline, too_long_reason
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
@@ -198,6 +198,8 @@ class Slot(ABC):
         if self.forked_by_job:
             end_fork(done.job.id)
         lane.page.lock_for_command()
+        if lane.page.late:
+            done = self._as_late(reserved, done)
         if isinstance(done.verdict, Release) and done.verdict.stop:
             self._limits.stopped_by_user_code = True
         batch_full = self._batch.add()
@@ -212,6 +214,17 @@ class Slot(ABC):
             # Listeners may run for long. If a next job came, it is on the page by now, so that it is touched meanwhile.
             if burial is not None:
                 self._settler.reporter.publish(burial, done.error)
+
+    def _as_late(self, reserved: Reserved, done: Processed) -> Processed:
+        """Return a job that was broken off at its deadline as failed, whatever its code did after that."""
+        if isinstance(done.error, DeadlinePassed | CancelledLate):
+            return done
+        late = self._processor.fail(reserved, self._lateness(reserved))
+        return late._replace(seconds=done.seconds)
+
+    def _lateness(self, reserved: Reserved) -> DeadlinePassed:
+        """Return the error of a job that was broken off."""
+        return DeadlinePassed(too_long_reason(self._deadline(reserved).timeout))
 
     def _may_ask_for_next(self, lane: Lane, done: Processed, batch_full: bool) -> bool:
         """Return whether the next reserve may be sent together with the verdict on this job."""

@@ -34,6 +34,8 @@ class SigtermSent(NamedTuple):
     """The lease of the late job."""
     at: float
     """When the signal was sent, on the monotonic clock."""
+    timeout: float
+    """How long the job was allowed to run, in seconds."""
 
 
 class Unchanged(NamedTuple):

@@ -18,6 +18,7 @@ from typing import Final
 from tubeherd.logs import log
 from tubeherd.policy import BurialKind, Failed, Interrupted, Outcome, Policy
 from tubeherd.processing.attempt import Processed
+from tubeherd.processing.coroutines import too_long_reason
 from tubeherd.processing.reporting import Burial
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
@@ -125,11 +126,19 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
     if state.phase is Phase.EXECUTING:
         interrupted = listening or (death.culprit is not None and death.culprit != state.last_begun)
         outcome = Interrupted(f"not the job's fault: {death.outcome.reason}") if interrupted else death.outcome
+        # A job that was broken off at its deadline has failed by that, whatever ended its slot after that.
+        late = lane.sigterm_sent
+        if late is not None and late.lease == state.last_begun and not _is_for_lateness(outcome):
+            outcome = Failed(too_long_reason(late.timeout), BurialKind.DEADLINE)
         yield state.last_begun, outcome, time.monotonic() - state.last_begun.since
     for lease in state.deferred:
         # If the slot died while listeners ran, the deferred jobs that they handled may have caused it.
         outcome = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
         yield lease, outcome, 0.0
+
+
+def _is_for_lateness(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.kind is BurialKind.DEADLINE
 
 
 def _describe(code: int) -> str:

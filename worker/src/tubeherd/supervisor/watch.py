@@ -72,14 +72,15 @@ class Watch:
     # SIGTERM
 
     def _enforce_deadline(self, slot: SlotHandle, lane: LaneHandle, state: State, now: float) -> None:
-        """Send SIGTERM once for each job that is past its deadline."""
+        """Write that a job is late and send SIGTERM, once for each job that is past its deadline."""
         signalled = lane.sigterm_sent is not None and lane.sigterm_sent.lease == state.last_begun
         late = state.phase is Phase.EXECUTING and now >= state.last_begun.since + self._timeout(state)
         if not late or signalled or _is_held_up(slot):
             return
         with lane.locked_if_still(state) as same:
             if same:
-                lane.sigterm_sent = SigtermSent(state.last_begun, now)
+                lane.sigterm_sent = SigtermSent(state.last_begun, now, self._timeout(state))
+                lane.page.write_late()
                 slot.page.clear_loop_holder()
                 os.kill(slot.pid, signal.SIGTERM)
 
