@@ -15,7 +15,7 @@ from tubeherd import Policy, QueueManager, RetrySchedule, executor
 EXECUTORS = """
 from datetime import timedelta
 from pydantic import BaseModel
-from tubeherd import Abort, Job, Reschedule, executor
+from tubeherd import Abort, Job, Reject, Reschedule, executor
 
 class Mail(BaseModel):
     to: str
@@ -43,6 +43,10 @@ def in_(payload):
 @executor("in-an-hour")
 def in_an_hour(payload):
     raise Reschedule(timedelta(hours=1))
+
+@executor("reject")
+def reject(payload):
+    raise Reject("no such customer")
 
 @executor("abort")
 def abort(payload):
@@ -96,6 +100,8 @@ TABLE = {
     "not valid": ("", "validate", b"{}", *buried(NO_ADDRESS, buries=1)),
     "not valid after a failure": ("f", "validate", b"{}", *buried(NO_ADDRESS, delay=3601, releases=1, buries=1)),
     "not valid, kicked": ("bk", "validate", b"{}", *buried(NO_ADDRESS, buries=2)),
+    "rejected": ("", "reject", b"1", *buried("no such customer", buries=1)),
+    "rejected after a failure": ("f", "reject", b"1", *buried("no such customer", delay=3601, releases=1, buries=1)),
     "empty": ("", "return", b"", *buried(NO_BODY, buries=1)),
     "poison": ("ll", "return", b"1", *buried(LOST.format(2), buries=1)),
     "poison, kicked": ("llbk", "return", b"1", *DELETED),

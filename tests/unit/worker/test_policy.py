@@ -17,6 +17,7 @@ from tubeherd.policy import (
     Interrupted,
     Invalid,
     Policy,
+    Rejected,
     Release,
     Rescheduled,
     RetrySchedule,
@@ -50,6 +51,7 @@ TABLE = [
     ("rescheduled too late", Policy(), Rescheduled(2**32 - 1), FRESH, Release(601, 5, TOO_LATE, failure=True)),
     ("rescheduled too late after a failure", Policy(), Rescheduled(2**32 - 1), RETRIED, Bury(5, TOO_LATE, EXCEPTION)),
     ("invalid payload", Policy(), Invalid("no JSON"), FRESH, Bury(5, "no JSON", BurialKind.INVALID)),
+    ("rejected", Policy(), Rejected("no such customer"), FRESH, Bury(5, "no such customer", BurialKind.REJECTED)),
     ("aborted", Policy(), Aborted("stop"), FRESH, Release(60, 5, "stop", stop=True)),
     ("aborted after a failure", Policy(), Aborted("s"), RETRIED, Release(61, 5, "s", stop=True)),
     ("interrupted", Policy(), Interrupted("stop"), FRESH, Release(0, 5, "stop")),
@@ -195,7 +197,7 @@ def test_kicked_job_keeps_what_it_has_spent(schedule, steps):
     for step in steps:
         assert policy.job(broker.reserve()).attempt == failures + 1
         if step == "kick":  # buried for another reason than a failure
-            broker.settle(policy.decide(Invalid("x"), broker.stats))
+            broker.settle(policy.decide(Rejected("x"), broker.stats))
             broker.kick()
         elif step == "fail":
             broker.settle(policy.decide(Failed("x"), broker.stats))

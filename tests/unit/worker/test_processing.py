@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from tests.support.processing import executor_of, executor_taking, leased, processor_of
 from tubeherd import events
-from tubeherd.executors import Abort, Reschedule
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.executors import Abort, Reject, Reschedule
+from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
@@ -71,6 +71,8 @@ ABORT_VERDICT = Release(60, 5, "out of paper", stop=True)
         ([ExceptionGroup("inner", [LATE]), SOON], LATE_VERDICT),
         ([SOON, ExceptionGroup("inner", [Abort("out of paper"), LATE])], ABORT_VERDICT),
         ([Abort("out of paper"), Abort("out of ink")], ABORT_VERDICT),
+        ([Reject("no address"), Abort("out of paper")], ABORT_VERDICT),
+        ([SOON, Reject("no address")], Bury(5, "no address", BurialKind.REJECTED)),
     ],
 )
 def test_group_of_nothing_but_reschedules_and_aborts_counts_as_one_of_them(members, verdict):

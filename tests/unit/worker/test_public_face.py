@@ -31,6 +31,7 @@ FACE = [
     "QueueManager",
     "QueueUnavailable",
     "RefusedError",
+    "Reject",
     "Release",
     "Reschedule",
     "Reserved",

@@ -6,7 +6,7 @@ with `QueueManager` a script puts jobs into tubes and processes jobs itself.
 
 from tubeherd import events
 from tubeherd.events import Action
-from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule, executor
+from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule, executor
 from tubeherd.job import Job, JobStats
 from tubeherd.manager import QueueManager
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release, RetrySchedule
@@ -34,6 +34,7 @@ __all__ = [
     "QueueManager",
     "QueueUnavailable",
     "RefusedError",
+    "Reject",
     "Release",
     "Reschedule",
     "Reserved",

@@ -52,6 +52,16 @@ class Reschedule(Exception):
         return min(max(0, math.ceil(seconds)), MAX_DELAY - 60)
 
 
+class Reject(Exception):
+    """Raised by an executor, to have its job buried at once, because no further attempt would help.
+
+    If somebody kicks the job, it has the attempts that were left to it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
 class Abort(Exception):
     """Raised by an executor, to stop the whole worker.
 

@@ -74,6 +74,13 @@ class Invalid:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """The executor said that no further attempt would help."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Aborted:
     """The executor asked the whole worker to stop."""
 
@@ -87,7 +94,7 @@ class Interrupted:
     reason: str
 
 
-Outcome = Returned | Rescheduled | Failed | Invalid | Aborted | Interrupted
+Outcome = Returned | Rescheduled | Failed | Invalid | Rejected | Aborted | Interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +209,8 @@ class Policy:
                 return self._failed(reason, kind, stats)
             case Invalid(reason):
                 return Bury(stats.priority, reason, BurialKind.INVALID)
+            case Rejected(reason):
+                return Bury(stats.priority, reason, BurialKind.REJECTED)
             case Aborted(reason):
                 return Release(self._unspent(ABORT_DELAY, stats), stats.priority, reason, stop=True)
             case Interrupted(reason):

@@ -19,9 +19,20 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from tubeherd import events
-from tubeherd.executors import Abort, Executor, ExecutorError, Reschedule
+from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule
 from tubeherd.job import Job
-from tubeherd.policy import Aborted, BurialKind, Failed, Invalid, Outcome, Policy, Rescheduled, Returned, Verdict
+from tubeherd.policy import (
+    Aborted,
+    BurialKind,
+    Failed,
+    Invalid,
+    Outcome,
+    Policy,
+    Rejected,
+    Rescheduled,
+    Returned,
+    Verdict,
+)
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import prepare_payload
 from tubeherd.processing.reasons import InvalidPayload, describe, members
@@ -125,6 +136,8 @@ def _outcome(error: BaseException) -> Outcome:
             return Rescheduled(reschedule.delay(time.time()), reschedule.priority, reschedule.message)
         case Abort() as abort:
             return Aborted(str(abort))
+        case Reject() as reject:
+            return Rejected(str(reject))
         case InvalidPayload():
             return Invalid(str(error))
         case DeadlinePassed() | CancelledLate():
@@ -136,17 +149,17 @@ def _outcome(error: BaseException) -> Outcome:
 
 
 def _what_counts(error: BaseException) -> BaseException:
-    """Return, for a group of nothing but Reschedule and Abort, the one of them that counts; any other error as it is.
+    """Return, for a group of nothing but Reschedule, Reject and Abort, the one that counts; any other error as it is.
 
-    An Abort counts first. Of several Reschedules the one with the longest delay does, because each of them asked that
-    the job be not executed sooner.
+    An Abort counts first, then a Reject. Of several Reschedules the one with the longest delay does, because each of
+    them asked that the job be not executed sooner.
     """
     if not isinstance(error, BaseExceptionGroup):
         return error
     inner = members(error)
-    aborts = [one for one in inner if isinstance(one, Abort)]
+    first = [one for kind in (Abort, Reject) for one in inner if isinstance(one, kind)]
     reschedules = [one for one in inner if isinstance(one, Reschedule)]
-    if len(aborts) + len(reschedules) < len(inner):
+    if len(first) + len(reschedules) < len(inner):
         return error
     now = time.time()
-    return aborts[0] if aborts else max(reschedules, key=lambda one: one.delay(now))
+    return first[0] if first else max(reschedules, key=lambda one: one.delay(now))
