@@ -229,14 +229,41 @@ def test_slot_above_its_share_of_memory_is_killed_and_the_worker_goes_on(beansta
     job = beanstalkd.put_code("150")
     worker = run_worker(beanstalkd.server, GROWING, "--max-memory", "128Mi", "--retry-delays", "1s")
     line = worker.wait_for_line("failed, retry later", job=job, delay=1)
-    assert line["reason"].startswith("memory limit passed: the slot used 1")
-    assert line["reason"].endswith("MiB, more than its share of 106 MiB")
+    assert line["reason"].startswith("memory limit passed: the slot and the processes of its jobs used 1")
+    assert line["reason"].endswith("MiB, more than the slot's share of 106 MiB")
     worker.wait_for_line("buried", job=job)
     assert worker.notes() == ["150, attempt 1, lost 0", "150, attempt 2, lost 0"]
     assert beanstalkd.stats_job(job)["reserves"] == 2
     beanstalkd.put_code("1")
     worker.wait_for_line("deleted")
     assert worker.stop() == 0
+
+
+CHILDREN = """
+import subprocess, sys, threading
+from tubeherd import executor
+TAKE = "import sys; taken = bytearray(b'x') * ({} << 20); sys.stdin.read()"  # ends with the slot
+def start(mebibytes, *before, **options):
+    command = [*before, sys.executable, "-c", TAKE.format(mebibytes)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, **options)
+@executor("code")
+def code(payload):
+"""
+STARTED = {
+    "child": "start(150).wait()",
+    "child of a thread": "threading.Thread(target=lambda: start(150).wait()).start(); threading.Event().wait()",
+    "child in a session of its own": "start(150, start_new_session=True).wait()",
+    "grandchild": """start(150, "sh", "-c", '"$@"; true', "sh").wait()""",
+    "two children, each small enough": "children = [start(70), start(70)]; children[0].wait()",
+}
+
+
+@pytest.mark.parametrize("started", STARTED.values(), ids=STARTED)
+def test_processes_that_a_job_has_started_count_with_its_slot(beanstalkd, run_worker, started):
+    source = f"{CHILDREN}    {started}\n"
+    worker = run_worker(beanstalkd.server, source, "--max-memory", "128Mi", "--retry-delays", "none")
+    line = worker.wait_for_line("buried", job=beanstalkd.put_code("1"))
+    assert line["reason"].startswith("memory limit passed: the slot and the processes of its jobs used 1")
 
 
 def test_slot_above_the_soft_limit_is_recycled_between_jobs(beanstalkd, run_worker):

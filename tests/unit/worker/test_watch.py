@@ -170,7 +170,9 @@ def test_slot_is_recycled_above_the_soft_limit_and_killed_above_its_share(large,
     assert (child.page.request, child.death is not None) == (request_, killed)
     if killed:
         assert child.death.culprit is None
-        assert child.death.outcome.reason.startswith("memory limit passed: the slot used ")
+        assert child.death.outcome.reason.startswith(
+            "memory limit passed: the slot and the processes of its jobs used "
+        )
         assert child.death.outcome.kind is BurialKind.MEMORY
 
 

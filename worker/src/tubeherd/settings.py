@@ -132,8 +132,9 @@ class WorkerSettings(ServerSettings):
     max_memory: Annotated[
         Size,
         Field(
-            description="Memory of a worker, which its slots share. A slot near its share is replaced between two "
-            "jobs; beyond its share it is killed, and its job counts as failed."
+            description="Memory of a worker, which its slots share. The programs that jobs start count with their "
+            "slot. A slot near its share is replaced between two jobs; beyond its share it is killed, and its job "
+            "counts as failed."
         ),
         NO_LIMIT,
         PoolField("memoryLimit"),

@@ -1,9 +1,11 @@
-"""Reads how much memory a process uses, and how many processes the kernel has killed for lack of memory."""
+"""Reads how much memory a slot and the processes of its jobs use, and how many processes the kernel killed."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from tubeherd.processes import descendants, read_proc
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _KILL_COUNTS: Final = {
@@ -14,20 +16,31 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def used_above(pid: int, bound: int) -> int | None:
-    """Return how many bytes of memory a process uses if they are more than `bound`; otherwise None.
+    """Return how many bytes of memory a process and its descendants use if they are more than `bound`; otherwise None.
 
     Of memory that n processes share, an nth part counts.
     """
-    try:
-        resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-        # Read first because it is cheap: it counts shared memory in full, so it is never less than the result.
-        if resident <= bound:
-            return None
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except (OSError, IndexError):
-        return None  # the process has just ended
-    proportional = next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0) * 1024
+    pids = [pid, *descendants(pid)]
+    # Read first because it is cheap: it counts shared memory in full, so it is never less than the result.
+    if sum(map(_resident, pids)) <= bound:
+        return None
+    proportional = sum(map(_proportional, pids))
     return proportional if proportional > bound else None
+
+
+def _resident(pid: int) -> int:
+    """Return how many bytes of memory a process uses, shared memory in full; 0 if it has ended."""
+    with suppress(OSError, IndexError):
+        return int(read_proc(f"{pid}/statm").split()[1]) * _PAGE
+    return 0
+
+
+def _proportional(pid: int) -> int:
+    """Return how many bytes of memory a process uses, its part of shared memory included; 0 if it has ended."""
+    with suppress(OSError):
+        lines = read_proc(f"{pid}/smaps_rollup").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(b"Pss:")), 0) * 1024
+    return 0
 
 
 def kernel_kills() -> int:

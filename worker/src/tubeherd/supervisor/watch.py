@@ -147,8 +147,9 @@ class Watch:
         in_job = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
         if not in_job and slot.phase in (Phase.COMMAND, Phase.DONE):
             return None  # a kill during a command could lose a lease; the slot was asked to end, and does so soon
-        usage = f"the slot used {used / MIB:.0f} MiB, more than its share of {self._share.hard / MIB:.0f} MiB"
-        return Death(Failed(f"memory limit passed: {usage}", BurialKind.MEMORY))
+        usage = f"the slot and the processes of its jobs used {used / MIB:.0f} MiB"
+        share = f"more than the slot's share of {self._share.hard / MIB:.0f} MiB"
+        return Death(Failed(f"memory limit passed: {usage}, {share}", BurialKind.MEMORY))
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
