@@ -220,3 +220,102 @@ def test_sigterm_before_the_worker_listens_is_heard_where_it_is_process_1(beanst
     os.kill(process_1, signal.SIGTERM)
     assert worker.process.wait(10) == 0
     assert not worker.lines("connected")
+
+
+LISTENING = """
+import os, time
+from traces import note, wait_for
+from tubeherd import events, executor
+note("imported")
+{at_import}
+def buried(job, error, reason, attempts):
+    note(f"buried {{job.id}}: {{reason}}")
+    {in_listener}
+events.job_buried.connect(buried)
+@executor("mail")
+def mail(payload):
+    note(f"begun {{payload}}")
+    wait_for("go")
+    os._exit(9)
+"""
+
+
+def stop_before_a_burial(beanstalkd, run_worker, *options, at_import="", in_listener=""):
+    """Stop a worker while a job runs that ends its slot then, which buries the job; return the worker."""
+    source = LISTENING.format(at_import=at_import, in_listener=in_listener)
+    worker = run_worker(beanstalkd.server, source, "--retry-delays", "none", *options)
+    worker.wait_for(lambda: any(note.startswith("begun") for note in worker.notes()), "a job runs")
+    worker.ask_to_stop()
+    worker.allow("go")
+    return worker
+
+
+def test_burial_by_the_supervisor_while_it_stops_is_published_by_a_last_slot(beanstalkd, run_worker):
+    jobs = beanstalkd.put_numbers("mail", 2)
+    worker = stop_before_a_burial(beanstalkd, run_worker)
+    assert worker.process.wait(15) == 0
+    assert worker.notes() == [
+        "imported",
+        "begun 0",
+        "imported",
+        f"buried {jobs[0]}: the slot died: exit code 9",
+    ]
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1, "buried": 1}
+    assert not worker.living()
+
+
+def test_burials_of_several_slots_that_die_while_the_worker_stops_are_published(beanstalkd, run_worker):
+    jobs = beanstalkd.put_numbers("mail", 3)
+    worker = run_worker(
+        beanstalkd.server,
+        LISTENING.format(at_import="", in_listener=""),
+        "--retry-delays", "none", "--concurrency", "3",
+    )  # fmt: skip
+    worker.wait_for_notes("begun 0", "begun 1", "begun 2")
+    worker.ask_to_stop()
+    worker.allow("go")
+    assert worker.process.wait(15) == 0
+    published = sorted(note for note in worker.notes() if note.startswith("buried"))
+    assert published == sorted(f"buried {job}: the slot died: exit code 9" for job in jobs)
+    assert not worker.living()
+
+
+def test_stop_while_the_slot_that_is_to_publish_a_burial_still_starts(beanstalkd, run_worker):
+    job = beanstalkd.put("mail", "1")
+    at_import = 'os.path.exists(f"{os.environ[\'FOLDER\']}/go") and wait_for("import")'
+    worker = run_worker(
+        beanstalkd.server, LISTENING.format(at_import=at_import, in_listener=""), "--retry-delays", "none"
+    )
+    worker.wait_for_notes("begun 1")
+    worker.allow("go")
+    worker.wait_for(lambda: worker.notes().count("imported") == 2, "the next slot starts")
+    worker.ask_to_stop()
+    worker.allow("import")
+    assert worker.process.wait(15) == 0
+    assert worker.notes()[-1] == f"buried {job}: the slot died: exit code 9"
+
+
+def test_last_slot_gets_no_more_than_the_grace_period_and_what_it_did_not_publish_is_logged(beanstalkd, run_worker):
+    job = beanstalkd.put("mail", "1")
+    at_import = 'os.path.exists(f"{os.environ[\'FOLDER\']}/go") and wait_for("never")'
+    worker = stop_before_a_burial(beanstalkd, run_worker, "--grace-period", "3s", at_import=at_import)
+    assert worker.process.wait(15) == 0
+    worker.wait_for_line("the worker stopped before worker.job.buried was published", job=job, tube="mail")
+    assert worker.notes().count("imported") == 2
+    assert not worker.living()
+
+
+def test_last_slot_that_dies_is_not_followed_by_another(beanstalkd, run_worker):
+    job = beanstalkd.put("mail", "1")
+    at_import = "os.path.exists(f\"{os.environ['FOLDER']}/go\") and os._exit(9)"
+    worker = stop_before_a_burial(beanstalkd, run_worker, at_import=at_import)
+    assert worker.process.wait(15) == 0
+    worker.wait_for_line("the worker stopped before worker.job.buried was published", job=job, tube="mail")
+    assert worker.notes().count("imported") == 2
+
+
+def test_listener_that_ends_the_last_slot_is_called_once(beanstalkd, run_worker):
+    beanstalkd.put("mail", "1")
+    worker = stop_before_a_burial(beanstalkd, run_worker, in_listener="os._exit(4)")
+    assert worker.process.wait(15) == 0
+    assert [note.split()[0] for note in worker.notes()] == ["imported", "begun", "imported", "buried"]

@@ -24,7 +24,7 @@ from tubeherd.processing.reporting import Burial
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Page, Phase
-from tubeherd.shared_memory.slot_page import SlotPage
+from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.slot.concurrent import ConcurrentSlot
 from tubeherd.slot.context import SlotContext
@@ -95,6 +95,7 @@ class Places:
 
         The supervisor cannot publish the event, because the listeners are user code, which it never runs.
         """
+        self._stopping = False
         _allow_files(settings.concurrency * settings.async_concurrency)
 
     @property
@@ -106,6 +107,11 @@ class Places:
     def slots(self) -> Sequence[SlotHandle]:
         """The living slots."""
         return [place.slot for place in self._places if place.slot is not None]
+
+    @property
+    def burials(self) -> Sequence[Burial]:
+        """The burials that no slot was given yet."""
+        return self._burials
 
     def add(self, count: int) -> None:
         """Make so many places and fork a slot into each."""
@@ -133,8 +139,10 @@ class Places:
         self._burials += burials
 
     def stop(self) -> None:
-        """Ask every slot to end after its present job, and fork no other."""
-        for place in [place for place in self._places if place.slot is None]:
+        """Ask every slot to end after its present job. A slot that is forked later only publishes burials."""
+        self._stopping = True
+        vacant = [place for place in self._places if place.slot is None]
+        for place in vacant[1:] if self._burials else vacant:
             self._places.remove(place)
             for connection in filter(None, place.connections):
                 connection.abandon()
@@ -196,6 +204,8 @@ class Places:
         with ExitStack() as opened:
             page = SlotPage()
             opened.callback(page.close)
+            if self._stopping:
+                page.request = Request.STOP
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
             for lane in lanes[1:]:  # the first page says STARTING, for the whole slot
                 lane.page.write_phase_and_unlock(Phase.RESTING if lane.connection else Phase.CONNECTING)

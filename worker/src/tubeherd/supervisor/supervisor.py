@@ -74,6 +74,8 @@ class Supervisor:
             for slot in self._places.slots:
                 self._look_at(slot)
             self._watch.take_answers(self._places.slots)
+        for job, _ in self._places.burials:
+            log.warning("the worker stopped before worker.job.buried was published", job=job.id, tube=job.tube)
         if self._metrics:
             self._metrics.remove()
         log.info("worker stopped", exit_code=int(self._exit))
@@ -101,13 +103,18 @@ class Supervisor:
     # A slot has ended
 
     def _handle_end(self, reaped: Reaped) -> None:
-        """Handle the end of a slot. Another follows in its place, unless the worker or the place is to end."""
+        """Handle the end of a slot. Another follows in its place, unless the worker or the place is to end.
+
+        If a job was buried while the worker stops, a last slot follows, which publishes the burial and takes no job.
+        """
         phase = reaped.slot.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
         else:
             self._died(reaped)
-        if self._stopping_since is None and not (phase is Phase.DONE and reaped.code == Exit.LIMIT):
+        ended_at_limit = phase is Phase.DONE and reaped.code == Exit.LIMIT
+        last_follows = self._places.burials and phase is not Phase.STARTING
+        if last_follows if self._stopping_since is not None else not ended_at_limit:
             self._places.refill(reaped)
         else:
             self._places.remove(reaped)

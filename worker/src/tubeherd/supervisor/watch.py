@@ -105,7 +105,7 @@ class Watch:
     ) -> Death | None:
         """Return why the slot is to be killed, or None."""
         listening_since = slot.page.listening_since
-        if stopping_since is not None and slot.phase is Phase.STARTING:
+        if stopping_since is not None and slot.phase is Phase.STARTING and not slot.burials:
             return Death(Interrupted("the worker stopped before the executors were imported"))
         if stopping_since is not None and now >= stopping_since + self._grace_period:
             return Death(Interrupted("the worker had to stop before the job was done"))
