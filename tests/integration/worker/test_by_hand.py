@@ -1,5 +1,6 @@
 """Jobs put, fetched and processed in this process by the QueueManager: the same verdicts as in a slot."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from tubeherd import (
 )
 from tubeherd.policy import BurialKind, Bury, Delete, Release
 
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 QUICK = Policy(RetrySchedule((1,)), max_lost_deliveries=1)
 
 
@@ -172,8 +174,45 @@ def test_tube_without_executor_keeps_the_lease(beanstalkd, queue):
     assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
 
 
-def test_get_returns_none_where_no_job_comes(queue):
-    assert queue.get() is None
+@pytest.mark.parametrize("timeout", [0, "100ms", timedelta(milliseconds=50)])
+def test_get_returns_none_where_no_job_comes(queue, timeout):
+    assert queue.get(timeout) is None
+
+
+@pytest.mark.parametrize("timeout", [-1, "soon", math.nan, math.inf, None])
+def test_get_refuses_a_timeout_that_is_no_duration(queue, timeout):
+    with pytest.raises(ValueError, match="duration"):
+        queue.get(timeout)
+
+
+def test_manager_takes_retry_delays(beanstalkd, no_executors):
+    @executor("mail")
+    def mail(payload):
+        raise RuntimeError
+
+    with QueueManager(beanstalkd.server, retry_delays=["10s", timedelta(hours=1)]) as queue:
+        assert process(queue, {}).verdict == Release(10, 65536, "RuntimeError", failure=True)
+    with QueueManager(beanstalkd.server, retry_delays=[]) as queue:
+        assert process(queue, {}).verdict == Bury(65536, "RuntimeError", BurialKind.EXCEPTION)
+    with QueueManager(beanstalkd.server) as queue:
+        assert process(queue, {}).verdict == Release(601, 65536, "RuntimeError", failure=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retry_delays": "10s"},
+        {"retry_delays": 10},
+        {"retry_delays": ["soon"]},
+        {"retry_delays": [-1]},
+        {"retry_delays": [2**32]},
+        {"retry_delays": ["1s"] * 21},
+        {"retry_delays": ["1s"], "policy": QUICK},
+    ],
+)
+def test_manager_refuses_retry_delays_that_make_no_sense(beanstalkd, options):
+    with pytest.raises(ValueError, match=r"retry.delay|duration"):
+        QueueManager(beanstalkd.server, **options)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +224,9 @@ def test_get_returns_none_where_no_job_comes(queue):
         (timedelta(hours=1), 3600),
         (datetime.now(UTC) + timedelta(days=1000), 86_400_000),
         (datetime(2000, 1, 1, tzinfo=UTC), 0),
+        (datetime.now() + timedelta(days=1000), 86_400_000),
+        (datetime.min, 0),
+        (2**32 - 1, 2**32 - 1),
     ],
 )
 def test_put_takes_every_form_of_delay(beanstalkd, queue, delay, seconds):
@@ -195,7 +237,13 @@ def test_put_takes_every_form_of_delay(beanstalkd, queue, delay, seconds):
 
 
 @pytest.mark.parametrize(
-    "options", [{"priority": -1}, {"priority": 2**32}, {"delay": -1}, {"delay": "soon"}, {"delay": 1e11}, {"ttr": "x"}]
+    "options",
+    [
+        *({"priority": priority} for priority in (-1, 2**32, 1.5, True, "5", None)),
+        *({"delay": delay} for delay in (-1, "soon", 1e11, math.nan, math.inf, True, None, datetime.now().date())),
+        *({"delay": delay} for delay in (timedelta(-1), timedelta(days=9999999), datetime.max, LAST_MOMENT)),
+        *({"ttr": ttr} for ttr in ("x", 0, "0s", -1, timedelta(-1), 2**32, math.nan, timedelta(days=9999999))),
+    ],
 )
 def test_put_refuses_what_beanstalkd_could_not_hold(beanstalkd, queue, options):
     with pytest.raises(ValueError, match=r"priority|duration|time"):

@@ -1,9 +1,10 @@
 """What may be an executor, what it gets, and what it may raise."""
 
+import math
 import runpy
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated, Any
 
 import pytest
@@ -176,7 +177,10 @@ def test_two_executors_of_one_name_are_refused_and_both_named():
         (Reschedule(at=datetime.fromtimestamp(1_000_030, UTC)), 30),
         (Reschedule(at=datetime.fromtimestamp(1_000_000.5, UTC)), 1),
         (Reschedule(at=datetime(2000, 1, 1, tzinfo=UTC) - timedelta(days=20_000)), 0),
-        (Reschedule(at=datetime(9999, 1, 1, tzinfo=UTC)), 2**32 - 61),
+        (Reschedule(at=datetime.min), 0),
+        (Reschedule(at=datetime.min.replace(tzinfo=UTC)), 0),
+        (Reschedule(at=datetime.fromtimestamp(1_000_030)), 30),
+        (Reschedule(2**32 - 1), 2**32 - 1),
     ],
 )
 def test_reschedule_in_whole_seconds(request_, delay):
@@ -192,8 +196,23 @@ def test_reschedule_in_whole_seconds(request_, delay):
         {"in_": -1},
         {"in_": 1, "priority": -1},
         {"in_": 1, "priority": 2**32},
+        {"in_": 1, "priority": 1.5},
+        {"in_": 1, "priority": True},
+        {"in_": timedelta(seconds=-5)},
+        {"in_": timedelta(days=9999999)},
+        {"in_": 2**32},
+        {"in_": 10**12},
+        {"in_": math.nan},
+        {"in_": math.inf},
+        {"in_": True},
+        {"in_": datetime.now(UTC)},
+        {"at": datetime.max},
+        {"at": datetime.max.replace(tzinfo=UTC)},
+        {"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-9)))},
+        {"at": timedelta(seconds=5)},
+        {"at": 5},
     ],
 )
 def test_reschedule_refuses_what_makes_no_sense(arguments):
-    with pytest.raises(ValueError, match=r"Reschedule takes|duration|priority"):
+    with pytest.raises(ValueError, match=r"Reschedule takes|duration|priority|delay"):
         Reschedule(**arguments)

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import time
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,9 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
-from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job import Job
-from tubeherd.policy import MAX_DELAY, check_priority
+from tubeherd.job_options import check_priority, parse_delay, unix_time
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,21 +35,28 @@ class Reschedule(Exception):
     ) -> None:
         """Take either `in_`, a time from now ("10 seconds", seconds, timedelta), or `at`, a date and time.
 
-        If `priority` is None, the job keeps its priority. Raises ValueError if not exactly one of `in_` and `at` is
-        given, if `in_` is no duration, or if the priority is out of beanstalkd's range.
+        If `at` has no time zone, it is local time; if it is past, the job is executed again at once. If `priority` is
+        None, the job keeps its priority. Raises ValueError if not exactly one of `in_` and `at` is given, or if one of
+        the values is out of beanstalkd's range or makes no sense.
         """
         super().__init__(message or "rescheduled")
-        if (in_ is None) == (at is None):
-            raise ValueError("Reschedule takes either in_ or at")
-        self._in = in_.total_seconds() if isinstance(in_, timedelta) else None if in_ is None else parse_duration(in_)
-        self._at = at.timestamp() if at else 0.0
+        self._in = 0
+        self._at: float | None = None
+        """The Unix time of `at`; None if `in_` was given."""
+        match in_, at:
+            case None, datetime():
+                parse_delay(at, time.time())
+                self._at = max(0.0, unix_time(at))
+            case ((str() | int() | float() | timedelta()), None):
+                self._in = parse_delay(in_, 0)
+            case _:
+                raise ValueError("Reschedule takes either in_, a duration, or at, a datetime")
         self.priority = None if priority is None else check_priority(priority)
         self.message = message
 
     def delay(self, now: float) -> int:
         """Return in how many whole seconds from `now` (Unix time) the job is to be executed, at least 0."""
-        seconds = self._at - now if self._in is None else self._in
-        return min(max(0, math.ceil(seconds)), MAX_DELAY - 60)
+        return self._in if self._at is None else max(0, math.ceil(self._at - now))
 
 
 class Reject(Exception):

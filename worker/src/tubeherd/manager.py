@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from asyncio import get_running_loop
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -23,7 +23,8 @@ from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
-from tubeherd.policy import MAX_DELAY, Policy, check_priority
+from tubeherd.job_options import check_priority, make_schedule, parse_delay, parse_ttr
+from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch
 from tubeherd.processing.processor import Processor
@@ -55,12 +56,24 @@ class QueueManager:
         tubes: Sequence[str] | None = None,
         executors: Mapping[str, Executor] = registry,
         policy: Policy | None = None,
+        *,
+        retry_delays: Iterable[str | float | timedelta] | None = None,
     ) -> None:
         """Connect to `server`, which is `host:port`.
 
         `get` reserves jobs from `tubes`; if that is None, from all tubes that have an executor, which is the function
-        that does a tube's jobs. `process` calls these executors, and the policy decides on the verdicts.
+        that does a tube's jobs. `process` calls these executors. `retry_delays` are the delays before each further
+        attempt at a failed job; if None, one of 10 minutes. They should be as many as the workers of these tubes have,
+        because the number of failures is counted with it. A `policy` is given instead of them if a job that was lost
+        more or less than three times is to be buried.
+
+        Raises ValueError for a name that no tube can have, for a delay out of range, and if both `retry_delays` and
+        `policy` are given.
         """
+        if policy is not None and retry_delays is not None:
+            raise ValueError("give either retry_delays or a policy, which has its own")
+        if retry_delays is not None:
+            policy = Policy(make_schedule(retry_delays))
         self._connections = Connections(server)
         self._executors = executors
         self._tubes = tubes
@@ -117,24 +130,25 @@ class QueueManager:
         """Put a job into a tube and return its id.
 
         A payload of bytes is put as it is, and any other (a pydantic model, dataclass, dict, …) as JSON. `delay` is how
-        long the job waits before it is ready ("10 minutes", seconds, timedelta), or a datetime until which it waits.
-        Priority 0 is the most urgent. `ttr` is how long a worker may hold the job without a touch. Raises ValueError
-        for a value out of range.
+        long the job waits before it is ready ("10 minutes", seconds, timedelta), or a datetime until which it waits; a
+        datetime without a time zone is local time, and one that is past means no delay. Priority 0 is the most urgent.
+        `ttr` is how long a worker may hold the job without a touch. Raises ValueError for a value out of range.
         """
         body = payload if isinstance(payload, bytes) else to_json(payload)
         tube, priority = check_tube(tube), check_priority(priority)
-        delay_seconds, ttr_seconds = _seconds(delay), max(1, _seconds(ttr))
+        delay_seconds, ttr_seconds = parse_delay(delay, time.time()), parse_ttr(ttr)
         with self._connections.any() as connection:
             return connection.put(tube, body, priority=priority, delay=delay_seconds, ttr=ttr_seconds)
 
-    def get(self, timeout: float = 0) -> Reserved | None:
-        """Reserve a job and return it, or None if no job came within `timeout` seconds.
+    def get(self, timeout: str | float | timedelta = 0) -> Reserved | None:
+        """Reserve a job and return it, or None if no job came within `timeout` ("10 seconds", seconds, timedelta).
 
-        The lease ends after the job's TTR, because nothing here touches the job as a worker does.
+        The lease ends after the job's TTR, because nothing here touches the job as a worker does. Raises ValueError if
+        `timeout` is no duration.
         """
         if self._watched is None:
             self._watched = self._tubes_to_watch()
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + parse_duration(timeout)
         while True:
             # Several short reserves, because the connection does not wait long for an answer.
             asked = time.monotonic()
@@ -235,16 +249,3 @@ def _check_loop(executor: Executor) -> None:
         f"the executor {executor.name!r} is a coroutine function, and an event loop runs in this thread already: "
         "await asyncio.to_thread(queue.process, job)"
     )
-
-
-def _seconds(value: str | float | timedelta | datetime) -> int:
-    match value:
-        case datetime():
-            seconds = max(0.0, value.timestamp() - time.time())
-        case timedelta():
-            seconds = value.total_seconds()
-        case _:
-            seconds = parse_duration(value)
-    if not 0 <= seconds <= MAX_DELAY:
-        raise ValueError(f"a time is from 0 to {MAX_DELAY} seconds, not {seconds:g}")
-    return math.ceil(seconds)

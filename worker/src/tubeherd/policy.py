@@ -17,7 +17,9 @@ from typing import Final
 from tubeherd.job import Job, JobStats
 
 MAX_DELAY: Final = 2**32 - 1
-"""The longest delay, in seconds, and also the largest priority that beanstalkd takes."""
+"""The longest delay that beanstalkd takes, in seconds."""
+MAX_PRIORITY: Final = 2**32 - 1
+"""The largest priority that beanstalkd takes; the larger it is, the less urgent the job."""
 ABORT_DELAY: Final = 60
 """If an executor stops the worker, its job is delayed for this many seconds."""
 DEFAULT_RETRY_DELAYS: Final = (600,)
@@ -172,11 +174,16 @@ class RetrySchedule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rules by which a worker decides on verdicts."""
+    """The rules by which a worker decides on verdicts; raises ValueError for a value out of range."""
 
     schedule: RetrySchedule = RetrySchedule(DEFAULT_RETRY_DELAYS)
     max_lost_deliveries: int = DEFAULT_MAX_LOST_DELIVERIES
     """A job that was lost this often is poison, and is not executed again. If 0, no job counts as poison."""
+
+    def __post_init__(self) -> None:
+        most = self.max_lost_deliveries
+        if isinstance(most, bool) or not isinstance(most, int) or most < 0:
+            raise ValueError(f"max_lost_deliveries is a whole number from 0 (never bury), not {most!r}")
 
     def job(self, stats: JobStats) -> Job:
         """Return the job as an executor gets it."""
@@ -227,10 +234,3 @@ class Policy:
     def _unspent(self, delay: int, stats: JobStats) -> int:
         """Return the delay of a release that neither adds a failure nor forgives one."""
         return self.schedule.showing(self.schedule.failures(stats), delay)
-
-
-def check_priority(priority: int) -> int:
-    """Return a priority as it is; raises ValueError for one that beanstalkd cannot hold."""
-    if not 0 <= priority <= MAX_DELAY:
-        raise ValueError(f"a priority is from 0 (most urgent) to {MAX_DELAY}, not {priority}")
-    return priority

@@ -19,6 +19,7 @@ from tubeherd.formats.durations import Duration
 from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import Size
 from tubeherd.formats.tubes import TubeName
+from tubeherd.job_options import MAX_RETRIES
 from tubeherd.logs import LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, parse_server
@@ -154,7 +155,7 @@ class WorkerSettings(ServerSettings):
     retry_delays: Annotated[
         RetryDelays,
         Field(
-            max_length=20,
+            max_length=MAX_RETRIES,
             description="Delays before each further attempt at a failed job. After the last delay another failure "
             "buries the job. To bury a job at its first failure write none, in a pool an empty list.",
         ),

@@ -1,6 +1,7 @@
 """Durations as people write them: `90` (seconds), `90s`, `10m`, `1h30m`, `10 minutes`."""
 
 import re
+from datetime import timedelta
 from typing import Annotated, Final
 
 from pydantic import BeforeValidator
@@ -19,14 +20,16 @@ DURATION: Final = TextFormat(
 )
 
 
-def parse_duration(text: str | float) -> float:
-    """Return the seconds of a duration: a number of seconds, or text such as `1h30m` or `10 minutes`.
+def parse_duration(text: str | float | timedelta) -> float:
+    """Return the seconds of a duration: a number of seconds, a timedelta, or text such as `1h30m` or `10 minutes`.
 
-    Raises ValueError for anything else, and for a negative number.
+    Raises ValueError for anything else, and for a negative duration.
     """
+    if isinstance(text, timedelta):
+        text = text.total_seconds()
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         if not 0 <= text < 1e12:
-            raise ValueError(f"a duration is from 0 to 1e12 seconds, not {text}")
+            raise ValueError(f"a duration is from 0 to 1e12 seconds, not {str(text)[:60]}")
         return float(text)
     if not DURATION.matches(text):
         raise ValueError(f"{str(text)[:60]!r} is no duration: write it like {DURATION.examples}")
