@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from tests.bench import hot_loop, latency, lifecycle, memory, report, throughput
+from tests.bench import attempt, hot_loop, latency, lifecycle, memory, report, throughput
 from tests.bench.machine import Usage, describe
 from tests.support.project import ROOT
 
@@ -29,6 +29,7 @@ def main() -> None:
     commands.add_parser("figures", help="print all but the throughput")
     part = commands.add_parser("profile", help="print where the time of a job goes")
     part.add_argument("--log-level", default="info")
+    commands.add_parser("attempt", help="print what a successful attempt costs without beanstalkd")
     arguments = parser.parse_args()
     match arguments.command:
         case "throughput":
@@ -38,6 +39,8 @@ def main() -> None:
             print(_figures())
         case "profile":
             print(hot_loop.profile("--log-level", arguments.log_level))
+        case "attempt":
+            print(attempt.successful())
         case _:
             _write_page()
 

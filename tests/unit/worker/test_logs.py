@@ -82,3 +82,17 @@ def test_closed_standard_error_costs_a_line_and_nothing_else(log):
     finally:
         os.dup2(saved, 2)
         os.close(saved)
+
+
+def test_traceback_and_further_lines_of_an_event_are_indented_lines_in_text(log, capfd):
+    log.configure("text", "info")
+    log.error("two\nlines\x1b[31m", job=7, traceback='Traceback:\n  File "a"\nValueError: \x07')
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0][8:] == " error   two  job=7"
+    assert lines[1:] == ["    lines\\x1b[31m", "    Traceback:", '      File "a"', "    ValueError: \\x07"]
+
+
+def test_traceback_is_a_field_in_json(log, capfd):
+    log.error("buried", traceback="a\nb")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["traceback"] == "a\nb"

@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, model_validator
 from tests.support.processing import executor_of, executor_taking, leased, processor_of
 from tubeherd import events
 from tubeherd.executors import Abort, Reject, Reschedule
-from tubeherd.policy import BurialKind, Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release
+from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
@@ -103,6 +104,64 @@ def test_task_group_in_which_a_job_is_rescheduled():
             group.create_task(asyncio.sleep(60))
 
     assert process(mail).verdict == SOON_VERDICT
+
+
+SECRET = "s3cret"  # noqa: S105 - secret for the log, not a password
+
+
+def fail_with_a_cause(payload):
+    try:
+        raise KeyError(SECRET)
+    except KeyError as error:
+        raise ExceptionGroup(SECRET, [OSError(SECRET)]) from error
+
+
+def reschedule(payload):
+    raise Reschedule(10, message=SECRET)
+
+
+def abort(payload):
+    raise ExceptionGroup(SECRET, [Abort(SECRET)])
+
+
+def reject(payload):
+    raise Reject(SECRET)
+
+
+def fail(payload):
+    raise OSError(SECRET)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (fail, "OSError"),
+        (fail_with_a_cause, "ExceptionGroup: OSError"),
+        (reschedule, None),
+        (abort, "Abort"),
+        (reject, "Reject"),
+    ],
+)
+def test_detail_of_the_place_alone_leaves_messages_and_tracebacks_out(function, reason):
+    executors = {"mail": executor_of(function)}
+    for detail in ("full", "place"):
+        done = Processor(executors, Policy(), detail).process(leased(b"{}"))
+        shown = f"{done.verdict}{done.traceback}"
+        assert (SECRET in shown) is (detail == "full")
+    assert done.verdict.reason == reason
+    assert done.traceback is None
+
+
+def test_failure_has_its_traceback():
+    traceback = process(fail_with_a_cause).traceback
+    found = [traceback.index(part) for part in ("KeyError: 's3cret'", "ExceptionGroup: s3cret", "  OSError: s3cret")]
+    assert found == sorted(found)
+    assert ", in fail_with_a_cause" in traceback
+
+
+@pytest.mark.parametrize("function", [take_order, reschedule, abort])
+def test_only_failures_have_a_traceback(function):
+    assert process(function).traceback is None
 
 
 def test_reason_of_an_invalid_payload_names_every_field():

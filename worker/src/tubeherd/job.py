@@ -1,6 +1,7 @@
 """A job, in two forms: its counters in beanstalkd, and what the function that does the job (its executor) gets."""
 
-from typing import NamedTuple
+from contextvars import ContextVar
+from typing import Final, NamedTuple
 
 
 class JobStats(NamedTuple):
@@ -41,3 +42,11 @@ class Job(NamedTuple):
     """Seconds since the job was put into its tube."""
     lost_deliveries: int
     """How often the job was reserved and lost: its worker or connection died, or its TTR passed."""
+
+
+current_job: Final[ContextVar[Job | None]] = ContextVar("job", default=None)
+"""The job to which the code that runs now belongs, for log lines; tasks and threads of `asyncio.to_thread` inherit it.
+
+It is set when a job begins, and not reset when the job ends, which would take time for each job. So what calls user
+code between two jobs sets it too.
+"""

@@ -14,6 +14,8 @@ from pydantic_core import to_json
 
 LogFormat = Literal["auto", "text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+ErrorDetail = Literal["full", "place"]
+"""What is logged of an exception: all, or its type and place without its message and traceback, which may be secret."""
 
 _LEVELS: Final = get_args(LogLevel)
 _COLOURS: Final = {"warning": "\033[33m", "error": "\033[31m"}
@@ -59,6 +61,11 @@ class Log:
         """Log what a person must look at."""
         self._write("error", event, fields)
 
+    def write(self, level: LogLevel, event: str, **fields: object) -> None:
+        """Log with a level that is known only at run time."""
+        if self._least <= _LEVELS.index(level):
+            self._write(level, event, fields)
+
     def deleted(self, job: int, tube: str, seconds: float) -> None:
         """Log that a job was done and deleted. This is the line of nearly every job, so its JSON is formatted here."""
         if self._least > 1:
@@ -89,10 +96,14 @@ class Log:
         return b"%b.%06dZ" % (self._date, (now - second) * 1e6)
 
     def _as_text(self, level: str, event: str, fields: dict[str, object]) -> bytes:
+        first, *more = _lines(event)
+        more += _lines(fields.pop("traceback")) if "traceback" in fields else ()
         words = "".join(f"  {key}={_word(value)}" for key, value in fields.items())
+        rest = "".join(f"    {line}\n" for line in more)
         colour = _COLOURS.get(level, "") if self._colours else ""
         end = "\033[0m" if colour else ""
-        return f"{time.strftime('%H:%M:%S')} {colour}{level:<7}{end} {event}{words}\n".encode(errors="backslashreplace")
+        line = f"{time.strftime('%H:%M:%S')} {colour}{level:<7}{end} {first}{words}\n{rest}"
+        return line.encode(errors="backslashreplace")
 
 
 def _put(line: bytes) -> None:
@@ -100,6 +111,12 @@ def _put(line: bytes) -> None:
         os.write(2, line)
     except OSError:
         pass
+
+
+def _lines(value: object) -> list[str]:
+    """Return the lines of a text, at least one; what a terminal might take for a command is escaped."""
+    lines = str(value).splitlines() or [""]
+    return [line if line.isprintable() else repr(line)[1:-1] for line in lines]
 
 
 def _word(value: object) -> str:

@@ -20,7 +20,7 @@ from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import Size
 from tubeherd.formats.tubes import TubeName
 from tubeherd.job_options import MAX_RETRIES
-from tubeherd.logs import LogFormat, LogLevel
+from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, parse_server
 
@@ -210,6 +210,14 @@ class WorkerSettings(ServerSettings):
         LogFormat, Field(description="Format of the log. With auto it is text on a terminal and JSON elsewhere.")
     ] = "auto"
     log_level: Annotated[LogLevel, Field(description="The least important lines that are logged.")] = "info"
+    error_detail: Annotated[
+        ErrorDetail,
+        Field(
+            description="What is logged of an exception. With place it is the type and the place in the source, but no "
+            "traceback and no message, which may hold secrets: neither of an exception nor of a Reschedule, Reject or "
+            "Abort."
+        ),
+    ] = "full"
     log_payloads: Annotated[
         bool,
         Field(

@@ -20,7 +20,8 @@ from typing import Any, Final, NamedTuple
 
 from tubeherd import events
 from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule
-from tubeherd.job import Job
+from tubeherd.job import Job, current_job
+from tubeherd.logs import ErrorDetail
 from tubeherd.policy import (
     Aborted,
     BurialKind,
@@ -35,7 +36,7 @@ from tubeherd.policy import (
 )
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import prepare_payload
-from tubeherd.processing.reasons import InvalidPayload, describe, members
+from tubeherd.processing.reasons import InvalidPayload, describe, members, message_of, traceback_text
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
@@ -62,6 +63,8 @@ class Processed(NamedTuple):
     """What the executor returned, or what a listener replaced that with."""
     body: bytes | None = None
     """The job's bytes, if it failed or is poison; a log line may show them."""
+    traceback: str | None = None
+    """The traceback of the error, for log lines and records; None if it may not be shown."""
 
     def __repr__(self) -> str:
         """Leave out the body, which may hold secrets."""
@@ -71,14 +74,20 @@ class Processed(NamedTuple):
 class Attempt:
     """One attempt at a job."""
 
-    __slots__ = ("_body", "_executors", "_payload", "_policy", "_started", "_stats", "job", "processed")
+    __slots__ = ("_body", "_detail", "_executors", "_payload", "_policy", "_started", "_stats", "job", "processed")
 
-    def __init__(self, executors: Mapping[str, Executor], policy: Policy, reserved: Reserved) -> None:
-        """Begin an attempt. If the job is poison, `processed` is set here, and no other step may follow."""
+    def __init__(
+        self, executors: Mapping[str, Executor], policy: Policy, reserved: Reserved, detail: ErrorDetail = "full"
+    ) -> None:
+        """Begin an attempt. If the job is poison, `processed` is set here, and no other step may follow.
+
+        `detail` is what reason and traceback show of an error.
+        """
         stats = self._stats = reserved.stats
         self._body = reserved.body
         self._executors = executors
         self._policy = policy
+        self._detail: ErrorDetail = detail
         self._payload: Any = None
         self._started: float | None = None
         self.job = policy.job(stats)
@@ -91,6 +100,7 @@ class Attempt:
 
         Raises InvalidPayload, and whatever the executor or a listener raises.
         """
+        current_job.set(self.job)
         self._started = time.perf_counter()
         executor = self._executors[self.job.tube]
         payload = self._payload = prepare_payload(executor, self.job, self._body)
@@ -110,10 +120,13 @@ class Attempt:
 
     def fail(self, error: BaseException) -> Processed:
         """Return the job with its verdict after an exception that stopped its executor or a listener."""
-        outcome = _outcome(error)
+        seconds = self._seconds()
+        outcome = _outcome(error, self._detail)
         reported = None if isinstance(outcome, Rescheduled) else error  # a reschedule is no error
+        # Made here, because it calls user code, such as `__str__`, which belongs to the job.
+        traceback = traceback_text(error, self._detail) if isinstance(outcome, Failed | Rejected) else None
         verdict = self._policy.decide(outcome, self._stats)
-        return Processed(self.job, verdict, self._seconds(), reported, body=self._body)
+        return Processed(self.job, verdict, seconds, reported, body=self._body, traceback=traceback)
 
     def _seconds(self) -> float:
         """Return how many seconds have passed since the call; 0 without a call."""
@@ -130,14 +143,15 @@ def is_awaitable(result: Any) -> bool:
     return inspect.isawaitable(result)
 
 
-def _outcome(error: BaseException) -> Outcome:
+def _outcome(error: BaseException, detail: ErrorDetail) -> Outcome:
     match _what_counts(error):
         case Reschedule() as reschedule:
-            return Rescheduled(reschedule.delay(time.time()), reschedule.priority, reschedule.message)
+            message = reschedule.message if detail == "full" else None
+            return Rescheduled(reschedule.delay(time.time()), reschedule.priority, message)
         case Abort() as abort:
-            return Aborted(str(abort))
+            return Aborted(message_of(abort) if detail == "full" else describe(abort, detail))
         case Reject() as reject:
-            return Rejected(str(reject))
+            return Rejected(message_of(reject) if detail == "full" else describe(reject, detail))
         case InvalidPayload():
             return Invalid(str(error))
         case DeadlinePassed() | CancelledLate():
@@ -145,7 +159,7 @@ def _outcome(error: BaseException) -> Outcome:
         case FlushFailed():
             return Failed(str(error))
         case _:
-            return Failed(describe(error))
+            return Failed(describe(error, detail))
 
 
 def _what_counts(error: BaseException) -> BaseException:

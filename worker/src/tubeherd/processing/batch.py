@@ -1,6 +1,7 @@
 """Counts the jobs executed since the last `worker.flush`, the event on which listeners write what they collected."""
 
 from tubeherd import events
+from tubeherd.job import current_job
 
 
 class Batch:
@@ -30,4 +31,5 @@ class Batch:
         """Publish `worker.flush`, unless no job was executed since the last one; raises what a listener raises."""
         count, self._count = self._count, 0
         if count and events.flush.receivers:
+            current_job.set(None)
             events.flush.send(reason, count=count)

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from typing import Any
 
 from tubeherd.executors import Executor
+from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
 from tubeherd.processing.coroutines import Deadline, within
@@ -20,9 +21,10 @@ from tubeherd.queue.answers import Reserved
 class Processor:
     """Runs the executors of one process."""
 
-    def __init__(self, executors: Mapping[str, Executor], policy: Policy) -> None:
-        """Take the executors by their tubes, and the policy that decides on the verdicts."""
+    def __init__(self, executors: Mapping[str, Executor], policy: Policy, error_detail: ErrorDetail = "full") -> None:
+        """Take the executors by their tubes, the policy that decides on the verdicts, and what is shown of errors."""
         self._executors = executors
+        self.error_detail: ErrorDetail = error_detail
         self._policy = policy
         self._runner: asyncio.Runner | None = None
         self.in_loop = False
@@ -32,7 +34,7 @@ class Processor:
 
     def attempt(self, reserved: Reserved) -> Attempt:
         """Begin an attempt at a reserved job."""
-        return Attempt(self._executors, self._policy, reserved)
+        return Attempt(self._executors, self._policy, reserved, self.error_detail)
 
     def process(self, reserved: Reserved, deadline: Deadline | None = None) -> Processed:
         """Execute a reserved job, unless it is poison, and return it with its verdict.
@@ -40,7 +42,7 @@ class Processor:
         Whatever the executor raises becomes a verdict and is not raised here. A coroutine is cancelled at the deadline.
         No other executor is stopped here: a signal handler of the caller has to do that.
         """
-        attempt = Attempt(self._executors, self._policy, reserved)
+        attempt = Attempt(self._executors, self._policy, reserved, self.error_detail)
         if attempt.processed is not None:
             return attempt.processed
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Final
 
+from tubeherd.logs import ErrorDetail
 from tubeherd.processing.coroutines import CancelledLate
 
 _Frame = tuple[CodeType, int]
@@ -63,11 +64,15 @@ class InvalidPayload(Exception):
     """The executor cannot take this body. The message holds no part of the body, which may be secret."""
 
 
-def describe(error: BaseException) -> str:
-    """Return an exception's type and message on one line of at most REASON_MAX characters, with a group's members."""
-    described = _on_one_line(error)
+def describe(error: BaseException, detail: ErrorDetail = "full") -> str:
+    """Return an exception's type and message on one line of at most REASON_MAX characters, with a group's members.
+
+    With the detail "place" no message is in it.
+    """
+    on_one_line = _on_one_line if detail == "full" else _name
+    described = on_one_line(error)
     if isinstance(error, BaseExceptionGroup):
-        counts = Counter(map(_on_one_line, members(error)[:_MEMBERS_NAMED]))
+        counts = Counter(map(on_one_line, members(error)[:_MEMBERS_NAMED]))
         named = (f"{text} ({count} times)" if count > 1 else text for text, count in counts.items())
         described = f"{described[: REASON_MAX // 4]}: {'; '.join(named)}"
     return described[:REASON_MAX]
@@ -102,13 +107,19 @@ def source_line(error: BaseException | None) -> str | None:
     return next(filter(None, places), None)
 
 
-def traceback_text(error: BaseException | None) -> str | None:
+def message_of(error: BaseException) -> str:
+    """Return an exception's message, at most REASON_MAX characters of it."""
+    return _message(error, REASON_MAX)
+
+
+def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") -> str | None:
     """Return the traceback, with chained causes and the members of groups, in at most TRACEBACK_MAX bytes of UTF-8.
 
     If it would be longer, frames in the middle are left out first, so that each exception keeps its innermost frame.
-    Return None if there is no exception; also if the payload was not valid, because pydantic's errors quote it.
+    Return None if there is no exception, and with the detail "place"; also if the payload was not valid, because
+    pydantic's errors quote it.
     """
-    if error is None or isinstance(error, InvalidPayload):
+    if error is None or detail == "place" or isinstance(error, InvalidPayload):
         return None
     try:
         shown = _Collector().collect(error)
@@ -261,8 +272,12 @@ def _frame_line(frame: _Frame) -> str:
     return f'  File "{code.co_filename}", line {line}, in {code.co_name}' + (f"\n    {source}" if source else "")
 
 
+def _name(error: BaseException) -> str:
+    return _name_of(type(error))
+
+
 def _on_one_line(error: BaseException) -> str:
-    name, message = _name_of(type(error)), " ".join(_message(error, 10 * REASON_MAX).split())
+    name, message = _name(error), " ".join(_message(error, 10 * REASON_MAX).split())
     return f"{name}: {message}" if message else name
 
 

@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from tubeherd import events
-from tubeherd.job import Job
-from tubeherd.logs import log
+from tubeherd.job import Job, current_job
+from tubeherd.logs import ErrorDetail, log
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.attempt import Processed
-from tubeherd.processing.reasons import describe, source_line
+from tubeherd.processing.reasons import describe, source_line, traceback_text
 from tubeherd.queue.answers import Settled
 from tubeherd.shared_memory.tally import VerdictLabel
 
@@ -53,6 +53,7 @@ class Reporter:
         Without a counter nothing is counted, and without settings no payload is logged.
         """
         self._settings = settings
+        self._detail: ErrorDetail = settings.error_detail if settings else "full"
         self._count = counter.count if counter else _count_nothing
         self._listening = listening
 
@@ -76,23 +77,31 @@ class Reporter:
     def publish(self, burial: Burial, error: BaseException | None = None) -> None:
         """Publish `worker.job.buried`. If a listener raises, that is logged and not raised. Listeners may take long."""
         job, reason = burial
+        current_job.set(job)
         with self._listening():
             try:
                 events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
             except (Exception, SystemExit) as raised:
-                log.error("a listener of worker.job.buried raised", job=job.id, tube=job.tube, reason=describe(raised))
+                log.error(
+                    "a listener of worker.job.buried raised",
+                    job=job.id,
+                    tube=job.tube,
+                    reason=describe(raised, self._detail),
+                    traceback=traceback_text(raised, self._detail),
+                )
 
     def _released(self, done: Processed, release: Release) -> None:
         attempt, fields = done.job.attempt, _fields(done)
         if release.failure:
             fields |= {"delay": release.delay, "attempt": attempt, "reason": release.reason}
-            log.warning("failed, retry later", **fields, payload=self._payload(done))
+            log.warning("failed, retry later", **fields, payload=self._payload(done), traceback=done.traceback)
         else:
             log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         self._count(done.job.tube, VerdictLabel.RETRIED if release.failure else VerdictLabel.RELEASED, done.seconds)
 
     def _buried(self, done: Processed, event: str, reason: str) -> Burial:
-        log.error(event, **_fields(done), attempt=done.job.attempt, reason=reason, payload=self._payload(done))
+        fields = _fields(done) | {"attempt": done.job.attempt, "reason": reason}
+        log.error(event, **fields, payload=self._payload(done), traceback=done.traceback)
         self._count(done.job.tube, VerdictLabel.BURIED, done.seconds)
         return Burial(done.job, reason)
 

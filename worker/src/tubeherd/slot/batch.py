@@ -71,7 +71,9 @@ class SlotBatch(Batch):
             with self._slot_page.listening():
                 self.send(reason)
         except BaseException as error:  # SystemExit too, which a listener may raise
-            failure = FlushFailed(f"a listener of worker.flush raised {describe(error)}")
+            described = describe(error, self._processor.error_detail)
+            failure = FlushFailed(f"a listener of worker.flush raised {described}")
+            failure.__cause__ = error  # shown in the tracebacks of the jobs that it fails
         for lane in self._lanes:
             if lane.deferred and lane.connection:
                 try:

@@ -23,6 +23,7 @@ from tubeherd.settings import WorkerSettings
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import crash, end_process
 from tubeherd.slot.slot import Slot
+from tubeherd.slot.user_logs import UserLogs
 
 
 class SlotProcess:
@@ -57,7 +58,7 @@ class SlotProcess:
         if self._context.tally:
             self._context.tally.begin(tubes)
         reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)
-        processor = Processor(executors, self._settings.policy())
+        processor = Processor(executors, self._settings.policy(), self._settings.error_detail)
         self._slot = self._kind(self._settings, self._context, processor, Settler(reporter), tubes)
         for burial in self._context.burials:
             reporter.publish(burial)
@@ -72,6 +73,7 @@ class SlotProcess:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        UserLogs(self._settings.error_detail).install(self._settings.log_level)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -24,6 +24,7 @@ from tubeherd.policy import Bury, Release
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
 from tubeherd.processing.coroutines import CancelledLate, Deadline, too_long_reason
 from tubeherd.processing.processor import Processor
+from tubeherd.processing.reasons import traceback_text
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import Connection
@@ -120,7 +121,7 @@ class Slot(ABC):
         return self._limits.exit_wanted() or Exit.OK
 
     def _stop_for(self, error: FlushFailed) -> None:
-        log.error(f"{error}; the worker stops")
+        log.error(f"{error}; the worker stops", traceback=traceback_text(error, self._settings.error_detail))
         self._limits.stopped_by_user_code = True
 
     # Connections
