@@ -13,6 +13,7 @@ from tubeherd.logs import log
 from tubeherd.options import takes_options
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.settings import ServerSettings, WorkerSettings
+from tubeherd.streams import streams
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -39,6 +40,7 @@ def run(**options: str | bool | None) -> None:
     Exit codes: 0 SIGTERM, or a limit was reached; 1 Abort, or a flush failed; 2 wrong settings; 3 unusable executors.
     """
     settings = _load(WorkerSettings, options)
+    log.write_to(streams.keep())
     log.configure(settings.log_format, settings.log_level)
     for message in WorkerSettings.misspelt(os.environ):
         log.warning(message)
@@ -122,4 +124,5 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command `tubeherd`."""
+    streams.open_closed()
     app()

@@ -31,6 +31,7 @@ class Log:
         """Write text, of the level info and above, until `configure` is called."""
         self._text = True
         self._colours = False
+        self._fd = 2
         self._least = _LEVELS.index("info")
         self._second = 0
         self._date = b""
@@ -41,6 +42,10 @@ class Log:
         self._text = log_format == "text" or (log_format == "auto" and terminal)
         self._colours = terminal
         self._least = _LEVELS.index(level)
+
+    def write_to(self, fd: int) -> None:
+        """Write to this descriptor from now on, also in processes that are forked later."""
+        self._fd = fd
 
     def debug(self, event: str, **fields: object) -> None:
         """Log what helps only a developer."""
@@ -75,11 +80,17 @@ class Log:
             return
         # beanstalkd allows no character in the name of a tube that JSON would need to escape.
         line = b'{"timestamp":"%b","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
-        _put(line % (self._timestamp(), job, tube.encode(), seconds))
+        self._put(line % (self._timestamp(), job, tube.encode(), seconds))
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
         fields = {key: value for key, value in fields.items() if value is not None}
-        _put(self._as_text(level, event, fields) if self._text else self._as_json(level, event, fields))
+        self._put(self._as_text(level, event, fields) if self._text else self._as_json(level, event, fields))
+
+    def _put(self, line: bytes) -> None:
+        try:  # noqa: SIM105 - `suppress` takes as long as the write
+            os.write(self._fd, line)
+        except OSError:
+            pass
 
     def _as_json(self, level: str, event: str, fields: dict[str, object]) -> bytes:
         line = {"timestamp": self._timestamp().decode(), "level": level, "event": event, **fields}
@@ -104,13 +115,6 @@ class Log:
         end = "\033[0m" if colour else ""
         line = f"{time.strftime('%H:%M:%S')} {colour}{level:<7}{end} {first}{words}\n{rest}"
         return line.encode(errors="backslashreplace")
-
-
-def _put(line: bytes) -> None:
-    try:  # noqa: SIM105 - `suppress` takes as long as the write
-        os.write(2, line)
-    except OSError:
-        pass
 
 
 def _lines(value: object) -> list[str]:

@@ -14,11 +14,13 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Final
 
+from tubeherd.descriptors import low_numbers_taken
 from tubeherd.logs import log
 from tubeherd.shared_memory.tally import BUCKETS, Counts, Tally, VerdictLabel, add_counts, add_job
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
+    from prometheus_client.mmap_dict import MmapedDict
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LIMITS: Final = (*map(str, BUCKETS), "+Inf")
@@ -32,8 +34,9 @@ class Metrics:
         self._folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
         self._writer = "supervisor"
         os.environ[_FOLDER_VARIABLE] = str(self._folder)
-        from prometheus_client import values  # imported after the variable is set, as the import reads it
+        from prometheus_client import mmap_dict, values  # imported after the variable is set, as the import reads it
 
+        values.MmapedDict = _files_class(mmap_dict.MmapedDict)  # type: ignore[attr-defined]  # it is imported there
         values.ValueClass = values.MultiProcessValue(lambda: self._writer)
         self._counts: Counts = {}
         """The counts of slots that have ended, and of jobs that the supervisor deleted, released or buried for them."""
@@ -93,6 +96,21 @@ class Metrics:
     def write_apart(self) -> None:
         """Write the users' metrics of a forked process into files of its own: two writers would damage a file."""
         self._writer = f"{self._writer}-{os.getpid()}"
+
+
+def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:
+    """Return prometheus_client's class of a file of metrics, made so that its descriptors get high numbers."""
+
+    class HighMmapedDict(base):  # type: ignore[misc,valid-type]  # the base is a parameter, because its import is late
+        def __init__(self, filename: str, read_mode: bool = False) -> None:
+            with low_numbers_taken():
+                super().__init__(filename, read_mode)
+
+        def _init_value(self, key: str) -> None:
+            with low_numbers_taken():  # if the file is too small for another value, it is mapped anew
+                super()._init_value(key)
+
+    return HighMmapedDict
 
 
 def _read(tally: Tally) -> Counts:

@@ -12,7 +12,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
+from tubeherd.descriptors import low_numbers_taken
+
 Result = TypeVar("Result")
+
+
+def new_runner() -> asyncio.Runner:
+    """Return a runner that has its event loop already; raises OSError."""
+    with low_numbers_taken():
+        runner = asyncio.Runner()
+        runner.get_loop()
+    return runner
 
 
 class CancelledLate(Exception):

@@ -14,7 +14,7 @@ from tubeherd.executors import Executor
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
-from tubeherd.processing.coroutines import Deadline, within
+from tubeherd.processing.coroutines import Deadline, new_runner, within
 from tubeherd.queue.answers import Reserved
 
 
@@ -92,7 +92,7 @@ class Processor:
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""
         if self._runner is None:
-            self._runner = asyncio.Runner()
+            self._runner = new_runner()
         self.in_loop = True
         try:
             # Each job gets a copy of the context, so that it does not see the context variables of the job before.

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from tubeherd.descriptors import moved_socket
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, refusal
 from tubeherd.queue.server import parse_server
 
@@ -34,7 +35,7 @@ def open_socket(server: str, timeout: float) -> socket.socket:
     """Connect to `host:port` within `timeout` seconds. Raises QueueUnavailable, or ValueError for a wrong address."""
     address = parse_server(server)
     try:
-        sock = socket.create_connection(address, timeout)
+        sock = _connected(address, timeout)
     except OSError as error:
         raise QueueUnavailable(f"cannot reach beanstalkd at {server}: {error.strerror or error}") from error
     except UnicodeError as error:  # a label of the name is empty or longer than 63 characters
@@ -49,6 +50,26 @@ def open_socket(server: str, timeout: float) -> socket.socket:
     _set_timeout(sock, socket.SO_SNDTIMEO, REPLY_SECONDS)
     _set_timeout(sock, socket.SO_RCVTIMEO, REPLY_SECONDS)
     return sock
+
+
+def _connected(address: tuple[str, int], timeout: float) -> socket.socket:
+    """Return a socket connected to the first address of the host that answers; raises OSError.
+
+    `socket.create_connection` does the same. But here the socket gets its final number before it is connected, so that
+    nothing which code of a job prints meanwhile can be sent to beanstalkd.
+    """
+    failure = OSError("the host has no address")
+    for family, kind, protocol, _, peer in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+        sock = moved_socket(socket.socket(family, kind, protocol))
+        try:
+            sock.settimeout(timeout)
+            sock.connect(peer)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
 
 
 class Wire:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
+from tubeherd.descriptors import low_numbers_taken, moved
+
 BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 """The longest time of each bucket, in seconds. One more bucket is for longer times."""
 _NUMBER: Final = struct.Struct("=Q")
@@ -53,7 +55,7 @@ class Tally:
 
     def __init__(self) -> None:
         """Make the file, in the supervisor, before the slot is forked; raises OSError."""
-        self._file = os.memfd_create("tubeherd-tally")
+        self._file = moved(os.memfd_create("tubeherd-tally"))
         self._rows: dict[tuple[str, VerdictLabel], int] = {}
 
     def begin(self, tubes: Sequence[str]) -> None:
@@ -61,7 +63,8 @@ class Tally:
         self._rows = {key: 1 + number * _ROW for number, key in enumerate(_keys(tubes))}
         size = _BYTES * (1 + len(self._rows) * _ROW)
         os.pwrite(self._file, "\n".join(tubes).encode(), size)
-        self._numbers = memoryview(mmap.mmap(self._file, size)).cast("Q")
+        with low_numbers_taken():  # the map has a descriptor of its own
+            self._numbers = memoryview(mmap.mmap(self._file, size)).cast("Q")
         self._numbers[0] = len(tubes)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:

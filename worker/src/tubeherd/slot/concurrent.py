@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from tubeherd.events import FlushReason
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed
-from tubeherd.processing.coroutines import any_overdue, held_loop_reason, loop_holder
+from tubeherd.processing.coroutines import any_overdue, held_loop_reason, loop_holder, new_runner
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
@@ -51,7 +51,7 @@ class ConcurrentSlot(Slot):
         self._tasks: set[asyncio.Task[None]] = set()
         """One for each lane that does jobs, or that waits before it opens another connection."""
         # The runner is never closed: closing it would wait for all threads and tasks that jobs left running.
-        self._runner = asyncio.Runner()
+        self._runner = new_runner()
 
     def on_deadline(self) -> None:
         """Break off the code that runs now, if it keeps the event loop from cancelling a late job."""

@@ -24,6 +24,7 @@ from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import crash, end_process
 from tubeherd.slot.slot import Slot
 from tubeherd.slot.user_logs import UserLogs
+from tubeherd.streams import streams
 
 
 class SlotProcess:
@@ -55,6 +56,7 @@ class SlotProcess:
         except ExecutorError as error:
             log.error(str(error))
             return Exit.EXECUTORS
+        streams.mend()
         if self._context.tally:
             self._context.tally.begin(tubes)
         reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)
@@ -65,14 +67,14 @@ class SlotProcess:
         return self._slot.run()
 
     def _prepare(self) -> None:
-        """Turn this copy of the supervisor's process into a slot's: process group, standard input, signals."""
+        """Turn this copy of the supervisor's process into a slot's: process group, standard streams, signals."""
         # The supervisor does this too, because either process may run first. The second call may be refused.
         with suppress(PermissionError):
             os.setpgid(0, 0)
         # If the container runs out of memory, the kernel is to kill a slot and not the supervisor.
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        streams.begin_slot()
         UserLogs(self._settings.error_detail).install(self._settings.log_level)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -36,6 +36,7 @@ from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import end_fork
 from tubeherd.slot.lane import Lane
 from tubeherd.slot.limits import Limits
+from tubeherd.streams import streams
 
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job, in seconds."""
@@ -198,6 +199,7 @@ class Slot(ABC):
         """Settle and report the verdict on a job; return the next job if one came as the answer to the next reserve."""
         if self.forked_by_job:
             end_fork(done.job.id)
+        streams.mend()
         lane.page.lock_for_command()
         if lane.page.late:
             done = self._as_late(reserved, done)

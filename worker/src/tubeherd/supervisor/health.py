@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from tubeherd.descriptors import moved_socket
 from tubeherd.formats.addresses import parse_address
 from tubeherd.logs import log
 
@@ -50,7 +51,7 @@ class HealthServer:
         host, port = parse_address(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._listener = socket.create_server((host, port), family=family)
+            self._listener = moved_socket(socket.create_server((host, port), family=family))
         except OSError as error:
             raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
         self._listener.setblocking(False)
@@ -64,7 +65,7 @@ class HealthServer:
 
     def _accept(self) -> None:
         with suppress(OSError):
-            peer, _ = self._listener.accept()
+            peer = moved_socket(self._listener.accept()[0])
             if len(self._peers) >= _PEERS_MAX:
                 self._drop(next(iter(self._peers)))  # the oldest, so that idle peers cannot block the probes
             peer.setblocking(False)

@@ -7,7 +7,6 @@ the answers. If the answers do not come at once, it reads them when it looks at 
 beanstalkd delays no other slot.
 """
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
+from tubeherd.descriptors import moved
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.connection import PIPELINE_MOST, Connection
@@ -85,8 +85,7 @@ class LaneHandle:
     def adopt(self, fd: int) -> None:
         """Use a connection that the slot has just opened, of which `fd` is a copy; close the one before it."""
         self.close_connection()
-        os.set_inheritable(fd, False)  # otherwise programs that slots start would keep the connection open
-        sock = socket.socket(fileno=fd)
+        sock = socket.socket(fileno=moved(fd))
         try:
             self.connection = Connection(sock)
         except QueueUnavailable:

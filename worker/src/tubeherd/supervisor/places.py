@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from tubeherd.descriptors import moved_socket
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.processing.reporting import Burial
@@ -209,7 +210,7 @@ class Places:
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
             for lane in lanes[1:]:  # the first page says STARTING, for the whole slot
                 lane.page.write_phase_and_unlock(Phase.RESTING if lane.connection else Phase.CONNECTING)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours, theirs = map(moved_socket, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
             ours.setblocking(False)
             opened.callback(ours.close)
             tally = self._open_tally(opened)

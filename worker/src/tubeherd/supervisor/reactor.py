@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from tubeherd.descriptors import low_numbers_taken
 from tubeherd.logs import log
 from tubeherd.processing.reasons import describe
 
@@ -25,9 +26,10 @@ class Reactor:
 
     def __init__(self) -> None:
         """Install the signal handlers; only in the main thread."""
-        self.selector = selectors.DefaultSelector()
+        with low_numbers_taken():
+            self.selector = selectors.DefaultSelector()
+            self._wakeup, self._wakeup_write = socket.socketpair()
         self._signals: list[int] = []
-        self._wakeup, self._wakeup_write = socket.socketpair()
         for end in (self._wakeup, self._wakeup_write):
             end.setblocking(False)
         self.register(self._wakeup, self._drain_wakeup)

@@ -1,0 +1,163 @@
+"""The standard streams of a worker: descriptors 0, 1 and 2, which code of jobs may close, and whose readers may go.
+
+A slot is a process that executes jobs, and the supervisor is its parent. What a job does to the standard streams must
+not harm the jobs after it. So a slot opens a stream again that was closed, and replaces a stream whose reader is gone
+by /dev/null. What jobs print is written at once: otherwise it would be lost if the slot is killed.
+"""
+
+import fcntl
+import io
+import os
+import resource
+import select
+import sys
+from contextlib import suppress
+from typing import Any, Final, TextIO
+
+from tubeherd.descriptors import LEAST
+
+STDIN: Final = 0
+STDOUT: Final = 1
+STDERR: Final = 2
+_NAMES: Final = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
+_COPIES_FROM: Final = 1000
+"""The least number of the copies.
+
+It is that high because code of jobs may close all descriptors that it does not know, and the next files that it opens
+get the lowest numbers. So these files do not get the numbers of the copies, to which log lines are written.
+"""
+
+
+class StandardStreams:
+    """The standard streams of this process."""
+
+    def __init__(self) -> None:
+        """Do nothing to the streams: a script that uses the library keeps them as they are."""
+        self._copies: dict[int, int] = {}
+        """By the number of the stream, a descriptor of the file that the stream was at first."""
+        self._poll = select.poll()
+        for fd in _NAMES:
+            self._poll.register(fd, 0)
+
+    # In the command
+
+    def open_closed(self) -> None:
+        """Open each stream that is closed on /dev/null, so that no other file gets its number; raises OSError."""
+        while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+            os.set_inheritable(fd, True)
+        os.close(fd)
+        for fd, name in _NAMES.items():
+            if getattr(sys, name) is None:
+                setattr(sys, name, os.fdopen(fd, "r" if fd == STDIN else "w", closefd=False))
+
+    def keep(self) -> int:
+        """Keep a copy of each stream, for this process and its slots; return the copy of standard error, for the log.
+
+        Raises OSError.
+        """
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        least = max(LEAST, min(_COPIES_FROM, soft - len(_NAMES)))
+        self._copies = {fd: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in _NAMES}
+        return self._copies[STDERR]
+
+    # In a slot
+
+    def begin_slot(self) -> None:
+        """Read standard input from /dev/null, and have what is printed appear at once; raises OSError."""
+        _put_null(STDIN)
+        for fd in (STDOUT, STDERR):
+            printer = self._printer(fd)
+            setattr(sys, _NAMES[fd], printer)
+            setattr(sys, f"__{_NAMES[fd]}__", printer)
+
+    def mend(self) -> None:
+        """Open again each stream that is closed, and replace those whose other end is gone. Cheap if there is none.
+
+        Only in one thread at a time.
+        """
+        for fd, event in self._poll.poll(0):
+            if event & select.POLLNVAL:
+                self.open_again(fd)
+            else:
+                with suppress(OSError):  # no number is free: the next call tries again
+                    _put_null(fd)
+
+    def open_again(self, fd: int) -> bool:
+        """Open a stream as it was at first, if it is closed; return whether it was opened."""
+        if fd not in self._copies:
+            return False
+        with suppress(OSError):  # code of a job has closed the copy too
+            # The lowest free number from `fd` on is `fd` if it is closed. No other thread can take it in between.
+            opened = fcntl.fcntl(self._copies[fd], fcntl.F_DUPFD, fd)
+            if opened == fd:
+                return True
+            os.close(opened)
+        return False
+
+    def _printer(self, fd: int) -> TextIO:
+        before: TextIO | None = getattr(sys, _NAMES[fd])
+        encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "backslashreplace")
+        return _Printer(_Raw(fd, self), encoding, errors, write_through=True)
+
+
+class _Printer(io.TextIOWrapper):
+    """`sys.stdout` or `sys.stderr` of a slot. Code of a job cannot close it, because the next job prints too."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _Raw(io.RawIOBase):
+    """Writes to a standard stream. What cannot be written is lost, so that no job fails because it prints."""
+
+    mode = "wb"
+
+    def __init__(self, fd: int, streams: StandardStreams) -> None:
+        self.name = f"<{_NAMES[fd]}>"
+        self._fd = fd
+        self._streams = streams
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:  # a program that shares the stream has made it non-blocking
+                _wait_until_writable(self._fd)
+            except OSError:
+                if not self._streams.open_again(self._fd):
+                    break
+        return size
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Stay open: see `_Printer`."""
+
+
+def _wait_until_writable(fd: int) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    poll.poll()
+
+
+def _put_null(fd: int) -> None:
+    """Make a stream one of /dev/null; raises OSError."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, fd)
+    if null != fd:
+        os.close(null)
+    else:
+        os.set_inheritable(fd, True)
+
+
+streams: Final = StandardStreams()
+"""The standard streams of this process."""
