@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from tests.support.processing import executor_of, executor_taking
-from tubeherd.executors import ExecutorError, Reschedule, executor
+from tubeherd.executors import ExecutorError, Reschedule, executor, registry
 from tubeherd.job import Job
+from tubeherd.policy import Policy, RetrySchedule
 
 
 @dataclass
@@ -156,6 +157,39 @@ def test_bad_tube_name_is_refused():
 def test_reserved_tube_is_refused():
     with pytest.raises(ExecutorError, match=r"'tubeherd\.burials' cannot be used: 'tubeherd\.burials' is reserved"):
         executor("tubeherd.burials")(lambda payload: None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"retry_delays": "10s"}, "retry delays are a list"),
+        ({"retry_delays": 10}, "retry delays are a list"),
+        ({"retry_delays": ["soon"]}, "'soon' is no duration"),
+        ({"retry_delays": [timedelta(-1)]}, "a duration is from 0"),
+        ({"retry_delays": ["1s"] * 21}, "at most 20 retry delays"),
+        ({"timeout": 0}, "longer than 0"),
+        ({"timeout": "soon"}, "no duration"),
+        ({"timeout": math.nan}, "a duration is from 0"),
+        ({"timeout": 2**32}, "at most 4294967295 seconds"),
+        ({"max_lost_deliveries": -1}, "max_lost_deliveries is a whole number"),
+        ({"max_lost_deliveries": 1.5}, "max_lost_deliveries is a whole number"),
+        ({"max_lost_deliveries": True}, "max_lost_deliveries is a whole number"),
+    ],
+)
+def test_settings_of_an_executor_that_make_no_sense_are_refused_where_they_stand(settings, words):
+    with pytest.raises(ExecutorError, match=f"the executor 'mail' cannot be used: .*{words}"):
+        executor("mail", **settings)
+
+
+def test_executor_settings_win_over_the_workers_and_leave_the_others_alone():
+    executor("mail", retry_delays=["10s", 0.5], timeout=timedelta(minutes=1))(lambda payload: None)
+    made = registry.pop("mail")
+    assert made.timeout == 60
+    assert made.policy(Policy(RetrySchedule((5,)), 7)) == Policy(RetrySchedule((10, 1)), 7)
+    executor("mail", retry_delays=[], max_lost_deliveries=0)(lambda payload: None)
+    assert registry.pop("mail").policy(Policy()) == Policy(RetrySchedule(()), 0)
+    executor("mail")(lambda payload: None)
+    assert registry.pop("mail").policy(Policy()) == Policy()
 
 
 def test_two_executors_of_one_name_are_refused_and_both_named():

@@ -28,6 +28,13 @@ def test_other_process_sees_what_is_written(page, fork):
     assert page.read() == State(Phase.EXECUTING, LEASE)
 
 
+def test_timeout_is_that_of_the_last_job(page, fork):
+    fork(lambda: page.write_job_and_unlock(*LEASE, 1, 2.5))
+    assert page.read() == State(Phase.EXECUTING, LEASE, timeout=2.5)
+    fork(lambda: page.write_job_and_unlock(*LEASE, 2))
+    assert page.read() == State(Phase.EXECUTING, LEASE)
+
+
 def test_number_of_jobs_begun_stays_while_none_runs(page, fork):
     assert page.jobs_begun == 0
     fork(lambda: page.write_job_and_unlock(*LEASE, 7))

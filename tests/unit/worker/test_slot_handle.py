@@ -5,8 +5,11 @@ import signal
 import socket
 import time
 
-from tubeherd.policy import Failed
+import pytest
+
+from tubeherd.policy import Failed, RetrySchedule
 from tubeherd.queue.connection import Connection
+from tubeherd.shared_memory.control import encode_delays
 from tubeherd.shared_memory.page import Phase
 from tubeherd.supervisor.slot_handle import Death
 
@@ -60,7 +63,7 @@ def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, contro
         ours.close()
         theirs.sendall(b"TOUCHED\r\n%d" % number)
         theirs.close()
-    assert child.receive_connections()
+    assert child.receive_messages()
     assert child.lanes[1].connection is None
     for number in (0, 2):
         connection = child.lanes[number].connection
@@ -69,7 +72,22 @@ def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, contro
         assert not connection.socket.get_inheritable()
         child.lanes[number].close_connection()
     control[1].shutdown(socket.SHUT_RDWR)
-    assert not child.receive_connections()
+    assert not child.receive_messages()
+
+
+@pytest.mark.parametrize("delays", [(), (10, 600), (2**32 - 21,) * 20])
+def test_schedules_come_in_between_connections(child, control, delays):
+    tube = "x" * 200
+    here, there = socket.socketpair()
+    control[1].send(encode_delays("7", (1,)))
+    socket.send_fds(control[1], [b"0"], [here.fileno()])
+    control[1].send(encode_delays(tube, delays))
+    assert child.receive_messages()
+    assert child.schedules == {"7": RetrySchedule((1,)), tube: RetrySchedule(delays)}
+    assert child.lanes[0].connection is not None
+    child.lanes[0].close_connection()
+    here.close()
+    there.close()
 
 
 def test_begun_is_told_of_the_slot_and_not_of_a_lane(child):

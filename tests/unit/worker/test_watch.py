@@ -58,6 +58,16 @@ def test_job_past_its_deadline_gets_sigterm_once_and_its_lock_back(child, locked
     assert (child.death, locked()) == (None, [])
 
 
+def test_timeout_of_the_executor_counts_instead_of_the_workers(child):
+    now = time.monotonic()
+    child.lanes[0].page.write_job_and_unlock(1, now - 40, 60, 1, 50.0)
+    child.lanes[1].page.write_job_and_unlock(2, now - 10, 60, 2, 5.0)
+    watch(job_timeout="20s").look(child, None)
+    assert wait_until_ended(child) == signal.SIGTERM
+    assert child.lanes[0].sigterm_sent is None
+    assert child.lanes[1].sigterm_sent.timeout == 5.0
+
+
 @pytest.mark.parametrize("hold_up", ["listeners", "command"])
 def test_deadline_does_not_count_while_the_slot_is_held_up(child, hold_up):
     if hold_up == "listeners":

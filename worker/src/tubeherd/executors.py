@@ -4,8 +4,8 @@ import inspect
 import math
 import time
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -14,7 +14,8 @@ from pydantic.errors import PydanticUserError
 
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job import Job
-from tubeherd.job_options import check_priority, parse_delay, unix_time
+from tubeherd.job_options import check_priority, make_schedule, parse_delay, parse_timeout, unix_time
+from tubeherd.policy import Policy, RetrySchedule
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -89,33 +90,64 @@ class Executor:
     """What makes the first argument from the JSON body; if None, the argument is the body, as bytes."""
     takes_job: bool
     """Whether the second argument is the `Job`."""
+    schedule: RetrySchedule | None = None
+    """The delays before the retries of its jobs; if None, those of the worker."""
+    timeout: float | None = None
+    """How long one of its jobs may run in a worker, in seconds; if None, as long as the worker's setting says."""
+    max_lost_deliveries: int | None = None
+    """How often one of its jobs may be lost before it is buried; if None, as often as the worker's setting says."""
 
     @property
     def source(self) -> str:
         """The module and the name of the function, for error messages."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
+    def policy(self, default: Policy) -> Policy:
+        """Return the rules for its jobs: those of the worker or script, with what this executor has of its own."""
+        return default.with_own(self.schedule, self.max_lost_deliveries)
+
 
 registry: Final[dict[str, Executor]] = {}
 """Every executor whose module was imported, by the name of its tube."""
 
 
-def executor(name: str) -> Callable[[Function], Function]:
+def executor(
+    name: str,
+    *,
+    retry_delays: Iterable[str | float | timedelta] | None = None,
+    timeout: str | float | timedelta | None = None,
+    max_lost_deliveries: int | None = None,
+) -> Callable[[Function], Function]:
     """Register a function or coroutine function as the executor of the tube `name`.
 
     The annotation of its first parameter decides what the function is called with. `bytes`: the body of the job as it
     is. No annotation: the decoded JSON body. Any other type: what pydantic's TypeAdapter of that type makes of the JSON
     body. If a second parameter is annotated `Job`, it gets the job.
 
-    Raises ExecutorError if the function cannot be an executor, or if the tube has one already.
+    The other arguments win over the settings of the worker, for the jobs of this tube. `retry_delays` are the delays
+    before each further attempt at a failed job, such as ["10s", "10m"]; if empty, the first failure buries the job.
+    `timeout` is how long a job may run in a worker; a script that calls `QueueManager.process` sets no limit. A job is
+    buried if it was lost `max_lost_deliveries` times, or never if that is 0.
+
+    Raises ExecutorError if the function cannot be an executor, if one of the other arguments makes no sense, or if the
+    tube has an executor already.
     """
 
     if not isinstance(name, str):
         function = getattr(name, "__name__", name)
         raise ExecutorError(f'{function} is decorated without the name of its tube: write @executor("TUBE")')
+    try:
+        schedule = None if retry_delays is None else make_schedule(retry_delays)
+        seconds = None if timeout is None else parse_timeout(timeout)
+        if max_lost_deliveries is not None:
+            Policy(max_lost_deliveries=max_lost_deliveries)
+    except ValueError as error:
+        raise ExecutorError(f"the executor {name!r} cannot be used: {error}") from error
 
     def register(function: Function) -> Function:
-        made = _make(name, function)
+        made = replace(
+            _make(name, function), schedule=schedule, timeout=seconds, max_lost_deliveries=max_lost_deliveries
+        )
         if name in registry:
             raise ExecutorError(f"two executors for tube {name!r}: {registry[name].source} and {made.source}")
         registry[name] = made

@@ -37,6 +37,14 @@ def parse_ttr(ttr: str | float | timedelta) -> int:
     return _whole("a TTR", parse_duration(ttr), 1)
 
 
+def parse_timeout(timeout: str | float | timedelta) -> float:
+    """Return how long a job may run, in seconds; raises ValueError for 0, for more than a TTR, and for no duration."""
+    seconds = parse_duration(timeout)
+    if not 0 < seconds <= MAX_DELAY:
+        raise ValueError(f"a timeout is a time longer than 0 and of at most {MAX_DELAY} seconds, not {seconds:g}")
+    return seconds
+
+
 def check_priority(priority: int) -> int:
     """Return a priority as an int; raises ValueError for one that beanstalkd cannot hold, and for no whole number."""
     try:

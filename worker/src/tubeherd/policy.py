@@ -185,6 +185,11 @@ class Policy:
         if isinstance(most, bool) or not isinstance(most, int) or most < 0:
             raise ValueError(f"max_lost_deliveries is a whole number from 0 (never bury), not {most!r}")
 
+    def with_own(self, schedule: RetrySchedule | None, max_lost_deliveries: int | None = None) -> "Policy":
+        """Return these rules with what an executor has of its own; None where it has nothing of its own."""
+        most = self.max_lost_deliveries if max_lost_deliveries is None else max_lost_deliveries
+        return Policy(self.schedule if schedule is None else schedule, most)
+
     def job(self, stats: JobStats) -> Job:
         """Return the job as an executor gets it."""
         attempt = self.schedule.failures(stats) + 1

@@ -22,10 +22,12 @@ class Processor:
     """Runs the executors of one process."""
 
     def __init__(self, executors: Mapping[str, Executor], policy: Policy, error_detail: ErrorDetail = "full") -> None:
-        """Take the executors by their tubes, the policy that decides on the verdicts, and what is shown of errors."""
+        """Take the executors by their tubes, the policy for those without their own, and what is shown of errors."""
         self._executors = executors
         self.error_detail: ErrorDetail = error_detail
         self._policy = policy
+        self._policies: dict[str, Policy] = {}
+        """By tube, the policy of its executor; filled at the first job of each tube."""
         self._runner: asyncio.Runner | None = None
         self.in_loop = False
         """Whether `process` awaits a coroutine, which the event loop cancels at its deadline."""
@@ -34,7 +36,8 @@ class Processor:
 
     def attempt(self, reserved: Reserved) -> Attempt:
         """Begin an attempt at a reserved job."""
-        return Attempt(self._executors, self._policy, reserved, self.error_detail)
+        policy = self._policies.get(reserved.stats.tube) or self._policy_for(reserved.stats.tube)
+        return Attempt(self._executors, policy, reserved, self.error_detail)
 
     def process(self, reserved: Reserved, deadline: Deadline | None = None) -> Processed:
         """Execute a reserved job, unless it is poison, and return it with its verdict.
@@ -42,7 +45,8 @@ class Processor:
         Whatever the executor raises becomes a verdict and is not raised here. A coroutine is cancelled at the deadline.
         No other executor is stopped here: a signal handler of the caller has to do that.
         """
-        attempt = Attempt(self._executors, self._policy, reserved, self.error_detail)
+        policy = self._policies.get(reserved.stats.tube) or self._policy_for(reserved.stats.tube)
+        attempt = Attempt(self._executors, policy, reserved, self.error_detail)
         if attempt.processed is not None:
             return attempt.processed
         try:
@@ -88,6 +92,13 @@ class Processor:
         if self._runner is not None:
             with suppress(AttributeError):  # a loop of another library may be closed differently
                 self._runner.get_loop().close = lambda: None  # type: ignore[method-assign]
+
+    def _policy_for(self, tube: str) -> Policy:
+        executor = self._executors.get(tube)
+        if executor is None:  # a job without an executor fails, by the rules of the worker
+            return self._policy
+        policy = self._policies[tube] = executor.policy(self._policy)
+        return policy
 
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""

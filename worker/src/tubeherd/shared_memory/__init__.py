@@ -1,1 +1,1 @@
-"""What a slot and its supervisor share: the page and lock of each lane, and the slot's tally."""
+"""What a slot and its supervisor share: the page and lock of each lane, the slot's tally, and messages."""

@@ -46,15 +46,17 @@ from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-# The offset of each value on the page, in bytes. `jobs_begun` and `late` follow the lease: one call writes all three.
+# The offset of each value on the page, in bytes. One call writes all from the lease to `timeout`.
 _PHASE_AT: Final = 0
 _LEASE_AT: Final = 8
 _JOBS_BEGUN_AT: Final = 32
 _LATE_AT: Final = 40
-_DEFERRED_COUNT_AT: Final = 48
-_DEFERRED_AT: Final = 56
+_TIMEOUT_AT: Final = 48
+_DEFERRED_COUNT_AT: Final = 56
+_DEFERRED_AT: Final = 64
 _LEASE: Final = struct.Struct("=QdQ")
-_LEASE_JOBS_BEGUN_LATE: Final = struct.Struct("=QdQQQ")
+_JOB: Final = struct.Struct("=QdQQQd")
+_SECONDS: Final = struct.Struct("=d")
 _COUNT: Final = struct.Struct("=Q")
 _SEMAPHORE: Final = 1
 """The kind of SemLock that any process may give back, not only the one that has taken it."""
@@ -96,6 +98,8 @@ class State(NamedTuple):
     """The lease of the job that began last on this lane. In the phase EXECUTING this job executes."""
     deferred: tuple[Lease, ...] = ()
     """The leases of the deferred jobs."""
+    timeout: float = 0.0
+    """How long the last job may run, in seconds, if its executor has a timeout of its own; otherwise 0."""
 
     @property
     def leases(self) -> tuple[Lease, ...]:
@@ -132,10 +136,10 @@ class Page:
             self._locked = self._lock.acquire(not orphan, _PARENT_CHECK_SECONDS) or orphan
         self._map[_PHASE_AT] = Phase.COMMAND
 
-    def write_job_and_unlock(self, job: int, since: float, ttr: int, jobs_begun: int) -> None:
-        """Write the lease of a job that now executes, not late, `jobs_begun` and EXECUTING; give the lock back."""
+    def write_job_and_unlock(self, job: int, since: float, ttr: int, jobs_begun: int, timeout: float = 0.0) -> None:
+        """Write the lease of a job that now executes, not late, `jobs_begun`, `timeout` and EXECUTING; unlock."""
         # The phase is written last, because the slot can be killed before all bytes of the rest are written.
-        _LEASE_JOBS_BEGUN_LATE.pack_into(self._map, _LEASE_AT, job, since, ttr, jobs_begun, 0)
+        _JOB.pack_into(self._map, _LEASE_AT, job, since, ttr, jobs_begun, 0, timeout)
         self._map[_PHASE_AT] = Phase.EXECUTING
         self.unlock()
 
@@ -192,7 +196,8 @@ class Page:
         last_begun = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _DEFERRED_COUNT_AT)
         offsets = range(_DEFERRED_AT, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
-        return State(phase, last_begun, tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets))
+        deferred = tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets)
+        return State(phase, last_begun, deferred, *_SECONDS.unpack_from(self._map, _TIMEOUT_AT))
 
     def try_lock(self) -> bool:
         """Take the lock if it is free; return whether this process holds the lock, now or since an earlier call."""

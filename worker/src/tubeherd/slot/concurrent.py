@@ -12,10 +12,11 @@ lane has a deferred job while its reserve is unanswered.
 
 import asyncio
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 
 from tubeherd.events import FlushReason
+from tubeherd.executors import Executor
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed
 from tubeherd.processing.coroutines import any_overdue, held_loop_reason, loop_holder, new_runner
 from tubeherd.processing.processor import Processor
@@ -39,9 +40,9 @@ class ConcurrentSlot(Slot):
         context: SlotContext,
         processor: Processor,
         settler: Settler,
-        tubes: Sequence[str],
+        executors: Mapping[str, Executor],
     ) -> None:
-        super().__init__(settings, context, processor, settler, tubes)
+        super().__init__(settings, context, processor, settler, executors)
         self._awake = asyncio.Event()
         """Set when the reserve that waits is answered, or when no lane may take a further job."""
         self._stopping = asyncio.Event()

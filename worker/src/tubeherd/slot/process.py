@@ -7,12 +7,13 @@ on the control socket ends the wait.
 
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tubeherd.executors import ExecutorError
+from tubeherd.executors import Executor, ExecutorError
 from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.processing import discovery
@@ -20,6 +21,7 @@ from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.settings import WorkerSettings
+from tubeherd.shared_memory.control import encode_delays
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import crash, end_process
 from tubeherd.slot.slot import Slot
@@ -60,11 +62,19 @@ class SlotProcess:
         if self._context.tally:
             self._context.tally.begin(tubes)
         reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)
+        chosen = {tube: executors[tube] for tube in tubes}
+        self._send_schedules(chosen)
         processor = Processor(executors, self._settings.policy(), self._settings.error_detail)
-        self._slot = self._kind(self._settings, self._context, processor, Settler(reporter), tubes)
+        self._slot = self._kind(self._settings, self._context, processor, Settler(reporter), chosen)
         for burial in self._context.burials:
             reporter.publish(burial)
         return self._slot.run()
+
+    def _send_schedules(self, executors: Mapping[str, Executor]) -> None:
+        """Send the schedules of the executors that have their own to the supervisor, which never imports executors."""
+        for tube, executor in executors.items():
+            if executor.schedule is not None:
+                self._context.control.send(encode_delays(tube, executor.schedule.delays))
 
     def _prepare(self) -> None:
         """Turn this copy of the supervisor's process into a slot's: process group, standard streams, signals."""

@@ -14,10 +14,11 @@ jobs together. A deferred job was executed, and is deleted after the next flush.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from tubeherd.executors import Executor
 from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Release
@@ -77,16 +78,18 @@ class Slot(ABC):
         context: SlotContext,
         processor: Processor,
         settler: Settler,
-        tubes: Sequence[str],
+        executors: Mapping[str, Executor],
     ) -> None:
-        """`tubes` are those whose jobs the slot does; `processor` has the executors for them."""
+        """`executors` are those of the tubes whose jobs the slot does; `processor` has them too."""
         self._settings = settings
+        self._own_timeouts = {tube: it.timeout for tube, it in executors.items() if it.timeout is not None}
+        """By tube, the timeouts of the executors that have one of their own, in seconds."""
         self._lanes = context.lanes
         self._slot_page = context.page
         self._control = context.control
         self._processor = processor
         self._settler = settler
-        self._tubes = tubes
+        self._tubes = list(executors)
         self._limits = Limits(settings, context.progress, context.page, context.supervisor, processor)
         self._batch = SlotBatch(
             settings.batch_size, settings.ack_after_flush, context.lanes, context.page, processor, settler
@@ -129,7 +132,7 @@ class Slot(ABC):
 
     def _open(self, lane: Lane, connection: Connection) -> None:
         lane.open(connection, self._control)
-        log.info("connected", server=self._settings.server, tubes=list(self._tubes))
+        log.info("connected", server=self._settings.server, tubes=self._tubes)
 
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
         """Close a lane's connection and log why; return how many seconds to wait before opening another."""
@@ -185,12 +188,17 @@ class Slot(ABC):
         else:
             self._limits.jobs_begun += 1
             lane.page.write_job_and_unlock(
-                reserved.stats.id, reserved.since, reserved.stats.ttr, self._limits.jobs_begun
+                reserved.stats.id,
+                reserved.since,
+                reserved.stats.ttr,
+                self._limits.jobs_begun,
+                self._own_timeouts.get(reserved.stats.tube, 0.0),
             )
         return reserved
 
     def _deadline(self, reserved: Reserved) -> Deadline:
-        timeout = self._settings.job_timeout or reserved.stats.ttr
+        stats = reserved.stats
+        timeout = self._own_timeouts.get(stats.tube) or self._settings.job_timeout or stats.ttr
         return Deadline(reserved.since + timeout, timeout)
 
     # 4. Finish

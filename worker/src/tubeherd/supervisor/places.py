@@ -161,7 +161,7 @@ class Places:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            place.slot.receive_connections()  # those that the slot opened just before it ended
+            place.slot.receive_messages()  # those that the slot opened just before it ended
             yield Reaped(place, place.slot, os.waitstatus_to_exitcode(status))
 
     def refill(self, reaped: Reaped) -> None:
@@ -264,7 +264,7 @@ class Places:
                 place.slot.close()
 
     def _receive(self, slot: SlotHandle) -> None:
-        if not slot.receive_connections():
+        if not slot.receive_messages():
             self._reactor.unregister(slot.control)  # the selector would report the end of file again and again
 
 

@@ -11,18 +11,17 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tubeherd.policy import Failed, Interrupted
+from tubeherd.policy import Failed, Interrupted, RetrySchedule
 from tubeherd.processing.reporting import Burial
+from tubeherd.shared_memory.control import DELAYS_BYTES, decode_delays
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.supervisor.lane_handle import LaneHandle
 
-_NUMBER_BYTES: Final = 16
-"""Room for what a slot sends with each socket: the number of the lane, in decimal digits."""
 _SOCKETS_MOST: Final = 8
 """Room for sockets in one message; a slot sends one."""
 
@@ -42,13 +41,15 @@ class SlotHandle:
 
     pid: int
     control: socket.socket
-    """The slot sends a copy of each connection that it opens; the supervisor sends a byte if the slot is to stop."""
+    """The slot sends copies of its connections, and retry schedules; the supervisor a byte if the slot is to stop."""
     page: SlotPage
     lanes: Sequence[LaneHandle]
     burials: Sequence[Burial]
     """The burials that the slot was given to publish before it takes a job."""
     tally: Tally | None = None
     """What the slot counts for /metrics; None without the option --health."""
+    schedules: dict[str, RetrySchedule] = field(default_factory=dict)
+    """The retry schedules of the slot's executors that have their own, by tube; complete before its first job."""
     death: Death | None = None
     """Why the supervisor has killed the slot; None if it has not."""
 
@@ -71,19 +72,22 @@ class SlotHandle:
         never_published = self.phase is Phase.STARTING and not self.page.listening_since
         return self.burials if never_published else []
 
-    def receive_connections(self) -> bool:
-        """Receive copies of the connections that the slot has opened; return whether more can come."""
+    def receive_messages(self) -> bool:
+        """Receive copies of the connections that the slot has opened, and schedules; return whether more can come."""
         while True:
             try:
-                number, fds, _, _ = socket.recv_fds(self.control, _NUMBER_BYTES, _SOCKETS_MOST)
+                message, fds, _, _ = socket.recv_fds(self.control, DELAYS_BYTES, _SOCKETS_MOST)
             except BlockingIOError:
                 return True
             except OSError:  # the slot has closed its end, or is dead
                 return False
-            if not fds:
+            if not message:
                 return False
+            if not fds:
+                tube, delays = decode_delays(message)
+                self.schedules[tube] = RetrySchedule(delays)
             for fd in fds:
-                self.lanes[int(number)].adopt(fd)
+                self.lanes[int(message)].adopt(fd)
 
     def ask_to_stop(self) -> None:
         """Ask the slot to end after its present job."""

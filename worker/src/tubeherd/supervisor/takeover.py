@@ -63,20 +63,22 @@ class TakeOver:
                 if not lane.finish_touches(self._patience()):
                     self._silent_until = time.monotonic() + REPLY_SECONDS
                 for lease, outcome, seconds in _outcomes(slot, lane, death):
-                    burials += self._settle(lane, lease, outcome, seconds)
+                    burials += self._settle(slot, lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
         if not was_executing:  # otherwise the log lines of the executing jobs have the reason
             log.warning(death.outcome.reason, pid=slot.pid, phase=slot.phase.name.lower())
         return burials
 
-    def _settle(self, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float) -> Sequence[Burial]:
+    def _settle(
+        self, slot: SlotHandle, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float
+    ) -> Sequence[Burial]:
         """Give the verdict on one job, log and count it, and return its burial if it was buried."""
         if lane.connection is None:
             log.warning("no connection for the verdict on a dead slot's job: beanstalkd makes it ready", job=lease.job)
             return []
         try:
-            given = self._give_verdict(lane.connection, lease, outcome, seconds)
+            given = self._give_verdict(slot, lane.connection, lease, outcome, seconds)
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"the verdict on the job was lost: {error}; beanstalkd makes it ready again", job=lease.job)
             lane.close_connection()
@@ -89,7 +91,7 @@ class TakeOver:
         return [] if burial is None else [burial]
 
     def _give_verdict(
-        self, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
+        self, slot: SlotHandle, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
     ) -> tuple[Processed, Settled] | None:
         """Give a verdict and return what became of the job, None if it no longer exists; raises as `Settler.settle`."""
         asked, patience = time.monotonic(), self._patience()
@@ -98,7 +100,8 @@ class TakeOver:
             stats = connection.stats_job(lease.job)
             if stats is None:
                 return None
-            done = Processed(self._policy.job(stats), self._policy.decide(outcome, stats), seconds)
+            policy = self._policy.with_own(slot.schedules.get(stats.tube))
+            done = Processed(policy.job(stats), policy.decide(outcome, stats), seconds)
             settled = self._settler.settle(connection, done)
         except QueueUnavailable:
             if time.monotonic() >= asked + patience:

@@ -85,7 +85,7 @@ class Watch:
                 os.kill(slot.pid, signal.SIGTERM)
 
     def _timeout(self, state: State) -> float:
-        return self._job_timeout or state.last_begun.ttr
+        return state.timeout or self._job_timeout or state.last_begun.ttr
 
     # SIGKILL
 
