@@ -70,6 +70,23 @@ print(reaped.code, reaped.slot.lanes[0].connection is not None)
 places.remove(reaped)
 """
 
+DYING_BEFORE_MAX_TIME = """
+import os, sys
+from tubeherd.supervisor.places import Places
+from tubeherd.supervisor.reactor import Reactor
+from tubeherd.settings import WorkerSettings
+
+places = Places(WorkerSettings(server=sys.argv[1], executors=["executing"], max_time="1h"), None, Reactor())
+places.add(1)
+(slot,) = places.slots
+os.waitid(os.P_PID, slot.pid, os.WEXITED | os.WNOWAIT)
+(reaped,) = places.reap()
+ends = reaped.place.progress.ends
+places.refill(reaped)
+print(reaped.place.progress.ends == ends)
+os.kill(places.slots[0].pid, 9)
+"""
+
 EXECUTING = """
 import os
 from tubeherd import executor
@@ -92,6 +109,12 @@ def test_connection_that_a_slot_opened_just_before_its_death_is_taken_over(beans
     (tmp_path / "executing.py").write_text(EXECUTING)
     beanstalkd.put("mail")
     assert run(DYING_AT_WORK, tmp_path, beanstalkd.server).stdout == "9 True\n"
+
+
+def test_time_until_max_time_goes_on_after_a_slot_that_died(beanstalkd, tmp_path):
+    (tmp_path / "executing.py").write_text(EXECUTING)
+    beanstalkd.put("mail")
+    assert run(DYING_BEFORE_MAX_TIME, tmp_path, beanstalkd.server).stdout == "True\n"
 
 
 def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beanstalkd, tmp_path):

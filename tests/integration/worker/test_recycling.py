@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.beanstalkd import NOTHING
 
 NOTING = """
@@ -151,6 +153,26 @@ def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_w
     assert worker.process.wait(15) == 0
     assert [note.split()[0] for note in worker.notes()] == ["0", "1"]
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1, "buried": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [
+        ("os._exit(9)", ()),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", ("--job-timeout", "1s")),
+        ("time.sleep(60)", ("--job-timeout", "1s")),
+    ],
+    ids=["dies", "is killed", "is replaced after a late job"],
+)
+def test_count_towards_max_jobs_goes_on_after_a_slot_that_was_interrupted(beanstalkd, run_worker, code, options):
+    beanstalkd.put_numbers("mail", 10)
+    executors = NOTING.replace("): note(", "):\n    note(").replace("import os", "import os, signal, time")
+    executors += f"    if payload == 1: {code}\n"
+    worker = run_worker(beanstalkd.server, executors, "--max-jobs", "4", "--retry-delays", "none", *options)
+    worker.wait_for_lines("deleted", 9)
+    pids = [note.split()[2] for note in worker.notes()]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 4, 2]
+    assert worker.stop() == 0
 
 
 def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):

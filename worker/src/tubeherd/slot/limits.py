@@ -21,6 +21,10 @@ class Progress(NamedTuple):
     ends: float | None
     """When the time set by `maxTime` is over, on the monotonic clock; None without `maxTime`."""
 
+    def is_at_limit(self, max_jobs: int, now: float) -> bool:
+        """Return whether `maxJobs` (0 for no limit) or `maxTime` is reached at the time `now`."""
+        return 0 < max_jobs <= self.jobs_begun or (self.ends is not None and now >= self.ends)
+
 
 class Limits:
     """Decides whether a slot may take another job, or how it is to end."""

@@ -171,10 +171,7 @@ class Places:
         pause = _BACKOFF_FIRST * 2**place.early_deaths if died_early and place.early_deaths else 0.0
         place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
         place.early_deaths = place.early_deaths + 1 if died_early else 0
-        if self._settings.on_limit == "stop":  # the next slot continues the count, so that the worker ends at its limit
-            place.progress = place.progress._replace(jobs_begun=max(place.progress.jobs_begun, slot.jobs_begun))
-        else:
-            place.progress = self._no_progress()
+        place.progress = self._progress_after(place.progress, slot)
         place.inherited = place.connections
         self._vacate(place, slot)
         self.fill()
@@ -194,6 +191,17 @@ class Places:
             self._metrics.keep(slot.tally)
         slot.close()
         place.slot = None
+
+    def _progress_after(self, progress: Progress, slot: SlotHandle) -> Progress:
+        """Return the progress of the next slot: none if this one was recycled at a limit, otherwise the same goes on.
+
+        So the count goes on if a slot died before a limit, or if it was replaced because of a job that was late.
+        """
+        progress = progress._replace(jobs_begun=max(progress.jobs_begun, slot.jobs_begun))
+        reached = progress.is_at_limit(self._settings.max_jobs, time.monotonic())
+        if self._settings.on_limit == "recycle" and (reached or slot.page.request == Request.RECYCLE):
+            return self._no_progress()
+        return progress
 
     def _no_progress(self) -> Progress:
         return Progress(0, time.monotonic() + self._settings.max_time if self._settings.max_time else None)
