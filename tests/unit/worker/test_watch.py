@@ -135,15 +135,24 @@ def test_slot_that_is_just_beginning_a_command_is_not_killed_before_the_next_loo
     assert wait_until_ended(child) == signal.SIGKILL
 
 
-def test_listeners_have_ten_minutes(child):
-    child.page.listening_since = time.monotonic() - 590
-    watch().look(child, None)
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 600),
+        ({"job_timeout": "20 minutes"}, 1200),
+        ({"listener_timeout": "20s"}, 20),
+        ({"listener_timeout": "20s", "job_timeout": "20 minutes"}, 20),
+        ({"listener_timeout": "1h"}, 3600),
+        ({"listener_timeout": "0"}, 600),
+    ],
+)
+def test_listeners_have_ten_minutes_or_as_long_as_jobs_or_what_the_setting_says(child, settings, seconds):
+    child.page.listening_since = time.monotonic() - seconds + 10
+    watch(**settings).look(child, None)
     assert child.death is None
-    child.page.listening_since = time.monotonic() - 601
-    watch(job_timeout="20 minutes").look(child, None)
-    assert child.death is None
-    watch().look(child, None)
-    reason = "listeners of worker.flush or worker.job.buried took longer than 600 s"
+    child.page.listening_since = time.monotonic() - seconds - 1
+    watch(**settings).look(child, None)
+    reason = f"listeners of worker.flush or worker.job.buried took longer than {seconds} s"
     assert child.death == Death(Failed(reason, BurialKind.DEADLINE))
 
 

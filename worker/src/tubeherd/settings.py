@@ -197,6 +197,11 @@ class WorkerSettings(ServerSettings):
         ),
         PoolField(),
     ] = False
+    listener_timeout: Annotated[
+        TimeLimit,
+        Field(description="How long the listeners of a flush or of a burial may run before their slot is killed."),
+        Unset("10m, or the job timeout if that is longer"),
+    ] = None
     grace_period: Annotated[Duration, Field(description="How long jobs may go on after SIGTERM."), SetByOperator()] = (
         70.0
     )

@@ -28,7 +28,7 @@ from tubeherd.supervisor.slot_handle import Death, SlotHandle
 _TERM_SECONDS: Final = 5.0
 """How long a job may go on after SIGTERM was sent to break it off, in seconds. Then its slot is killed."""
 _LISTENER_SECONDS: Final = 600.0
-"""How long listeners of the slot may run, in seconds. If jobs may run longer, listeners may run as long as jobs."""
+"""How long listeners of the slot may run, in seconds, unless a setting changes it or jobs may run longer."""
 _COMMAND_SECONDS: Final = 1.0
 """How long a slot that is to stop may wait for an answer of beanstalkd, in seconds."""
 _PROMPT_SECONDS: Final = 0.01
@@ -42,7 +42,7 @@ class Watch:
         self._job_timeout = settings.job_timeout
         self._grace_period = settings.grace_period
         self._share = settings.memory_share()
-        self._listener_seconds = max(settings.job_timeout or 0.0, _LISTENER_SECONDS)
+        self._listener_seconds = settings.listener_timeout or max(settings.job_timeout or 0.0, _LISTENER_SECONDS)
 
     def look(self, slot: SlotHandle, stopping_since: float | None) -> None:
         """Look at a slot. `stopping_since` is when the worker began to stop, on the monotonic clock, or None."""
