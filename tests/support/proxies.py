@@ -67,6 +67,8 @@ class Proxy:
         self.server = self._server.server
         self.silent: set[int] = set()
         """The numbers of the connections, from 1, whose answers are held back from now on."""
+        self.broken: set[int] = set()
+        """The numbers of the connections, from 1, that are cut at their next bytes."""
         self.cut: dict[int, tuple[Direction, int]] = {}
         """Connection number to (direction, bytes): cut as soon as that many have passed in that direction."""
 
@@ -90,7 +92,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, number: int, direction: Direction) -> None:
         way, left = self.cut.get(number, ("", 0))
         with suppress(OSError):
-            while data := source.recv(_CHUNK):
+            while (data := source.recv(_CHUNK)) and number not in self.broken:
                 if direction == "in" and number in self.silent:
                     return
                 if way == direction and len(data) >= left:

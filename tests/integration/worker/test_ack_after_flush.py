@@ -210,6 +210,43 @@ def test_connection_that_breaks_before_the_flush_brings_the_jobs_back(beanstalkd
     assert worker.stop() == 0
 
 
+COROUTINES = """
+import asyncio
+from traces import FOLDER, note
+from tubeherd import events, executor
+@executor("rows")
+async def collect(payload):
+    note(f"ran {payload['row']}")
+    while not (FOLDER / f"go {payload['row']}").exists(): await asyncio.sleep(0.005)
+@events.flush.connect
+def write(reason, count):
+    note(f"flush {reason} {count}")
+"""
+
+
+def test_flush_that_finds_the_connection_of_another_lane_broken_keeps_its_own(beanstalkd, proxy, run_worker, put):
+    options = ("--ack-after-flush", "--async-concurrency", "2", "--batch-size", "2")
+    worker = run_worker(proxy.server, COROUTINES, *options)
+    deferred = put(0)
+    worker.wait_for_notes("ran 0")  # on the first connection
+    flushing = put(1)
+    worker.wait_for_notes("ran 1")
+    put(2)
+    worker.allow("go 0")
+    worker.wait_for_notes("ran 2")  # on the first connection, which still has the job 0
+    proxy.broken.add(1)
+    worker.allow("go 1")
+    worker.wait_for_line("executed, but the connection broke before it was deleted", job=deferred)
+    worker.wait_for_line("deleted", job=flushing)
+    worker.allow("go 3")
+    put(3)
+    worker.wait_for(lambda: "ran 3" in worker.notes() or worker.notes().count("ran 0") == 2, "the next job runs")
+    assert len(worker.lines("connected")) == 2
+    worker.allow("go 2")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING, "all are deleted")
+    assert worker.stop() == 0
+
+
 def test_without_a_listener_jobs_are_deleted_at_once(beanstalkd, run_worker, put):
     put(0)
     put(1, "wait_for('go')")

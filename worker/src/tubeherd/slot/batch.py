@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from tubeherd import events
+from tubeherd.logs import log
 from tubeherd.policy import Delete, Verdict
 from tubeherd.processing.attempt import FlushFailed, Processed
 from tubeherd.processing.batch import Batch
@@ -18,7 +19,7 @@ from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved, Set
 from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import SlotPage
-from tubeherd.slot.lane import Deferred, Lane
+from tubeherd.slot.lane import Deferred, Lane, in_words
 
 
 class SlotBatch(Batch):
@@ -63,10 +64,9 @@ class SlotBatch(Batch):
     def flush(self, reason: events.FlushReason) -> None:
         """Publish `worker.flush`. Then delete the deferred jobs, or fail them if a listener raised.
 
-        Raises FlushFailed if a listener raised; otherwise QueueUnavailable or RefusedError if a verdict was lost.
+        A lane on which a verdict was lost is without a connection afterwards. Raises FlushFailed if a listener raised.
         """
         failure: Exception | None = None
-        broken: Exception | None = None
         try:
             with self._slot_page.listening():
                 self.send(reason)
@@ -76,14 +76,9 @@ class SlotBatch(Batch):
             failure.__cause__ = error  # shown in the tracebacks of the jobs that it fails
         for lane in self._lanes:
             if lane.deferred and lane.connection:
-                try:
-                    self._settle(lane, lane.connection, failure)
-                except (QueueUnavailable, RefusedError) as error:
-                    broken = error
+                self._settle(lane, lane.connection, failure)
         if failure is not None:
             raise failure
-        if broken is not None:
-            raise broken
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         """Delete the deferred jobs of a lane. If a listener raised, treat each of them as a failed job instead."""
@@ -93,9 +88,10 @@ class SlotBatch(Batch):
         try:
             for _ in self._settler.settle_and_report_all(connection, batch):
                 del lane.deferred[0]
-        except (QueueUnavailable, RefusedError):
+        except (QueueUnavailable, RefusedError) as error:
+            log.warning(f"{in_words(error)}, after a flush")
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
-            raise
+            return
         lane.forget_deferred()
         lane.page.write_phase_and_unlock(phase)
 

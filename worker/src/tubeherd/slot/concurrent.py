@@ -112,7 +112,8 @@ class ConcurrentSlot(Slot):
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle")
-            reserved = await self._wait_for_job(lane, connection) if self._limits.exit_wanted() is None else None
+            if self._limits.exit_wanted() is None:
+                reserved = await self._wait_for_job(lane, lane.connected())  # the flush may have found that it broke
         return reserved
 
     async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
@@ -167,7 +168,8 @@ class ConcurrentSlot(Slot):
             elif self._reserves_waiting or self._limits.exit_wanted() is not None:
                 # Another lane waits for a job, which shows that none is ready; or this lane may take no further job.
                 self._flush("idle")
-        except (QueueUnavailable, RefusedError) as error:  # by a command on this lane, or on any lane if it flushed
+            lane.connected()  # raises if a flush found that it broke
+        except (QueueUnavailable, RefusedError) as error:
             pause = self._drop(lane, error)
             await self._wait(pause)
         except BaseException as error:  # not caused by a job; asyncio would only keep it as the result of this task

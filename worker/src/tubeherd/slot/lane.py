@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from tubeherd.job import JobStats
 from tubeherd.logs import log
 from tubeherd.processing.attempt import Processed
-from tubeherd.queue.answers import QueueUnavailable
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
@@ -107,3 +107,8 @@ class Lane:
         self.page.close()
         if self.connection is not None:
             self.connection.close()
+
+
+def in_words(error: QueueUnavailable | RefusedError) -> str:
+    """Return why a connection is closed."""
+    return str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {error}"

@@ -40,15 +40,16 @@ class SequentialSlot(Slot):
             try:
                 if lane.connection is None:
                     self._open(lane, connect(self._settings.server))
-                self._do_jobs(lane, lane.lock_and_watch(self._tubes))
+                lane.lock_and_watch(self._tubes)
+                self._do_jobs(lane)
             except (QueueUnavailable, RefusedError) as error:
                 pause = self._drop(lane, error)
                 self._wait(pause)
 
-    def _do_jobs(self, lane: Lane, connection: Connection) -> None:
-        """Do jobs on one connection until an exit is wanted."""
+    def _do_jobs(self, lane: Lane) -> None:
+        """Do jobs on one connection until an exit is wanted; raises QueueUnavailable, RefusedError."""
         while self._limits.exit_wanted() is None:
-            reserved = self._next(lane, connection)
+            reserved = self._next(lane, lane.connected())  # a flush may have found that it broke
             while reserved is not None:
                 reserved = self._do_job(lane, reserved)
         lane.page.write_phase_and_unlock()

@@ -35,7 +35,7 @@ from tubeherd.shared_memory.page import Phase
 from tubeherd.slot.batch import SlotBatch
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import end_fork
-from tubeherd.slot.lane import Lane
+from tubeherd.slot.lane import Lane, in_words
 from tubeherd.slot.limits import Limits
 from tubeherd.streams import streams
 
@@ -118,8 +118,6 @@ class Slot(ABC):
             self._batch.flush("end")
         except FlushFailed as error:
             self._stop_for(error)
-        except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"{error}, at the end of the slot")
         for lane in self._lanes:
             lane.page.write_phase_and_unlock(Phase.DONE)
         return self._limits.exit_wanted() or Exit.OK
@@ -138,8 +136,7 @@ class Slot(ABC):
         """Close a lane's connection and log why; return how many seconds to wait before opening another."""
         lane.drop()
         pause = lane.next_pause()
-        reason = str(error) if isinstance(error, QueueUnavailable) else f"beanstalkd answered {error}"
-        log.warning(f"{reason}; trying again in {pause:.1f} s", server=self._settings.server)
+        log.warning(f"{in_words(error)}; trying again in {pause:.1f} s", server=self._settings.server)
         return pause
 
     # 1. Ask
