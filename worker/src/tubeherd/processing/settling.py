@@ -29,12 +29,6 @@ class Settler:
         """
         return connection.settle(done.job.id, done.verdict, ask_reserve=ask_reserve)
 
-    def settle_and_report(self, connection: Connection, done: Processed) -> Settled:
-        """Settle a verdict, report what became of it, and return that. Raises what `settle` raises."""
-        settled = self.settle(connection, done)
-        self.report(done, settled)
-        return settled
-
     def settle_and_report_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Processed]:
         """Settle many verdicts in few writes; report each, and then yield its job. Raises what `settle` raises."""
         answers = connection.settle_all([(done.job.id, done.verdict) for done in batch])
