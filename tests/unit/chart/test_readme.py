@@ -15,8 +15,9 @@ from tubeherd.pool import WorkerPoolSpec
 README = (ROOT / "README.md").read_text()
 
 
-def block(language, number=0):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number]
+def block(language, with_words=""):
+    """Return the first block of the README in a language that has these words."""
+    return next(text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if with_words in text)
 
 
 def example():
@@ -39,7 +40,7 @@ def test_executor_takes_the_payload_that_is_scheduled(capsys):
 def test_batch_is_written_by_the_listener():
     written = []
     scope = {"database": SimpleNamespace(insert_many=written.extend)}
-    exec(block("python", 1), scope)  # noqa: S102 - our own text
+    exec(block("python", "events.flush"), scope)  # noqa: S102 - our own text
     registry["clicks"].function({"page": "/"})
     events.flush.send("batch", count=1)
     events.flush.send("idle", count=1)
