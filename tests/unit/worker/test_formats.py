@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd.formats.addresses import ADDRESS, parse_address
+from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import DURATION, format_duration, parse_duration
 from tubeherd.formats.sizes import SIZE, parse_size
 from tubeherd.formats.tubes import RESERVED, TUBE, check_tube
@@ -109,16 +109,36 @@ def test_bad_server(server):
 
 
 @pytest.mark.parametrize(
-    ("address", "parts"), [("0.0.0.0:8080", ("0.0.0.0", 8080)), ("[::]:1", ("::", 1)), ("a.b:65535", ("a.b", 65535))]
+    ("address", "parts"),
+    [
+        ("0.0.0.0:8080", ("0.0.0.0", 8080)),
+        ("[::]:1", ("::", 1)),
+        ("a.b:65535", ("a.b", 65535)),
+        ("8080", ("0.0.0.0", 8080)),
+        (":8080", ("0.0.0.0", 8080)),
+    ],
 )
-def test_address(address, parts):
-    assert parse_address(address) == parts
+def test_where_to_listen(address, parts):
+    assert parse_listener(address) == parts
+    assert LISTENER.matches(address)
 
 
-@pytest.mark.parametrize("address", ["", "0.0.0.0", "[::]", ":8080", "a:0", "a:65536", "::1:80", "a b:1", "a:1\n"])
-def test_bad_address(address):
-    with pytest.raises(ValueError, match="is no address"):
-        parse_address(address)
+@pytest.mark.parametrize(
+    "address",
+    ["", "127.0.0.1", "localhost", "[::]", ":", "0", "65536", ":0", "a:0", "a:65536", "::1:80", "a b:1", "a:1\n", "80 ",
+     "a" * 300 + ":1"],
+)  # fmt: skip
+def test_nowhere_to_listen(address):
+    with pytest.raises(ValueError, match="is neither a port nor an address with a port: write it like 8080,"):
+        parse_listener(address)
+
+
+@pytest.mark.parametrize("written", [DURATION, SIZE, TUBE, LISTENER, SERVER])
+def test_text_longer_than_a_pool_takes_is_taken_nowhere(written):
+    example = written.examples.partition(",")[0].partition(" or ")[0]
+    assert written.matches(example)
+    assert not written.matches("1" * (written.max_length + 1))
+    assert not written.matches("a" * (written.max_length + 1))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +147,7 @@ def test_bad_address(address):
         (DURATION, parse_duration),
         (SIZE, parse_size),
         (TUBE, check_tube),
-        (ADDRESS, parse_address),
+        (LISTENER, parse_listener),
         (SERVER, parse_server),
     ],
     ids=["duration", "size", "tube", "address", "server"],
@@ -176,7 +196,7 @@ def test_size_in_bytes_is_exact(size):
 
 @given(texts_like(DURATION.pattern))
 def test_a_duration_is_what_its_pattern_says(text):
-    matches = re.fullmatch(DURATION.pattern, text) is not None
+    matches = DURATION.matches(text)
     assert matches == _accepts(parse_duration, text)
 
 

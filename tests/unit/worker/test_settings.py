@@ -149,7 +149,12 @@ def test_a_name_that_is_no_setting_is_a_mistake_of_the_caller():
         ("retry_delays", "1," * 21, "does not fit: write durations with commas between them, 20 at most"),
         ("on_limit", "explode", "'explode' does not fit: write recycle or stop"),
         ("ack_after_flush", "maybe", "'maybe' does not fit: write true or false"),
-        ("health", "0.0.0.0", "'0.0.0.0' is no address: write it like 0.0.0.0:8080 or [::]:8080"),
+        ("health", "127.0.0.1", "is neither a port nor an address with a port: write it like 8080, 0.0.0.0:8080 or"),
+        *[
+            (name, text, f"{text!r} is an empty list: write what belongs into it, or leave this setting out")
+            for name in ("include", "exclude", "executors", "retry_delays")
+            for text in (",", " ", ", ,")
+        ],
         ("log_format", "xml", "'xml' does not fit: write auto, text or json"),
     ],
 )
@@ -160,6 +165,13 @@ def test_wrong_setting_is_named_as_option_and_variable_with_what_to_write(name, 
             WorkerSettings.load(*given)
         assert str(raised.value).startswith(f"{option(name)} ({variable}): ")
         assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["include", "exclude", "executors", "retry_delays"])
+def test_empty_list_is_refused_as_an_option_and_counts_as_unset_as_a_variable(name):
+    with pytest.raises(WrongSettings, match=f"^{option(name)} .*: '' is an empty list"):
+        WorkerSettings.load({}, {name: ""})
+    assert WorkerSettings.load({f"TUBEHERD_{name.upper()}": ""}) == WorkerSettings.load({})
 
 
 @pytest.mark.parametrize(

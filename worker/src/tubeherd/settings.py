@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from tubeherd.configuration import Settings
 from tubeherd.declarations import Unset
 from tubeherd.events import DEFAULT_BATCH_SIZE
-from tubeherd.formats.addresses import ADDRESS, parse_address
+from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import Duration
 from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import Size
@@ -41,7 +41,12 @@ class SetByOperator:
 
 
 def _comma_list(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    if not parts:  # such as from the unset variable of a script: nothing may be taken for everything
+        raise ValueError(f"{value[:60]!r} is an empty list: write what belongs into it, or leave this setting out")
+    return parts
 
 
 def _comma_list_or_none(value: Any) -> Any:
@@ -61,8 +66,8 @@ def _check_server(value: str) -> str:
     return value
 
 
-def _check_address(value: str) -> str:
-    parse_address(value)
+def _check_listener(value: str) -> str:
+    parse_listener(value)
     return value
 
 
@@ -76,7 +81,7 @@ def _off_at_zero(value: float) -> float | None:
 
 
 Server = Annotated[str, AfterValidator(_check_server), SERVER]
-Address = Annotated[str, AfterValidator(_check_address), ADDRESS]
+Listener = Annotated[str, AfterValidator(_check_listener), LISTENER]
 Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(_comma_list)]
 Modules = Annotated[tuple[str, ...], BeforeValidator(_comma_list_or_none)]
 RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(_comma_list_or_none), AfterValidator(_check_delays)]
@@ -206,8 +211,8 @@ class WorkerSettings(ServerSettings):
         70.0
     )
     health: Annotated[
-        Address | None,
-        Field(description="Where to serve /healthz, /readyz and /metrics."),
+        Listener | None,
+        Field(description="Where to serve /healthz, /readyz and /metrics. A port alone means every IPv4 address."),
         Unset("off"),
         SetByOperator(),
     ] = None

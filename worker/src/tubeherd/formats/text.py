@@ -14,10 +14,10 @@ class TextFormat:
     pattern: str
     """A regular expression for the whole text. It must mean the same in Python and in the schema of a CRD."""
     max_length: int
-    """The most characters that a pool's field may have."""
+    """The most characters that the text may have."""
     examples: str
     """Examples for help and errors, such as `90s or 10m`."""
 
     def matches(self, text: object) -> TypeGuard[str]:
         """Return whether this is a text, and written in the format."""
-        return isinstance(text, str) and re.fullmatch(self.pattern, text) is not None
+        return isinstance(text, str) and len(text) <= self.max_length and re.fullmatch(self.pattern, text) is not None

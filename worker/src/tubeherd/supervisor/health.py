@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.descriptors import moved_socket
-from tubeherd.formats.addresses import parse_address
+from tubeherd.formats.addresses import parse_listener
 from tubeherd.logs import log
 
 _REQUEST_MAX: Final = 4096
@@ -38,7 +38,7 @@ class HealthServer:
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
     ) -> None:
-        """Listen on `host:port`; raises CannotListen.
+        """Listen on `host:port`, or on a port of every IPv4 address; raises CannotListen.
 
         `ready` returns whether /readyz answers 200. `metrics` returns the text of /metrics; if it raises, the answer is
         500.
@@ -48,7 +48,7 @@ class HealthServer:
         self._metrics = metrics
         self._peers: dict[socket.socket, tuple[bytes, float]] = {}
         """By connection: the bytes received or still to be sent, and when to close it, on the monotonic clock."""
-        host, port = parse_address(address)
+        host, port = parse_listener(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._listener = moved_socket(socket.create_server((host, port), family=family))
