@@ -14,7 +14,7 @@ def test_code_of_a_job_and_of_the_tasks_that_it_starts_is_the_jobs():
     async def child():
         return loop_holder()
 
-    async def code():
+    async def code(_):
         return loop_holder(), await asyncio.create_task(child())
 
     assert [attempt.job for attempt in run(7, code)] == [7, 7]
@@ -24,7 +24,7 @@ def test_code_of_a_job_and_of_the_tasks_that_it_starts_is_the_jobs():
 def test_callback_of_the_loop_is_nobodys_code():
     """The callback that cancels at the deadline runs in the job's context, and must not be broken off itself."""
 
-    async def code():
+    async def code(_):
         seen = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(lambda: seen.set_result(loop_holder()))
         return await seen
@@ -35,7 +35,7 @@ def test_callback_of_the_loop_is_nobodys_code():
 def test_task_that_outlives_its_job_is_nobodys_code():
     left = []
 
-    async def code():
+    async def code(_):
         left.append(asyncio.create_task(later()))
 
     async def later():
@@ -51,7 +51,7 @@ def test_task_that_outlives_its_job_is_nobodys_code():
 
 
 def test_job_is_overdue_only_while_the_loop_could_not_cancel_it():
-    async def code():
+    async def code(_):
         before = any_overdue()
         time.sleep(0.02)  # holds the loop past the deadline
         return before, any_overdue()

@@ -21,8 +21,10 @@ from typing import Any, Final, NamedTuple
 from tubeherd import events
 from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule
 from tubeherd.job import Job, current_job
+from tubeherd.job_options import check_priority
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import (
+    MAX_DELAY,
     Aborted,
     BurialKind,
     Failed,
@@ -36,7 +38,7 @@ from tubeherd.policy import (
 )
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import prepare_payload
-from tubeherd.processing.reasons import InvalidPayload, describe, members, message_of, traceback_text
+from tubeherd.processing.reasons import InvalidPayload, describe, members, text_of, traceback_text
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
@@ -119,9 +121,14 @@ class Attempt:
         return Processed(self.job, verdict, self._seconds(), None, result)
 
     def fail(self, error: BaseException) -> Processed:
-        """Return the job with its verdict after an exception that stopped its executor or a listener."""
+        """Return the job with its verdict after an exception of its executor or of a listener; raises nothing."""
         seconds = self._seconds()
-        outcome = _outcome(error, self._detail)
+        try:
+            outcome = _outcome(error, self._detail)
+        except DeadlinePassed as late:
+            outcome, error = _outcome(late, self._detail), late
+        except BaseException as raised:  # user code runs there, such as the methods of a subclass of Reschedule
+            outcome = Failed(f"what its executor raised cannot be used: {describe(raised, self._detail)}")
         reported = None if isinstance(outcome, Rescheduled) else error  # a reschedule is no error
         # Made here, because it calls user code, such as `__str__`, which belongs to the job.
         traceback = traceback_text(error, self._detail) if isinstance(outcome, Failed | Rejected) else None
@@ -147,11 +154,11 @@ def _outcome(error: BaseException, detail: ErrorDetail) -> Outcome:
     match _what_counts(error):
         case Reschedule() as reschedule:
             message = reschedule.message if detail == "full" else None
-            return Rescheduled(reschedule.delay(time.time()), reschedule.priority, message)
+            return _rescheduled(reschedule.delay(time.time()), reschedule.priority, message)
         case Abort() as abort:
-            return Aborted(message_of(abort) if detail == "full" else describe(abort, detail))
+            return Aborted(text_of(abort) if detail == "full" else describe(abort, detail))
         case Reject() as reject:
-            return Rejected(message_of(reject) if detail == "full" else describe(reject, detail))
+            return Rejected(text_of(reject) if detail == "full" else describe(reject, detail))
         case InvalidPayload():
             return Invalid(str(error))
         case DeadlinePassed() | CancelledLate():
@@ -160,6 +167,14 @@ def _outcome(error: BaseException, detail: ErrorDetail) -> Outcome:
             return Failed(str(error))
         case _:
             return Failed(describe(error, detail))
+
+
+def _rescheduled(delay: int, priority: int | None, message: object) -> Rescheduled:
+    """Return the outcome; raises ValueError for what beanstalkd cannot hold: a subclass may have changed the values."""
+    if type(delay) is not int or not 0 <= delay <= MAX_DELAY:
+        raise ValueError(f"a delay is from 0 to {MAX_DELAY} whole seconds, not {text_of(delay)}")
+    checked = None if priority is None else check_priority(priority)
+    return Rescheduled(delay, checked, None if message is None else text_of(message))
 
 
 def _what_counts(error: BaseException) -> BaseException:

@@ -5,16 +5,24 @@ that executes jobs, has a signal handler that raises an exception in such code. 
 """
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple, TypeVar
 
 from tubeherd.descriptors import low_numbers_taken
+from tubeherd.logs import log
 
 Result = TypeVar("Result")
+_OWN_CODE: Final = (str(Path(__file__).parents[1]) + os.sep, str(Path(asyncio.__file__).parent) + os.sep)
+_LIBRARY: Final = str(Path(os.__file__).parent) + os.sep
+_PACKAGES: Final = (f"{_LIBRARY}site-packages", f"{_LIBRARY}dist-packages")
+"""Installed packages, which are user code, may be in a folder of Python's own library."""
 
 
 def new_runner() -> asyncio.Runner:
@@ -47,6 +55,8 @@ class RunningJob:
     deadline: Deadline
     timeout: asyncio.Timeout | None = None
     """What cancels the job at its deadline; None until it begins."""
+    ended_by: BaseException | None = None
+    """What the job's code raised last."""
     broken_off_by: BaseException | None = None
     """What the slot's signal handler raised in the job, which held the loop and may have swallowed it."""
 
@@ -73,40 +83,78 @@ _all_running: Final[set[RunningJob]] = set()
 """The jobs that have not ended."""
 
 
-async def within(job: int, deadline: Deadline, run: Callable[[], Awaitable[Result]]) -> Result:
-    """Await `run()` and return its result; at the deadline CancelledError is raised inside it.
+async def within(job: int, deadline: Deadline, run: Callable[["RunningJob"], Awaitable[Result]]) -> Result:
+    """Await `run(running)` and return its result; at the deadline CancelledError is raised inside it.
 
-    Raises CancelledLate if that happened, whatever `run()` then did. Raises what broke the job off if it held the loop.
-    Otherwise raises whatever `run()` raises.
+    Raises CancelledLate if that happened, whatever `run` then did. Raises what broke the job off if it held the loop.
+    Otherwise raises whatever `run` raises. `run` may set `running.ended_by`, the cause of CancelledLate.
     """
     running = RunningJob(job, deadline)
     token = _current.set(running)
     _all_running.add(running)
     try:
         async with asyncio.timeout_at(deadline.at) as running.timeout:
-            result = await run()
+            result = await run(running)
     except BaseException as error:
         running.raise_if_late(error.__cause__ if isinstance(error, TimeoutError) else error)
         raise
     else:
-        running.raise_if_late(None)
+        running.raise_if_late(running.ended_by)
         return result
     finally:
+        running.ended_by = None  # its traceback refers to this call
         _all_running.discard(running)
         _current.reset(token)
 
 
-def loop_holder() -> RunningJob | None:
+def run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end and return its result, although code of jobs may stop the loop meanwhile.
+
+    The loop also ends if a task or a callback that a job has left in it raises SystemExit or KeyboardInterrupt.
+    """
+    task = loop.create_task(coroutine)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except BaseException as error:
+            if not task.done():
+                reason = f"{type(error).__name__} ended the event loop of a slot, outside of the call of any executor"
+                log.error(f"{reason}: the slot goes on with its jobs. Look for what their tasks and callbacks raise")
+    return task.result()
+
+
+def loop_holder(frame: FrameType | None = None) -> RunningJob | None:
     """Return, in a signal handler, the job whose code the signal interrupted; None if it was no code of a running job.
 
     It is None too if the signal interrupted a callback of the loop, such as the one that cancels at the deadline: the
-    loop would catch an exception that is raised in a callback, and the job would go on.
+    loop would catch an exception that is raised in a callback, and the job would go on. Only if `frame`, which the
+    signal interrupted, is of the user's code, then the callback is the job's own.
     """
     running = _current.get()
     with suppress(RuntimeError):  # no loop runs
-        if running in _all_running and asyncio.current_task() is not None:
+        if running in _all_running and (asyncio.current_task() is not None or is_user_code(frame)):
             return running
     return None
+
+
+def is_user_code(frame: FrameType | None) -> bool:
+    """Return whether a frame is of user code, or of code that user code has called.
+
+    Frames are looked at from the innermost one on, up to the first one of this package or of asyncio.
+    """
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_OWN_CODE):
+            return False
+        if not file.startswith((_LIBRARY, "<frozen")) or file.startswith(_PACKAGES):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def any_running() -> bool:
+    """Return whether any job has not ended."""
+    return bool(_all_running)
 
 
 def any_overdue() -> bool:

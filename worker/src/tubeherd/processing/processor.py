@@ -14,7 +14,7 @@ from tubeherd.executors import Executor
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
-from tubeherd.processing.coroutines import Deadline, new_runner, within
+from tubeherd.processing.coroutines import Deadline, RunningJob, any_running, new_runner, within
 from tubeherd.queue.answers import Reserved
 
 
@@ -62,11 +62,15 @@ class Processor:
         if attempt.processed is not None:
             return
 
-        async def run() -> Processed:
-            result = attempt.call()
-            if is_awaitable(result):
-                result = await result
-            return attempt.finish(result)
+        async def run(running: RunningJob) -> Processed:
+            try:
+                result = attempt.call()
+                if is_awaitable(result):
+                    result = await result
+                return attempt.finish(result)
+            except BaseException as error:  # here, so that user code which it runs can be broken off like the job's
+                running.ended_by = error
+                return attempt.fail(error)
 
         try:
             attempt.processed = await within(attempt.job.id, deadline, run)
@@ -112,14 +116,15 @@ class Processor:
             raise
         except BaseException as error:
             # An exception like DeadlinePassed, which is no Exception, stopped the loop too: tasks may be left in it.
-            self.broken_off |= not isinstance(error, Exception)
+            # A job that stops the loop itself leaves its own task in it.
+            self.broken_off |= not isinstance(error, Exception) or any_running()
             raise
         finally:
             self.in_loop = False
 
 
 async def _await_until(job: int, result: Awaitable[Any], deadline: Deadline | None) -> Any:
-    async def run() -> Any:
+    async def run(_running: RunningJob) -> Any:
         return await result
 
-    return await (run() if deadline is None else within(job, deadline, run))
+    return await (result if deadline is None else within(job, deadline, run))

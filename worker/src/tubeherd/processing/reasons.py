@@ -71,11 +71,23 @@ def describe(error: BaseException, detail: ErrorDetail = "full") -> str:
     """
     on_one_line = _on_one_line if detail == "full" else _name
     described = on_one_line(error)
-    if isinstance(error, BaseExceptionGroup):
+    if issubclass(type(error), BaseExceptionGroup):  # `isinstance` would call user code, if `__class__` is a property
         counts = Counter(map(on_one_line, members(error)[:_MEMBERS_NAMED]))
         named = (f"{text} ({count} times)" if count > 1 else text for text, count in counts.items())
         described = f"{described[: REASON_MAX // 4]}: {'; '.join(named)}"
     return described[:REASON_MAX]
+
+
+def text_of(value: object, length: int = REASON_MAX) -> str:
+    """Return at most so many characters of a value as text, such as the message of an exception.
+
+    Return that it cannot be read if it raises anything.
+    """
+    try:
+        # `__str__` may return a subclass of str, whose methods are user code too.
+        return str.__getitem__(str(value), slice(length))
+    except BaseException:  # SystemExit too: it is not the job's own code that runs here
+        return "(its message cannot be read)"
 
 
 def members(error: BaseException) -> Sequence[BaseException]:
@@ -101,15 +113,13 @@ def source_line(error: BaseException | None) -> str | None:
     """
     if error is None:
         return None
-    if isinstance(error, CancelledLate):
-        error = error.__cause__ or error  # the CancelledError, which passed through the coroutine
-    places = map(_place, [*members(error)[:_MEMBERS_NAMED], error])
-    return next(filter(None, places), None)
-
-
-def message_of(error: BaseException) -> str:
-    """Return an exception's message, at most REASON_MAX characters of it."""
-    return _message(error, REASON_MAX)
+    try:
+        if isinstance(error, CancelledLate):
+            error = error.__cause__ or error  # the CancelledError, which passed through the coroutine
+        places = map(_place, [*members(error)[:_MEMBERS_NAMED], error])
+        return next(filter(None, places), None)
+    except BaseException:  # user code runs here, such as `__class__` made a property
+        return None
 
 
 def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") -> str | None:
@@ -119,9 +129,11 @@ def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") ->
     Return None if there is no exception, and with the detail "place"; also if the payload was not valid, because
     pydantic's errors quote it.
     """
-    if error is None or detail == "place" or isinstance(error, InvalidPayload):
+    if error is None or detail == "place":
         return None
     try:
+        if isinstance(error, InvalidPayload):
+            return None
         shown = _Collector().collect(error)
         for frames_most in _FRAMES_MOST:
             text = "\n".join(_lines(shown, frames_most)).encode(errors="backslashreplace")
@@ -277,7 +289,7 @@ def _name(error: BaseException) -> str:
 
 
 def _on_one_line(error: BaseException) -> str:
-    name, message = _name(error), " ".join(_message(error, 10 * REASON_MAX).split())
+    name, message = _name(error), " ".join(text_of(error, 10 * REASON_MAX).split())
     return f"{name}: {message}" if message else name
 
 
@@ -287,18 +299,9 @@ def _name_and_message(error: BaseException) -> str:
     name = (
         kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     )
-    message = _message(error, REASON_MAX)
+    message = text_of(error, REASON_MAX)
     notes = [str(note)[:REASON_MAX] for note in getattr(error, "__notes__", ())[:_NOTES_MOST]]
     return "\n".join([f"{name}: {message}" if message else name, *notes])
-
-
-def _message(error: BaseException, length: int) -> str:
-    """Return at most so many characters of an exception's message."""
-    try:
-        # `__str__` may return a subclass of str, whose methods are user code too.
-        return str.__getitem__(str(error), slice(length))
-    except BaseException:  # SystemExit too: it is not the job's own code that runs here
-        return "(its message cannot be read)"
 
 
 def _without_middle(text: bytes) -> str:

@@ -81,7 +81,9 @@ class Reporter:
         with self._listening():
             try:
                 events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
-            except (Exception, SystemExit) as raised:
+            except BaseException as raised:  # whatever it is, the jobs beside this one go on
+                if self._settings is None and isinstance(raised, KeyboardInterrupt):
+                    raise  # Ctrl-C in a script; a slot ignores it
                 log.error(
                     "a listener of worker.job.buried raised",
                     job=job.id,

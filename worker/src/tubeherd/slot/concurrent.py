@@ -14,11 +14,19 @@ import asyncio
 import socket
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from types import FrameType
 
 from tubeherd.events import FlushReason
 from tubeherd.executors import Executor
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed
-from tubeherd.processing.coroutines import any_overdue, held_loop_reason, loop_holder, new_runner
+from tubeherd.processing.coroutines import (
+    any_overdue,
+    held_loop_reason,
+    is_user_code,
+    loop_holder,
+    new_runner,
+    run_to_end,
+)
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
@@ -54,17 +62,23 @@ class ConcurrentSlot(Slot):
         # The runner is never closed: closing it would wait for all threads and tasks that jobs left running.
         self._runner = new_runner()
 
-    def on_deadline(self) -> None:
+    def on_deadline(self, frame: FrameType | None) -> None:
         """Break off the code that runs now, if it keeps the event loop from cancelling a late job."""
-        held_by = loop_holder()
+        held_by = loop_holder(frame)
         self._slot_page.write_loop_holder(held_by.job if held_by else 0)
-        if held_by and any_overdue():
+        if not any_overdue():
+            return
+        if held_by is None:
+            if is_user_code(frame):  # what a job has left, such as a `__del__`
+                self._processor.broken_off = True
+                raise DeadlinePassed("code of a job that has ended held the event loop past the deadline of another")
+        else:
             self._processor.broken_off = True
             held_by.broken_off_by = DeadlinePassed(held_loop_reason(held_by))
             raise held_by.broken_off_by
 
     def _work(self) -> None:
-        self._runner.run(self._dispatch())
+        run_to_end(self._runner.get_loop(), self._dispatch())
 
     async def _dispatch(self) -> None:
         """Take a first job for one free lane after the other; each lane then takes further jobs by itself."""

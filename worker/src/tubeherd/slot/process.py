@@ -94,9 +94,9 @@ class SlotProcess:
         if self._context.metrics:
             self._context.metrics.write_as(f"slot{self._context.number}")
 
-    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_sigterm(self, _number: int, frame: FrameType | None) -> None:
         if self._slot is not None:
-            self._slot.on_deadline()
+            self._slot.on_deadline(frame)
 
     def _close_in_fork(self) -> None:
         """Close pages and connections in a process that a job forked, because only the slot's own process uses them."""

@@ -5,6 +5,7 @@ may store the results of several jobs together.
 """
 
 import time
+from types import FrameType
 
 from tubeherd.processing.attempt import DeadlinePassed
 from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
@@ -23,12 +24,12 @@ class SequentialSlot(Slot):
     _broken_off_by: DeadlinePassed | None = None
     """What was raised in the job that executes, which may have swallowed it; its traceback shows where that was."""
 
-    def on_deadline(self) -> None:
+    def on_deadline(self, frame: FrameType | None) -> None:
         """Break the executor off. If it is a coroutine, only if the event loop cannot cancel it."""
         deadline = self._breakable
         if deadline is None or time.monotonic() < deadline.at:
             return
-        if not self._processor.in_loop or (loop_holder() and any_overdue()):
+        if not self._processor.in_loop or (loop_holder(frame) and any_overdue()):
             self._breakable = None
             self._processor.broken_off = True
             self._broken_off_by = DeadlinePassed(too_long_reason(deadline.timeout))

@@ -16,6 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
+from types import FrameType
 from typing import Final, NamedTuple
 
 from tubeherd.executors import Executor
@@ -107,8 +108,8 @@ class Slot(ABC):
         """Do jobs until an exit is wanted; raises Stop, FlushFailed."""
 
     @abstractmethod
-    def on_deadline(self) -> None:
-        """Handle SIGTERM, which the supervisor sends if a job is past its deadline."""
+    def on_deadline(self, frame: FrameType | None) -> None:
+        """Handle SIGTERM, which the supervisor sends if a job is past its deadline; `frame` is what it interrupted."""
 
     def run(self) -> Exit:
         """Do jobs until an exit is wanted, flush, leave the connections at rest, and return the exit code."""
