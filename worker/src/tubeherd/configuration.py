@@ -84,6 +84,11 @@ class Settings(BaseModel):
         return f"{option(name)} ({cls.variable(name)})" if cls.has_options else cls.variable(name)
 
     @classmethod
+    def synonyms(cls) -> Mapping[str, str]:
+        """Return the names of settings, by other names that users may take for them."""
+        return {}
+
+    @classmethod
     def variable(cls, name: str) -> str:
         """Return the name of a setting's variable."""
         return cls.prefix + name.upper()
@@ -99,8 +104,9 @@ class Settings(BaseModel):
     def _nearest(cls, variable: str) -> str | None:
         from difflib import get_close_matches  # imported only if a name is misspelt
 
-        names = get_close_matches(variable[len(cls.prefix) :].lower(), cls.model_fields, 1)
-        return cls.variable(names[0]) if names else None
+        names = {**cls.synonyms(), **{name: name for name in cls.model_fields}}
+        found = get_close_matches(variable[len(cls.prefix) :].lower(), names, 1)
+        return cls.variable(names[found[0]]) if found else None
 
 
 def option(name: str) -> str:

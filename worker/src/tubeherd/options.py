@@ -31,7 +31,7 @@ def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Return the option of a setting, in the form that typer reads. `Settings.load` checks its text later."""
     is_flag = field.annotation is bool
-    metavar = None if is_flag else f"<{kind_in_words(field)}>"
+    metavar = " " if is_flag else f"<{kind_in_words(field)}>"  # for an empty one typer writes <bool>
     info = typer.Option(None, option(name), help=_help(field), metavar=metavar, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool | None if is_flag else str | None

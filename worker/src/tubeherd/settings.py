@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic.alias_generators import to_snake
 
 from tubeherd.configuration import Settings
-from tubeherd.declarations import Unset
+from tubeherd.declarations import Unset, find
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import Duration
@@ -235,6 +236,12 @@ class WorkerSettings(ServerSettings):
             "secrets."
         ),
     ] = False
+
+    @classmethod
+    def synonyms(cls) -> Mapping[str, str]:
+        """Return the names of settings by those of a pool's fields, such as `include` by `tubes`."""
+        marks = {name: find(PoolField, field.metadata) for name, field in cls.model_fields.items()}
+        return {to_snake(mark.path.replace(".", "_")): name for name, mark in marks.items() if mark and mark.path}
 
     @classmethod
     def variables(cls, values: Mapping[str, Any]) -> dict[str, str]:
