@@ -86,6 +86,20 @@ def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, 
     assert len(worker.lines("buried", reason="a listener of worker.flush raised OSError: no space left")) == 2
 
 
+@pytest.mark.parametrize(
+    ("option", "payload"), [("--log-payloads", '{"row": 7, "code": ""}'), ("--batch-size=100", None)]
+)
+def test_job_that_a_flush_fails_is_logged_with_its_payload_if_the_setting_says_so(
+    beanstalkd, run_worker, put, option, payload
+):
+    job = put(7)
+    worker = run(run_worker, beanstalkd, option)
+    worker.allow("refuse")
+    assert worker.process.wait(15) == 1
+    (line,) = worker.lines("failed, retry later", job=job)
+    assert line.get("payload") == payload
+
+
 def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker, put):
     put(0)
     put(1, "raise Reschedule('1 hour')")

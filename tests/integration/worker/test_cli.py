@@ -207,5 +207,5 @@ def test_help_names_everything_in_80_columns(command, words):
     text = done.stdout.decode()
     assert done.returncode == 0
     assert [word for word in words if word not in text] == []
-    assert "<bool>" not in text
+    assert [line for line in text.splitlines() if "<bool>" in line and "--help" not in line] == []  # typer adds --help
     assert max(map(len, text.splitlines())) <= 80

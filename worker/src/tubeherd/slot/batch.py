@@ -17,6 +17,7 @@ from tubeherd.processing.reasons import describe
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import Connection
+from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.slot.lane import Deferred, Lane, in_words
@@ -27,15 +28,15 @@ class SlotBatch(Batch):
 
     def __init__(
         self,
-        size: int,
-        ack_after_flush: bool,
+        settings: WorkerSettings,
         lanes: Sequence[Lane],
         page: SlotPage,
         processor: Processor,
         settler: Settler,
     ) -> None:
-        super().__init__(size)
-        self._ack_after_flush = ack_after_flush
+        super().__init__(settings.batch_size)
+        self._ack_after_flush = settings.ack_after_flush
+        self._keep_bodies = settings.log_payloads
         self._lanes = lanes
         self._slot_page = page
         self._processor = processor
@@ -58,7 +59,8 @@ class SlotBatch(Batch):
         touched = connection.touch(stats.id, ask_reserve=ask_reserve)
         if touched is not Settled.DONE:
             return touched
-        lane.defer(Lease(stats.id, time.monotonic(), stats.ttr), Deferred(stats, done))
+        body = reserved.body if self._keep_bodies else None
+        lane.defer(Lease(stats.id, time.monotonic(), stats.ttr), Deferred(stats, done, body))
         return None
 
     def flush(self, reason: events.FlushReason) -> None:
@@ -96,5 +98,5 @@ class SlotBatch(Batch):
         lane.page.write_phase_and_unlock(phase)
 
     def _after_flush(self, job: Deferred, failure: Exception | None) -> Processed:
-        """Return a deferred job with its verdict; its body was not kept, as it would take memory until the flush."""
-        return self._processor.fail(Reserved(job.stats, None, 0.0), failure) if failure else job.done
+        """Return a deferred job with its verdict."""
+        return self._processor.fail(Reserved(job.stats, job.body, 0.0), failure) if failure else job.done

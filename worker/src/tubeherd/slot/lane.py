@@ -31,6 +31,8 @@ class Deferred(NamedTuple):
 
     stats: JobStats
     done: Processed
+    body: bytes | None
+    """The bytes that were put, if log lines are to show payloads; otherwise they would only take memory."""
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Lane:
             self.connection.abandon()
             self.connection = None
             self._watching = False
-        for stats, _ in self.deferred:
+        for stats, _, _ in self.deferred:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=stats.id, tube=stats.tube)
         self.forget_deferred()

@@ -92,9 +92,7 @@ class Slot(ABC):
         self._settler = settler
         self._tubes = list(executors)
         self._limits = Limits(settings, context.progress, context.page, context.supervisor, processor)
-        self._batch = SlotBatch(
-            settings.batch_size, settings.ack_after_flush, context.lanes, context.page, processor, settler
-        )
+        self._batch = SlotBatch(settings, context.lanes, context.page, processor, settler)
         self.forked_by_job = False
         """Whether a job has forked this process from the process of the slot.
 
