@@ -251,6 +251,46 @@ def test_put_refuses_what_beanstalkd_could_not_hold(beanstalkd, queue, options):
     assert beanstalkd.count("mail") == NOTHING
 
 
+@pytest.mark.parametrize("payload", [bytearray(b"\xff\0"), memoryview(b"\xff\0"), b"\xff\0"])
+def test_put_takes_any_bytes_as_they_are(queue, payload):
+    queue.put("mail", payload)
+    assert queue.get().body == b"\xff\0"
+
+
+class Price(BaseModel):
+    model_config = {"ser_json_inf_nan": "constants"}
+    euros: float
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [math.nan, [math.inf], {"a": {"b": -math.inf}}, Price(euros=math.nan), "\ud800", {"a": b"\xff"}, object()],
+)
+def test_put_refuses_what_is_no_json(beanstalkd, queue, payload):
+    with pytest.raises(ValueError, match=r"JSON|serialize"):
+        queue.put("mail", payload)
+    assert beanstalkd.count("mail") == NOTHING
+
+
+def test_words_that_look_like_numbers_are_put(queue):
+    queue.put("mail", {"NaN": ["Infinity", "-Infinity"]})
+    assert queue.get().body == b'{"NaN":["Infinity","-Infinity"]}'
+
+
+def test_one_tube_may_be_given_as_a_text(beanstalkd):
+    with QueueManager(beanstalkd.server, tubes="mail") as queue:
+        queue.put("m", {})
+        job = queue.put("mail", {})
+        assert queue.get(timeout=5).stats.id == job
+        assert queue.get() is None
+
+
+@pytest.mark.parametrize("tubes", ["", "two words", b"mail", [""], ["mail", 5], [None]])
+def test_tubes_that_cannot_be_are_refused_at_once(beanstalkd, tubes):
+    with pytest.raises(ValueError, match="is no tube name"):
+        QueueManager(beanstalkd.server, tubes=tubes)
+
+
 def test_put_refuses_a_bad_tube_and_a_body_that_is_too_big(queue):
     with pytest.raises(ValueError, match="is no tube name"):
         queue.put("two words", {})
@@ -264,7 +304,7 @@ def test_reserved_tubes_are_refused(beanstalkd, queue):
         queue.put("tubeherd.burials", {})
     made = Executor("tubeherd.burials", print, None, takes_job=False)
     for options in ({"tubes": ["tubeherd.burials"]}, {"executors": {"tubeherd.burials": made}}):
-        with QueueManager(beanstalkd.server, **options) as other, pytest.raises(ValueError, match="is reserved"):
+        with pytest.raises(ValueError, match="is reserved"), QueueManager(beanstalkd.server, **options) as other:
             other.get()
 
 

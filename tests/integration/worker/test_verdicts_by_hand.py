@@ -48,6 +48,22 @@ def in_an_hour(payload):
 def reject(payload):
     raise Reject("no such customer")
 
+@executor("returns-a-reschedule")
+def returns_a_reschedule(payload):
+    return Reschedule("10 seconds", message="not yet")
+
+@executor("returns-a-reject")
+async def returns_a_reject(payload):
+    return Reject("no such customer")
+
+@executor("returns-a-class")
+def returns_a_class(payload):
+    return Abort
+
+@executor("returns-an-error")
+def returns_an_error(payload):
+    return RuntimeError("as a value")
+
 @executor("abort")
 def abort(payload):
     raise Abort("out of paper")
@@ -79,6 +95,7 @@ def released(reason, *left, releases=1):
 DELETED = (None, "info", "deleted", None)
 NO_ADDRESS = "payload is not valid: to: Field required"
 NO_BODY = "payload is not valid: payload: Invalid JSON: EOF while parsing a value at line 1 column 0"
+NO_MESSAGE = "TypeError: Abort.__init__() missing 1 required positional argument: 'message'"
 LOST = "lost {} times: its worker or its connection died, or its TTR of 60 s passed"
 
 # What happened before (see `happen`), tube, body; what is left of the job; level, event and reason in the log.
@@ -102,6 +119,10 @@ TABLE = {
     "not valid, kicked": ("bk", "validate", b"{}", *buried(NO_ADDRESS, buries=2)),
     "rejected": ("", "reject", b"1", *buried("no such customer", buries=1)),
     "rejected after a failure": ("f", "reject", b"1", *buried("no such customer", delay=3601, releases=1, buries=1)),
+    "returned a Reschedule": ("f", "returns-a-reschedule", b"1", *released("not yet", 11, releases=2)),
+    "returned a Reject": ("", "returns-a-reject", b"1", *buried("no such customer", buries=1)),
+    "returned the class Abort": ("", "returns-a-class", b"1", *failed(NO_MESSAGE, releases=1)),
+    "returned an error": ("", "returns-an-error", b"1", *DELETED),
     "empty": ("", "return", b"", *buried(NO_BODY, buries=1)),
     "poison": ("ll", "return", b"1", *buried(LOST.format(2), buries=1)),
     "poison, kicked": ("llbk", "return", b"1", *DELETED),
@@ -167,7 +188,10 @@ def check_table(beanstalkd, jobs, lines):
     assert {row: left_of(beanstalkd, job) for row, job in jobs.items()} == {
         row: entry[3] for row, entry in TABLE.items()
     }
-    of_jobs = [line for line in lines if "job" in line]
+    warned = [line for line in lines if "counts as raised" in line["event"]]
+    asked = ["returned a Reschedule", "returned a Reject", "returned the class Abort"]
+    assert sorted(line["job"] for line in warned) == [jobs[row] for row in asked]
+    of_jobs = [line for line in lines if "job" in line and line not in warned]
     assert sorted(line["job"] for line in of_jobs) == sorted(jobs.values())
     assert all(line["seconds"] >= 0 for line in of_jobs)
     by_job = {line["job"]: line for line in of_jobs}

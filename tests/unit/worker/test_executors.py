@@ -5,7 +5,7 @@ import runpy
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import pytest
 from pydantic import BaseModel
@@ -103,6 +103,45 @@ def mail(order: Order, job: Job): ...
     made = executor_of(runpy.run_path(module)["mail"])
     assert made.takes_job
     assert made.adapter.validate_json(b'{"number": 1}').number == 1
+
+
+Optional_ = Optional[Job]  # noqa: UP045 - people write it
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [Job, Job | None, Optional_, "Job | None", Annotated[Job, "x"], Annotated[Job | None, "x"], Job | dict],
+)
+def test_second_parameter_gets_the_job_however_its_annotation_names_it(annotation):
+    def mail(payload, it=None): ...
+
+    mail.__annotations__["it"] = annotation
+    assert executor_of(mail).takes_job
+
+
+def job_first(job: Job): ...
+def job_third(payload, copies: int = 1, job: Job | None = None): ...
+def job_twice(payload, first: Job, second: Job | None = None): ...
+def job_by_keyword(payload, copies: int = 1, *, job: Job | None = None): ...
+
+
+@pytest.mark.parametrize("function", [job_first, job_third, job_twice, job_by_keyword])
+def test_job_in_another_place_than_the_second_is_refused(function):
+    with pytest.raises(ExecutorError, match=r"its second parameter gets the job, not '(job|second)'"):
+        executor_of(function)
+
+
+def test_second_parameter_that_is_only_called_job_is_refused():
+    def mail(payload, job=None): ...
+
+    with pytest.raises(ExecutorError, match="annotate its parameter job: Job"):
+        executor_of(mail)
+
+
+def test_other_parameters_with_defaults_are_left_alone():
+    def mail(payload, copies=1, job: dict | None = None, *rest, more: list[Job] = (), **others): ...
+
+    assert not executor_of(mail).takes_job
 
 
 def nothing(): ...

@@ -100,7 +100,7 @@ def _json(text: str | bytes, what: str) -> bytes:
 
     body = text.encode(errors="surrogateescape") if isinstance(text, str) else text
     try:
-        from_json(body)
+        from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise ValueError(f"{what} is no JSON: {error}") from error
     return body

@@ -4,10 +4,11 @@ import inspect
 import math
 import time
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Final, TypeVar, Union
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -122,7 +123,7 @@ def executor(
 
     The annotation of its first parameter decides what the function is called with. `bytes`: the body of the job as it
     is. No annotation: the decoded JSON body. Any other type: what pydantic's TypeAdapter of that type makes of the JSON
-    body. If a second parameter is annotated `Job`, it gets the job.
+    body. If a second parameter is annotated `Job`, also in a union such as `Job | None`, it gets the job.
 
     The other arguments win over the settings of the worker, for the jobs of this tube. `retry_delays` are the delays
     before each further attempt at a failed job, such as ["10s", "10m"]; if empty, the first failure buries the job.
@@ -167,7 +168,7 @@ def _make(name: str, function: Callable[..., Any]) -> Executor:
     except (ValueError, TypeError, NameError, PydanticUserError) as error:
         first_line = str(error).partition("\n")[0]
         raise ExecutorError(f"the executor {name!r} cannot be used: {first_line}") from error
-    takes_job = len(parameters) > 1 and hints.get(parameters[1]) is Job
+    takes_job = _takes_job(name, parameters, hints)
     try:
         signature.bind(*[None] * (1 + takes_job))
     except TypeError as error:
@@ -177,3 +178,21 @@ def _make(name: str, function: Callable[..., Any]) -> Executor:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ExecutorError(f"the executor {name!r} has a yield, so a call would run nothing of it: remove the yield")
     return Executor(name, function, adapter, takes_job)
+
+
+def _takes_job(name: str, parameters: list[str], hints: Mapping[str, Any]) -> bool:
+    """Return whether the second parameter gets the job; raises ExecutorError if another one looks as if it did."""
+    annotated = [parameter for parameter in parameters if _may_be_job(hints.get(parameter))]
+    odd = [parameter for parameter in annotated if [parameter] != parameters[1:2]]
+    if odd:
+        raise ExecutorError(f"the executor {name!r} cannot be used: its second parameter gets the job, not {odd[0]!r}")
+    if "job" in parameters[1:] and "job" not in hints:
+        raise ExecutorError(f"the executor {name!r} cannot be used: annotate its parameter job: Job")
+    return bool(annotated)
+
+
+def _may_be_job(hint: Any) -> bool:
+    """Return whether a type hint is `Job`, or a union or an alias in which `Job` is."""
+    hint = getattr(hint, "__value__", hint)
+    parts = typing.get_args(hint) if typing.get_origin(hint) in (Annotated, Union, UnionType) else ()
+    return hint is Job or any(map(_may_be_job, parts))

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 from weakref import WeakSet
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
@@ -53,7 +53,7 @@ class QueueManager:
     def __init__(
         self,
         server: str = DEFAULT_SERVER,
-        tubes: Sequence[str] | None = None,
+        tubes: str | Sequence[str] | None = None,
         executors: Mapping[str, Executor] = registry,
         policy: Policy | None = None,
         *,
@@ -61,11 +61,12 @@ class QueueManager:
     ) -> None:
         """Connect to `server`, which is `host:port`.
 
-        `get` reserves jobs from `tubes`; if that is None, from all tubes that have an executor, which is the function
-        that does a tube's jobs. `process` calls these executors. `retry_delays` are the delays before each further
-        attempt at a failed job; if None, one of 10 minutes. They should be as many as the workers of these tubes have,
-        because the number of failures is counted with it. A `policy` is given instead of them if a job that was lost
-        more or less than three times is to be buried.
+        `get` reserves jobs from `tubes`, which is one name or several; if that is None, from all tubes that have an
+        executor, which is the function that does a tube's jobs. `process` calls these executors.
+
+        `retry_delays` are the delays before each further attempt at a failed job; if None, one of 10 minutes. They
+        should be as many as the workers of these tubes have, because failures are counted by their number. To change
+        how often a job may be lost before it is buried, give a `policy` instead.
 
         Raises ValueError for a name that no tube can have, for a delay out of range, and if both `retry_delays` and
         `policy` are given.
@@ -74,9 +75,9 @@ class QueueManager:
             raise ValueError("give either retry_delays or a policy, which has its own")
         if retry_delays is not None:
             policy = Policy(make_schedule(retry_delays))
-        self._connections = Connections(server)
         self._executors = executors
-        self._tubes = tubes
+        self._tubes = None if tubes is None else [check_tube(tube) for tube in _listed(tubes)]
+        self._connections = Connections(server)
         self._watched: Sequence[str] | None = None
         """The tubes from which `get` reserves jobs; None before the first call."""
         self._policy = policy or Policy()
@@ -129,12 +130,14 @@ class QueueManager:
     ) -> int:
         """Put a job into a tube and return its id.
 
-        A payload of bytes is put as it is, and any other (a pydantic model, dataclass, dict, …) as JSON. `delay` is how
-        long the job waits before it is ready ("10 minutes", seconds, timedelta), or a datetime until which it waits; a
-        datetime without a time zone is local time, and one that is past means no delay. Priority 0 is the most urgent.
-        `ttr` is how long a worker may hold the job without a touch. Raises ValueError for a value out of range.
+        A payload of bytes, bytearray or memoryview is put as it is, and any other (a pydantic model, dataclass, dict,
+        …) as JSON. `delay` is how long the job waits before it is ready ("10 minutes", seconds, timedelta), or a
+        datetime until which it waits; a datetime without a time zone is local time, and one that is past means no
+        delay. Priority 0 is the most urgent. `ttr` is how long a worker may hold the job without a touch.
+
+        Raises ValueError for a value out of range, and for a payload that cannot be written as JSON, such as NaN.
         """
-        body = payload if isinstance(payload, bytes) else to_json(payload)
+        body = _body_of(payload)
         tube, priority = check_tube(tube), check_priority(priority)
         delay_seconds, ttr_seconds = parse_delay(delay, time.time()), parse_ttr(ttr)
         with self._connections.any() as connection:
@@ -223,6 +226,23 @@ class QueueManager:
         if not tubes:
             raise ExecutorError("no tube to take jobs from: name tubes, or import the module of an executor first")
         return tubes
+
+
+def _listed(tubes: str | Sequence[str]) -> Sequence[str]:
+    return [tubes] if isinstance(tubes, str) else tubes
+
+
+def _body_of(payload: Any) -> bytes:
+    """Return the body of a job with this payload; raises ValueError if it cannot be written as JSON."""
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    body = to_json(payload)
+    if b"NaN" in body or b"Infinity" in body:  # also words in a text
+        try:
+            from_json(body, allow_inf_nan=False)
+        except ValueError as error:
+            raise ValueError(f"the payload holds NaN or an infinite number, which JSON cannot: {error}") from error
+    return body
 
 
 _managers: Final[WeakSet[QueueManager]] = WeakSet()

@@ -24,7 +24,7 @@ def check_tube(name: str) -> str:
     """
     if not TUBE.matches(name):
         raise ValueError(
-            f"{name[:60]!r} is no tube name: it takes 1 to {TUBE.max_length} of A-Z a-z 0-9 - + / ; . $ _ ( ) "
+            f"{str(name)[:60]!r} is no tube name: it takes 1 to {TUBE.max_length} of A-Z a-z 0-9 - + / ; . $ _ ( ) "
             "and does not begin with -"
         )
     if name.startswith(RESERVED):

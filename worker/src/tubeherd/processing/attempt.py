@@ -22,7 +22,7 @@ from tubeherd import events
 from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule
 from tubeherd.job import Job, current_job
 from tubeherd.job_options import check_priority
-from tubeherd.logs import ErrorDetail
+from tubeherd.logs import ErrorDetail, log
 from tubeherd.policy import (
     MAX_DELAY,
     Aborted,
@@ -42,6 +42,7 @@ from tubeherd.processing.reasons import InvalidPayload, describe, members, text_
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
+_REQUESTS: Final = (Reschedule, Reject, Abort)
 
 
 class DeadlinePassed(BaseException):
@@ -111,14 +112,26 @@ class Attempt:
     def finish(self, result: Any) -> Processed:
         """Publish the event that follows the call, and return the job with its verdict; raises what a listener raises.
 
-        `result` is what the executor returned or, if that was awaitable, what awaiting it returned.
+        `result` is what the executor returned or, if that was awaitable, what awaiting it returned. If that or what a
+        listener replaces it with is a Reschedule, Reject or Abort, it is raised.
         """
+        if result is not None:
+            self._raise_if_asked(result)
         if events.execute_post.receivers:
             action = events.Action(self.job, self._payload, result)
             events.execute_post.send(action)
             result = action.result
+            self._raise_if_asked(result)
         verdict = self._policy.decide(_RETURNED, self._stats)
         return Processed(self.job, verdict, self._seconds(), None, result)
+
+    def _raise_if_asked(self, result: Any) -> None:
+        """Raise a Reschedule, Reject or Abort that was returned: otherwise its job would be deleted as done."""
+        kind = result if isinstance(result, type) else type(result)
+        if issubclass(kind, _REQUESTS):
+            words = f"{kind.__name__} was returned and counts as raised: write raise instead of return"
+            log.warning(words, job=self.job.id, tube=self.job.tube)
+            raise result
 
     def fail(self, error: BaseException) -> Processed:
         """Return the job with its verdict after an exception of its executor or of a listener; raises nothing."""
