@@ -30,10 +30,12 @@ class Client(greenstalk.Client[bytes]):
 class Beanstalkd:
     """One beanstalkd on loopback that can be killed and started again on the same port, with its binlog."""
 
-    def __init__(self, binlog: Path) -> None:
+    def __init__(self, binlog: Path, *options: str) -> None:
+        """Start it, with these options besides."""
         self.port = free_port()
         self.server = f"127.0.0.1:{self.port}"
         self._binlog = binlog
+        self._options = options
         self._clients: list[Client | Connection] = []
         self.start()
 
@@ -41,6 +43,7 @@ class Beanstalkd:
         """Start the server and wait until it answers."""
         self._binlog.mkdir(exist_ok=True)
         command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(self._binlog), "-f", "0"]
+        command += self._options
         self._process = subprocess.Popen(command)
         self._own = wait_for(self._answers, "beanstalkd answers")
 

@@ -1,5 +1,6 @@
 """The command `tubeherd`, as a user types it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -194,14 +195,114 @@ def test_run_where_health_cannot_listen(beanstalkd, run_worker):
     assert f"--health (TUBEHERD_HEALTH): cannot listen on {beanstalkd.server}" in worker.output()
 
 
+# Why jobs are buried
+
+FAILING = """
+import os, signal
+from tubeherd import executor
+@executor("mail")
+def mail(payload): raise ConnectionRefusedError("the mail server is down")
+@executor("report")
+def report(payload: dict): return payload["customer"]["name"]
+"""
+
+
+@pytest.fixture
+def buried(beanstalkd, run_worker):
+    """Two jobs of `mail` and one of `report` that a worker has buried, the ones of `mail` first; another is delayed."""
+    jobs = [beanstalkd.put("mail"), beanstalkd.put("mail"), beanstalkd.put("report")]
+    worker = run_worker(beanstalkd.server, FAILING, "--retry-delays", "none")
+    worker.wait_for_lines("buried", 3)
+    assert worker.stop() == 0
+    return jobs
+
+
+@pytest.fixture
+def why(beanstalkd):
+    return lambda *arguments, **env: tubeherd("why", *arguments, "--server", beanstalkd.server, **env)
+
+
+def test_why_prints_a_table_of_reasons_in_80_columns(buried, why):
+    done = why(COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, b"")
+    head, first, second, sum_ = done.stdout.decode().splitlines()
+    assert head.split() == ["COUNT", "TUBE", "ERROR", "PLACE", "FIRST", "LAST", "SAMPLE"]
+    assert first.split()[:2] == ["2", "mail"]
+    assert "ConnectionRefused" in first  # the rest of the name is cut, because the place is long
+    assert second.split()[:3] == ["1", "report", "KeyError"]
+    assert first.split()[-1] == str(buried[1])
+    assert second.split()[-1] == str(buried[2])
+    assert sum_ == "3 buried jobs in 2 groups. tubeherd why --job SAMPLE shows a traceback."
+    assert max(map(len, done.stdout.decode().splitlines())) <= 80
+
+
+def test_why_of_one_tube(buried, why, beanstalkd):
+    beanstalkd.bury("report", 2)
+    lines = why("report").stdout.decode().splitlines()
+    assert lines[1].split()[:3] == ["1", "report", "KeyError"]
+    assert lines[2].startswith("1 buried job in 1 group. ")
+    assert lines[3].startswith("2 further buried jobs without a record: ")
+
+
+def test_why_of_one_job_shows_the_whole_record(buried, why):
+    done = why("--job", str(buried[2]))
+    assert done.returncode == 0
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].split() == ["job", str(buried[2])]
+    assert "message  KeyError: 'customer'" in lines
+    assert "Traceback (most recent call last):" in lines
+    assert lines[-1] == "KeyError: 'customer'"
+
+
+def test_why_as_json(buried, why):
+    first, second = json.loads(why("--json").stdout)["groups"]
+    assert (first["count"], first["tube"], first["error"], first["sample"]) == (
+        2, "mail", "ConnectionRefusedError", buried[1],
+    )  # fmt: skip
+    assert second["kind"] == "exception"
+    record = json.loads(why("--job", str(buried[2]), "--json").stdout)
+    assert (record["job"], record["tube"], record["error"]) == (buried[2], "report", "KeyError")
+    assert record["traceback"].endswith("KeyError: 'customer'")
+
+
+def test_why_of_a_job_without_a_record(buried, why, beanstalkd):
+    beanstalkd.kick_job(buried[0])
+    for job in (buried[0], 987654):
+        done = why("--job", str(job))
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(f"no record says why job {job} is buried: it is not buried, or".encode())
+
+
+def test_why_where_nothing_is_buried(why):
+    assert (why().returncode, why().stdout) == (0, b"No buried job has a record.\n")
+    assert json.loads(why("--json").stdout) == {"groups": [], "read_elsewhere": 0, "without_record": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["two words"], b"'two words' is no tube name"),
+        (["tubeherd.burials"], b"'tubeherd.burials' is reserved"),
+        (["--server", "127.0.0.1:1"], b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused"),
+    ],
+)
+def test_why_refuses_what_could_not_work(beanstalkd, arguments, said):
+    arguments = arguments if "--server" in arguments else [*arguments, "--server", beanstalkd.server]
+    done = tubeherd("why", *arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert said in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["run", "schedule"]),
+        ([], ["run", "schedule", "why"]),
+        (["why"], ["--job", "--json", "--server", "tube"]),
         (["schedule"], ["--delay", "--priority", "--ttr", "--server", "stdin"]),
         (["run"], [f"--{name.replace('_', '-')}" for name in WorkerSettings.model_fields] + ["TUBEHERD_MAX_JOBS"]),
     ],
-    ids=["tubeherd", "schedule", "run"],
+    ids=["tubeherd", "why", "schedule", "run"],
 )
 def test_help_names_everything_in_80_columns(command, words):
     done = tubeherd(*command, "--help", COLUMNS="80")

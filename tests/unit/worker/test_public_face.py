@@ -15,7 +15,10 @@ from tests.support.project import ROOT
 FACE = [
     "Abort",
     "Action",
+    "BurialGroup",
     "BurialKind",
+    "BurialRecord",
+    "Burials",
     "Bury",
     "CancelledLate",
     "DeadlinePassed",

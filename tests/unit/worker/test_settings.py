@@ -28,6 +28,7 @@ VARIABLES = {
     "retry_delays": ("10s,10m", (10, 600)),
     "max_lost_deliveries": ("5", 5),
     "async_concurrency": ("8", 8),
+    "burial_records": ("off", "off"),
     "batch_size": ("7", 7),
     "ack_after_flush": ("true", True),
     "grace_period": ("30s", 30),

@@ -5,6 +5,7 @@ with `QueueManager` a script puts jobs into tubes and processes jobs itself.
 """
 
 from tubeherd import events
+from tubeherd.burials.record import BurialGroup, BurialRecord, Burials
 from tubeherd.events import Action
 from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule, executor
 from tubeherd.job import Job, JobStats
@@ -18,7 +19,10 @@ from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 __all__ = [
     "Abort",
     "Action",
+    "BurialGroup",
     "BurialKind",
+    "BurialRecord",
+    "Burials",
     "Bury",
     "CancelledLate",
     "DeadlinePassed",

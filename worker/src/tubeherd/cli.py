@@ -1,11 +1,14 @@
-"""The command `tubeherd` and its two subcommands: `run` a worker, and `schedule` jobs."""
+"""The command `tubeherd` and its subcommands: `run` a worker, `schedule` jobs, and ask `why` jobs are buried."""
 
 import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated, NoReturn, TypeVar
+from datetime import UTC, datetime
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
+from pydantic_core import to_json
 
 from tubeherd.configuration import Settings, WrongSettings
 from tubeherd.exits import Exit
@@ -14,6 +17,9 @@ from tubeherd.options import takes_options
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.settings import ServerSettings, WorkerSettings
 from tubeherd.streams import streams
+
+if TYPE_CHECKING:  # imported only by the command that needs it
+    from tubeherd.burials.record import Burials
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -87,6 +93,52 @@ def schedule(
         typer.echo(f"job {job} put into tube {tube}")
     else:
         typer.echo(f"{count} jobs put into tube {tube}")
+
+
+@app.command()
+@takes_options(ServerSettings)
+def why(
+    tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube")] = None,
+    job: Annotated[int | None, typer.Option(min=0, help="Show the whole record of this job")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    **options: str | bool | None,
+) -> None:
+    """Show why jobs are buried: how many for which error and where in the code.
+
+    Workers keep a record of each of the newest burials in the tube tubeherd.burials. SAMPLE is the id of the job that
+    was buried last for this reason.
+    """
+    from tubeherd.manager import QueueManager
+    from tubeherd.queue.answers import QueueUnavailable, RefusedError
+
+    settings = _load(ServerSettings, {name: value for name, value in options.items() if value != ""})
+    try:
+        with QueueManager(settings.server) as queue:
+            burials = queue.burials(tube)
+    except RefusedError as error:
+        _fail(f"beanstalkd answered {error} when the burial records were read", 1)
+    except (QueueUnavailable, ValueError) as error:
+        _fail(str(error), 1)
+    typer.echo(_why(burials, json) if job is None else _why_job(burials, job, json))
+
+
+def _why(burials: "Burials", json: bool) -> str:
+    from tubeherd.burials.record import as_json
+    from tubeherd.burials.table import table
+
+    if json:
+        return to_json(as_json(burials), indent=2).decode()
+    return table(burials, datetime.now(UTC), get_terminal_size().columns)
+
+
+def _why_job(burials: "Burials", job: int, json: bool) -> str:
+    from tubeherd.burials.table import whole
+
+    record = next((record for record in burials.records if record.job == job), None)
+    if record is None:
+        others = f", or is among {burials.read_elsewhere} that others are reading" if burials.read_elsewhere else ""
+        _fail(f"no record says why job {job} is buried: it is not buried, or was buried without a record{others}", 1)
+    return to_json(record, indent=2).decode() if json else whole(record, datetime.now(UTC))
 
 
 def _lines() -> Iterator[bytes]:

@@ -19,6 +19,8 @@ from weakref import WeakSet
 
 from pydantic_core import from_json, to_json
 
+from tubeherd.burials.record import Burials
+from tubeherd.burials.writer import BurialWriter
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
@@ -58,6 +60,7 @@ class QueueManager:
         policy: Policy | None = None,
         *,
         retry_delays: Iterable[str | float | timedelta] | None = None,
+        burial_records: bool = True,
     ) -> None:
         """Connect to `server`, which is `host:port`.
 
@@ -67,6 +70,8 @@ class QueueManager:
         `retry_delays` are the delays before each further attempt at a failed job; if None, one of 10 minutes. They
         should be as many as the workers of these tubes have, because failures are counted by their number. To change
         how often a job may be lost before it is buried, give a `policy` instead.
+
+        If `burial_records`, `process` keeps a record of why a job was buried, which `burials` returns.
 
         Raises ValueError for a name that no tube can have, for a delay out of range, and if both `retry_delays` and
         `policy` are given.
@@ -81,7 +86,8 @@ class QueueManager:
         self._watched: Sequence[str] | None = None
         """The tubes from which `get` reserves jobs; None before the first call."""
         self._policy = policy or Policy()
-        self._settler = Settler(Reporter())
+        self._server = server
+        self._settler = Settler(Reporter(), BurialWriter(server) if burial_records else None)
         self._closed = False
         self._begin()
         _managers.add(self)
@@ -191,6 +197,16 @@ class QueueManager:
         if isinstance(processed.error, KeyboardInterrupt):
             raise processed.error
         return processed
+
+    def burials(self, tube: str | None = None) -> Burials:
+        """Return why jobs are buried, in all tubes or in one: the records, and the groups that they make.
+
+        The records of jobs that are no longer buried are removed. If others are reading them at the moment, this waits
+        up to five seconds. It is done on a connection of its own. Raises ValueError for a name that is no tube's.
+        """
+        from tubeherd.burials.reader import read_burials  # imported here, as an executor's process needs it never
+
+        return read_burials(self._server, tube)
 
     def _execute(self, job: Reserved) -> Processed:
         """Execute a job with a processor that no other thread uses; raises RuntimeError in a fork made by the job."""

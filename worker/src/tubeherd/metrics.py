@@ -40,6 +40,8 @@ class Metrics:
         values.ValueClass = values.MultiProcessValue(lambda: self._writer)
         self._counts: Counts = {}
         """The counts of slots that have ended, and of jobs that the supervisor deleted, released or buried for them."""
+        self._lost_records = 0
+        """How many records of burials these slots, and the supervisor, could not write."""
         self._tallies: list[Tally] = []
         """The tallies of the slots that have not ended."""
 
@@ -53,11 +55,16 @@ class Metrics:
     def keep(self, tally: Tally) -> None:
         """Keep the counts of a slot that has ended; the caller closes its tally afterwards."""
         add_counts(self._counts, _read(tally))
+        self._lost_records += tally.lost_records
         self._tallies.remove(tally)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
         """Count a job that the supervisor deleted, released or buried for a slot that has died."""
         add_job(self._counts, tube, verdict, seconds)
+
+    def count_lost_record(self) -> None:
+        """Count a record that the supervisor could not write, of a job that it buried."""
+        self._lost_records += 1
 
     def text(self) -> bytes:
         """Return the metrics of all processes in Prometheus' text format. A damaged file may raise any exception."""
@@ -71,8 +78,8 @@ class Metrics:
         return generate_latest(registry)
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield the histogram of the jobs; prometheus_client calls this."""
-        from prometheus_client.metrics_core import HistogramMetricFamily
+        """Yield the histogram of the jobs and the count of lost records; prometheus_client calls this."""
+        from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 
         counts: Counts = {}
         for each in (self._counts, *map(_read, self._tallies)):
@@ -82,6 +89,10 @@ class Metrics:
         for key, (microseconds, *jobs) in counts.items():
             family.add_metric(key, list(zip(_LIMITS, accumulate(jobs), strict=True)), microseconds / 1e6)
         yield family
+        lost = self._lost_records + sum(tally.lost_records for tally in self._tallies)
+        yield CounterMetricFamily(
+            "tubeherd_burial_records_lost", "Burials whose record could not be written, so that why is not known.", lost
+        )
 
     def remove(self) -> None:
         """Remove the files."""

@@ -186,6 +186,10 @@ class WorkerSettings(ServerSettings):
         ),
         PoolField(),
     ] = 1
+    burial_records: Annotated[
+        Literal["on", "off"],
+        Field(description="Keep a record of each burial beside the queue, which says why the job was buried."),
+    ] = "on"
     batch_size: Annotated[
         int,
         Field(

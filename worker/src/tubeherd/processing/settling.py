@@ -7,8 +7,12 @@ which is a process that executes jobs; the supervisor, which is the parent of th
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
+from tubeherd.burials.writer import BurialWriter
+from tubeherd.policy import Bury
 from tubeherd.processing.attempt import Processed
+from tubeherd.processing.recording import with_record
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
 from tubeherd.queue.connection import Connection
@@ -17,9 +21,10 @@ from tubeherd.queue.connection import Connection
 class Settler:
     """Settles the verdicts on jobs that a connection has reserved."""
 
-    def __init__(self, reporter: Reporter) -> None:
-        """Take the reporter of this process."""
+    def __init__(self, reporter: Reporter, writer: BurialWriter | None = None) -> None:
+        """Take the reporter of this process, and what writes burial records; None if there are to be none."""
         self.reporter = reporter
+        self._writer = writer
 
     def settle(self, connection: Connection, done: Processed, *, ask_reserve: bool = False) -> Settled:
         """Settle a verdict and return what became of it; the caller must report it.
@@ -27,17 +32,34 @@ class Settler:
         If `ask_reserve`, a reserve for the next job is sent in the same write. Raises QueueUnavailable or RefusedError;
         it is not known then whether beanstalkd carried the verdict out.
         """
+        if self._writer is not None and isinstance(done.verdict, Bury):
+            if ask_reserve:
+                raise ValueError("no reserve is sent together with a burial, because listeners come first")
+            return self._writer.bury(connection, with_record(done, done.verdict))
         return connection.settle(done.job.id, done.verdict, ask_reserve=ask_reserve)
 
     def settle_and_report_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Processed]:
         """Settle many verdicts in few writes; report each, and then yield its job. Raises what `settle` raises."""
-        answers = connection.settle_all([(done.job.id, done.verdict) for done in batch])
-        for done, settled in zip(batch, answers, strict=True):
+        for done, settled in zip(batch, self._settle_all(connection, batch), strict=True):
             self.report(done, settled)
             yield done
 
     def report(self, done: Processed, settled: Settled) -> None:
-        """Report what became of a job, and publish its burial if it was buried."""
+        """Report what became of a job; if it was buried, publish that, and keep the burial records within bounds."""
         burial = self.reporter.report(done, settled)
         if burial is not None:
             self.reporter.publish(burial, done.error)
+            self.after_burial()
+
+    def after_burial(self) -> None:
+        """Remove old burial records if there are too many; to be called after a burial was reported."""
+        if self._writer is not None:
+            self._writer.make_room()
+
+    def _settle_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Settled]:
+        for buries, run in groupby(batch, key=lambda done: isinstance(done.verdict, Bury)):
+            if buries and self._writer is not None:
+                jobs = (with_record(done, done.verdict) for done in run if isinstance(done.verdict, Bury))
+                yield from self._writer.bury_all(connection, jobs)
+            else:
+                yield from connection.settle_all([(done.job.id, done.verdict) for done in run])

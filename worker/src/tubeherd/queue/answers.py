@@ -28,7 +28,9 @@ from greenstalk import BeanstalkdError as RefusedError
 from tubeherd.job import JobStats
 
 __all__ = [
+    "Buried",
     "BuriedError",
+    "Burying",
     "DeadlineSoonError",
     "LeaseGone",
     "NotFoundError",
@@ -81,6 +83,23 @@ class Settled(Enum):
     """Nothing: the lease's TTR had passed, or another client had deleted the job."""
     BURIED_INSTEAD = "buried instead"
     """It buried a job that was to be released, because it had no memory to queue the job."""
+
+
+class Burying(NamedTuple):
+    """A reserved job that is to be buried."""
+
+    job_id: int
+    priority: int
+    record: bytes | None
+    """What is put into another tube just before the job is buried; None if nothing is."""
+
+
+class Buried(NamedTuple):
+    """What beanstalkd did with a job that was to be buried."""
+
+    settled: Settled
+    record: int | str | None
+    """The id of the record; the word by which beanstalkd refused it, such as DRAINING; or None if there was none."""
 
 
 class Reserved(NamedTuple):

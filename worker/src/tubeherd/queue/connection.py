@@ -9,38 +9,34 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.queue.answers import (
+    Buried,
     BuriedError,
+    Burying,
     DeadlineSoonError,
     LeaseGone,
     NotFoundError,
-    NotIgnoredError,
+    QueueUnavailable,
+    RefusedError,
     Reserved,
     Settled,
     TimedOutError,
-    TubeStats,
 )
-from tubeherd.queue.wire import Wire, open_socket, unexpected_answer
+from tubeherd.queue.tubes import PIPELINE_MOST, USING, TubeConnection
+from tubeherd.queue.wire import open_socket, unexpected_answer
 
 DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
 """How long a worker may hold a job without a touch, in seconds."""
-PIPELINE_MOST: Final = 500
-"""The most commands in one write. With more, both sides could block: each waits until the other reads."""
-_WATCHED_AT_FIRST: Final = "default"
-"""The tube that a new connection watches."""
 # At most 19 digits are accepted, because every number of 19 digits fits into 64 bits.
-_RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
-_OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
+RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
-_KICKED: Final = re.compile(rb"KICKED (\d{1,19})\r\n")
-_USING: Final = re.compile(rb"USING [!-~]+\r\n")
-_WATCHING: Final = re.compile(rb"WATCHING \d{1,19}\r\n")
+# beanstalkd answers BURIED if it has no memory to queue the new job, which exists nevertheless.
+_INSERTED_OR_BURIED: Final = re.compile(rb"(?:INSERTED|BURIED) (\d{1,19})\r\n")
 _DELETED: Final = re.compile(rb"DELETED\r\n")
 _RELEASED: Final = re.compile(rb"RELEASED\r\n")
 _BURIED: Final = re.compile(rb"BURIED\r\n")
@@ -52,8 +48,6 @@ _JOB_STATS: Final = re.compile(
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
 _DONE: Final = Settled.DONE  # a global, because in Python 3.11 `Settled.DONE` takes as long as a call
-_COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
-_LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
 
 
 def connect(server: str, timeout: float = 5.0) -> "Connection":
@@ -61,7 +55,7 @@ def connect(server: str, timeout: float = 5.0) -> "Connection":
     return Connection(open_socket(server, timeout))
 
 
-class Connection:
+class Connection(TubeConnection):
     """A connection to beanstalkd, which another process may share as long as the two take turns.
 
     Every method that sends a command may raise three errors: QueueUnavailable; RefusedError with beanstalkd's answer
@@ -72,7 +66,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         """Use a connected socket; raises QueueUnavailable if it is not connected any more."""
-        self._wire = Wire(sock)
+        super().__init__(sock)
         self._last_id = 0
         """The id of the last reserved job."""
         self._last_step = 0
@@ -81,95 +75,6 @@ class Connection:
         """The id that the next job is likely to have; 0 if nothing can be said about it."""
         self.has_settled = False
         """Whether beanstalkd has deleted, released or buried at least one job by a command of this connection."""
-
-    @property
-    def socket(self) -> socket.socket:
-        """The connected socket."""
-        return self._wire.socket
-
-    def set_timeout(self, seconds: float) -> None:
-        """Set how long to wait for the beginning of an answer, in every process that shares the socket.
-
-        Before the first call it is REPLY_SECONDS.
-        """
-        self._wire.set_timeout(seconds)
-
-    def close(self) -> None:
-        """Close the connection in this process. If other processes share it, beanstalkd keeps its leases."""
-        self._wire.close()
-
-    def abandon(self) -> None:
-        """Close the connection in every process that shares it; beanstalkd makes its reserved jobs ready again."""
-        self._wire.shut_down()
-
-    # Tubes
-
-    def watch_only(self, tubes: Sequence[str]) -> None:
-        """Watch these tubes, and not `default`, which every new connection watches."""
-        for tube in tubes:
-            self._wire.write(b"watch %b\r\n" % tube.encode("ascii"))
-            self._wire.take_line(_WATCHING)
-        if _WATCHED_AT_FIRST not in tubes:
-            with suppress(NotIgnoredError):
-                self._ignore(_WATCHED_AT_FIRST)
-
-    def ignore_others(self, tubes: Sequence[str]) -> None:
-        """Ignore every tube but these. The slot that used this connection before may have watched other tubes."""
-        self._wire.write(b"list-tubes-watched\r\n")
-        for tube in _LISTED.findall(self._take_document()):
-            if tube.decode() not in tubes:
-                self._ignore(tube.decode())
-
-    def stats_tubes(self, tubes: Iterable[str]) -> dict[str, TubeStats]:
-        """Return how many jobs each tube has in each state, by the names of the tubes."""
-        names = list(dict.fromkeys(tubes))
-        stats: dict[str, TubeStats] = {}
-        for start in range(0, len(names), PIPELINE_MOST):
-            batch = names[start : start + PIPELINE_MOST]
-            self._wire.write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
-            stats.update({name: self._take_tube_stats(name) for name in batch})
-        return stats
-
-    def kick_buried(self, tube: str, bound: int) -> int:
-        """Kick up to `bound` buried jobs of a tube and return how many.
-
-        If no job is buried, beanstalkd's `kick` makes delayed jobs ready, which is not wanted here. So the buried jobs
-        are counted first, and no more are kicked. Delayed jobs are still made ready if another client kicks the tube
-        between these two commands.
-        """
-        buried = min(bound, self.stats_tubes([tube])[tube].buried)
-        if buried <= 0:
-            return 0
-        self._use(tube)
-        self._wire.write(b"kick %d\r\n" % buried)
-        return int(self._wire.take_line(_KICKED)[1])
-
-    def _use(self, tube: str) -> None:
-        self._wire.write(b"use %b\r\n" % tube.encode("ascii"))
-        self._wire.take_line(_USING)
-
-    def _ignore(self, tube: str) -> None:
-        self._wire.write(b"ignore %b\r\n" % tube.encode("ascii"))
-        self._wire.take_line(_WATCHING)
-
-    def _take_tube_stats(self, name: str) -> TubeStats:
-        try:
-            document = self._take_document()
-        except NotFoundError:
-            return TubeStats(name)
-        counts = {state.decode(): int(count) for state, count in _COUNT.findall(document)}
-        if len(counts) != 4:
-            raise unexpected_answer("counters of a tube")
-        return TubeStats(name, **counts)
-
-    def _take_document(self) -> bytes:
-        """Take an answer that is a list or a set of counters, and return its text."""
-        document = self._wire.take_body(int(self._wire.take_line(_OK)[1]))
-        if document is None:
-            raise unexpected_answer("a body")
-        return document
-
-    # Jobs
 
     def put(self, tube: str, body: bytes, *, priority: int, delay: int, ttr: int) -> int:
         """Put a job into a tube and return its id; `delay` and `ttr` in seconds.
@@ -192,7 +97,7 @@ class Connection:
         """
         foreseen, self._foreseen = self._foreseen, 0
         try:
-            answer = self._wire.take_line(_RESERVED)
+            answer = self._wire.take_line(RESERVED)
         except (TimedOutError, DeadlineSoonError):
             if foreseen:  # a stats-job for the foreseen id was sent with the reserve, so its answer has to be read
                 self._take_job_stats(foreseen)
@@ -233,6 +138,25 @@ class Connection:
             for _, expected in batch:
                 yield self._take_settled(expected)
 
+    def bury_all(self, jobs: Sequence[Burying], tube: str, ttr: int, *, ask_stats: bool = False) -> Iterator[Buried]:
+        """Bury reserved jobs in one write, each right after the put of its record; yield what was done, in order.
+
+        The records go into `tube`, with this TTR in seconds. There may be PIPELINE_MOST / 2 jobs at most. If
+        `ask_stats`, the same write asks for the counters of that tube; `take_tube_stats` must follow.
+        """
+        commands = [_bury_command(job, ttr) for job in jobs]
+        if ask_stats:
+            commands.append(b"stats-tube %b\r\n" % tube.encode())
+        self._wire.write(b"use %b\r\n%b" % (tube.encode(), b"".join(commands)))
+        self._wire.take_line(USING)
+        for job in jobs:
+            record = None if job.record is None else self._take_put()
+            try:
+                settled = self._take_settled(_BURIED)
+            except RefusedError as error:  # the answers to the commands that follow are not read any more
+                raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
+            yield Buried(settled, record)
+
     def touch(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
         """Begin the TTR of a lease anew. If `ask_reserve`, a reserve is sent in the same write, as by `settle`."""
         command = b"touch %d\r\n" % job_id
@@ -246,6 +170,13 @@ class Connection:
     def take_touched(self) -> Settled:
         """Take the answer to one touch."""
         return self._take_settled(_TOUCHED)
+
+    def _take_put(self) -> int | str:
+        """Take the answer to a put: the id of the new job, or the word by which beanstalkd refused it."""
+        try:
+            return int(self._wire.take_line(_INSERTED_OR_BURIED)[1])
+        except RefusedError as error:
+            return str(error)
 
     def _take_settled(self, expected: re.Pattern[bytes]) -> Settled:
         try:
@@ -311,3 +242,11 @@ def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[b
             return b"release %d %d %d\r\n" % (job_id, priority, delay), _RELEASED
         case Bury(priority):
             return b"bury %d %d\r\n" % (job_id, priority), _BURIED
+
+
+def _bury_command(job: Burying, ttr: int) -> bytes:
+    """Return the command that buries a job, after the one that puts its record, if there is one."""
+    bury = b"bury %d %d\r\n" % (job.job_id, job.priority)
+    if job.record is None:
+        return bury
+    return b"put %d 0 %d %d\r\n%b\r\n%b" % (DEFAULT_PRIORITY, ttr, len(job.record), job.record, bury)

@@ -1,9 +1,9 @@
 """What one slot counts for /metrics, in a file in memory. The supervisor can read it even after the slot has died.
 
-The file holds the number of tubes, then a row of numbers for each pair of tube and verdict, then the names of the
-tubes. A row has the sum of the times that jobs took, and the number of jobs in each bucket, which is a range of times.
-Times are whole microseconds, because a sum of fractions depends on the order in which they are added: the total
-over all slots could decrease a little, and Prometheus takes any decrease for a restart.
+The file holds the number of tubes, then the number of lost records of burials, then a row of numbers for each pair of
+tube and verdict, then the names of the tubes. A row has the sum of the times that jobs took, and the number of jobs in
+each bucket, which is a range of times. Times are whole microseconds, because a sum of fractions depends on the order in
+which they are added: the total over all slots could decrease a little, and Prometheus takes any decrease for a restart.
 """
 
 import mmap
@@ -21,6 +21,9 @@ BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 _NUMBER: Final = struct.Struct("=Q")
 _BYTES: Final = _NUMBER.size
 _ROW: Final = len(BUCKETS) + 2
+_TUBE_COUNT_AT: Final = 0
+_LOST_RECORDS_AT: Final = 1
+_ROWS_AT: Final = 2
 
 
 class VerdictLabel(StrEnum):
@@ -60,12 +63,12 @@ class Tally:
 
     def begin(self, tubes: Sequence[str]) -> None:
         """Make room, in the slot, for counting jobs of these tubes."""
-        self._rows = {key: 1 + number * _ROW for number, key in enumerate(_keys(tubes))}
-        size = _BYTES * (1 + len(self._rows) * _ROW)
+        self._rows = {key: _ROWS_AT + number * _ROW for number, key in enumerate(_keys(tubes))}
+        size = _BYTES * (_ROWS_AT + len(self._rows) * _ROW)
         os.pwrite(self._file, "\n".join(tubes).encode(), size)
         with low_numbers_taken():  # the map has a descriptor of its own
             self._numbers = memoryview(mmap.mmap(self._file, size)).cast("Q")
-        self._numbers[0] = len(tubes)
+        self._numbers[_TUBE_COUNT_AT] = len(tubes)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
         """Count one job, unless its tube is none of those that `begin` was given.
@@ -77,16 +80,26 @@ class Tally:
             self._numbers[row + 1 + bisect_left(BUCKETS, seconds)] += 1
             self._numbers[row] += int(seconds * 1e6)
 
+    def count_lost_record(self) -> None:
+        """Count one record of a burial that was not written."""
+        self._numbers[_LOST_RECORDS_AT] += 1
+
+    @property
+    def lost_records(self) -> int:
+        """How many records of burials the slot could not write; for the supervisor."""
+        data = os.pread(self._file, _BYTES, _BYTES * _LOST_RECORDS_AT)
+        return int(_NUMBER.unpack(data)[0]) if len(data) == _BYTES else 0
+
     def read(self) -> Counts:
         """Return, in the supervisor, what was counted so far; raises ValueError if a job has damaged the file."""
         data = os.pread(self._file, os.fstat(self._file).st_size, 0)
         tube_count = int(_NUMBER.unpack_from(data)[0]) if len(data) > _BYTES else 0
         if tube_count == 0:  # the slot has not called `begin` yet
             return {}
-        size = _BYTES * (1 + tube_count * len(VerdictLabel) * _ROW)
+        size = _BYTES * (_ROWS_AT + tube_count * len(VerdictLabel) * _ROW)
         if size >= len(data):
             raise ValueError("it is too short for its tubes")
-        rows = [list(row) for row in struct.iter_unpack(f"={_ROW}Q", data[_BYTES:size])]
+        rows = [list(row) for row in struct.iter_unpack(f"={_ROW}Q", data[_BYTES * _ROWS_AT : size])]
         return {key: row for key, row in zip(_keys(data[size:].decode().split("\n")), rows, strict=True) if any(row)}
 
     def close(self) -> None:

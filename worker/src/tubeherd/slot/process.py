@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from tubeherd.burials.writer import writer_of
 from tubeherd.executors import Executor, ExecutorError
 from tubeherd.exits import Exit
 from tubeherd.logs import log
@@ -65,7 +66,8 @@ class SlotProcess:
         chosen = {tube: executors[tube] for tube in tubes}
         self._send_schedules(chosen)
         processor = Processor(executors, self._settings.policy(), self._settings.error_detail)
-        self._slot = self._kind(self._settings, self._context, processor, Settler(reporter), chosen)
+        settler = Settler(reporter, writer_of(self._settings, self._context.tally))
+        self._slot = self._kind(self._settings, self._context, processor, settler, chosen)
         for burial in self._context.burials:
             reporter.publish(burial)
         return self._slot.run()

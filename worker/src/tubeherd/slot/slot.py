@@ -221,6 +221,7 @@ class Slot(ABC):
             # Listeners may run for long. If a next job came, it is on the page by now, so that it is touched meanwhile.
             if burial is not None:
                 self._settler.reporter.publish(burial, done.error)
+                self._settler.after_burial()
 
     def _as_late(self, reserved: Reserved, done: Processed) -> Processed:
         """Return a job that was broken off at its deadline as failed, whatever its code did after that."""

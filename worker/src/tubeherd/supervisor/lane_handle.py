@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 from tubeherd.descriptors import moved
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
-from tubeherd.queue.connection import PIPELINE_MOST, Connection
+from tubeherd.queue.connection import Connection
 from tubeherd.queue.sockets import readable
+from tubeherd.queue.tubes import PIPELINE_MOST
 from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.shared_memory.page import Lease, Page, State
 

@@ -15,6 +15,7 @@ import signal
 import time
 from typing import Final
 
+from tubeherd.burials.writer import writer_of
 from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
@@ -49,7 +50,8 @@ class Supervisor:
             self._metrics = _make_metrics()
         self._places = Places(settings, self._metrics, self._reactor)
         self._watch = Watch(settings)
-        self._takeover = TakeOver(settings.policy(), Settler(Reporter(self._metrics, settings=settings)))
+        settler = Settler(Reporter(self._metrics, settings=settings), writer_of(settings, self._metrics))
+        self._takeover = TakeOver(settings.policy(), settler)
         self._not_started = settings.concurrency - 1
         """How many slots are not started yet, because the first one has not yet imported the executors."""
         self._stopping_since: float | None = None

@@ -88,6 +88,7 @@ class TakeOver:
             return []
         done, settled = given
         burial = self._settler.reporter.report(done, settled)
+        self._settler.after_burial()
         return [] if burial is None else [burial]
 
     def _give_verdict(

@@ -1,0 +1,386 @@
+"""The record of a burial: what it says, and that no trouble with it changes what becomes of its job."""
+
+import os
+import signal
+import socket
+from collections import Counter
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from urllib.request import urlopen
+
+import pytest
+
+from tests.support.beanstalkd import NOTHING, Beanstalkd
+from tests.support.burials import RECORDS, burial_records, count_records
+from tests.support.waiting import wait_for
+from tubeherd import Bury, Delete, Policy, Processed, QueueManager, RetrySchedule, executor
+from tubeherd.burials.reader import read_burials
+from tubeherd.burials.record import BurialRecord, encode
+from tubeherd.burials.writer import BurialWriter
+from tubeherd.policy import BurialKind
+from tubeherd.processing import recording
+from tubeherd.processing.reporting import Reporter
+from tubeherd.processing.settling import Settler
+from tubeherd.queue.answers import Burying, QueueUnavailable, Settled
+from tubeherd.queue.connection import Connection, connect
+from tubeherd.queue.wire import open_socket
+
+FAILING = """
+import asyncio, os, signal, time
+from pydantic import BaseModel
+from traces import note, wait_for
+from tubeherd import Reject, executor
+
+class Mail(BaseModel):
+    to: str
+
+@executor("exception")
+def fail(payload): raise LookupError("no such customer")
+
+@executor("coroutine")
+async def fail_later(payload):
+    await asyncio.sleep(0)
+    raise LookupError("no such customer")
+
+@executor("invalid")
+def invalid(mail: Mail): ...
+
+@executor("deadline")
+def late(payload):
+    note("began")
+    while True: time.sleep(0.05)
+
+@executor("stubborn")
+def stubborn(payload):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(60)
+
+@executor("memory")
+def grow(payload, kept=[]):
+    kept.append(bytearray(b"x") * (150 << 20))
+    wait_for("never")
+
+@executor("killed")
+def die(payload): os.kill(os.getpid(), signal.SIGKILL)
+
+@executor("exit")
+def leave(payload): os._exit(9)
+
+@executor("poison")
+def poison(payload): ...
+
+@executor("rejected")
+def reject(payload): raise Reject("no such customer")
+"""
+KINDS = {
+    "exception": ("exception", "LookupError", 12),
+    "coroutine": ("exception", "LookupError", 17),
+    "invalid": ("invalid", "InvalidPayload", None),
+    "deadline": ("deadline", "DeadlinePassed", 25),
+    "stubborn": ("deadline", None, None),
+    "memory": ("memory", None, None),
+    "killed": ("killed", None, None),
+    "exit": ("killed", None, None),
+    "poison": ("poison", None, None),
+    "rejected": ("rejected", "Reject", 49),
+}
+"""The tube of a job to the kind of its burial, the type of the exception, and the line of its place."""
+NONE = ("--retry-delays", "none")
+
+
+@pytest.mark.parametrize("tube", KINDS)
+@pytest.mark.parametrize("options", [(), ("--async-concurrency", "4")], ids=["sequential", "concurrent"])
+def test_record_matches_the_burial(beanstalkd, run_worker, tube, options):
+    job = beanstalkd.put(tube)
+    if tube == "poison":
+        beanstalkd.lose(job)
+    options = (*options, "--job-timeout", "1s", "--max-memory", "128Mi", "--max-lost-deliveries", "1")
+    worker = run_worker(beanstalkd.server, FAILING, *NONE, *options)
+    line = worker.wait_for_line("buried", job=job, seconds=30)
+    (record,) = burial_records(beanstalkd)
+    kind, error, place = KINDS[tube]
+    if options[0] == "--async-concurrency" and tube == "deadline":
+        error = record["error"]  # what held the event loop was broken off, or its task was cancelled
+    assert (record["kind"], record["error"]) == (kind, error)
+    assert record["place"] == line.get("at")
+    assert (record["place"] is not None) == (place is not None)
+    assert (record["job"], record["tube"]) == (job, tube)
+    assert (record["message"], record["attempts"]) == (line["reason"], line["attempt"])
+    assert record["traceback"] == line.get("traceback")
+    assert (record["traceback"] is None) == (kind in ("invalid", "poison", "killed", "memory") or error is None)
+    assert record["worker"] == os.uname().nodename
+    assert record["time"] <= line["timestamp"]
+    assert beanstalkd.stats_job(job)["state"] == "buried"
+    with QueueManager(beanstalkd.server) as queue:
+        (found,) = queue.burials().records
+    assert (found.job, found.kind, found.error, found.message) == (job, kind, error, record["message"])
+
+
+def test_released_and_deleted_jobs_get_no_record(beanstalkd, run_worker):
+    beanstalkd.put("exception")
+    beanstalkd.put("poison")
+    worker = run_worker(beanstalkd.server, FAILING, "--retry-delays", "1h")
+    worker.wait_for_line("deleted")
+    worker.wait_for_line("failed, retry later")
+    assert count_records(beanstalkd) == 0
+
+
+@pytest.mark.parametrize("tube", ["exception", "killed"])
+def test_off_writes_none(beanstalkd, run_worker, tube):
+    beanstalkd.put(tube)
+    worker = run_worker(beanstalkd.server, FAILING, *NONE, prefix=("env", "TUBEHERD_BURIAL_RECORDS=off"))
+    worker.wait_for_line("buried")
+    assert beanstalkd.count(tube)["buried"] == 1
+    assert beanstalkd.count(RECORDS) == NOTHING
+
+
+@pytest.mark.usefixtures("no_executors")
+def test_by_hand_records_are_written_unless_they_are_not_wanted(beanstalkd):
+    @executor("mail")
+    def mail(payload):
+        raise LookupError(payload)
+
+    for wanted, count in ((False, 0), (True, 1)):
+        policy = Policy(RetrySchedule(()))
+        with QueueManager(beanstalkd.server, policy=policy, burial_records=wanted) as queue:
+            queue.put("mail", "ann")
+            assert isinstance(queue.process(queue.get()).verdict, Bury)
+            assert count_records(beanstalkd) == count
+
+
+BATCHES = """
+from tubeherd import events, executor
+@executor("mail")
+def mail(payload): ...
+@events.flush.connect
+def write(reason, count): raise OSError("no space left")
+"""
+
+
+def test_each_job_of_a_batch_that_is_buried_gets_a_record(beanstalkd, run_worker):
+    jobs = [beanstalkd.put("mail") for _ in range(250)]
+    worker = run_worker(beanstalkd.server, BATCHES, *NONE, "--ack-after-flush", "--batch-size", "250")
+    worker.process.wait(15)
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 250}
+    records = burial_records(beanstalkd)
+    assert sorted(record["job"] for record in records) == jobs
+    assert {record["message"] for record in records} == {"a listener of worker.flush raised OSError: no space left"}
+
+
+# What becomes of a record whose job was not buried
+
+
+@pytest.fixture
+def buried(beanstalkd):
+    """Reserve jobs of `mail` on a connection and return it with a way to bury them."""
+    connection = beanstalkd.connection("mail")
+    writer = BurialWriter(beanstalkd.server)
+
+    def bury(*jobs):
+        return list(writer.bury_all(connection, [Burying(job, 5, record(job)) for job in jobs]))
+
+    def reserve(count=1):
+        jobs = [beanstalkd.put("mail") for _ in range(count)]
+        for _ in jobs:
+            connection.ask_reserve(0)
+            connection.take_reserved()
+        return jobs
+
+    bury.connection, bury.reserve, bury.writer = connection, reserve, writer
+    return bury
+
+
+def record(job):
+    return b'{"job":%d}' % job
+
+
+def whole_record(job):
+    return encode(BurialRecord(job, "mail", datetime.now(UTC), BurialKind.EXCEPTION, "E", "f:1", "E: why", 1, "host"))
+
+
+def test_record_goes_if_the_lease_was_gone(beanstalkd, buried):
+    jobs = buried.reserve(3)
+    buried.connection.settle(jobs[1], Delete())
+    assert buried(*jobs) == [Settled.DONE, Settled.LEASE_GONE, Settled.DONE]
+    assert [each["job"] for each in burial_records(beanstalkd)] == [jobs[0], jobs[2]]
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 2}
+
+
+def test_connection_goes_on_after_a_lease_was_gone(beanstalkd, buried):
+    (gone,) = buried.reserve()
+    buried.connection.settle(gone, Delete())
+    assert buried(gone) == [Settled.LEASE_GONE]
+    (job,) = buried.reserve()
+    assert buried(job) == [Settled.DONE]
+    assert [each["job"] for each in burial_records(beanstalkd)] == [job]
+
+
+# Killed in the middle of the write
+
+
+class SocketOfTheKilled(socket.socket):
+    """A socket whose process ends by SIGKILL when so many bytes of the write that buries a job were sent."""
+
+    kill_after = 0
+
+    def sendall(self, data, flags=0):
+        burying = data.startswith(b"use ")
+        super().sendall(data[: self.kill_after] if burying else data, flags)
+        if burying:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CountingSocket(socket.socket):
+    """A socket that remembers how long the write that buries a job was."""
+
+    length = 0
+
+    def sendall(self, data, flags=0):
+        super().sendall(data, flags)
+        self.length = len(data) if data.startswith(b"use ") else 0
+
+
+def reserved_on(beanstalkd, kind):
+    """Reserve a new job on a socket of this kind, and return its connection and the job."""
+    job = beanstalkd.put("mail")
+    with closing(open_socket(beanstalkd.server, 5)) as opened:
+        sock = kind(fileno=os.dup(opened.fileno()))
+    connection = Connection(sock)
+    connection.watch_only(["mail"])
+    connection.ask_reserve(5)
+    assert connection.take_reserved().stats.id == job
+    return connection, sock, job
+
+
+def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_record(beanstalkd):
+    """A copy of its connection lives on in the supervisor, which then closes it, as the page says COMMAND."""
+
+    def bury(connection, job):
+        return BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, whole_record(job)))
+
+    connection, sock, job = reserved_on(beanstalkd, CountingSocket)
+    assert bury(connection, job) is Settled.DONE
+    connection.abandon()
+    outcomes = Counter()
+    for kill_after in range(sock.length + 1):
+        connection, sock, job = reserved_on(beanstalkd, SocketOfTheKilled)
+        sock.kill_after = kill_after
+        pid = os.fork()
+        if pid == 0:
+            bury(connection, job)
+            os._exit(1)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+        connection.abandon()
+        wait_for(lambda job=job: beanstalkd.stats_job(job)["state"] != "reserved", "the connection has ended")
+        has_record = any(each["job"] == job for each in burial_records(beanstalkd))
+        outcomes[beanstalkd.stats_job(job)["state"], has_record] += 1
+        read_burials(beanstalkd.server)  # drops the record if its job was not buried
+        assert any(each["job"] == job for each in burial_records(beanstalkd)) is (
+            beanstalkd.stats_job(job)["state"] == "buried"
+        )
+        beanstalkd.delete(job)
+    # After the put comes the bury, after that the look at how many records there are.
+    assert set(outcomes) == {("ready", False), ("ready", True), ("buried", True)}
+
+
+def test_connection_cut_at_any_byte_of_a_burial_loses_no_job_and_no_reason(beanstalkd, proxy):
+    connection, sock, job = reserved_on(beanstalkd, CountingSocket)
+    BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, whole_record(job)))
+    connection.abandon()
+    states = set()
+    for passed in range(sock.length + 1):
+        job = beanstalkd.put("mail")
+        before = len(f"watch mail\r\nignore default\r\nreserve-with-timeout 5\r\nstats-job {job}\r\n")
+        proxy.cut[proxy.connections + 1] = ("out", before + passed)
+        with closing(connect(proxy.server)) as connection, suppress(QueueUnavailable):
+            connection.watch_only(["mail"])
+            connection.ask_reserve(5)
+            connection.take_reserved()
+            BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, whole_record(job)))
+        wait_for(lambda job=job: beanstalkd.stats_job(job)["state"] != "reserved", "the connection has ended")
+        states.add(state := beanstalkd.stats_job(job)["state"])
+        shown = {record.job for record in read_burials(beanstalkd.server).records}
+        assert (job in shown) is (state == "buried")
+        beanstalkd.delete(job)
+    assert states == {"ready", "buried"}
+
+
+# Refusals
+
+
+def metrics(address):
+    with urlopen(f"http://{address}/metrics", timeout=1) as answer:
+        return answer.read().decode()
+
+
+def drain(beanstalkd):
+    os.kill(beanstalkd.stats()["pid"], signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("tube", ["exception", "killed"])
+def test_server_that_drains_refuses_the_record_and_the_job_is_buried_all_the_same(
+    beanstalkd, run_worker, address, tube
+):
+    jobs = [beanstalkd.put(tube) for _ in range(3)]
+    drain(beanstalkd)
+    worker = run_worker(beanstalkd.server, FAILING, *NONE, "--health", address)
+    worker.wait_for_lines("buried", 3)
+    assert {line["job"] for line in worker.lines("buried")} == set(jobs)
+    assert beanstalkd.count(tube) == NOTHING | {"buried": 3}
+    assert count_records(beanstalkd) == 0
+    lost = "tubeherd_burial_records_lost_total 3.0"
+    worker.wait_for(lambda: lost in metrics(address), "the lost records are counted")
+    warnings = worker.lines("beanstalkd refused the record of a burial: DRAINING", level="warning")
+    assert len(warnings) == (1 if tube == "exception" else len(warnings))
+
+
+@pytest.mark.parametrize("tube", ["exception", "killed"])
+def test_record_that_is_too_big_for_the_server_is_lost_and_the_job_is_buried(tmp_path, run_worker, tube):
+    server = Beanstalkd(tmp_path / "small", "-z", "100")
+    try:
+        job = server.put(tube)
+        worker = run_worker(server.server, FAILING, *NONE)
+        worker.wait_for_line("buried", job=job)
+        worker.wait_for_line("beanstalkd refused the record of a burial: JOB_TOO_BIG", level="warning")
+        assert server.count(tube) == NOTHING | {"buried": 1}
+        assert count_records(server) == 0
+    finally:
+        server.close()
+
+
+UNSPEAKABLE = """
+from tubeherd import executor
+from traces import note
+class Meta(type):
+    @property
+    def __name__(cls): raise RuntimeError("no name")
+class Unspeakable(Exception, metaclass=Meta):
+    def __str__(self): raise RuntimeError("no words")
+@executor("mail")
+def mail(payload): raise Unspeakable
+"""
+
+
+def test_exception_that_can_hardly_be_described_is_recorded(beanstalkd, run_worker):
+    job = beanstalkd.put("mail")
+    worker = run_worker(beanstalkd.server, UNSPEAKABLE, *NONE)
+    line = worker.wait_for_line("buried", job=job)
+    assert beanstalkd.count("mail")["buried"] == 1
+    (record,) = burial_records(beanstalkd)
+    assert record["message"] == line["reason"]
+
+
+def test_record_that_cannot_be_made_is_lost_and_the_job_is_buried(beanstalkd, monkeypatch, logged):
+    def encode(record):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(recording, "encode", encode)
+    job = beanstalkd.put("mail")
+    connection = beanstalkd.connection("mail")
+    connection.ask_reserve(0)
+    stats = connection.take_reserved().stats
+    done = Processed(Policy().job(stats), Bury(5, "why", BurialKind.EXCEPTION))
+    assert Settler(Reporter(), BurialWriter(beanstalkd.server)).settle(connection, done) is Settled.DONE
+    assert beanstalkd.stats_job(job)["state"] == "buried"
+    assert count_records(beanstalkd) == 0
+    assert [line["event"] for line in logged()] == ["no record could be made of the burial: RuntimeError"]
