@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from tests.bench import attempt, hot_loop, latency, lifecycle, memory, report, throughput
+from tests.bench import attempt, burials, hot_loop, latency, lifecycle, memory, report, throughput
 from tests.bench.machine import Usage, describe
 from tests.support.project import ROOT
 
@@ -14,6 +14,7 @@ _FIGURES: Final = (
     lifecycle.recycle_gap,
     memory.by_slots,
     memory.over_time,
+    burials.with_and_without_records,
 )
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     part = commands.add_parser("throughput", help="print the throughput only")
     part.add_argument("--pinned", action="store_true", help="only on one core, which is the repeatable part")
     part.add_argument("--rounds", type=int, default=throughput.ROUNDS)
+    commands.add_parser("burials", help="print what the records of burials cost")
     commands.add_parser("figures", help="print all but the throughput")
     part = commands.add_parser("profile", help="print where the time of a job goes")
     part.add_argument("--log-level", default="info")
@@ -35,6 +37,8 @@ def main() -> None:
         case "throughput":
             placements = (throughput.PINNED,) if arguments.pinned else throughput.PLACEMENTS
             print(throughput.measure(placements, arguments.rounds))
+        case "burials":
+            print(report.figures(burials.with_and_without_records()))
         case "figures":
             print(_figures())
         case "profile":

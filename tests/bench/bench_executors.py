@@ -20,9 +20,11 @@ class Work(BaseModel):
 
 @executor("bench")
 def work(work: Work) -> None:
-    """Do nothing; of a job numbered 0, note when it began and in which process."""
+    """Do nothing; of a job numbered 0, note when it began and in which process; fail one that is numbered 2."""
     if work.number == 0:
         note()
+    elif work.number == 2:
+        raise ValueError("no such customer")
 
 
 def note() -> None:

@@ -18,6 +18,8 @@ TUBE: Final = "bench"
 NOTED: Final = b'{"number": 0, "name": "abcdefgh"}'
 """A job whose executor notes when it was called."""
 SILENT: Final = b'{"number": 1, "name": "abcdefgh"}'
+FAILING: Final = b'{"number": 2, "name": "abcdefgh"}'
+"""A job that fails."""
 _BATCH: Final = 500
 
 

@@ -298,7 +298,7 @@ def test_why_refuses_what_could_not_work(beanstalkd, arguments, said):
     ("command", "words"),
     [
         ([], ["run", "schedule", "why"]),
-        (["why"], ["--job", "--json", "--server", "tube"]),
+        (["why"], ["--job", "--json", "--server", "TUBE"]),
         (["schedule"], ["--delay", "--priority", "--ttr", "--server", "stdin"]),
         (["run"], [f"--{name.replace('_', '-')}" for name in WorkerSettings.model_fields] + ["TUBEHERD_MAX_JOBS"]),
     ],

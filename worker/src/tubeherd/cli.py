@@ -98,15 +98,14 @@ def schedule(
 @app.command()
 @takes_options(ServerSettings)
 def why(
-    tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube")] = None,
-    job: Annotated[int | None, typer.Option(min=0, help="Show the whole record of this job")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube", metavar="TUBE")] = None,
+    job: Annotated[int | None, typer.Option(min=0, metavar="<id>", help="Show the whole record of this job")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
     **options: str | bool | None,
 ) -> None:
     """Show why jobs are buried: how many for which error and where in the code.
 
-    Workers keep a record of each of the newest burials in the tube tubeherd.burials. SAMPLE is the id of the job that
-    was buried last for this reason.
+    This reads the records of the newest burials, which workers keep in the tube tubeherd.burials.
     """
     from tubeherd.manager import QueueManager
     from tubeherd.queue.answers import QueueUnavailable, RefusedError
