@@ -63,12 +63,15 @@ class SlotBatch(Batch):
         lane.defer(Lease(stats.id, time.monotonic(), stats.ttr), Deferred(stats, done, body))
         return None
 
-    def flush(self, reason: events.FlushReason) -> None:
+    def flush(self, reason: events.FlushReason, flushing: Lane | None = None) -> None:
         """Publish `worker.flush`. Then delete the deferred jobs, or fail them if a listener raised.
 
-        A lane on which a verdict was lost is without a connection afterwards. Raises FlushFailed if a listener raised.
+        `flushing` is the lane that has nothing else to do meanwhile; None at the end of the slot. Raises FlushFailed if
+        a listener raised; otherwise QueueUnavailable or RefusedError if a verdict was lost on the flushing lane. If one
+        was lost on another lane, that lane is without a connection afterwards.
         """
         failure: Exception | None = None
+        broken: Exception | None = None
         try:
             with self._slot_page.listening():
                 self.send(reason)
@@ -78,9 +81,17 @@ class SlotBatch(Batch):
             failure.__cause__ = error  # shown in the tracebacks of the jobs that it fails
         for lane in self._lanes:
             if lane.deferred and lane.connection:
-                self._settle(lane, lane.connection, failure)
+                try:
+                    self._settle(lane, lane.connection, failure)
+                except (QueueUnavailable, RefusedError) as error:
+                    if lane is flushing:
+                        broken = error
+                    else:
+                        log.warning(f"{in_words(error)}, after a flush by another lane")
         if failure is not None:
             raise failure
+        if broken is not None:
+            raise broken
 
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         """Delete the deferred jobs of a lane. If a listener raised, treat each of them as a failed job instead."""
@@ -90,10 +101,9 @@ class SlotBatch(Batch):
         try:
             for _ in self._settler.settle_and_report_all(connection, batch):
                 del lane.deferred[0]
-        except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"{in_words(error)}, after a flush")
+        except (QueueUnavailable, RefusedError):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
-            return
+            raise
         lane.forget_deferred()
         lane.page.write_phase_and_unlock(phase)
 

@@ -125,9 +125,8 @@ class ConcurrentSlot(Slot):
         connection = lane.lock_and_watch(self._tubes)
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
-            self._flush("idle")
-            if self._limits.exit_wanted() is None:
-                reserved = await self._wait_for_job(lane, lane.connected())  # the flush may have found that it broke
+            self._flush("idle", lane)
+            reserved = await self._wait_for_job(lane, connection) if self._limits.exit_wanted() is None else None
         return reserved
 
     async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
@@ -178,11 +177,10 @@ class ConcurrentSlot(Slot):
             while reserved is not None:
                 reserved = await self._do_job(lane, reserved)
             if self._batch.due:
-                self._flush("batch")
+                self._flush("batch", lane)
             elif self._reserves_waiting or self._limits.exit_wanted() is not None:
                 # Another lane waits for a job, which shows that none is ready; or this lane may take no further job.
-                self._flush("idle")
-            lane.connected()  # raises if a flush found that it broke
+                self._flush("idle", lane)
         except (QueueUnavailable, RefusedError) as error:
             pause = self._drop(lane, error)
             await self._wait(pause)
@@ -210,8 +208,8 @@ class ConcurrentSlot(Slot):
         attempt.processed = None
         return self._finish(lane, reserved, done)
 
-    def _flush(self, reason: FlushReason) -> None:
+    def _flush(self, reason: FlushReason, lane: Lane) -> None:
         try:
-            self._batch.flush(reason)
+            self._batch.flush(reason, lane)
         except FlushFailed as error:
             self._stop_for(error)

@@ -41,16 +41,15 @@ class SequentialSlot(Slot):
             try:
                 if lane.connection is None:
                     self._open(lane, connect(self._settings.server))
-                lane.lock_and_watch(self._tubes)
-                self._do_jobs(lane)
+                self._do_jobs(lane, lane.lock_and_watch(self._tubes))
             except (QueueUnavailable, RefusedError) as error:
                 pause = self._drop(lane, error)
                 self._wait(pause)
 
-    def _do_jobs(self, lane: Lane) -> None:
-        """Do jobs on one connection until an exit is wanted; raises QueueUnavailable, RefusedError."""
+    def _do_jobs(self, lane: Lane, connection: Connection) -> None:
+        """Do jobs on one connection until an exit is wanted."""
         while self._limits.exit_wanted() is None:
-            reserved = self._next(lane, lane.connected())  # a flush may have found that it broke
+            reserved = self._next(lane, connection)
             while reserved is not None:
                 reserved = self._do_job(lane, reserved)
         lane.page.write_phase_and_unlock()
@@ -61,12 +60,12 @@ class SequentialSlot(Slot):
             return self._wait_for_job(lane, connection)
         if self._batch.due:
             lane.page.write_phase_and_unlock()  # the slot has the lock if the connection is new
-            self._batch.flush("batch")
+            self._batch.flush("batch", lane)
             return None
         # The last verdict may have been sent without a reserve, as a burial is. So a job may be ready.
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
-            self._batch.flush("idle")
+            self._batch.flush("idle", lane)
         return reserved
 
     def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
