@@ -22,7 +22,7 @@ from tubeherd.metrics import Metrics
 from tubeherd.supervisor.places import Places
 from tubeherd.supervisor.reactor import Reactor
 from tubeherd.settings import WorkerSettings
-from tubeherd.processing.reporting import Burial
+from tubeherd.processing.reporting import Notice
 
 def fail():
     raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
@@ -32,7 +32,7 @@ def files():
 
 reactor, metrics = Reactor(), Metrics()
 places = Places(WorkerSettings(server=sys.argv[1], executors=["listening"]), metrics, reactor)
-places.pass_on([Burial(Job(77, "mail", 1, 5, 0, 0), "as said")])
+places.pass_on([Notice(Job(77, "mail", 1, 5, 0, 0), "as said", failed=False, buried=True)])
 before = files()
 fork, os.fork = os.fork, fail
 places.add(2)

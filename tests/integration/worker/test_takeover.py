@@ -98,9 +98,14 @@ def verdicts(beanstalkd, dead):
     def take_over(death):
         leases = [lane.page.read().last_begun for lane in dead.lanes]
         leases += dead.lanes[0].page.read().deferred
-        assert TakeOver(Policy(), Settler(Reporter())).take_over(dead, death) == []
+        notices = TakeOver(Policy(), Settler(Reporter())).take_over(dead, death)
         # A failed attempt waits for the schedule's delay; what nobody is to blame for is ready at once.
-        return [beanstalkd.stats_job(lease.job)["state"] for lease in leases]
+        states = {lease.job: beanstalkd.stats_job(lease.job)["state"] for lease in leases}
+        failed = [job for job, state in states.items() if state == "delayed"]
+        assert [(notice.job.id, notice.failed, notice.buried) for notice in notices] == [
+            (job, True, False) for job in failed
+        ]
+        return list(states.values())
 
     return take_over
 

@@ -47,6 +47,17 @@ def test_batch_is_written_by_the_listener():
     assert written == [{"page": "/"}]
 
 
+def test_error_tracker_needs_three_lines():
+    tracked = []
+    text = block("python", "events.job_failed")
+    scope = {"events": events, "sentry_sdk": SimpleNamespace(capture_exception=tracked.append)}
+    exec(text, scope)  # noqa: S102 - our own text
+    error = ValueError()
+    events.job_failed.send(None, error=error, reason="", attempts=1)
+    assert tracked == [error]
+    assert len(text.splitlines()) == 3
+
+
 def test_executor_is_as_short_as_promised():
     assert len([line for line in block("python").splitlines() if line]) <= 10
 

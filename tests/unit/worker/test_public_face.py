@@ -39,6 +39,7 @@ FACE = [
     "Reschedule",
     "Reserved",
     "RetrySchedule",
+    "SlotDied",
     "events",
     "executor",
 ]
@@ -48,6 +49,7 @@ EVENTS = {
     "execute_post": "worker.action.execute.post",
     "job_execute": "worker.job.execute",
     "job_buried": "worker.job.buried",
+    "job_failed": "worker.job.failed",
 }
 # What `import tubeherd` loads, beyond Python's own modules, and which of its own parts it does not.
 PACKAGES = {

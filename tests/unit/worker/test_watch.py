@@ -152,7 +152,7 @@ def test_listeners_have_ten_minutes_or_as_long_as_jobs_or_what_the_setting_says(
     assert child.death is None
     child.page.listening_since = time.monotonic() - seconds - 1
     watch(**settings).look(child, None)
-    reason = f"listeners of worker.flush or worker.job.buried took longer than {seconds} s"
+    reason = f"listeners of worker.flush, worker.job.failed or worker.job.buried took longer than {seconds} s"
     assert child.death == Death(Failed(reason, BurialKind.DEADLINE))
 
 

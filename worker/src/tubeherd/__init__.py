@@ -14,6 +14,7 @@ from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release, RetrySche
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.reasons import InvalidPayload
+from tubeherd.processing.reporting import SlotDied
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Reschedule",
     "Reserved",
     "RetrySchedule",
+    "SlotDied",
     "events",
     "executor",
 ]

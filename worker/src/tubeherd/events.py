@@ -48,5 +48,11 @@ execute_post: Final = _events.signal("worker.action.execute.post")
 """An executor has returned. The sender is an `Action`; a listener may replace its `result`."""
 job_execute: Final = _events.signal("worker.job.execute")
 """An attempt at a job begins. The sender is the `Job`."""
+job_failed: Final = _events.signal("worker.job.failed")
+"""An attempt at a job has failed, whether the job is tried again or was buried; poison jobs are not attempted.
+
+The sender is the `Job`; `error`, which is an exception, `reason` and `attempts` are given. If the slot of the job died,
+the next slot publishes the event, and `error` is a `SlotDied`.
+"""
 job_buried: Final = _events.signal("worker.job.buried")
 """A job was buried. The sender is the `Job`; `error` is an exception or None, and `reason` and `attempts` are given."""

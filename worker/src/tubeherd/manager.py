@@ -32,7 +32,7 @@ from tubeherd.processing.batch import Batch
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
-from tubeherd.queue.answers import LeaseGone, Reserved
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.queue.connections import Connections
 from tubeherd.queue.server import DEFAULT_SERVER
@@ -188,8 +188,12 @@ class QueueManager:
         _check_loop(self._executors[job.stats.tube])
         self._connections.begin(job.stats.id)
         processed = self._execute(job)
-        with self._connections.ending_lease(job.stats.id) as connection:
-            settled = self._settler.settle(connection, processed)
+        try:
+            with self._connections.ending_lease(job.stats.id) as connection:
+                settled = self._settler.settle(connection, processed)
+        except (QueueUnavailable, RefusedError):
+            self._settler.reporter.report_lost(processed)
+            raise
         self._settler.report(processed, settled)
         with self._batch_lock:
             if self._batch.add():

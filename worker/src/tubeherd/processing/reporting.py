@@ -1,4 +1,4 @@
-"""Reports what became of a job: a log line, a count in the metrics and, if it was buried, `worker.job.buried`.
+"""Reports what became of a job: by a log line, a count in the metrics, and events if it has failed or was buried.
 
 A verdict is what is to be done with a job: delete, release or bury it. beanstalkd's answer to it may differ from it:
 the lease, which is the reservation, may be lost already, or a job that was to be released may be buried.
@@ -8,10 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from blinker import Signal
+
 from tubeherd import events
 from tubeherd.job import Job, current_job
 from tubeherd.logs import ErrorDetail, log
-from tubeherd.policy import Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.reasons import describe, source_line, traceback_text
 from tubeherd.queue.answers import Settled
@@ -25,11 +27,17 @@ _PAYLOAD_BYTES: Final = 2048
 """How much of a payload a log line shows."""
 
 
-class Burial(NamedTuple):
-    """A job that was buried, as the listeners of `worker.job.buried` get it."""
+class SlotDied(Exception):
+    """The slot of a job died or was killed, so that the supervisor gave the verdict; the message says why."""
+
+
+class Notice(NamedTuple):
+    """What listeners are to be notified of: that an attempt at a job has failed, that the job was buried, or both."""
 
     job: Job
     reason: str
+    failed: bool
+    buried: bool
 
 
 class Counter(Protocol):
@@ -57,35 +65,60 @@ class Reporter:
         self._count = counter.count if counter else _count_nothing
         self._listening = listening
 
-    def report(self, done: Processed, settled: Settled) -> Burial | None:
-        """Log and count what became of a job. If it was buried, return the burial, which `publish` must be given."""
+    def report(self, done: Processed, settled: Settled) -> Notice | None:
+        """Log and count what became of a job. Return the notice that `publish` must be given, if there is one."""
         verdict = done.verdict
         if settled is Settled.DONE and isinstance(verdict, Delete):  # first, because nearly every job is deleted
             log.deleted(done.job.id, done.job.tube, done.seconds)
             self._count(done.job.tube, VerdictLabel.DELETED, done.seconds)
-        elif settled is Settled.LEASE_GONE:
+            return None
+        reason = _reason(done)
+        if settled is Settled.LEASE_GONE:
             self._lease_gone(done)
         elif settled is Settled.BURIED_INSTEAD:
             event = "buried by beanstalkd, which is out of memory: give it more memory, then kick the job"
-            return self._buried(done, event, getattr(verdict, "reason", None) or "to be released")
+            self._buried(done, event, reason or "to be released")
+            return Notice(done.job, reason or "to be released", _has_failed(done), buried=True)
         elif isinstance(verdict, Bury):
-            return self._buried(done, "buried", verdict.reason)
+            self._buried(done, "buried", verdict.reason)
+            return Notice(done.job, verdict.reason, _has_failed(done), buried=True)
         elif isinstance(verdict, Release):
             self._released(done, verdict)
-        return None
+        return Notice(done.job, reason or "", failed=True, buried=False) if _has_failed(done) else None
 
-    def publish(self, burial: Burial, error: BaseException | None = None) -> None:
-        """Publish `worker.job.buried`. If a listener raises, that is logged and not raised. Listeners may take long."""
-        job, reason = burial
+    def report_lost(self, done: Processed) -> None:
+        """Log that the verdict on a job was lost and publish `worker.job.failed` if it had failed; nothing is counted.
+
+        Listeners may take long.
+        """
+        log.warning("executed, but its verdict was lost: it may run again", **_fields(done), **_failure(done))
+        if _has_failed(done):
+            self.publish(Notice(done.job, _reason(done) or "", failed=True, buried=False), done.error)
+
+    def publish(self, notice: Notice, error: BaseException | None = None) -> None:
+        """Publish `worker.job.failed` and `worker.job.buried`, as the notice says; listeners may take long.
+
+        If a listener raises, that is logged and not raised.
+        """
+        if notice.failed:
+            cause = SlotDied(notice.reason) if error is None else error
+            self._send("worker.job.failed", events.job_failed, notice, cause)
+        if notice.buried:
+            self._send("worker.job.buried", events.job_buried, notice, error)
+
+    def _send(self, name: str, event: Signal, notice: Notice, error: BaseException | None) -> None:
+        if not event.receivers:
+            return
+        job = notice.job
         current_job.set(job)
         with self._listening():
             try:
-                events.job_buried.send(job, error=error, reason=reason, attempts=job.attempt)
+                event.send(job, error=error, reason=notice.reason, attempts=job.attempt)
             except BaseException as raised:  # whatever it is, the jobs beside this one go on
                 if self._settings is None and isinstance(raised, KeyboardInterrupt):
                     raise  # Ctrl-C in a script; a slot ignores it
                 log.error(
-                    "a listener of worker.job.buried raised",
+                    f"a listener of {name} raised",
                     job=job.id,
                     tube=job.tube,
                     reason=describe(raised, self._detail),
@@ -101,11 +134,10 @@ class Reporter:
             log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
         self._count(done.job.tube, VerdictLabel.RETRIED if release.failure else VerdictLabel.RELEASED, done.seconds)
 
-    def _buried(self, done: Processed, event: str, reason: str) -> Burial:
+    def _buried(self, done: Processed, event: str, reason: str) -> None:
         fields = _fields(done) | {"attempt": done.job.attempt, "reason": reason}
         log.error(event, **fields, payload=self._payload(done), traceback=done.traceback)
         self._count(done.job.tube, VerdictLabel.BURIED, done.seconds)
-        return Burial(done.job, reason)
 
     def _payload(self, done: Processed) -> str | None:
         """Return the job's payload for a log line, or None if it is not known or the settings do not ask for it."""
@@ -118,12 +150,33 @@ class Reporter:
         log.warning(
             "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
             **_fields(done),
+            **_failure(done),
         )
         self._count(done.job.tube, VerdictLabel.LEASE_GONE, done.seconds)
 
 
 def _count_nothing(tube: str, label: VerdictLabel, seconds: float) -> None:
     pass
+
+
+def _reason(done: Processed) -> str | None:
+    return None if isinstance(done.verdict, Delete) else done.verdict.reason
+
+
+def _has_failed(done: Processed) -> bool:
+    """Return whether the attempt has failed: a poison job was not even begun, and a reschedule is no failure."""
+    match done.verdict:
+        case Bury(kind=kind):
+            return kind is not BurialKind.POISON
+        case Release(failure=failure):
+            return failure
+        case Delete():
+            return False
+
+
+def _failure(done: Processed) -> dict[str, Any]:
+    """Return the fields of a failed attempt that no other line reports; they are None if the job has not failed."""
+    return {"reason": _reason(done), "traceback": done.traceback}
 
 
 def _fields(done: Processed) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import Bury
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.recording import with_record
-from tubeherd.processing.reporting import Reporter
+from tubeherd.processing.reporting import Notice, Reporter
 from tubeherd.queue.answers import Settled
 from tubeherd.queue.connection import Connection
 
@@ -38,17 +38,26 @@ class Settler:
             return self._writer.bury(connection, with_record(done, done.verdict))
         return connection.settle(done.job.id, done.verdict, ask_reserve=ask_reserve)
 
-    def settle_and_report_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Processed]:
-        """Settle many verdicts in few writes; report each, and then yield its job. Raises what `settle` raises."""
+    def settle_and_report_all(
+        self, connection: Connection, batch: Sequence[Processed]
+    ) -> Iterator[tuple[Processed, Notice | None]]:
+        """Settle many verdicts in few writes and report each; yield its job with the notice that is to be published.
+
+        Raises what `settle` raises.
+        """
         for done, settled in zip(batch, self._settle_all(connection, batch), strict=True):
-            self.report(done, settled)
-            yield done
+            yield done, self.reporter.report(done, settled)
 
     def report(self, done: Processed, settled: Settled) -> None:
-        """Report what became of a job; if it was buried, publish that, and keep the burial records within bounds."""
-        burial = self.reporter.report(done, settled)
-        if burial is not None:
-            self.reporter.publish(burial, done.error)
+        """Report what became of a job, and publish that it has failed or was buried."""
+        notice = self.reporter.report(done, settled)
+        if notice is not None:
+            self.publish(notice, done.error)
+
+    def publish(self, notice: Notice, error: BaseException | None) -> None:
+        """Publish what became of a job; if it was buried, keep the burial records within bounds."""
+        self.reporter.publish(notice, error)
+        if notice.buried:
             self.after_burial()
 
     def after_burial(self) -> None:

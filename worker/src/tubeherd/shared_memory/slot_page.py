@@ -1,8 +1,8 @@
 """Memory that a slot and its supervisor share about the slot as a whole; each lane has a `Page` of its own.
 
-A listener is user code that is called for an event. The listeners of `worker.flush` and of `worker.job.buried` may run
-for long. Meanwhile no job of the slot goes on. A slot may run several jobs as coroutines on one event loop. A job holds
-the loop while its code runs without awaiting anything.
+A listener is user code that is called for an event. The listeners of `worker.flush`, `worker.job.failed` and
+`worker.job.buried` may run for long. Meanwhile no job of the slot goes on. A slot may run several jobs as coroutines on
+one event loop. A job holds the loop while its code runs without awaiting anything.
 """
 
 import mmap

@@ -14,6 +14,7 @@ from tubeherd.processing.attempt import FlushFailed, Processed
 from tubeherd.processing.batch import Batch
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import describe
+from tubeherd.processing.reporting import Notice
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import Connection
@@ -98,14 +99,20 @@ class SlotBatch(Batch):
         phase = lane.page.phase  # EXECUTING if a job executes on this lane while another lane flushes
         lane.page.lock_for_command()
         batch = [self._after_flush(job, failure) for job in lane.deferred]
+        notices: list[tuple[Notice, BaseException | None]] = []
         try:
-            for _ in self._settler.settle_and_report_all(connection, batch):
+            for done, notice in self._settler.settle_and_report_all(connection, batch):
                 del lane.deferred[0]
+                if notice is not None:
+                    notices.append((notice, done.error))
+            lane.forget_deferred()
+            lane.page.write_phase_and_unlock(phase)
         except (QueueUnavailable, RefusedError):
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
-        lane.forget_deferred()
-        lane.page.write_phase_and_unlock(phase)
+        finally:  # listeners may run for long: by now the supervisor may touch the job that executes on the lane
+            for notice, failed_by in notices:
+                self._settler.publish(notice, failed_by)
 
     def _after_flush(self, job: Deferred, failure: Exception | None) -> Processed:
         """Return a deferred job with its verdict."""

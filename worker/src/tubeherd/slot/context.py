@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tubeherd.metrics import Metrics
-from tubeherd.processing.reporting import Burial
+from tubeherd.processing.reporting import Notice
 from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.slot.lane import Lane
@@ -27,5 +27,5 @@ class SlotContext(NamedTuple):
     metrics: Metrics | None
     tally: Tally | None
     progress: Progress
-    burials: Sequence[Burial]
-    """Jobs that the supervisor buried. This slot publishes `worker.job.buried` for them before it takes a job."""
+    notices: Sequence[Notice]
+    """What became of jobs of dead slots. This slot publishes it before it takes a job."""

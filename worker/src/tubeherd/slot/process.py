@@ -52,7 +52,7 @@ class SlotProcess:
         end_process(code)
 
     def _do_jobs(self) -> Exit:
-        """Import the executors, publish burials, then do jobs until a limit, a stop or the end of the supervisor."""
+        """Import the executors, publish notices, then do jobs until a limit, a stop or the end of the supervisor."""
         try:
             executors = discovery.load(self._settings.executors)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
@@ -68,8 +68,8 @@ class SlotProcess:
         processor = Processor(executors, self._settings.policy(), self._settings.error_detail)
         settler = Settler(reporter, writer_of(self._settings, self._context.tally))
         self._slot = self._kind(self._settings, self._context, processor, settler, chosen)
-        for burial in self._context.burials:
-            reporter.publish(burial)
+        for notice in self._context.notices:
+            reporter.publish(notice)
         return self._slot.run()
 
     def _send_schedules(self, executors: Mapping[str, Executor]) -> None:

@@ -4,7 +4,7 @@
 2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
    the job from now on.
 3. process: execute the job and decide on the verdict, which is to delete, release or bury it (`processing.attempt`).
-4. finish: send the verdict, and with it the next reserve unless a flush, a burial or a limit comes first; log and count
+4. finish: send the verdict, and with it the next reserve unless a flush, listeners or a limit come first; log and count
    the verdict; go on with step 2, or with step 1 if no reserve was sent.
 
 To settle a verdict means to send it and to read beanstalkd's answer. A lane has one connection of the slot at a time,
@@ -19,10 +19,11 @@ from contextlib import suppress
 from types import FrameType
 from typing import Final, NamedTuple
 
+from tubeherd import events
 from tubeherd.executors import Executor
 from tubeherd.exits import Exit
 from tubeherd.logs import log
-from tubeherd.policy import Bury, Release
+from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
 from tubeherd.processing.coroutines import CancelledLate, Deadline, too_long_reason
 from tubeherd.processing.processor import Processor
@@ -214,14 +215,13 @@ class Slot(ABC):
         settled = self._settle(lane, reserved, done, ask_reserve)
         if not ask_reserve:
             lane.page.write_phase_and_unlock()
-        burial = None if settled is None else self._settler.reporter.report(done, settled)
+        notice = None if settled is None else self._settler.reporter.report(done, settled)
         try:
             return self._begin(lane, lane.connected()) if ask_reserve else None
         finally:
             # Listeners may run for long. If a next job came, it is on the page by now, so that it is touched meanwhile.
-            if burial is not None:
-                self._settler.reporter.publish(burial, done.error)
-                self._settler.after_burial()
+            if notice is not None:
+                self._settler.publish(notice, done.error)
 
     def _as_late(self, reserved: Reserved, done: Processed) -> Processed:
         """Return a job that was broken off at its deadline as failed, whatever its code did after that."""
@@ -236,9 +236,13 @@ class Slot(ABC):
 
     def _may_ask_for_next(self, lane: Lane, done: Processed, batch_full: bool) -> bool:
         """Return whether the next reserve may be sent together with the verdict on this job."""
-        # Listeners of a flush or a burial may run for long. They run before the lane takes another job, which would
-        # have to wait for them.
-        listeners_first = batch_full or isinstance(done.verdict, Bury) or time.monotonic() >= lane.flush_by
+        # Listeners of a flush, a failure or a burial may run for long. They run before the lane takes another job,
+        # which would have to wait for them.
+        listeners_first = (
+            batch_full
+            or time.monotonic() >= lane.flush_by
+            or (not isinstance(done.verdict, Delete) and _may_have_listeners(done.verdict))
+        )
         return not listeners_first and self._limits.exit_wanted(self._reserves_waiting) is None
 
     def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
@@ -249,9 +253,13 @@ class Slot(ABC):
                 return self._batch.defer(lane, connection, reserved, done, ask_reserve)
             return self._settler.settle(connection, done, ask_reserve=ask_reserve)
         except (QueueUnavailable, RefusedError):
-            job = done.job
-            log.warning("executed, but its verdict was lost: it may run again", job=job.id, tube=job.tube)
+            lane.drop()
+            self._settler.reporter.report_lost(done)
             raise
         except OSError:  # the job closed the socket: the slot ends by this error, and the supervisor gives the verdict
             lane.page.write_phase_and_unlock(Phase.EXECUTING)
             raise
+
+
+def _may_have_listeners(verdict: Release | Bury) -> bool:
+    return isinstance(verdict, Bury) or bool(verdict.failure and events.job_failed.receivers)

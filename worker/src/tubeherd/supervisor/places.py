@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from tubeherd.descriptors import moved_socket
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
-from tubeherd.processing.reporting import Burial
+from tubeherd.processing.reporting import Notice
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Page, Phase
@@ -91,10 +91,10 @@ class Places:
         self._reactor = reactor
         self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
         self._places: list[Place] = []
-        self._burials: list[Burial] = []
-        """Jobs of dead slots that the supervisor buried. The next slot publishes `worker.job.buried` for them.
+        self._notices: list[Notice] = []
+        """What became of jobs of dead slots. The next slot publishes `worker.job.failed` and `worker.job.buried`.
 
-        The supervisor cannot publish the event, because the listeners are user code, which it never runs.
+        The supervisor cannot publish the events, because the listeners are user code, which it never runs.
         """
         self._stopping = False
         _allow_files(settings.concurrency * settings.async_concurrency)
@@ -110,9 +110,9 @@ class Places:
         return [place.slot for place in self._places if place.slot is not None]
 
     @property
-    def burials(self) -> Sequence[Burial]:
-        """The burials that no slot was given yet."""
-        return self._burials
+    def notices(self) -> Sequence[Notice]:
+        """The notices that no slot was given yet."""
+        return self._notices
 
     def add(self, count: int) -> None:
         """Make so many places and fork a slot into each."""
@@ -135,15 +135,15 @@ class Places:
                     log.error(f"a slot could not be started ({why}); trying again in {_BACKOFF_MOST:g} s")
                     place.fork_at = now + _BACKOFF_MOST
 
-    def pass_on(self, burials: Sequence[Burial]) -> None:
-        """Give these burials to the next slot that is forked, which publishes them before it takes a job."""
-        self._burials += burials
+    def pass_on(self, notices: Sequence[Notice]) -> None:
+        """Give these notices to the next slot that is forked, which publishes them before it takes a job."""
+        self._notices += notices
 
     def stop(self) -> None:
-        """Ask every slot to end after its present job. A slot that is forked later only publishes burials."""
+        """Ask every slot to end after its present job. A slot that is forked later only publishes notices."""
         self._stopping = True
         vacant = [place for place in self._places if place.slot is None]
-        for place in vacant[1:] if self._burials else vacant:
+        for place in vacant[1:] if self._notices else vacant:
             self._places.remove(place)
             for connection in filter(None, place.connections):
                 connection.abandon()
@@ -185,7 +185,7 @@ class Places:
         self._places.remove(place)
 
     def _vacate(self, place: Place, slot: SlotHandle) -> None:
-        self._burials = [*slot.unpublished_burials, *self._burials]
+        self._notices = [*slot.unpublished_notices, *self._notices]
         self._reactor.unregister(slot.control)
         if self._metrics and slot.tally:
             self._metrics.keep(slot.tally)
@@ -232,7 +232,7 @@ class Places:
                     metrics=self._metrics,
                     tally=tally,
                     progress=place.progress,
-                    burials=self._burials,
+                    notices=self._notices,
                 )
                 process = SlotProcess(self._settings, context, self._kind)
                 pid = os.fork()
@@ -244,8 +244,8 @@ class Places:
         # The slot does this too, because either process may run first. The second call may be refused.
         with suppress(OSError):
             os.setpgid(pid, pid)
-        slot = place.slot = SlotHandle(pid, ours, page, lanes, self._burials, tally)
-        self._burials = []
+        slot = place.slot = SlotHandle(pid, ours, page, lanes, self._notices, tally)
+        self._notices = []
         self._reactor.register(ours, lambda: self._receive(slot))
 
     def _open_page(self, opened: ExitStack) -> Page:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from tubeherd.policy import Failed, Interrupted, RetrySchedule
-from tubeherd.processing.reporting import Burial
+from tubeherd.processing.reporting import Notice
 from tubeherd.shared_memory.control import DELAYS_BYTES, decode_delays
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import Request, SlotPage
@@ -44,8 +44,8 @@ class SlotHandle:
     """The slot sends copies of its connections, and retry schedules; the supervisor a byte if the slot is to stop."""
     page: SlotPage
     lanes: Sequence[LaneHandle]
-    burials: Sequence[Burial]
-    """The burials that the slot was given to publish before it takes a job."""
+    notices: Sequence[Notice]
+    """The notices that the slot was given to publish before it takes a job."""
     tally: Tally | None = None
     """What the slot counts for /metrics; None without the option --health."""
     schedules: dict[str, RetrySchedule] = field(default_factory=dict)
@@ -64,13 +64,13 @@ class SlotHandle:
         return max(lane.page.jobs_begun for lane in self.lanes)
 
     @property
-    def unpublished_burials(self) -> Sequence[Burial]:
-        """The burials that are to be published by another slot, after this slot has died.
+    def unpublished_notices(self) -> Sequence[Notice]:
+        """The notices that are to be published by another slot, after this slot has died.
 
         Empty if this slot died while listeners ran: they may have killed it, and would kill each other slot too.
         """
         never_published = self.phase is Phase.STARTING and not self.page.listening_since
-        return self.burials if never_published else []
+        return self.notices if never_published else []
 
     def receive_messages(self) -> bool:
         """Receive copies of the connections that the slot has opened, and schedules; return whether more can come."""

@@ -76,8 +76,9 @@ class Supervisor:
             for slot in self._places.slots:
                 self._look_at(slot)
             self._watch.take_answers(self._places.slots)
-        for job, _ in self._places.burials:
-            log.warning("the worker stopped before worker.job.buried was published", job=job.id, tube=job.tube)
+        for notice in self._places.notices:
+            event = "worker.job.buried" if notice.buried else "worker.job.failed"
+            log.warning(f"the worker stopped before {event} was published", job=notice.job.id, tube=notice.job.tube)
         if self._metrics:
             self._metrics.remove()
         log.info("worker stopped", exit_code=int(self._exit))
@@ -107,7 +108,8 @@ class Supervisor:
     def _handle_end(self, reaped: Reaped) -> None:
         """Handle the end of a slot. Another follows in its place, unless the worker or the place is to end.
 
-        If a job was buried while the worker stops, a last slot follows, which publishes the burial and takes no job.
+        If a job of a dead slot has failed while the worker stops, a last slot follows, which publishes that and takes
+        no job.
         """
         phase = reaped.slot.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
@@ -115,7 +117,7 @@ class Supervisor:
         else:
             self._died(reaped)
         ended_at_limit = phase is Phase.DONE and reaped.code == Exit.LIMIT
-        last_follows = self._places.burials and phase is not Phase.STARTING
+        last_follows = self._places.notices and phase is not Phase.STARTING
         if last_follows if self._stopping_since is not None else not ended_at_limit:
             self._places.refill(reaped)
         else:

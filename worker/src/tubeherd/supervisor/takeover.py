@@ -19,7 +19,7 @@ from tubeherd.logs import log
 from tubeherd.policy import BurialKind, Failed, Interrupted, Outcome, Policy
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.coroutines import too_long_reason
-from tubeherd.processing.reporting import Burial
+from tubeherd.processing.reporting import Notice
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.connection import Connection
@@ -54,26 +54,26 @@ class TakeOver:
             outcome = Failed(reason, BurialKind.KILLED)
         return Death(outcome)
 
-    def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Burial]:
-        """Give the verdicts on the jobs of a dead slot and return the burials, which the next slot publishes."""
+    def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Notice]:
+        """Give the verdicts on the jobs of a dead slot and return the notices, which the next slot publishes."""
         was_executing = any(lane.page.phase is Phase.EXECUTING for lane in slot.lanes)
-        burials: list[Burial] = []
+        notices: list[Notice] = []
         for lane in slot.lanes:
             if lane.page.phase in SHARED_PHASES:
                 if not lane.finish_touches(self._patience()):
                     self._silent_until = time.monotonic() + REPLY_SECONDS
                 for lease, outcome, seconds in _outcomes(slot, lane, death):
-                    burials += self._settle(slot, lane, lease, outcome, seconds)
+                    notices += self._settle(slot, lane, lease, outcome, seconds)
             else:
                 lane.close_connection()
         if not was_executing:  # otherwise the log lines of the executing jobs have the reason
             log.warning(death.outcome.reason, pid=slot.pid, phase=slot.phase.name.lower())
-        return burials
+        return notices
 
     def _settle(
         self, slot: SlotHandle, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float
-    ) -> Sequence[Burial]:
-        """Give the verdict on one job, log and count it, and return its burial if it was buried."""
+    ) -> Sequence[Notice]:
+        """Give the verdict on one job, log and count it, and return its notice if listeners are to get one."""
         if lane.connection is None:
             log.warning("no connection for the verdict on a dead slot's job: beanstalkd makes it ready", job=lease.job)
             return []
@@ -87,9 +87,9 @@ class TakeOver:
             log.warning("lease was gone when the slot died", job=lease.job)
             return []
         done, settled = given
-        burial = self._settler.reporter.report(done, settled)
+        notice = self._settler.reporter.report(done, settled)
         self._settler.after_burial()
-        return [] if burial is None else [burial]
+        return [] if notice is None else [notice]
 
     def _give_verdict(
         self, slot: SlotHandle, connection: Connection, lease: Lease, outcome: Outcome, seconds: float

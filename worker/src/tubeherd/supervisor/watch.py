@@ -105,12 +105,12 @@ class Watch:
     ) -> Death | None:
         """Return why the slot is to be killed, or None."""
         listening_since = slot.page.listening_since
-        if stopping_since is not None and slot.phase is Phase.STARTING and not slot.burials:
+        if stopping_since is not None and slot.phase is Phase.STARTING and not slot.notices:
             return Death(Interrupted("the worker stopped before the executors were imported"))
         if stopping_since is not None and now >= stopping_since + self._grace_period:
             return Death(Interrupted("the worker had to stop before the job was done"))
         if listening_since and now >= listening_since + self._listener_seconds:
-            words = "listeners of worker.flush or worker.job.buried took longer than"
+            words = "listeners of worker.flush, worker.job.failed or worker.job.buried took longer than"
             return Death(Failed(f"{words} {self._listener_seconds:g} s", BurialKind.DEADLINE))
         return self._death_if_late(slot, now) or self._death_if_too_big(slot, used)
 
