@@ -12,7 +12,10 @@ from typing import Any, ClassVar, Final, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tubeherd.declarations import values_in_words
+from tubeherd.formats.text import shortened
 
+_LINES_MOST: Final = 20
+"""So many wrong settings, or wrong items of lists, are explained."""
 _SERVICE_VARIABLE: Final = r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 """Matches what follows the prefix `TUBEHERD_` in a variable that Kubernetes sets for a Service of the namespace.
 
@@ -62,6 +65,8 @@ class Settings(BaseModel):
             else:
                 problem = f"{str(detail['input'])[:60]!r} does not fit: write {values_in_words(field)}"
             lines.append(f"{cls.named(name)}: {problem}")
+        if len(lines) > _LINES_MOST:
+            lines[_LINES_MOST:] = [f"and {len(lines) - _LINES_MOST} more"]
         return "\n".join(lines)
 
     @classmethod
@@ -76,7 +81,7 @@ class Settings(BaseModel):
             ):
                 nearest = cls._nearest(variable)
                 advice = f"did you mean {nearest}?" if nearest else "remove it"
-                yield f"{variable} is no setting and has no effect: {advice}"
+                yield f"{shortened(variable, 100)} is no setting and has no effect: {advice}"
 
     @classmethod
     def named(cls, name: str) -> str:

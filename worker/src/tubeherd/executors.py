@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeVar, Union
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from tubeherd.formats.text import shortened
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job import Job
 from tubeherd.job_options import check_priority, make_schedule, parse_delay, parse_timeout, unix_time
@@ -21,8 +22,15 @@ from tubeherd.policy import Policy, RetrySchedule
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+_MESSAGE_MAX: Final = 2000
+"""The length of the message of an ExecutorError, in characters."""
+
+
 class ExecutorError(Exception):
     """An executor cannot be used as it is, or is missing; the message says which one, and what to change."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, _MESSAGE_MAX))
 
 
 class Reschedule(Exception):
@@ -136,7 +144,9 @@ def executor(
 
     if not isinstance(name, str):
         function = getattr(name, "__name__", name)
-        raise ExecutorError(f'{function} is decorated without the name of its tube: write @executor("TUBE")')
+        raise ExecutorError(
+            f'{shortened(str(function), 60)} is decorated without the name of its tube: write @executor("TUBE")'
+        )
     try:
         schedule = None if retry_delays is None else make_schedule(retry_delays)
         seconds = None if timeout is None else parse_timeout(timeout)
@@ -167,7 +177,7 @@ def _make(name: str, function: Callable[..., Any]) -> Executor:
         adapter = None if wanted is bytes else TypeAdapter(wanted)
     except (ValueError, TypeError, NameError, PydanticUserError) as error:
         first_line = str(error).partition("\n")[0]
-        raise ExecutorError(f"the executor {name!r} cannot be used: {first_line}") from error
+        raise ExecutorError(f"the executor {name[:60]!r} cannot be used: {first_line}") from error
     takes_job = _takes_job(name, parameters, hints)
     try:
         signature.bind(*[None] * (1 + takes_job))

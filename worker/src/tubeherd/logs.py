@@ -18,6 +18,8 @@ ErrorDetail = Literal["full", "place"]
 """What is logged of an exception: all, or its type and place without its message and traceback, which may be secret."""
 
 _LEVELS: Final = get_args(LogLevel)
+_TEXT_MAX: Final = 16384
+"""The length of a text in a line, in characters. Whoever logs has a lower bound; this is for what that forgets."""
 _COLOURS: Final = {"warning": "\033[33m", "error": "\033[31m"}
 
 
@@ -83,7 +85,8 @@ class Log:
         self._put(line % (self._timestamp(), job, tube.encode(), seconds))
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        fields = {key: value for key, value in fields.items() if value is not None}
+        fields = {key: _bounded(value) for key, value in fields.items() if value is not None}
+        event = event[:_TEXT_MAX]
         self._put(self._as_text(level, event, fields) if self._text else self._as_json(level, event, fields))
 
     def _put(self, line: bytes) -> None:
@@ -115,6 +118,10 @@ class Log:
         end = "\033[0m" if colour else ""
         line = f"{time.strftime('%H:%M:%S')} {colour}{level:<7}{end} {first}{words}\n{rest}"
         return line.encode(errors="backslashreplace")
+
+
+def _bounded(value: object) -> object:
+    return value[:_TEXT_MAX] if isinstance(value, str) else value
 
 
 def _lines(value: object) -> list[str]:

@@ -1,8 +1,12 @@
-"""A format in which people write a value. It is the same in an option, an environment variable and a pool's field."""
+"""A format in which people write a value, the same in an option, a variable and a pool's field; and short texts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Final, TypeGuard
+
+NAMED_MOST: Final = 10
+"""So many names of a list a message has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +25,14 @@ class TextFormat:
     def matches(self, text: object) -> TypeGuard[str]:
         """Return whether this is a text, and written in the format."""
         return isinstance(text, str) and len(text) <= self.max_length and re.fullmatch(self.pattern, text) is not None
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters: the beginning of one that is longer, with … for the rest."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return names with commas between them: the first NAMED_MOST, and how many more there are."""
+    more = len(names) - NAMED_MOST
+    return ", ".join(names[:NAMED_MOST]) + (f" and {more} more" if more > 0 else "")

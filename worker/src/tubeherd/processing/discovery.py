@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from tubeherd.executors import Executor, ExecutorError, registry
+from tubeherd.formats.text import shortened, some_of
+from tubeherd.processing.reasons import describe
 
 EXECUTORS_FOLDER: Final = Path("/app/executors")
 ENTRY_POINT_GROUP: Final = "tubeherd.executors"
@@ -28,7 +30,7 @@ def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         _import(entry_point.value, entry_point.load)
     if not registry:
-        where = str(folder) if modules is None else ", ".join(modules) or f"the entry points {ENTRY_POINT_GROUP}"
+        where = str(folder) if modules is None else some_of(modules) or f"the entry points {ENTRY_POINT_GROUP}"
         raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE)")
     return dict(registry)
 
@@ -38,7 +40,7 @@ def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude
 
     Raises ExecutorError if a named tube has no executor, or if no tube is left.
     """
-    known = ", ".join(sorted(executors))
+    known = some_of(sorted(executors))
     for tube in (*include, *exclude):
         if tube not in executors:
             raise ExecutorError(f"tube {tube!r} has no executor here; the tubes with one are: {known}")
@@ -60,14 +62,13 @@ def _import_file(path: Path) -> None:
 
 
 def _import(name: str, load_it: Callable[[], object]) -> None:
+    name = shortened(name, 200)
     try:
         load_it()
     except ExecutorError as error:
         raise ExecutorError(f"{name}: {error}") from error
     except BaseException as error:
-        raise ExecutorError(
-            f"{name} cannot be imported: {type(error).__name__}: {error}{_source_line(error)}"
-        ) from error
+        raise ExecutorError(f"{name} cannot be imported: {describe(error)}{_source_line(error)}") from error
 
 
 def _source_line(error: BaseException) -> str:

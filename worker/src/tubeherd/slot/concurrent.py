@@ -119,10 +119,10 @@ class ConcurrentSlot(Slot):
     async def _next(self, lane: Lane) -> Reserved | None:
         """Take a job for a lane, waiting for one if none is ready; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
-            self._open(lane, await asyncio.to_thread(connect, self._settings.server))
+            lane.open(await asyncio.to_thread(connect, self._settings.server), self._control)
             if self._limits.exit_wanted() is not None:  # jobs of other lanes may have reached a limit meanwhile
                 return None
-        connection = lane.lock_and_watch(self._tubes)
+        connection = self._watch(lane)
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle", lane)

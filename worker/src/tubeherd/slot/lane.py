@@ -47,7 +47,7 @@ class Lane:
     deferred: list[Deferred] = field(default_factory=list)
     flush_by: float = math.inf
     """When the first of the deferred jobs has used up half of its lease, on the monotonic clock."""
-    _watching: bool = False
+    watching: bool = False
     """Whether the connection watches the slot's tubes: a reserve then takes jobs of these tubes."""
     _pause: float = PAUSE_FIRST
 
@@ -66,11 +66,11 @@ class Lane:
         """Take the page's lock, watch these tubes and no others, and return the connection; raises QueueUnavailable."""
         connection = self.connected()
         self.page.lock_for_command()
-        if not self._watching:
+        if not self.watching:
             connection.watch_only(tubes)
             if self.inherited:  # the earlier slot may have watched other tubes on the connection
                 connection.ignore_others(tubes)
-            self._watching = True
+            self.watching = True
         return connection
 
     def defer(self, lease: Lease, job: Deferred) -> None:
@@ -92,7 +92,7 @@ class Lane:
                 self._pause = PAUSE_FIRST
             self.connection.abandon()
             self.connection = None
-            self._watching = False
+            self.watching = False
         for stats, _, _ in self.deferred:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=stats.id, tube=stats.tube)

@@ -40,8 +40,8 @@ class SequentialSlot(Slot):
         while self._limits.exit_wanted() is None:
             try:
                 if lane.connection is None:
-                    self._open(lane, connect(self._settings.server))
-                self._do_jobs(lane, lane.lock_and_watch(self._tubes))
+                    lane.open(connect(self._settings.server), self._control)
+                self._do_jobs(lane, self._watch(lane))
             except (QueueUnavailable, RefusedError) as error:
                 pause = self._drop(lane, error)
                 self._wait(pause)

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from tubeherd import events
 from tubeherd.executors import Executor
 from tubeherd.exits import Exit
+from tubeherd.formats.text import NAMED_MOST
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
@@ -128,9 +129,14 @@ class Slot(ABC):
 
     # Connections
 
-    def _open(self, lane: Lane, connection: Connection) -> None:
-        lane.open(connection, self._control)
-        log.info("connected", server=self._settings.server, tubes=self._tubes)
+    def _watch(self, lane: Lane) -> Connection:
+        """Take the lock and watch the slot's tubes, unless it was done; raises QueueUnavailable, RefusedError."""
+        is_new = not (lane.watching or lane.inherited)
+        connection = lane.lock_and_watch(self._tubes)
+        if is_new:  # logged only now, because the answers have shown that the server is a beanstalkd
+            tubes = self._tubes[:NAMED_MOST]
+            log.info("connected", server=self._settings.server, tube_count=len(self._tubes), tubes=tubes)
+        return connection
 
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
         """Close a lane's connection and log why; return how many seconds to wait before opening another."""

@@ -14,6 +14,7 @@ from typing import Final
 from tubeherd.descriptors import moved_socket
 from tubeherd.formats.addresses import parse_listener
 from tubeherd.logs import log
+from tubeherd.processing.reasons import describe
 
 _REQUEST_MAX: Final = 4096
 """The most bytes of a request that are read; the requests of probes are shorter."""
@@ -121,7 +122,7 @@ class HealthServer:
         try:
             return "200 OK", _METRICS_TYPE, self._metrics()
         except Exception as error:  # metrics that executors define can raise anything
-            log.warning(f"/metrics cannot be shown: {type(error).__name__}: {error}")
+            log.warning(f"/metrics cannot be shown: {describe(error)}")
             return "500 Internal Server Error", "text/plain", b"the metrics cannot be read; see the worker's log\n"
 
     def _drop(self, peer: socket.socket) -> None:
