@@ -63,14 +63,14 @@ def _drain_by_loop(loop: str, broker: Broker, placement: Placement, jobs: int) -
         loops = [stack.enter_context(_loop(command, placement.cores)) for _ in range(placement.concurrency)]
         for process in loops:
             _line(process)
-        before = _worked(broker.pid, *(process.pid for process in loops))
+        before = worked(broker.pid, *(process.pid for process in loops))
         for process in loops:
             assert process.stdin is not None
             process.stdin.write(b"go\n")
             process.stdin.flush()
         times = [[float(word) for word in _line(process).split()] for process in loops]
-        worked = _worked(broker.pid, *(process.pid for process in loops)) - before
-    return Spent(max(ended for _, ended in times) - min(began for began, _ in times), worked)
+        spent = worked(broker.pid, *(process.pid for process in loops)) - before
+    return Spent(max(ended for _, ended in times) - min(began for began, _ in times), spent)
 
 
 def _drain_by_worker(
@@ -82,10 +82,10 @@ def _drain_by_worker(
         worker.wait_until_idle(slots)
         with broker.paused():
             broker.fill(jobs, in_order=in_order)
-            before = _worked(broker.pid, *worker.pids())
+            before = worked(broker.pid, *worker.pids())
         first, last = worker.wait_for_notes(2, pause=0.05)
-        worked = _worked(broker.pid, *worker.pids()) - before
-    return Spent(last.time - first.time, worked)
+        spent = worked(broker.pid, *worker.pids()) - before
+    return Spent(last.time - first.time, spent)
 
 
 BARE: Final = Contestant("reserve + delete", partial(_drain_by_loop, "bare"))
@@ -107,7 +107,7 @@ def _line(process: subprocess.Popen[bytes]) -> bytes:
     return process.stdout.readline()
 
 
-def _worked(*pids: int) -> float:
+def worked(*pids: int) -> float:
     """Return the seconds of processor time that these processes have used."""
     return float(sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids))
 

@@ -1,7 +1,6 @@
 """Burial records as bodies of jobs, the groups that they make, which of them may go, and how they are shown."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,7 +78,7 @@ def test_record_is_json_that_says_what_the_design_says():
 @pytest.mark.parametrize("letter", ["x", "\0", "ü", "😀", "\ud800", '"'])
 def test_longest_record_fits_into_a_job(letter):
     long = letter * 100_000
-    body = encode(replace(RECORD, error=long, place=long, message=long, worker=long, traceback=long))
+    body = encode(RECORD._replace(error=long, place=long, message=long, worker=long, traceback=long))
     assert len(body) < MOST_BYTES
     read = decode(body)
     if letter != "\ud800":  # which is written as the six letters \ud800
@@ -118,8 +117,8 @@ def test_record_of_a_later_version_is_read():
 
 def test_records_of_one_reason_make_a_group():
     older, newer = NOW - timedelta(hours=2), NOW - timedelta(minutes=3)
-    first = replace(RECORD, job=1, time=older)
-    second = replace(RECORD, job=2, time=newer, message="ValueError: another")
+    first = RECORD._replace(job=1, time=older)
+    second = RECORD._replace(job=2, time=newer, message="ValueError: another")
     (found,) = group([first, second])
     assert (found.tube, found.kind, found.error, found.place) == ("mail", "exception", "ValueError", "mail.py:12")
     assert (found.count, found.first, found.last, found.sample) == (2, older, newer, second)
@@ -129,11 +128,11 @@ def test_records_of_one_reason_make_a_group():
     "other", [{"tube": "report"}, {"kind": BurialKind.DEADLINE}, {"error": "KeyError"}, {"place": "mail.py:13"}]
 )
 def test_records_of_different_reasons_make_two_groups(other):
-    assert len(group([RECORD, replace(RECORD, job=8, **other)])) == 2
+    assert len(group([RECORD, RECORD._replace(job=8, **other)])) == 2
 
 
 def test_largest_group_comes_first():
-    few, many = replace(RECORD, error="Few"), replace(RECORD, error="Many")
+    few, many = RECORD._replace(error="Few"), RECORD._replace(error="Many")
     assert [each.error for each in group([few, many, many])] == ["Many", "Few"]
 
 
@@ -183,7 +182,7 @@ def test_record_of_a_reserved_job_is_kept_because_its_worker_may_be_about_to_bur
 
 
 def test_of_several_records_for_one_job_the_one_put_last_is_shown():
-    earlier = replace(RECORD, time=NOW + timedelta(hours=1))  # by a clock that is wrong
+    earlier = RECORD._replace(time=NOW + timedelta(hours=1))  # by a clock that is wrong
     assert sorted_of(earlier, RECORD) == ({2: RECORD}, [], [1])
     assert sorted_of(earlier, RECORD, job7="ready") == ({}, [], [1, 2])
 
@@ -202,9 +201,9 @@ def columns(text):
 def test_table():
     shown = Burials(
         (
-            replace(RECORD, job=3, time=NOW - timedelta(seconds=5)),
-            replace(RECORD, job=4, time=NOW - timedelta(hours=30)),
-            replace(RECORD, job=5, kind=BurialKind.KILLED, error=None, place=None, time=NOW - timedelta(minutes=61)),
+            RECORD._replace(job=3, time=NOW - timedelta(seconds=5)),
+            RECORD._replace(job=4, time=NOW - timedelta(hours=30)),
+            RECORD._replace(job=5, kind=BurialKind.KILLED, error=None, place=None, time=NOW - timedelta(minutes=61)),
         ),
         read_elsewhere=1,
         without_record=1200,
@@ -226,7 +225,7 @@ def test_table_of_nothing():
 
 
 def test_long_names_are_cut_where_they_tell_least():
-    record = replace(RECORD, tube="t" * 200, error="ConnectionRefusedError" * 9, place="deep/" * 40 + "mail.py:12345")
+    record = RECORD._replace(tube="t" * 200, error="ConnectionRefusedError" * 9, place="deep/" * 40 + "mail.py:12345")
     shown = table(Burials((record,)), NOW, 80)
     assert columns(shown) <= 80
     row = shown.splitlines()[1]

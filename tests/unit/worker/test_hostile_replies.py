@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.support.replies import AnsweredSocket, document, stats_job, stats_tube
 from tubeherd.policy import BurialKind, Bury, Delete, Release
-from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
+from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Reserved
+from tubeherd.queue.bulk import BulkConnection
 from tubeherd.queue.connection import Connection, connect
 
 U64 = range(2**64)
@@ -51,6 +52,18 @@ def take_four(connection: Connection) -> tuple[Reserved | None, ...]:
 FOUR = b"DELETED\r\n".join(
     b"RESERVED %d 2\r\n{}\r\n%b" % (job, JOB.replace(b"id: 7", b"id: %d" % job)) for job in (5, 6, 7, 8)
 )
+STATES = b"NOT_FOUND\r\n" + JOB
+
+
+def bulk(action):
+    """Return what does something with all jobs of the tube a."""
+    return lambda it: action(BulkConnection(it.socket, "a"))
+
+
+OPENED = b"WATCHING 2\r\nWATCHING 1\r\nUSING a\r\n"
+"""The answers to what opens a connection for one tube."""
+TOTALS = stats_tube().replace(b"buried: 4\n", b"buried: 4\ntotal-jobs: 9\n")
+TOTALS = document(TOTALS.partition(b"\r\n")[2][:-2])
 EXCHANGES = {
     "take_reserved": Exchange(lambda it: without_time(it.take_reserved()), b'RESERVED 7 9\r\n{"a": 1}\n\r\n' + JOB),
     "take_four": Exchange(take_four, FOUR),
@@ -58,6 +71,19 @@ EXCHANGES = {
     "delete": Exchange(lambda it: it.settle(7, Delete()), b"DELETED\r\n"),
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
     "bury": Exchange(lambda it: it.settle(7, Bury(5, "why", BurialKind.EXCEPTION)), b"BURIED\r\n"),
+    "bury_with_record": Exchange(
+        lambda it: it.bury(Burying(7, 5, b"{}"), "a", 120), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"
+    ),
+    "bury_all": Exchange(
+        lambda it: tuple(it.bury_all([Burying(7, 5, b"{}"), Burying(8, 5, None)], "a", 120, ask_stats=False)),
+        b"USING a\r\nDRAINING\r\nBURIED\r\nNOT_FOUND\r\n",
+    ),
+    "totals": Exchange(bulk(lambda it: it.totals()), OPENED + TOTALS),
+    "buried_jobs": Exchange(bulk(lambda it: it.buried_jobs()), OPENED + TUBE),
+    "oldest": Exchange(bulk(lambda it: it.oldest()), OPENED + b"FOUND 7 2\r\n{}\r\n"),
+    "take": Exchange(bulk(lambda it: tuple(it.take(2))), OPENED + b"RESERVED 7 2\r\n{}\r\nTIMED_OUT\r\n"),
+    "states": Exchange(bulk(lambda it: tuple(it.states([7, 8]))), OPENED + STATES),
+    "delete_all": Exchange(bulk(lambda it: it.delete([7, 8])), OPENED + b"DELETED\r\nNOT_FOUND\r\n"),
     "take_touched": Exchange(lambda it: it.take_touched(), b"TOUCHED\r\n"),
     "stats_tubes": Exchange(lambda it: it.stats_tubes(["a", "b", "c"]), TUBE + b"NOT_FOUND\r\n" + TUBE),
     "put": Exchange(

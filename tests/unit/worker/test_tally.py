@@ -51,6 +51,19 @@ def test_supervisor_reads_what_a_slot_counted_that_was_killed(tally, fork):
     }
 
 
+def test_supervisor_reads_how_many_records_of_burials_a_slot_lost(tally, fork):
+    def lose_two():
+        tally.begin(TUBES)
+        tally.count_lost_record()
+        tally.count_lost_record()
+        tally.count("mail", "buried", 0.5)
+
+    assert tally.lost_records == 0
+    fork(lose_two)
+    assert tally.lost_records == 2
+    assert tally.read() == {("mail", "buried"): [500_000, 0, 0, 0, 1, 0, 0, 0, 0]}
+
+
 def test_job_of_a_tube_that_was_not_asked_for_is_not_counted(tally, fork):
     fork(counted(tally, [("another", "deleted", 1.0), (TUBES[2], "retried", 1.0)]))
     assert list(tally.read()) == [(TUBES[2], "retried")]

@@ -137,7 +137,7 @@ def _why_job(burials: "Burials", job: int, json: bool) -> str:
     if record is None:
         others = f", or is among {burials.read_elsewhere} that others are reading" if burials.read_elsewhere else ""
         _fail(f"no record says why job {job} is buried: it is not buried, or was buried without a record{others}", 1)
-    return to_json(record, indent=2).decode() if json else whole(record, datetime.now(UTC))
+    return to_json(record._asdict(), indent=2).decode() if json else whole(record, datetime.now(UTC))
 
 
 def _lines() -> Iterator[bytes]:

@@ -38,7 +38,7 @@ from tubeherd.policy import (
 )
 from tubeherd.processing.coroutines import CancelledLate
 from tubeherd.processing.payload import prepare_payload
-from tubeherd.processing.reasons import InvalidPayload, describe, members, text_of, traceback_text
+from tubeherd.processing.reasons import InvalidPayload, describe, members, source_line, text_of, traceback_text
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
@@ -66,6 +66,8 @@ class Processed(NamedTuple):
     """What the executor returned, or what a listener replaced that with."""
     body: bytes | None = None
     """The job's bytes, if it failed or is poison; a log line may show them."""
+    place: str | None = None
+    """`file:line` of the innermost user code that the error passed through; None if it passed none."""
     traceback: str | None = None
     """The traceback of the error, for log lines and records; None if it may not be shown."""
 
@@ -146,7 +148,8 @@ class Attempt:
         # Made here, because it calls user code, such as `__str__`, which belongs to the job.
         traceback = traceback_text(error, self._detail) if isinstance(outcome, Failed | Rejected) else None
         verdict = self._policy.decide(outcome, self._stats)
-        return Processed(self.job, verdict, seconds, reported, body=self._body, traceback=traceback)
+        place = source_line(reported)
+        return Processed(self.job, verdict, seconds, reported, body=self._body, place=place, traceback=traceback)
 
     def _seconds(self) -> float:
         """Return how many seconds have passed since the call; 0 without a call."""

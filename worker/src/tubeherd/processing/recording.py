@@ -9,7 +9,6 @@ from tubeherd.burials.record import BurialRecord, encode
 from tubeherd.logs import log
 from tubeherd.policy import Bury
 from tubeherd.processing.attempt import Processed
-from tubeherd.processing.reasons import source_line
 from tubeherd.queue.answers import Burying
 
 _HOST: Final = os.uname().nodename
@@ -35,7 +34,7 @@ def record_of(done: Processed, verdict: Bury, now: datetime) -> BurialRecord:
         time=now,
         kind=verdict.kind,
         error=None if done.error is None else _name_of(type(done.error)),
-        place=source_line(done.error),
+        place=done.place,
         message=verdict.reason,
         attempts=done.job.attempt,
         worker=_HOST,

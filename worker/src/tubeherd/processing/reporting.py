@@ -15,7 +15,7 @@ from tubeherd.job import Job, current_job
 from tubeherd.logs import ErrorDetail, log
 from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.processing.attempt import Processed
-from tubeherd.processing.reasons import describe, source_line, traceback_text
+from tubeherd.processing.reasons import describe, traceback_text
 from tubeherd.queue.answers import Settled
 from tubeherd.shared_memory.tally import VerdictLabel
 
@@ -181,4 +181,4 @@ def _failure(done: Processed) -> dict[str, Any]:
 
 def _fields(done: Processed) -> dict[str, Any]:
     job = done.job
-    return {"job": job.id, "tube": job.tube, "seconds": round(done.seconds, 6), "at": source_line(done.error)}
+    return {"job": job.id, "tube": job.tube, "seconds": round(done.seconds, 6), "at": done.place}

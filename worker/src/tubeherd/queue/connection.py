@@ -37,7 +37,7 @@ RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
 _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
 # beanstalkd answers BURIED if it has no memory to queue the new job, which exists nevertheless.
 _INSERTED_OR_BURIED: Final = re.compile(rb"(?:INSERTED|BURIED) (\d{1,19})\r\n")
-_DELETED: Final = re.compile(rb"DELETED\r\n")
+DELETED: Final = re.compile(rb"DELETED\r\n")
 _RELEASED: Final = re.compile(rb"RELEASED\r\n")
 _BURIED: Final = re.compile(rb"BURIED\r\n")
 _TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
@@ -138,24 +138,21 @@ class Connection(TubeConnection):
             for _, expected in batch:
                 yield self._take_settled(expected)
 
-    def bury_all(self, jobs: Sequence[Burying], tube: str, ttr: int, *, ask_stats: bool = False) -> Iterator[Buried]:
-        """Bury reserved jobs in one write, each right after the put of its record; yield what was done, in order.
+    def bury(self, job: Burying, tube: str, ttr: int) -> Buried:
+        """Bury a reserved job in one write, right after the put of its record into `tube` with this TTR, in seconds."""
+        self._send_using(tube, _bury_command(job, ttr))
+        return self._take_buried(job)
 
-        The records go into `tube`, with this TTR in seconds. There may be PIPELINE_MOST / 2 jobs at most. If
-        `ask_stats`, the same write asks for the counters of that tube; `take_tube_stats` must follow.
+    def bury_all(self, jobs: Sequence[Burying], tube: str, ttr: int, *, ask_stats: bool) -> Iterator[Buried]:
+        """Do what `bury` does with several jobs in one write; yield what was done with each, in order.
+
+        There may be PIPELINE_MOST / 2 jobs at most. If `ask_stats`, the same write asks for the counters of the tube;
+        `take_tube_stats` must follow.
         """
-        commands = [_bury_command(job, ttr) for job in jobs]
-        if ask_stats:
-            commands.append(b"stats-tube %b\r\n" % tube.encode())
-        self._wire.write(b"use %b\r\n%b" % (tube.encode(), b"".join(commands)))
-        self._wire.take_line(USING)
+        commands = b"".join([_bury_command(job, ttr) for job in jobs])
+        self._send_using(tube, commands + b"stats-tube %b\r\n" % tube.encode() if ask_stats else commands)
         for job in jobs:
-            record = None if job.record is None else self._take_put()
-            try:
-                settled = self._take_settled(_BURIED)
-            except RefusedError as error:  # the answers to the commands that follow are not read any more
-                raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
-            yield Buried(settled, record)
+            yield self._take_buried(job)
 
     def touch(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
         """Begin the TTR of a lease anew. If `ask_reserve`, a reserve is sent in the same write, as by `settle`."""
@@ -177,6 +174,22 @@ class Connection(TubeConnection):
             return int(self._wire.take_line(_INSERTED_OR_BURIED)[1])
         except RefusedError as error:
             return str(error)
+
+    def _send_using(self, tube: str, commands: bytes) -> None:
+        """Send commands of which a put puts into `tube`."""
+        if self._used == tube:  # whoever shares the connection uses no other tube
+            self._wire.write(commands)
+        else:
+            self._wire.write(b"use %b\r\n%b" % (tube.encode(), commands))
+            self._wire.take_line(USING)
+            self._used = tube
+
+    def _take_buried(self, job: Burying) -> Buried:
+        record = None if job.record is None else self._take_put()
+        try:
+            return Buried(self._take_settled(_BURIED), record)
+        except RefusedError as error:  # the answers to the commands that follow are not read any more
+            raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
 
     def _take_settled(self, expected: re.Pattern[bytes]) -> Settled:
         try:
@@ -237,7 +250,7 @@ def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[b
     """Return the command that carries out a verdict, and the pattern of its answer."""
     match verdict:
         case Delete():
-            return b"delete %d\r\n" % job_id, _DELETED
+            return b"delete %d\r\n" % job_id, DELETED
         case Release(delay, priority):
             return b"release %d %d %d\r\n" % (job_id, priority, delay), _RELEASED
         case Bury(priority):

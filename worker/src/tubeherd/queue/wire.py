@@ -140,6 +140,15 @@ class Wire:
         self._unread = self._unread[match.end() :]
         return match
 
+    def take_exactly(self, answers: bytes) -> bool:
+        """Take these bytes if they are what comes next, and return whether they are; waits for as many bytes."""
+        if len(self._unread) < len(answers):
+            self._receive_until(len(answers))
+        found = self._unread.startswith(answers)
+        if found:
+            self._unread = self._unread[len(answers) :]
+        return found
+
     def take_body(self, size: int) -> bytes | None:
         """Take `size` bytes and the line end that follows them; return the bytes, or None if no line end follows."""
         whole = size + 2
