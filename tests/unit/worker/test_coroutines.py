@@ -3,11 +3,14 @@
 import asyncio
 import time
 
+from tubeherd.job import Job
 from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, within
 
+JOB = Job(7, "mail", 1, 5, 0, 0)
 
-def run(job, code, seconds=60.0):
-    return asyncio.run(within(job, Deadline(time.monotonic() + seconds, seconds), code))
+
+def run(code, seconds=60.0):
+    return asyncio.run(within(JOB, Deadline(time.monotonic() + seconds, seconds), code))
 
 
 def test_code_of_a_job_and_of_the_tasks_that_it_starts_is_the_jobs():
@@ -17,7 +20,7 @@ def test_code_of_a_job_and_of_the_tasks_that_it_starts_is_the_jobs():
     async def code(_):
         return loop_holder(), await asyncio.create_task(child())
 
-    assert [attempt.job for attempt in run(7, code)] == [7, 7]
+    assert [attempt.job.id for attempt in run(code)] == [7, 7]
     assert loop_holder() is None
 
 
@@ -29,7 +32,7 @@ def test_callback_of_the_loop_is_nobodys_code():
         asyncio.get_running_loop().call_soon(lambda: seen.set_result(loop_holder()))
         return await seen
 
-    assert run(7, code) is None
+    assert run(code) is None
 
 
 def test_task_that_outlives_its_job_is_nobodys_code():
@@ -44,7 +47,7 @@ def test_task_that_outlives_its_job_is_nobodys_code():
         return loop_holder()
 
     async def both():
-        await within(7, Deadline(time.monotonic() + 60, 60), code)
+        await within(JOB, Deadline(time.monotonic() + 60, 60), code)
         return await left[0]
 
     assert asyncio.run(both()) is None
@@ -56,5 +59,5 @@ def test_job_is_overdue_only_while_the_loop_could_not_cancel_it():
         time.sleep(0.02)  # holds the loop past the deadline
         return before, any_overdue()
 
-    assert run(7, code, seconds=0.01) == (False, True)
+    assert run(code, seconds=0.01) == (False, True)
     assert not any_overdue()

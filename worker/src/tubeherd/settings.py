@@ -215,6 +215,14 @@ class WorkerSettings(ServerSettings):
     grace_period: Annotated[Duration, Field(description="How long jobs may go on after SIGTERM."), SetByOperator()] = (
         70.0
     )
+    drain_limit: Annotated[
+        Duration,
+        Field(
+            description="How long jobs may go on beside what a stopped coroutine has left, such as a thread. Their "
+            "slot takes no further job. After this time, or the grace period if that is shorter, the slot is killed, "
+            "and they run again without having spent an attempt."
+        ),
+    ] = 60.0
     health: Annotated[
         Listener | None,
         Field(description="Where to serve /healthz, /readyz and /metrics. A port alone means every IPv4 address."),

@@ -16,9 +16,16 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from tubeherd.descriptors import low_numbers_taken
+from tubeherd.job import Job
 from tubeherd.logs import log
+from tubeherd.processing.leftovers import Leftovers
+from tubeherd.processing.started import make_task
 
 Result = TypeVar("Result")
+CLEANUP_SECONDS: Final = 4.0
+"""How long what a job has left may go on after its deadline, in seconds. The supervisor waits longer than that."""
+_PAUSE_FIRST: Final = 0.001
+_PAUSE_MOST: Final = 0.05
 _OWN_CODE: Final = (str(Path(__file__).parents[1]) + os.sep, str(Path(asyncio.__file__).parent) + os.sep)
 _LIBRARY: Final = str(Path(os.__file__).parent) + os.sep
 _PACKAGES: Final = (f"{_LIBRARY}site-packages", f"{_LIBRARY}dist-packages")
@@ -29,7 +36,7 @@ def new_runner() -> asyncio.Runner:
     """Return a runner that has its event loop already; raises OSError."""
     with low_numbers_taken():
         runner = asyncio.Runner()
-        runner.get_loop()
+        runner.get_loop().set_task_factory(make_task)
     return runner
 
 
@@ -50,11 +57,15 @@ class Deadline(NamedTuple):
 class RunningJob:
     """One job on the event loop."""
 
-    job: int
-    """Its id."""
+    job: Job
     deadline: Deadline
-    timeout: asyncio.Timeout | None = None
-    """What cancels the job at its deadline; None until it begins."""
+    task: asyncio.Task[Any] | None = None
+    """The job's own task."""
+    report_left_behind: Callable[[], None] | None = None
+    """Called if something of the job still goes on CLEANUP_SECONDS after it was stopped."""
+    cancelled: bool = False
+    """Whether the loop has cancelled the job at its deadline."""
+    reporting: asyncio.TimerHandle | None = None
     ended_by: BaseException | None = None
     """What the job's code raised last."""
     broken_off_by: BaseException | None = None
@@ -62,19 +73,39 @@ class RunningJob:
 
     def is_overdue(self) -> bool:
         """Return whether the job's deadline has passed, but the job was not cancelled because code holds the loop."""
-        return not self.is_cancelled() and time.monotonic() >= self.deadline.at
+        return not self.cancelled and time.monotonic() >= self.deadline.at
 
-    def is_cancelled(self) -> bool:
-        """Return whether the loop has cancelled the job at its deadline."""
-        return self.timeout is not None and self.timeout.expired()
+    def is_late(self) -> bool:
+        """Return whether the job was cancelled or broken off."""
+        return self.cancelled or self.broken_off_by is not None
 
-    def raise_if_late(self, error: BaseException | None) -> None:
-        """Raise CancelledLate, or what broke the job off, if that happened; `error` is how the job's code ended."""
-        if self.broken_off_by is not None:
-            late, self.broken_off_by = self.broken_off_by, None
-            raise late
-        if self.is_cancelled():
-            raise CancelledLate(too_long_reason(self.deadline.timeout)) from error
+    def cancel(self) -> None:
+        """Cancel the job, which is at its deadline."""
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+        self._report_in_time()
+
+    async def leave_nothing(self) -> None:
+        """End what the job has left. If nobody can be told what cannot be ended, return after CLEANUP_SECONDS."""
+        self.cancelled = True
+        self._report_in_time()
+        until = max(self.deadline.at, time.monotonic()) + CLEANUP_SECONDS
+        leftovers, pause = Leftovers(self.job, self.deadline.at - self.deadline.timeout), _PAUSE_FIRST
+        while leftovers.end() and (self.report_left_behind or time.monotonic() < until):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_MOST)
+        if self.reporting:
+            self.reporting.cancel()
+
+    def lateness(self) -> BaseException:
+        """Return what the job failed by."""
+        return self.broken_off_by or CancelledLate(too_long_reason(self.deadline.timeout))
+
+    def _report_in_time(self) -> None:
+        if self.report_left_behind and not self.reporting:
+            self.reporting = asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self.report_left_behind)
 
 
 _current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
@@ -83,26 +114,42 @@ _all_running: Final[set[RunningJob]] = set()
 """The jobs that have not ended."""
 
 
-async def within(job: int, deadline: Deadline, run: Callable[["RunningJob"], Awaitable[Result]]) -> Result:
+async def within(
+    job: Job,
+    deadline: Deadline,
+    run: Callable[[RunningJob], Awaitable[Result]],
+    report_left_behind: Callable[[], None] | None = None,
+) -> Result:
     """Await `run(running)` and return its result; at the deadline CancelledError is raised inside it.
 
-    Raises CancelledLate if that happened, whatever `run` then did. Raises what broke the job off if it held the loop.
-    Otherwise raises whatever `run` raises. `run` may set `running.ended_by`, the cause of CancelledLate.
+    If that happened, what the job has started is ended, and CancelledLate is raised, whatever `run` did. If the job was
+    broken off because it held the loop, that is raised. Otherwise raises whatever `run` raises.
+
+    `run` may set `running.ended_by`, the cause of CancelledLate. `report_left_behind` is called if something cannot be
+    ended; without it, `within` returns then.
     """
-    running = RunningJob(job, deadline)
+    running = RunningJob(job, deadline, asyncio.current_task(), report_left_behind)
     token = _current.set(running)
     _all_running.add(running)
+    timer = asyncio.get_running_loop().call_at(deadline.at, running.cancel)
     try:
-        async with asyncio.timeout_at(deadline.at) as running.timeout:
+        try:
             result = await run(running)
-    except BaseException as error:
-        running.raise_if_late(error.__cause__ if isinstance(error, TimeoutError) else error)
-        raise
-    else:
-        running.raise_if_late(running.ended_by)
-        return result
+        except BaseException as error:
+            if not running.is_late():
+                raise
+            running.ended_by = error
+        finally:
+            timer.cancel()
+        if not running.is_late():
+            return result
+        await running.leave_nothing()
+        late = running.lateness()
+        if late is not running.ended_by:
+            late.__cause__ = running.ended_by
+        raise late
     finally:
-        running.ended_by = None  # its traceback refers to this call
+        running.ended_by = running.broken_off_by = None  # their tracebacks refer to this call
         _all_running.discard(running)
         _current.reset(token)
 
@@ -112,7 +159,7 @@ def run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, R
 
     The loop also ends if a task or a callback that a job has left in it raises SystemExit or KeyboardInterrupt.
     """
-    task = loop.create_task(coroutine)
+    task = asyncio.Task(coroutine, loop=loop)  # made by no factory, because code of jobs may have set one
     while not task.done():
         try:
             loop.run_until_complete(task)

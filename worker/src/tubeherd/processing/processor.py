@@ -5,16 +5,18 @@ The process is a slot of a worker, or a script that uses `QueueManager`. The ste
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
 from tubeherd.executors import Executor
+from tubeherd.job import Job
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
 from tubeherd.processing.coroutines import Deadline, RunningJob, any_running, new_runner, within
+from tubeherd.processing.started import BY_JOB
 from tubeherd.queue.answers import Reserved
 
 
@@ -57,8 +59,13 @@ class Processor:
         except BaseException as error:  # also SystemExit: a job must not end the process
             return attempt.fail(error)
 
-    async def process_concurrently(self, attempt: Attempt, deadline: Deadline) -> None:
-        """Do what `process` does, as one of many jobs on the running event loop, and set `attempt.processed`."""
+    async def process_concurrently(
+        self, attempt: Attempt, deadline: Deadline, report_left_behind: Callable[[], None]
+    ) -> None:
+        """Do what `process` does, as one of many jobs on the running event loop, and set `attempt.processed`.
+
+        If the job is stopped, that waits until nothing of it goes on; `report_left_behind` is called if it takes long.
+        """
         if attempt.processed is not None:
             return
 
@@ -73,9 +80,12 @@ class Processor:
                 return attempt.fail(error)
 
         try:
-            attempt.processed = await within(attempt.job.id, deadline, run)
+            attempt.processed = await within(attempt.job, deadline, run, report_left_behind)
         except BaseException as error:
             attempt.processed = attempt.fail(error)
+        finally:
+            if BY_JOB:
+                BY_JOB.pop(id(attempt.job), None)
 
     def fail(self, reserved: Reserved, error: BaseException) -> Processed:
         """Return the verdict on a job that failed before its attempt began or after its executor had returned."""
@@ -111,7 +121,7 @@ class Processor:
         self.in_loop = True
         try:
             # Each job gets a copy of the context, so that it does not see the context variables of the job before.
-            return self._runner.run(_await_until(attempt.job.id, result, deadline), context=copy_context())
+            return self._runner.run(_await_until(attempt.job, result, deadline), context=copy_context())
         except asyncio.CancelledError:  # the job cancelled itself: its task has ended, and the loop is in order
             raise
         except BaseException as error:
@@ -123,7 +133,7 @@ class Processor:
             self.in_loop = False
 
 
-async def _await_until(job: int, result: Awaitable[Any], deadline: Deadline | None) -> Any:
+async def _await_until(job: Job, result: Awaitable[Any], deadline: Deadline | None) -> Any:
     async def run(_running: RunningJob) -> Any:
         return await result
 

@@ -51,6 +51,7 @@ _PHASE_AT: Final = 0
 _LEASE_AT: Final = 8
 _JOBS_BEGUN_AT: Final = 32
 _LATE_AT: Final = 40
+_LEFT_BEHIND_AT: Final = 41
 _TIMEOUT_AT: Final = 48
 _DEFERRED_COUNT_AT: Final = 56
 _DEFERRED_AT: Final = 64
@@ -148,6 +149,10 @@ class Page:
         self._map[_PHASE_AT] = phase
         self.unlock()
 
+    def write_left_behind(self) -> None:
+        """Write that code of the job, which was stopped at its deadline, goes on. It will, until the slot ends."""
+        self._map[_LEFT_BEHIND_AT] = 1
+
     def write_waiting(self) -> None:
         """Write WAITING: a reserve was sent, which beanstalkd may answer much later. The slot keeps the lock."""
         self._map[_PHASE_AT] = Phase.WAITING
@@ -177,6 +182,11 @@ class Page:
         The slot must hold the lock, so that the supervisor cannot change it.
         """
         return self._map[_LATE_AT] != 0
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether code of a job that was stopped at its deadline goes on; its verdict is given when the slot ends."""
+        return self._map[_LEFT_BEHIND_AT] != 0 and self._map[_PHASE_AT] == Phase.EXECUTING
 
     # Read by the supervisor
 

@@ -15,10 +15,11 @@ import socket
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from types import FrameType
+from typing import Final
 
 from tubeherd.events import FlushReason
 from tubeherd.executors import Executor
-from tubeherd.processing.attempt import DeadlinePassed, FlushFailed
+from tubeherd.processing.attempt import Attempt, DeadlinePassed, FlushFailed
 from tubeherd.processing.coroutines import (
     any_overdue,
     held_loop_reason,
@@ -37,6 +38,9 @@ from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import crash, end_fork
 from tubeherd.slot.lane import PAUSE_FIRST, Lane
 from tubeherd.slot.slot import Slot, Stop
+
+_TICK_SECONDS: Final = 0.1
+"""How often a slot that is to end looks whether a job that it waits for was left behind, in seconds."""
 
 
 class ConcurrentSlot(Slot):
@@ -65,7 +69,7 @@ class ConcurrentSlot(Slot):
     def on_deadline(self, frame: FrameType | None) -> None:
         """Break off the code that runs now, if it keeps the event loop from cancelling a late job."""
         held_by = loop_holder(frame)
-        self._slot_page.write_loop_holder(held_by.job if held_by else 0)
+        self._slot_page.write_loop_holder(held_by.job.id if held_by else 0)
         if not any_overdue():
             return
         if held_by is None:
@@ -93,7 +97,7 @@ class ConcurrentSlot(Slot):
                     await self._take_first_job(lane)
         self._stopping.set()
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=_TICK_SECONDS)
 
     def _set_free(self, lane: Lane) -> None:
         """Make a lane free for another job."""
@@ -193,20 +197,27 @@ class ConcurrentSlot(Slot):
 
     async def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
         attempt, deadline = self._processor.attempt(reserved), self._deadline(reserved)
+        work = asyncio.current_task()
 
         async def process() -> None:
-            await self._processor.process_concurrently(attempt, deadline)
+            await self._processor.process_concurrently(attempt, deadline, lambda: self._drain(lane, attempt, work))
             if self.forked_by_job:  # ends before this copy of the event loop goes on with the other jobs
                 end_fork(attempt.job.id)
 
         # A task of its own, so that context variables and a cancellation of one job do not reach the next job. The
         # verdict is read from the attempt, because the task has no result if the job cancels it in its last step.
-        await asyncio.wait([asyncio.create_task(process())])
+        await asyncio.wait([asyncio.Task(process(), loop=asyncio.get_running_loop())])
         done = attempt.processed or attempt.fail(asyncio.CancelledError("cancelled before it began"))
         # An attempt refers to the error of its job, whose traceback refers to the attempt. If this cycle were not
         # broken here, it would keep the objects of the job in memory.
         attempt.processed = None
         return self._finish(lane, reserved, done)
+
+    def _drain(self, lane: Lane, attempt: Attempt, work: asyncio.Task[None] | None) -> None:
+        """Take no further job, because something of a stopped job goes on; the jobs on the other lanes finish."""
+        self._leave_behind(lane, attempt.job)
+        self._on_stop()
+        self._tasks -= {work}  # the slot ends without it
 
     def _flush(self, reason: FlushReason, lane: Lane) -> None:
         try:

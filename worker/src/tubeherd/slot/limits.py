@@ -43,6 +43,8 @@ class Limits:
         """How many jobs this slot and those before it in its place have begun."""
         self.stopped_by_user_code = False
         """Whether the worker has to stop because a job asked for it or a listener of `worker.flush` failed."""
+        self.draining = False
+        """Whether something of a job goes on that was stopped at its deadline."""
 
     def exit_wanted(self, may_begin: int = 0) -> Exit | None:
         """Return the exit code if the slot may take no further job; otherwise None.
@@ -54,7 +56,7 @@ class Limits:
             return Exit.STOPPED_BY_JOB
         if request == Request.STOP or os.getppid() != self._supervisor:
             return Exit.OK
-        if self._processor.broken_off:
+        if self._processor.broken_off or self.draining:
             return Exit.RECYCLE
         # The supervisor asks to recycle if the slot uses too much memory. That counts only after a job: if the limit of
         # memory is too low, jobs are done nevertheless.

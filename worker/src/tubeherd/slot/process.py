@@ -17,10 +17,12 @@ from tubeherd.burials.writer import writer_of
 from tubeherd.executors import Executor, ExecutorError
 from tubeherd.exits import Exit
 from tubeherd.logs import log
+from tubeherd.processes import become_subreaper
 from tubeherd.processing import discovery
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
+from tubeherd.processing.started import note_starts
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.control import encode_delays
 from tubeherd.slot.context import SlotContext
@@ -88,6 +90,8 @@ class SlotProcess:
             Path("/proc/self/oom_score_adj").write_text("1000")
         streams.begin_slot()
         UserLogs(self._settings.error_detail).install(self._settings.log_level)
+        become_subreaper()
+        note_starts()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -6,14 +6,20 @@ may store the results of several jobs together.
 
 import time
 from types import FrameType
+from typing import Final
 
-from tubeherd.processing.attempt import DeadlinePassed
-from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, too_long_reason
+from tubeherd.job import current_job
+from tubeherd.processing.attempt import DeadlinePassed, Processed
+from tubeherd.processing.coroutines import CLEANUP_SECONDS, Deadline, any_overdue, loop_holder, too_long_reason
+from tubeherd.processing.leftovers import Leftovers
+from tubeherd.processing.started import BY_JOB
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect
 from tubeherd.queue.sockets import readable
 from tubeherd.slot.lane import PAUSE_FIRST, Lane
 from tubeherd.slot.slot import Slot, Stop
+
+_PAUSE_SECONDS: Final = 0.01
 
 
 class SequentialSlot(Slot):
@@ -93,7 +99,21 @@ class SequentialSlot(Slot):
             self._breakable = None
         except DeadlinePassed as error:  # if SIGTERM comes after the executor returned, but before the line above
             done = self._processor.fail(reserved, error)
+        if lane.page.late:
+            self._leave_nothing(lane, reserved, done)
+        if BY_JOB:
+            BY_JOB.clear()
         return self._finish(lane, reserved, done)
+
+    def _leave_nothing(self, lane: Lane, reserved: Reserved, done: Processed) -> None:
+        """End what a stopped job has left; raises Stop if that is not possible before the slot ends."""
+        leftovers = Leftovers(current_job.get() or done.job, reserved.since)
+        until = self._deadline(reserved).at + CLEANUP_SECONDS
+        while leftovers.end():
+            if time.monotonic() >= until:
+                self._leave_behind(lane, done.job)
+                raise Stop
+            time.sleep(_PAUSE_SECONDS)
 
     def _lateness(self, reserved: Reserved) -> DeadlinePassed:
         error, self._broken_off_by = self._broken_off_by, None

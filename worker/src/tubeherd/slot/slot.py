@@ -23,6 +23,7 @@ from tubeherd import events
 from tubeherd.executors import Executor
 from tubeherd.exits import Exit
 from tubeherd.formats.text import NAMED_MOST
+from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Delete, Release
 from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
@@ -120,8 +121,16 @@ class Slot(ABC):
         except FlushFailed as error:
             self._stop_for(error)
         for lane in self._lanes:
-            lane.page.write_phase_and_unlock(Phase.DONE)
+            if not lane.page.left_behind:  # otherwise the supervisor gives the verdict when this process has ended
+                lane.page.write_phase_and_unlock(Phase.DONE)
         return self._limits.exit_wanted() or Exit.OK
+
+    def _leave_behind(self, lane: Lane, job: Job) -> None:
+        """Write and log that a job has left something that goes on until the slot ends. Take no further job."""
+        lane.page.write_left_behind()
+        self._limits.draining = True
+        event = "stopped at its deadline, but something of the job goes on: its slot takes no further job and ends"
+        log.warning(event, job=job.id, tube=job.tube)
 
     def _stop_for(self, error: FlushFailed) -> None:
         log.error(f"{error}; the worker stops", traceback=traceback_text(error, self._settings.error_detail))

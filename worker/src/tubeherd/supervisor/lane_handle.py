@@ -55,6 +55,8 @@ class LaneHandle:
     connection: Connection | None
     sigterm_sent: SigtermSent | None = None
     unchanged: Unchanged | None = None
+    lost: Lease | None = None
+    """A lease that beanstalkd no longer knew when it was touched."""
     _last_touched: dict[Lease, float] = field(default_factory=dict)
     """By lease, when the last touch was sent, on the monotonic clock."""
     _unanswered: list[Lease] = field(default_factory=list)
@@ -97,6 +99,14 @@ class LaneHandle:
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
+
+    def is_lost(self, state: State) -> bool:
+        """Return whether the lease of the job that executes is gone: the job may run elsewhere at any moment."""
+        if self.connection is None or self.lost == state.last_begun:
+            return True
+        with self.locked_if_still(state) as same:
+            # Nothing was asked, so there is nothing to read but the end of the connection.
+            return same and not self._unanswered and bool(readable([self.connection.socket], 0))
 
     # Touches
 
@@ -164,4 +174,5 @@ class LaneHandle:
         for lease in self._unanswered:
             if self.connection.take_touched() is not Settled.DONE:
                 log.warning("lease was gone while the job was executing: it may run twice", job=lease.job)
+                self.lost = lease
         self.connection.set_timeout(REPLY_SECONDS)

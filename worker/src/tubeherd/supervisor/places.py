@@ -8,6 +8,7 @@ To reap a process is to read its exit code after it has ended. Orphans, which jo
 kernel makes them children of process 1, which the supervisor is in a container.
 """
 
+import math
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 from tubeherd.descriptors import moved_socket
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
+from tubeherd.processes import children, descendants, has_ended
 from tubeherd.processing.reporting import Notice
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
@@ -44,6 +46,9 @@ Doubled for each further one. After the first such death, another slot is forked
 """
 _BACKOFF_MOST: Final = 5.0
 """The longest such wait, in seconds; also the wait after a fork failed."""
+_KILL_SECONDS: Final = 1.0
+"""How long to wait for the end of processes that were killed, in seconds. Meanwhile no lease is touched."""
+_KILL_PAUSE: Final = 0.001
 _FILES_PER_LANE: Final = 3
 """The connection of the lane, and the control socket and the tally, which all lanes of a slot share."""
 _FILES_BESIDE: Final = 100
@@ -66,6 +71,8 @@ class Place:
     """How many slots in a row have died here before they began a job."""
     slot: SlotHandle | None = None
     """The slot that runs here; None while the place is vacant."""
+    drains_for: "Place | None" = None
+    """If the slot here only drains, the place that it had before, in which another slot runs."""
 
     @property
     def connections(self) -> Sequence[Connection | None]:
@@ -97,7 +104,9 @@ class Places:
         The supervisor cannot publish the events, because the listeners are user code, which it never runs.
         """
         self._stopping = False
-        _allow_files(settings.concurrency * settings.async_concurrency)
+        self._not_ours = frozenset(children(os.getpid()))
+        """Child processes that were there before: a script may have started them, and then replaced itself by this."""
+        _allow_files(2 * settings.concurrency * settings.async_concurrency)  # a slot that drains, and the one after it
 
     @property
     def empty(self) -> bool:
@@ -135,6 +144,23 @@ class Places:
                     log.error(f"a slot could not be started ({why}); trying again in {_BACKOFF_MOST:g} s")
                     place.fork_at = now + _BACKOFF_MOST
 
+    def replace_draining(self) -> None:
+        """Have another slot follow at once in each place whose slot drains, unless one drains for this place already.
+
+        A slot drains if a job that was stopped has left something that goes on: it only finishes its other jobs.
+        """
+        for place in self._places.copy():
+            slot = place.slot
+            if slot is None or slot.draining_since is None or place.drains_for is not None or self._stopping:
+                continue
+            if not any(other.drains_for is place for other in self._places):
+                self._places.append(Place(place.number, [], place.progress, math.inf, slot=slot, drains_for=place))
+                # Two slots must not write the users' metrics into the same file.
+                place.number = (place.number + self._settings.concurrency) % (2 * self._settings.concurrency)
+                place.progress = self._progress_after(place.progress, slot)
+                place.inherited = [None] * self._settings.async_concurrency
+                place.slot, place.fork_at = None, time.monotonic()
+
     def pass_on(self, notices: Sequence[Notice]) -> None:
         """Give these notices to the next slot that is forked, which publishes them before it takes a job."""
         self._notices += notices
@@ -160,9 +186,26 @@ class Places:
             # Kill what jobs left running. Until the slot is reaped, no other process group can get its number.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+            self._kill_orphans()
             _, status = os.waitpid(pid, 0)
             place.slot.receive_messages()  # those that the slot opened just before it ended
             yield Reaped(place, place.slot, os.waitstatus_to_exitcode(status))
+
+    def _kill_orphans(self) -> None:
+        """Kill what a slot that has ended has left in other process groups, and wait until that has ended.
+
+        A living slot is itself the subreaper of what its jobs start, so orphans come only from slots that have ended.
+        """
+        slots = {slot.pid for slot in self.slots}
+        orphans = [pid for pid in children(os.getpid()) if pid not in slots and pid not in self._not_ours]
+        for orphan in orphans.copy():
+            orphans += descendants(orphan)
+        for pid in orphans:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        until = time.monotonic() + _KILL_SECONDS
+        while not all(map(has_ended, orphans)) and time.monotonic() < until:
+            time.sleep(_KILL_PAUSE)
 
     def refill(self, reaped: Reaped) -> None:
         """Have another slot follow in the place: at once, or later if slots die there before they begin a job."""
@@ -213,7 +256,7 @@ class Places:
         with ExitStack() as opened:
             page = SlotPage()
             opened.callback(page.close)
-            if self._stopping:
+            if self._stopping or place.drains_for is not None:
                 page.request = Request.STOP
             lanes = [LaneHandle(self._open_page(opened), connection) for connection in place.connections]
             for lane in lanes[1:]:  # the first page says STARTING, for the whole slot

@@ -52,11 +52,24 @@ class SlotHandle:
     """The retry schedules of the slot's executors that have their own, by tube; complete before its first job."""
     death: Death | None = None
     """Why the supervisor has killed the slot; None if it has not."""
+    draining_since: float | None = None
+    """When the supervisor saw that a stopped job has left something that goes on, on the monotonic clock, or None."""
+
+    has_lost_late_job: bool = False
+    """Whether the lease of a job was lost that was stopped and has left something that goes on."""
 
     @property
     def phase(self) -> Phase:
-        """The phase of the first lane: STARTING if the slot still starts, DONE if it has done its last job."""
-        return self.lanes[0].page.phase
+        """The phase of the first lane: STARTING if the slot still starts, DONE if it has done its last job.
+
+        Lanes whose jobs were stopped and have left something do not count, because the slot ends without them.
+        """
+        return next((lane.page.phase for lane in self.lanes if not lane.page.left_behind), Phase.DONE)
+
+    @property
+    def has_left_behind(self) -> bool:
+        """Whether a stopped job of the slot has left something that goes on until the slot ends."""
+        return any(lane.page.left_behind for lane in self.lanes)
 
     @property
     def jobs_begun(self) -> int:

@@ -19,6 +19,7 @@ from tubeherd.burials.writer import writer_of
 from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
+from tubeherd.processes import become_subreaper
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.settings import WorkerSettings
@@ -64,12 +65,14 @@ class Supervisor:
         # and all slots share it.
         gc.collect()
         gc.freeze()
+        become_subreaper()
         self._places.add(1)
         while not self._places.empty:
             for number in self._reactor.wait(_TICK_SECONDS):
                 self._on_signal(number)
             if self._health:
                 self._health.drop_slow_peers()
+            self._places.replace_draining()
             self._places.fill()
             for reaped in self._places.reap():
                 self._handle_end(reaped)
@@ -108,8 +111,8 @@ class Supervisor:
     def _handle_end(self, reaped: Reaped) -> None:
         """Handle the end of a slot. Another follows in its place, unless the worker or the place is to end.
 
-        If a job of a dead slot has failed while the worker stops, a last slot follows, which publishes that and takes
-        no job.
+        If a job of a dead slot has failed while the worker stops, or in a slot that drained, a last slot follows, which
+        publishes that and takes no job.
         """
         phase = reaped.slot.phase
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
@@ -118,7 +121,8 @@ class Supervisor:
             self._died(reaped)
         ended_at_limit = phase is Phase.DONE and reaped.code == Exit.LIMIT
         last_follows = self._places.notices and phase is not Phase.STARTING
-        if last_follows if self._stopping_since is not None else not ended_at_limit:
+        no_other = self._stopping_since is not None or reaped.place.drains_for is not None
+        if last_follows if no_other else not ended_at_limit:
             self._places.refill(reaped)
         else:
             self._places.remove(reaped)
@@ -126,6 +130,9 @@ class Supervisor:
             self._start_the_others()
 
     def _left(self, reaped: Reaped) -> None:
+        if reaped.slot.has_left_behind:  # what these jobs had left has ended with the slot
+            death = self._takeover.death_of(reaped.slot, reaped.code)
+            self._places.pass_on(self._takeover.take_over(reaped.slot, death))
         if reaped.code == Exit.RECYCLE:
             log.info("slot recycled between jobs", pid=reaped.slot.pid)
         elif reaped.code == Exit.LIMIT:

@@ -41,6 +41,7 @@ class Watch:
     def __init__(self, settings: WorkerSettings) -> None:
         self._job_timeout = settings.job_timeout
         self._grace_period = settings.grace_period
+        self._drain_limit = min(settings.drain_limit, settings.grace_period)
         self._share = settings.memory_share()
         self._listener_seconds = settings.listener_timeout or max(settings.job_timeout or 0.0, _LISTENER_SECONDS)
 
@@ -49,6 +50,8 @@ class Watch:
         if slot.death is not None:
             return
         now = time.monotonic()
+        if slot.draining_since is None and slot.has_left_behind:
+            slot.draining_since = now
         used = used_above(slot.pid, self._share.soft) if self._share else None
         if self._kill_for_cause(slot, now, stopping_since, used):
             return
@@ -58,6 +61,7 @@ class Watch:
             if lane.page.phase in SHARED_PHASES:
                 state = lane.page.read()
                 self._enforce_deadline(slot, lane, state, now)
+                slot.has_lost_late_job |= lane.page.left_behind and lane.is_lost(state)
                 lane.touch(state, now)
             elif stopping_since is not None:
                 _break_off_command(lane, now)
@@ -74,6 +78,9 @@ class Watch:
     def _enforce_deadline(self, slot: SlotHandle, lane: LaneHandle, state: State, now: float) -> None:
         """Write that a job is late and send SIGTERM, once for each job that is past its deadline."""
         signalled = lane.sigterm_sent is not None and lane.sigterm_sent.lease == state.last_begun
+        if lane.page.left_behind:
+            lane.sigterm_sent = SigtermSent(state.last_begun, now, self._timeout(state))
+            return
         late = state.phase is Phase.EXECUTING and now >= state.last_begun.since + self._timeout(state)
         if not late or signalled or _is_held_up(slot):
             return
@@ -112,14 +119,25 @@ class Watch:
         if listening_since and now >= listening_since + self._listener_seconds:
             words = "listeners of worker.flush, worker.job.failed or worker.job.buried took longer than"
             return Death(Failed(f"{words} {self._listener_seconds:g} s", BurialKind.DEADLINE))
-        return self._death_if_late(slot, now) or self._death_if_too_big(slot, used)
+        return self._death_if_drained(slot, now) or self._death_if_late(slot, now) or self._death_if_too_big(slot, used)
+
+    def _death_if_drained(self, slot: SlotHandle, now: float) -> Death | None:
+        """Return why to kill a slot in which something of a stopped job goes on, otherwise None."""
+        if slot.draining_since is None:
+            return None
+        why = "something of a job that was stopped at its deadline went on"
+        if now >= slot.draining_since + self._drain_limit:
+            return Death(Interrupted(f"{why}, and its slot had to end after {self._drain_limit:g} s"))
+        if slot.has_lost_late_job:
+            return Death(Interrupted(f"{why}, and the lease of that job was lost"))
+        return None
 
     def _death_if_late(self, slot: SlotHandle, now: float) -> Death | None:
         """Return why to kill the slot if a job still executes five seconds after SIGTERM, otherwise None."""
         if _is_held_up(slot):
             return None
         for lane in slot.lanes:
-            if lane.sigterm_sent is not None and lane.page.phase is Phase.EXECUTING:
+            if lane.sigterm_sent is not None and lane.page.phase is Phase.EXECUTING and not lane.page.left_behind:
                 state = lane.page.read()
                 if state.last_begun == lane.sigterm_sent.lease and now >= lane.sigterm_sent.at + _TERM_SECONDS:
                     return self._death_for_lateness(slot, lane, state)

@@ -1,0 +1,297 @@
+"""What a job has started that was stopped at its deadline is gone before its next attempt, and costs no other job."""
+
+import pytest
+
+from tests.support.beanstalkd import NOTHING
+
+EXECUTORS = """
+import asyncio, concurrent.futures, multiprocessing, os, signal, subprocess, sys, threading, time
+from traces import FOLDER, note
+from tubeherd import Job, events, executor
+
+pool = concurrent.futures.ThreadPoolExecutor(2)
+
+def tick(name):
+    while not (FOLDER / "end").exists():
+        note(f"{name} ticks")
+        time.sleep(0.05)
+
+async def tick_in_loop(name):
+    while True:
+        note(f"{name} ticks")
+        try: await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            if name != "task that swallows": raise
+
+TICKING = "while :; do echo ticks >> %s; sleep 0.05; done" % (FOLDER / "notes")
+
+def daemon():
+    subprocess.run(["sh", "-c", f"setsid sh -c '{TICKING}' & exit 0"])
+
+async def start(what):
+    loop = asyncio.get_running_loop() if what in LOOP else None
+    match what:
+        case "to_thread": await asyncio.to_thread(tick, what)
+        case "work of the loop": await loop.run_in_executor(None, tick, what)
+        case "work of a pool": await asyncio.wrap_future(pool.submit(tick, what))
+        case "thread": threading.Thread(target=tick, args=(what,), daemon=True).start()
+        case "thread of a thread":
+            threading.Thread(target=lambda: threading.Thread(target=tick, args=(what,)).start()).start()
+        case "task": globals()["kept"] = loop.create_task(tick_in_loop(what))
+        case "task that swallows": globals()["kept"] = loop.create_task(tick_in_loop(what))
+        case "timer":
+            def again(): note("ticks"); loop.call_later(0.05, again)
+            again()
+        case "subprocess": await (await asyncio.create_subprocess_shell(TICKING)).wait()
+        case "session": await (await asyncio.create_subprocess_shell(TICKING, start_new_session=True)).wait()
+        case "popen": subprocess.Popen(["sh", "-c", TICKING])
+        case "popen, process group": subprocess.Popen(["sh", "-c", TICKING], process_group=0)
+        case "posix_spawn": os.posix_spawn("/bin/sh", ["sh", "-c", TICKING], os.environ, setsid=True)
+        case "fork":
+            if os.fork() == 0: os.setsid(); tick(what)
+        case "daemon": daemon()
+        case "daemon of a thread": await asyncio.to_thread(daemon)
+        case "multiprocessing": multiprocessing.get_context("fork").Process(target=tick, args=(what,)).start()
+        case "swallows": await tick_in_loop("task that swallows")
+LOOP = ["work of the loop", "task", "task that swallows", "timer"]
+"""
+CONCURRENT = """
+@executor("mail")
+async def mail(payload, job: Job):
+    if payload == "neighbour":
+        note(f"neighbour, attempt {job.attempt}")
+        child = await asyncio.create_subprocess_exec("sleep", "1000")
+        note(f"child {child.pid}")
+        while not (FOLDER / "go").exists(): await asyncio.sleep(0.01)
+        note(f"neighbour's child has {'ended' if child.returncode is not None else 'not ended'}")
+        child.kill()
+        await child.wait()
+        return
+    if job.attempt > 1:
+        note("next attempt")
+        time.sleep(0.3)
+        note("end of the next attempt")
+        return
+    await start(payload)
+    await asyncio.sleep(1000)
+"""
+SEQUENTIAL = """
+@executor("mail")
+def mail(payload, job: Job):
+    if job.attempt > 1:
+        note("next attempt")
+        time.sleep(0.3)
+        note("end of the next attempt")
+        return
+    asyncio.run(start(payload))
+    time.sleep(1000)
+"""
+IN_BOTH = [
+    "thread", "thread of a thread", "popen", "popen, process group", "posix_spawn", "fork", "daemon",
+    "daemon of a thread", "multiprocessing",
+]  # fmt: skip
+IN_COROUTINES = [
+    *IN_BOTH, "to_thread", "work of the loop", "work of a pool", "task", "task that swallows", "timer", "subprocess",
+    "session", "swallows",
+]  # fmt: skip
+
+
+def last_attempt(worker):
+    notes = worker.notes()
+    return notes[notes.index("next attempt") : notes.index("end of the next attempt") + 1]
+
+
+@pytest.mark.parametrize("what", IN_COROUTINES)
+def test_nothing_of_a_late_coroutine_goes_on_beside_its_next_attempt(beanstalkd, run_worker, what):
+    neighbour = beanstalkd.put_json("mail", "neighbour", ttr=60)
+    late = beanstalkd.put_json("mail", what, ttr=1)
+    options = ("--async-concurrency", "4", "--retry-delays", "1s", "--drain-limit", "1s")
+    worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, *options)
+    line = worker.wait_for_line("failed, retry later", job=late, seconds=20)
+    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    worker.wait_for_notes("end of the next attempt")
+    assert last_attempt(worker) == ["next attempt", "end of the next attempt"]
+    worker.wait_for_line("deleted", job=late)
+    worker.allow("go")
+    worker.wait_for_line("deleted", job=neighbour)
+    assert "neighbour's child has not ended" in worker.notes()
+    assert {note for note in worker.notes() if "neighbour, " in note} == {"neighbour, attempt 1"}
+    assert worker.stop() == 0
+    assert beanstalkd.count("mail") == NOTHING
+
+
+@pytest.mark.parametrize("what", IN_BOTH)
+def test_nothing_of_a_late_job_goes_on_beside_its_next_attempt(beanstalkd, run_worker, what):
+    late = beanstalkd.put_json("mail", what, ttr=1)
+    worker = run_worker(beanstalkd.server, EXECUTORS + SEQUENTIAL, "--retry-delays", "1s")
+    line = worker.wait_for_line("failed, retry later", job=late, seconds=20)
+    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    worker.wait_for_notes("end of the next attempt")
+    assert last_attempt(worker) == ["next attempt", "end of the next attempt"]
+    worker.wait_for_line("deleted", job=late)
+    assert worker.stop() == 0
+    assert beanstalkd.count("mail") == NOTHING
+
+
+def test_what_can_be_ended_is_ended_at_once_and_the_slot_goes_on(beanstalkd, run_worker):
+    for what in ("task", "timer", "subprocess", "session", "popen", "posix_spawn", "daemon"):
+        beanstalkd.put_json("mail", what, ttr=1)
+    worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, "--async-concurrency", "3", "--retry-delays", "none")
+    worker.wait_for_lines("buried", 7)
+    assert all(line["seconds"] < 4 for line in worker.lines("buried"))
+    assert not worker.lines("slot recycled")
+    assert not worker.lines("stopped at its deadline, but")
+    assert worker.stop() == 0
+
+
+DRAINING = """
+import asyncio, os, threading, time
+from traces import FOLDER, note
+from tubeherd import Job, events, executor
+
+rows = []
+
+@events.flush.connect
+def flush(reason, count): note(f"flush {rows}"); rows.clear()
+
+@executor("mail")
+async def mail(payload, job: Job):
+    note(f"{payload} begins, attempt {job.attempt}, in {os.getpid()}")
+    if payload == "late":
+        await asyncio.to_thread(lambda: [time.sleep(0.05) for _ in range(10**6)])
+    elif payload == "row":
+        rows.append(payload)
+        return
+    while not (FOLDER / payload).exists(): await asyncio.sleep(0.01)
+    note(f"{payload} ends")
+"""
+LEFT = "stopped at its deadline, but something of the job goes on"
+
+
+def slot_of(worker, payload):
+    return [int(note.split()[-1]) for note in worker.notes() if note.startswith(f"{payload} begins")]
+
+
+def test_slot_with_a_late_lane_finishes_its_other_jobs_while_another_slot_takes_the_next_ones(beanstalkd, run_worker):
+    late = beanstalkd.put_json("mail", "late", ttr=1)
+    beanstalkd.put_json("mail", "beside", ttr=60)
+    worker = run_worker(beanstalkd.server, DRAINING, "--async-concurrency", "3", "--retry-delays", "none")
+    worker.wait_for_line(LEFT, job=late)
+    beanstalkd.put_json("mail", "next", ttr=60)
+    worker.wait_for(lambda: slot_of(worker, "next"), "the next job begins")
+    assert slot_of(worker, "next") != slot_of(worker, "beside") == slot_of(worker, "late")
+    worker.wait_for(lambda: len(worker.slots()) == 2, "a second slot runs")
+    assert beanstalkd.stats_job(late)["state"] == "reserved"
+    assert beanstalkd.stats_job(late)["timeouts"] == 0
+    for payload in ("next", "beside"):
+        worker.allow(payload)
+        worker.wait_for_notes(f"{payload} ends")
+    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 1 s")
+    worker.wait_for(lambda: len(worker.slots()) == 1, "the first slot has ended")
+    assert not worker.lines("released")
+    assert worker.stop() == 0
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
+
+
+def test_late_lane_keeps_its_lease_and_held_back_jobs_are_flushed(beanstalkd, run_worker):
+    late = beanstalkd.put_json("mail", "late", ttr=1)
+    beside = beanstalkd.put_json("mail", "beside", ttr=60)
+    row = beanstalkd.put_json("mail", "row", ttr=60)
+    options = ("--async-concurrency", "4", "--retry-delays", "none", "--ack-after-flush", "--batch-size", "50")
+    worker = run_worker(beanstalkd.server, DRAINING, *options)
+    worker.wait_for_line(LEFT, job=late)
+    worker.allow("beside")
+    worker.wait_for_line("buried", job=late)
+    for job in (beside, row):
+        worker.wait_for_line("deleted", job=job)
+    stats = beanstalkd.stats_job(late)
+    assert (stats["reserves"], stats["timeouts"], stats["buries"]) == (1, 0, 1)
+    assert worker.stop() == 0
+
+
+def test_neighbours_that_do_not_end_in_time_are_interrupted_and_spend_no_attempt(beanstalkd, run_worker):
+    late = beanstalkd.put_json("mail", "late", ttr=1)
+    beside = beanstalkd.put_json("mail", "beside", ttr=60)
+    options = ("--async-concurrency", "3", "--retry-delays", "none", "--drain-limit", "500ms")
+    worker = run_worker(beanstalkd.server, DRAINING, *options)
+    worker.wait_for_line("released", job=beside, delay=0)
+    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 1 s")
+    worker.wait_for(lambda: len(slot_of(worker, "beside")) == 2, "it runs again")
+    worker.allow("beside")
+    worker.wait_for_line("deleted", job=beside)
+    assert {note.split(", in")[0] for note in worker.notes() if "beside begins" in note} == {"beside begins, attempt 1"}
+    assert worker.stop() == 0
+
+
+def test_at_most_one_slot_of_a_place_drains_and_is_replaced(beanstalkd, run_worker):
+    for _ in range(2):
+        beanstalkd.put_json("mail", "beside", ttr=60)
+    beanstalkd.put_json("mail", "late", ttr=1)
+    worker = run_worker(beanstalkd.server, DRAINING, "--async-concurrency", "3", "--retry-delays", "none")
+    worker.wait_for_line(LEFT)
+    beanstalkd.put_json("mail", "late", ttr=1)
+    beanstalkd.put_json("mail", "second", ttr=60)
+    worker.wait_for_lines(LEFT, 2)
+    third = beanstalkd.put_json("mail", "third", ttr=60)
+    worker.wait_for(lambda: len(worker.slots()) == 2, "a second slot runs")
+    worker.allow("beside")
+    worker.wait_for(lambda: slot_of(worker, "third"), "the third slot begins when the first has ended")
+    assert len({*slot_of(worker, "beside"), *slot_of(worker, "second"), *slot_of(worker, "third")}) == 3
+    for payload in ("second", "third"):
+        worker.allow(payload)
+    worker.wait_for_line("deleted", job=third)
+    worker.wait_for_lines("buried", 2)
+    assert worker.stop() == 0
+
+
+def test_slot_is_killed_at_once_if_the_connection_of_its_late_lane_breaks(beanstalkd, run_worker, proxy):
+    late = beanstalkd.put_json("mail", "late", ttr=1)
+    beside = beanstalkd.put_json("mail", "beside", ttr=60)
+    worker = run_worker(proxy.server, DRAINING, "--async-concurrency", "3", "--retry-delays", "none")
+    worker.wait_for_line(LEFT, job=late)
+    (slot,) = set(slot_of(worker, "late"))
+    proxy.broken |= set(range(1, proxy.connections + 1))
+    worker.wait_for(lambda: slot not in worker.slots(), "the slot is killed")
+    worker.wait_for(lambda: len(slot_of(worker, "beside")) == 2, "the neighbour runs again")
+    worker.allow("beside")
+    worker.wait_for_line("deleted", job=beside)
+    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 1 s", seconds=30)
+
+
+def test_burial_of_a_late_lane_is_announced(beanstalkd, run_worker):
+    late = beanstalkd.put_json("mail", "late", ttr=1)
+    listener = '\n@events.job_buried.connect\ndef buried(job, **_): note(f"buried {job.id}")\n'
+    worker = run_worker(beanstalkd.server, DRAINING + listener, "--async-concurrency", "2", "--retry-delays", "none")
+    worker.wait_for_notes(f"buried {late}")
+    worker.wait_for(lambda: len(worker.slots()) == 1, "one slot is left")
+    assert worker.stop() == 0
+
+
+def test_worker_stops_although_a_slot_drains(beanstalkd, run_worker):
+    late = beanstalkd.put_json("mail", "late", ttr=1)
+    beanstalkd.put_json("mail", "beside", ttr=60)
+    worker = run_worker(beanstalkd.server, DRAINING, "--async-concurrency", "2", "--retry-delays", "none")
+    worker.wait_for_line(LEFT, job=late)
+    worker.ask_to_stop()
+    worker.allow("beside")
+    assert worker.process.wait(15) == 0
+    assert worker.lines("buried", job=late)
+    assert not worker.living()
+
+
+def test_late_coroutine_of_a_sequential_slot_leaves_nothing_and_its_slot_only_if_need_be(beanstalkd, run_worker):
+    for what in ("subprocess", "task", "to_thread"):
+        beanstalkd.put_json("mail", what, ttr=1)
+    worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, "--retry-delays", "none")
+    slots = worker.wait_for(worker.slots, "a slot")
+    for job in (1, 2):
+        worker.wait_for_line("buried", job=job)
+    assert worker.slots() == slots
+    worker.wait_for_line("buried", job=3)
+    worker.wait_for(lambda: worker.slots() not in ([], slots), "another slot")
+    ticks = len(worker.notes())
+    beanstalkd.put_json("mail", "neighbour", ttr=60)
+    worker.allow("go")
+    worker.wait_for_notes("neighbour's child has not ended")
+    assert not [note for note in worker.notes()[ticks:] if "ticks" in note]
+    assert worker.stop() == 0
