@@ -26,6 +26,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.ledger import Hit
 from tests.chaos.processes import Broker, Worker, kill_all, living
 from tests.chaos.proxy import Proxy, deck
+from tubeherd.burials.reader import read_burials
 from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import Connection, connect
 
@@ -347,9 +348,11 @@ class Campaign:
                 await asyncio.sleep(5)
 
     def _account(self) -> ledger.Account:
-        runs = ledger.read_runs(self._records.read_text().splitlines())
+        records = self._records.read_text().splitlines()
+        runs, alive = ledger.read_runs(records), ledger.read_alive(records)
         lines = [line for place in self.places for worker in place.workers for line in _lines(worker)]
-        account = ledger.account(self.jobs, self.ids, self._states(), runs, lines, self.hits)
+        burials = read_burials(f"127.0.0.1:{self.broker.port}").records
+        account = ledger.account(self.jobs, self.ids, self._states(), runs, lines, self.hits, alive, burials)
         account.broken.extend(self.broken)
         return account
 

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,10 @@ from tubeherd import Abort, Job, Reschedule, events, executor
 RECORDS: Final = Path(os.environ["CHAOS_RECORDS"])
 BEGAN: Final = float(os.environ["CHAOS_BEGAN"])
 ACKS_LATE: Final = "--ack-after-flush" in sys.argv
+TIMEOUT: Final = 2
+"""The campaign's `--job-timeout`, in seconds."""
 _LONG: Final = 3600
+_LEFT_BEHIND_SECONDS: Final = 15
 _PIECE: Final = 16 << 20
 _PIECES_MOST: Final = 40
 
@@ -87,7 +91,10 @@ def first_time(task: Record | Task) -> bool:
 
 
 def fail() -> None:
-    raise RuntimeError("as told")
+    try:
+        raise KeyError("the cause")
+    except KeyError as error:
+        raise RuntimeError("as told") from error
 
 
 def sleep() -> None:
@@ -98,6 +105,38 @@ def swallow() -> None:
     while True:
         with suppress(BaseException):
             time.sleep(_LONG)
+
+
+def swallow_and_return() -> None:
+    """Go on for a second after the deadline, and return as if nothing had happened."""
+    ends = time.monotonic() + TIMEOUT + 1
+    while time.monotonic() < ends:
+        with suppress(BaseException):
+            time.sleep(0.3)
+
+
+def live(task: Record | Task, slot: int) -> None:
+    """Note again and again that this goes on, for some seconds."""
+    ends = time.monotonic() + _LEFT_BEHIND_SECONDS
+    while time.monotonic() < ends:
+        note("alive", task.number, slot, time.time())
+        time.sleep(0.02)
+
+
+def leave_behind(task: Record | Task) -> None:
+    """Start a thread, a child, and a process that nobody is the parent of; they go on unless somebody ends them."""
+    slot = os.getpid()
+    threading.Thread(target=live, args=(task, slot), daemon=True).start()
+    if (child := os.fork()) == 0:
+        os.setsid()
+        if os.fork() > 0:
+            os._exit(0)
+        live(task, slot)
+        os._exit(0)
+    os.waitpid(child, 0)
+    if os.fork() == 0:
+        live(task, slot)
+        os._exit(0)
 
 
 def block() -> None:
@@ -136,6 +175,7 @@ MISBEHAVIOUR: Final[dict[str, Callable[[], None]]] = {
     "fail": fail,
     "sleep": sleep,
     "swallow": swallow,
+    "swallow_and_return": swallow_and_return,
     "block": block,
     "stop": stop,
     "grow": grow,
@@ -143,19 +183,26 @@ MISBEHAVIOUR: Final[dict[str, Callable[[], None]]] = {
     "kill": kill,
     "crash": crash,
 }
-"""What never comes to an end."""
+"""What never comes to its end."""
 
 
 def misbehave(task: Record | Task, job: Job) -> bool:
     """Do what the job is told; return whether the executor is to return at once, as in a forked process."""
     if task.kind in MISBEHAVIOUR and job.attempt <= task.times:
         MISBEHAVIOUR[task.kind]()
+        return True
+    if task.kind == "leave_behind" and job.attempt <= task.times:
+        leave_behind(task)
+        sleep()
     elif task.kind == "reschedule" and first_time(task):
         raise Reschedule(in_=task.number % 4, message="reschedule")
     elif task.kind == "abort" and first_time(task):
         raise Abort("abort")
     elif task.kind == "close_files":
         os.closerange(3, 1024)
+    elif task.kind == "close_streams":
+        os.closerange(0, 3)
+        print("nobody can read this")
     elif task.kind == "fork_and_stay" and os.fork() == 0:
         time.sleep(_LONG)
         os._exit(0)
@@ -190,12 +237,29 @@ def record(payload: Record, job: Job) -> None:
     run(payload, job)
 
 
+async def leave_behind_in_loop(task: Task) -> None:
+    """Start a thread and a program, and wait past the deadline; both go on unless somebody ends them."""
+    slot = os.getpid()
+    words = f"alive {task.number} {slot} $(date +%s.%N)"
+    script = f'for _ in $(seq {50 * _LEFT_BEHIND_SECONDS}); do echo "{words}" >> "$0"; sleep 0.02; done'
+    thread = asyncio.create_task(asyncio.to_thread(live, task, slot))
+    program = await asyncio.create_subprocess_exec("sh", "-c", script, str(RECORDS), start_new_session=True)
+    await asyncio.gather(thread, program.wait())
+    await asyncio.sleep(_LONG)
+
+
 @executor("coroutine")
 async def coroutine(payload: Task, job: Job) -> None:
     begin(payload, job)
     while payload.kind in ("sleep", "swallow") and job.attempt <= payload.times:
         with suppress(BaseException if payload.kind == "swallow" else TimeoutError):
             await asyncio.sleep(_LONG)
+    if payload.kind == "swallow_and_return" and job.attempt <= payload.times:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(_LONG)
+        return
+    if payload.kind == "leave_behind" and job.attempt <= payload.times:
+        await leave_behind_in_loop(payload)
     if misbehave(payload, job):
         return
     await asyncio.sleep(pause(payload))

@@ -44,6 +44,10 @@ _SHARES: Final = (
     _Share("sleep", ALWAYS, 0.1),
     _Share("swallow", 1, 0.4),
     _Share("swallow", ALWAYS, 0.1),
+    _Share("swallow_and_return", 1, 0.4),
+    _Share("swallow_and_return", ALWAYS, 0.1),
+    _Share("leave_behind", 1, 0.4),
+    _Share("leave_behind", ALWAYS, 0.1),
     _Share("block", 1, 0.4),
     _Share("block", ALWAYS, 0.1),
     _Share("stop", 1, 0.4),
@@ -58,6 +62,7 @@ _SHARES: Final = (
     _Share("fork_and_stay", 1, 3),
     _Share("fork_and_return", 1, 5),
     _Share("close_files", 1, 2),
+    _Share("close_streams", 1, 2),
     _Share("invalid", ALWAYS, 10),
 )
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.chaos import faults
 from tests.chaos.jobs import Job
+from tubeherd import BurialKind, BurialRecord
 
 UNEXPLAINED: Final = "unexplained"
 RAN: Final = "ran to the end and was deleted"
@@ -24,6 +25,14 @@ class Run(NamedTuple):
     supervisor: int
     began: float
     ended: float | None = None
+
+
+class Alive(NamedTuple):
+    """That something which a run had started was still going on, as it recorded itself."""
+
+    number: int
+    slot: int
+    at: float
 
 
 class Line(NamedTuple):
@@ -71,9 +80,17 @@ def read_runs(records: Iterable[str]) -> list[Run]:
             case ["end", number, slot, at]:
                 began = runs[int(number), int(slot)]
                 began[-1] = began[-1]._replace(ended=float(at))
+            case ["alive", *_]:
+                pass
             case _:
                 raise ValueError(f"no record: {record!r}")
     return sorted((run for some in runs.values() for run in some), key=lambda run: run.began)
+
+
+def read_alive(records: Iterable[str]) -> list[Alive]:
+    """Return what was recorded by threads and processes that runs had started."""
+    words = (record.split() for record in records if record.startswith("alive"))
+    return [Alive(int(number), int(slot), float(at)) for _, number, slot, at in words]
 
 
 def account(
@@ -83,11 +100,13 @@ def account(
     runs: Sequence[Run],
     lines: Sequence[Line],
     hits: Sequence[Hit],
+    alive: Sequence[Alive],
+    burials: Sequence[BurialRecord],
 ) -> Account:
     """Account for every job.
 
     `ids` holds beanstalkd's id of each number, `states` the state of each number that is still in beanstalkd, at the
-    end, when no worker runs any more.
+    end, when no worker runs any more. `burials` are the records of burials that are there then.
     """
     by_number: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
@@ -104,7 +123,11 @@ def account(
     return Account(
         jobs=Counter(fates.values()),
         lost=[number for number, fate in fates.items() if fate == LOST],
-        broken=list(_broken(jobs, ids, states, by_number)),
+        broken=[
+            *_broken(jobs, ids, states, by_number),
+            *_outlived(by_number, by_job, alive),
+            *_without_record(jobs, ids, states, burials),
+        ],
         runs=len(runs),
         again=Counter(cause for _, cause in causes),
         unexplained=[number for number, cause in causes if cause == UNEXPLAINED],
@@ -141,6 +164,41 @@ def _broken(
             yield f"job {job.number} ran with a payload that is not valid"
         if any(run.job != ids[job.number] for run in runs[job.number]):
             yield f"job {job.number} ran with the payload of another"
+
+
+def _outlived(
+    runs: Mapping[int, Sequence[Run]], lines: Mapping[int, Sequence[Line]], alive: Sequence[Alive]
+) -> Iterable[str]:
+    """Yield what went on after the verdict on the run that had started it, if that was stopped at its deadline."""
+    last = {(one.number, one.slot): one.at for one in alive}  # of each run the latest, as the records are in order
+    for (number, slot), at in last.items():
+        began = next(run for run in reversed(runs[number]) if run.slot == slot)
+        verdict = next(
+            (line for line in lines[began.job] if line.at > began.began and "ran longer" in line.reason), None
+        )
+        if verdict and verdict.supervisor == began.supervisor and at > verdict.at:
+            yield f"job {number} was stopped at its deadline, and {at - verdict.at:.3f} s later it still went on"
+
+
+def _without_record(
+    jobs: Sequence[Job], ids: Mapping[int, int], states: Mapping[int, str], burials: Sequence[BurialRecord]
+) -> Iterable[str]:
+    """Yield each buried job that has no record, or a wrong one. A campaign buries fewer jobs than there are records."""
+    records = {record.job: record for record in burials}
+    for job in jobs:
+        record = records.get(ids[job.number])
+        if states.get(job.number) != "buried":
+            continue
+        if record is None:
+            yield f"job {job.number} is buried without a record"
+        elif record.kind is not BurialKind.POISON and (job.kind == "invalid") != (record.kind is BurialKind.INVALID):
+            yield f"job {job.number} ({job.kind}) is recorded as {record.kind}"
+        elif job.kind == "fail" and record.kind is BurialKind.EXCEPTION and not _is_chained(record):
+            yield f"job {job.number} has a record without the cause of its failure"
+
+
+def _is_chained(record: BurialRecord) -> bool:
+    return record.error == "RuntimeError" and "KeyError: 'the cause'" in (record.traceback or "")
 
 
 def _cause(run: Run, again: Run, lines: Sequence[Line], hits: Sequence[Hit]) -> str:

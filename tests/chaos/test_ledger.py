@@ -1,20 +1,32 @@
 """The accounting of a campaign, on made-up records: it must be able to say that a job was lost."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.chaos import faults, ledger
 from tests.chaos.jobs import Job
-from tests.chaos.ledger import Hit, Line, Run
+from tests.chaos.ledger import Alive, Hit, Line, Run
+from tubeherd import BurialKind, BurialRecord
 
 NUMBER, ID, SLOT, SUPERVISOR = 7, 107, 50, 40
 QUICK = Job(NUMBER, "plain", "quick", 0, b"")
+FAILING = QUICK._replace(kind="fail", times=3)
 RAN = Run(NUMBER, ID, 1, SLOT, SUPERVISOR, 10.0, 11.0)
 BROKEN_OFF = RAN._replace(ended=None)
 AGAIN = Run(NUMBER, ID, 2, 51, SUPERVISOR, 20.0, 21.0)
 
 
-def account(job=QUICK, state=None, runs=(), lines=(), hits=()):
-    return ledger.account([job], {NUMBER: ID}, {NUMBER: state} if state else {}, runs, lines, hits)
+def account(job=QUICK, state=None, runs=(), lines=(), hits=(), alive=(), burials=None):
+    states = {NUMBER: state} if state else {}
+    if burials is None:
+        burials = [record(BurialKind.INVALID if job.kind == "invalid" else BurialKind.EXCEPTION)]
+    return ledger.account([job], {NUMBER: ID}, states, runs, lines, hits, alive, burials)
+
+
+def record(kind, traceback="KeyError: 'the cause'", job=ID):
+    error = "RuntimeError" if kind is BurialKind.EXCEPTION else None
+    return BurialRecord(job, "plain", datetime.now(UTC), kind, error, None, "as told", 3, "worker", traceback)
 
 
 def line(event, reason="", at=12.0, supervisor=SUPERVISOR):
@@ -73,6 +85,41 @@ def test_job_that_can_never_end_must_be_buried(job):
     assert not account(job, "buried").broken
     assert "not buried but ready" in account(job, "ready").broken[0]
     assert "not buried but deleted" in account(job).broken[0]
+
+
+@pytest.mark.parametrize(
+    ("burials", "promise"),
+    [
+        ([], "job 7 is buried without a record"),
+        ([record(BurialKind.EXCEPTION, job=ID + 1)], "job 7 is buried without a record"),
+        ([record(BurialKind.INVALID)], "job 7 (fail) is recorded as invalid"),
+        (
+            [record(BurialKind.EXCEPTION, "RuntimeError: as told")],
+            "job 7 has a record without the cause of its failure",
+        ),
+    ],
+)
+def test_burial_must_have_its_record(burials, promise):
+    assert account(FAILING, "buried", burials=burials).broken == [promise]
+    assert not account(burials=burials, runs=[RAN]).broken
+
+
+def test_poison_is_recorded_as_such_whatever_its_payload():
+    assert not account(QUICK._replace(kind="invalid"), "buried", burials=[record(BurialKind.POISON)]).broken
+
+
+LATE = line("failed, retry later", "the job ran longer than its timeout of 2 s", at=12.0)
+
+
+@pytest.mark.parametrize(("at", "broken"), [(11.9, False), (12.1, True)])
+def test_nothing_that_a_late_run_started_may_go_on_after_its_verdict(at, broken):
+    result = account(runs=[BROKEN_OFF, AGAIN], lines=[LATE], alive=[Alive(NUMBER, SLOT, 10.5), Alive(NUMBER, SLOT, at)])
+    assert any("it still went on" in promise for promise in result.broken) == broken
+
+
+def test_what_was_not_stopped_at_its_deadline_may_go_on():
+    failed = line("failed, retry later", "RuntimeError: as told")
+    assert not account(runs=[BROKEN_OFF, AGAIN], lines=[failed], alive=[Alive(NUMBER, SLOT, 13.0)]).broken
 
 
 def test_invalid_payload_must_not_run():
