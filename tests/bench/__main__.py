@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from tests.bench import attempt, burials, hot_loop, latency, lifecycle, memory, report, throughput
+from tests.bench import attempt, burials, hot_loop, late_lanes, latency, lifecycle, memory, report, throughput
 from tests.bench.machine import Usage, describe
 from tests.support.project import ROOT
 
@@ -14,6 +14,7 @@ _FIGURES: Final = (
     lifecycle.recycle_gap,
     memory.by_slots,
     memory.over_time,
+    late_lanes.cost,
     burials.with_and_without_records,
 )
 

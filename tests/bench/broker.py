@@ -3,7 +3,7 @@
 import os
 import socket
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from random import Random
 from typing import Final
@@ -41,12 +41,16 @@ class Broker:
         places = [0] * count
         if not in_order:
             places[1:] = [*Random(1).sample(range(1, count - 1), count - 2), count]  # noqa: S311 - an order, no secret
-        priorities = [65536 + place for place in places]
+        self.put_all(bodies, places)
+
+    def put_all(self, bodies: Sequence[bytes], places: Sequence[int] | None = None) -> None:
+        """Put these jobs in this order, or have them taken in the order of `places`."""
+        priorities = [65536 + place for place in places or range(len(bodies))]
         puts = [b"put %d 0 60 %d\r\n%b\r\n" % put for put in zip(priorities, map(len, bodies), bodies, strict=True)]
         with socket.create_connection(("127.0.0.1", self.port)) as sock, sock.makefile("rb") as answers:
             sock.sendall(b"use %b\r\n" % TUBE.encode())
             answers.readline()
-            for start in range(0, count, _BATCH):
+            for start in range(0, len(puts), _BATCH):
                 batch = puts[start : start + _BATCH]
                 sock.sendall(b"".join(batch))
                 for _ in batch:

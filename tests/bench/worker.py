@@ -31,7 +31,9 @@ class Note(NamedTuple):
 class Worker:
     """A running worker with everything on that a pool has, its log in a file."""
 
-    def __init__(self, broker: Broker, folder: Path, cores: Collection[int], options: list[str], sampled: bool) -> None:
+    def __init__(
+        self, broker: Broker, folder: Path, cores: Collection[int], options: list[str], sampled: bool, executors: str
+    ) -> None:
         self._broker = broker
         self._log = folder / "log"
         self._notes = folder / "notes"
@@ -41,7 +43,7 @@ class Worker:
         env = os.environ | {"PYTHONPATH": str(ROOT), "BENCH_NOTES": str(self._notes), "PYTHONDONTWRITEBYTECODE": ""}
         if sampled:
             env["BENCH_SAMPLES"] = str(self._samples)
-        command = [sys.executable, "-m", "tubeherd", "run", "--executors", "tests.bench.bench_executors"]
+        command = [sys.executable, "-m", "tubeherd", "run", "--executors", executors]
         command += ["--server", broker.server]
         command += ["--health", free_address(), "--job-timeout", "30s", *options]
         with self._log.open("wb") as log:
@@ -97,11 +99,15 @@ class Worker:
 
 @contextmanager
 def tubeherd_run(
-    broker: Broker, *options: str, cores: Collection[int] = ALL_CORES, sampled: bool = False
+    broker: Broker,
+    *options: str,
+    cores: Collection[int] = ALL_CORES,
+    sampled: bool = False,
+    executors: str = "tests.bench.bench_executors",
 ) -> Iterator[Worker]:
     """Run a worker on these cores, ended afterwards."""
     with TemporaryDirectory() as folder:
-        worker = Worker(broker, Path(folder), cores, list(options), sampled)
+        worker = Worker(broker, Path(folder), cores, list(options), sampled, executors)
         try:
             yield worker
             if worker.process.poll() is None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.beanstalkd import NOTHING
+from tests.support.processes import children
 
 EXECUTORS = """
 import asyncio, concurrent.futures, multiprocessing, os, signal, subprocess, sys, threading, time
@@ -294,4 +295,31 @@ def test_late_coroutine_of_a_sequential_slot_leaves_nothing_and_its_slot_only_if
     worker.allow("go")
     worker.wait_for_notes("neighbour's child has not ended")
     assert not [note for note in worker.notes()[ticks:] if "ticks" in note]
+    assert worker.stop() == 0
+
+
+def test_orphans_of_jobs_are_reaped_by_their_slot_and_exit_codes_are_left_to_the_jobs(beanstalkd, run_worker):
+    executors = """
+    import subprocess
+    from traces import note
+    from tubeherd import executor
+    kept = []
+    @executor("mail")
+    def mail(payload):
+        subprocess.run(["sh", "-c", "sleep 0 & exit 0"])
+        kept.append(subprocess.Popen(["sh", "-c", "exit 7"]))
+        if payload: note([process.wait() for process in kept])
+    """
+    for payload in (False, False):
+        beanstalkd.put_json("mail", payload)
+    worker = run_worker(beanstalkd.server, executors)
+    worker.wait_for_lines("deleted", 2)
+    (slot,) = worker.slots()
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "it waits")
+    beanstalkd.put_json("mail", True)
+    worker.wait_for_notes("[7, 7, 7]")
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "it waits")
+    worker.wait_for(
+        lambda: len(children(slot)) <= 1, "the orphans are reaped"
+    )  # the last may end after the slot looked
     assert worker.stop() == 0

@@ -15,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from tubeherd.job import Job, current_job
-from tubeherd.processes import children
+from tubeherd.processes import children, has_ended
 
 _SHARED: Final = ("concurrent.futures.", "multiprocessing.forkserver", "multiprocessing.resource_tracker")
 """Modules that start threads and processes which several jobs share."""
@@ -44,6 +45,8 @@ BY_JOB: Final[dict[int, Started]] = {}
 _thread_jobs: Final[WeakKeyDictionary[threading.Thread, Job]] = WeakKeyDictionary()
 _pids: Final[set[int]] = set()
 """Child processes of which it is known who has started them; some may have ended."""
+_direct: Final[set[int]] = set()
+"""Child processes that this process itself has started, and whose exit codes somebody may want to read."""
 _recent: Final[deque[tuple[float, Job]]] = deque(maxlen=256)
 """When the last child processes were started, on the monotonic clock, and by which jobs."""
 
@@ -57,6 +60,19 @@ def other_job_has_started_a_child(job: Job, since: float) -> bool:
     """Return whether that is possible, since a time on the monotonic clock."""
     full = len(_recent) == _recent.maxlen and _recent[0][0] > since
     return full or any(other is not job and at >= since for at, other in _recent)
+
+
+def reap_orphans() -> None:
+    """Read the exit codes of processes that have ended and whose parents had ended before, so that none stays."""
+    try:  # costs next to nothing, and nearly always there is none
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return
+    except ChildProcessError:
+        return
+    for pid in children(os.getpid()):
+        if pid not in _direct and has_ended(pid):
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
@@ -125,6 +141,7 @@ def _noting_child(start: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _note_child(pid: int) -> None:
+    _direct.add(pid)
     started = _of_running_job()
     if _is_shared():
         _pids.add(pid)
@@ -134,8 +151,10 @@ def _note_child(pid: int) -> None:
         _pids.add(pid)
     elif threading.current_thread() is threading.main_thread():
         _pids.add(pid)  # started by no job, such as by a module at its import
-    if len(_pids) > _PIDS_MOST:
-        _pids.intersection_update(children(os.getpid()))
+    if len(_direct) > _PIDS_MOST:
+        living = children(os.getpid())
+        _pids.intersection_update(living)
+        _direct.intersection_update(living)
 
 
 def _is_shared() -> bool:

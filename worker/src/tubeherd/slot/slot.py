@@ -31,6 +31,7 @@ from tubeherd.processing.coroutines import CancelledLate, Deadline, too_long_rea
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import traceback_text
 from tubeherd.processing.settling import Settler
+from tubeherd.processing.started import reap_orphans
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.wire import REPLY_SECONDS
@@ -43,6 +44,8 @@ from tubeherd.slot.lane import Lane, in_words
 from tubeherd.slot.limits import Limits
 from tubeherd.streams import streams
 
+_JOBS_BETWEEN_REAPS: Final = 1000
+"""So many jobs a slot begins until it looks for orphans again, if it never waits for a job meanwhile."""
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job, in seconds."""
 
@@ -158,6 +161,7 @@ class Slot(ABC):
 
     def _ask_for_job(self, lane: Lane, connection: Connection) -> PendingReserve:
         """Send a reserve which beanstalkd answers as soon as a job is ready."""
+        reap_orphans()
         timeout = self._limits.seconds_to_wait(IDLE_SECONDS)
         lane.page.lock_for_command()
         pending = PendingReserve(time.monotonic(), timeout)
@@ -199,6 +203,8 @@ class Slot(ABC):
             lane.page.write_phase_and_unlock()
         else:
             self._limits.jobs_begun += 1
+            if not self._limits.jobs_begun % _JOBS_BETWEEN_REAPS:
+                reap_orphans()
             lane.page.write_job_and_unlock(
                 reserved.stats.id,
                 reserved.since,
