@@ -80,9 +80,10 @@ class Log:
         if self._text:
             self._write("info", "deleted", {"job": job, "tube": tube, "seconds": round(seconds, 6)})
             return
+        date, microseconds = self._now()
         # beanstalkd allows no character in the name of a tube that JSON would need to escape.
-        line = b'{"timestamp":"%b","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
-        self._put(line % (self._timestamp(), job, tube.encode(), seconds))
+        line = b'{"timestamp":"%b.%06dZ","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
+        self._put(line % (date, microseconds, job, tube.encode(), seconds))
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
         fields = {key: _bounded(value) for key, value in fields.items() if value is not None}
@@ -96,18 +97,20 @@ class Log:
             pass
 
     def _as_json(self, level: str, event: str, fields: dict[str, object]) -> bytes:
-        line = {"timestamp": self._timestamp().decode(), "level": level, "event": event, **fields}
+        date, microseconds = self._now()
+        line = {"timestamp": f"{date.decode()}.{int(microseconds):06d}Z", "level": level, "event": event, **fields}
         try:
             return to_json(line, fallback=repr) + b"\n"
         except ValueError:  # a text has half a surrogate pair, which UTF-8 cannot hold
             return json.dumps(line, default=repr).encode() + b"\n"
 
-    def _timestamp(self) -> bytes:
+    def _now(self) -> tuple[bytes, float]:
+        """Return the present time in UTC to the second, and the microseconds since then."""
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return b"%b.%06dZ" % (self._date, (now - second) * 1e6)
+        return self._date, (now - second) * 1e6
 
     def _as_text(self, level: str, event: str, fields: dict[str, object]) -> bytes:
         first, *more = _lines(event)

@@ -41,11 +41,12 @@ class Processor:
         policy = self._policies.get(reserved.stats.tube) or self._policy_for(reserved.stats.tube)
         return Attempt(self._executors, policy, reserved, self.error_detail)
 
-    def process(self, reserved: Reserved, deadline: Deadline | None = None) -> Processed:
+    def process(self, reserved: Reserved, deadline_of: Callable[[Reserved], Deadline] | None = None) -> Processed:
         """Execute a reserved job, unless it is poison, and return it with its verdict.
 
         Whatever the executor raises becomes a verdict and is not raised here. A coroutine is cancelled at the deadline.
-        No other executor is stopped here: a signal handler of the caller has to do that.
+        `deadline_of` returns the deadline of a job, and is only called for a coroutine. No other executor is stopped
+        here: a signal handler of the caller has to do that.
         """
         policy = self._policies.get(reserved.stats.tube) or self._policy_for(reserved.stats.tube)
         attempt = Attempt(self._executors, policy, reserved, self.error_detail)
@@ -54,7 +55,7 @@ class Processor:
         try:
             result = attempt.call()
             if result is not None and is_awaitable(result):
-                result = self._await(attempt, result, deadline)
+                result = self._await(attempt, result, deadline_of and deadline_of(reserved))
             return attempt.finish(result)
         except BaseException as error:  # also SystemExit: a job must not end the process
             return attempt.fail(error)

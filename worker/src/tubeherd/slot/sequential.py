@@ -10,7 +10,7 @@ from typing import Final
 
 from tubeherd.job import current_job
 from tubeherd.processing.attempt import DeadlinePassed, Processed
-from tubeherd.processing.coroutines import CLEANUP_SECONDS, Deadline, any_overdue, loop_holder, too_long_reason
+from tubeherd.processing.coroutines import CLEANUP_SECONDS, any_overdue, loop_holder, too_long_reason
 from tubeherd.processing.leftovers import Leftovers
 from tubeherd.processing.started import BY_JOB
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
@@ -25,15 +25,17 @@ _PAUSE_SECONDS: Final = 0.01
 class SequentialSlot(Slot):
     """Runs one job at a time on its only lane."""
 
-    _breakable: Deadline | None = None
-    """The deadline of the job that executes; None if the code that runs now must not be broken off."""
+    _breakable: Reserved | None = None
+    """The job that executes; None if the code that runs now must not be broken off."""
     _broken_off_by: DeadlinePassed | None = None
     """What was raised in the job that executes, which may have swallowed it; its traceback shows where that was."""
 
     def on_deadline(self, frame: FrameType | None) -> None:
         """Break the executor off. If it is a coroutine, only if the event loop cannot cancel it."""
-        deadline = self._breakable
-        if deadline is None or time.monotonic() < deadline.at:
+        if self._breakable is None:
+            return
+        deadline = self._deadline(self._breakable)
+        if time.monotonic() < deadline.at:
             return
         if not self._processor.in_loop or (loop_holder(frame) and any_overdue()):
             self._breakable = None
@@ -94,8 +96,8 @@ class SequentialSlot(Slot):
     def _do_job(self, lane: Lane, reserved: Reserved) -> Reserved | None:
         """Do a leased job. Return the next one, or None if none is ready or the slot has something else to do first."""
         try:
-            self._breakable = self._deadline(reserved)
-            done = self._processor.process(reserved, self._breakable)
+            self._breakable = reserved
+            done = self._processor.process(reserved, self._deadline)
             self._breakable = None
         except DeadlinePassed as error:  # if SIGTERM comes after the executor returned, but before the line above
             done = self._processor.fail(reserved, error)

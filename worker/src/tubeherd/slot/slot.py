@@ -261,7 +261,7 @@ class Slot(ABC):
         # which would have to wait for them.
         listeners_first = (
             batch_full
-            or time.monotonic() >= lane.flush_by
+            or (lane.deferred and time.monotonic() >= lane.flush_by)
             or (not isinstance(done.verdict, Delete) and _may_have_listeners(done.verdict))
         )
         return not listeners_first and self._limits.exit_wanted(self._reserves_waiting) is None
