@@ -90,6 +90,23 @@ def test_quota_is_said_in_the_condition(namespace, eventually):
     eventually(lambda: "quota" in namespace.condition("mail", "Ready")["message"], "the condition names the quota")
 
 
+def test_pools_of_a_tube_with_different_numbers_of_retry_delays_warn_of_each_other(namespace, eventually):
+    tube = f"differ-{namespace.name}"
+
+    def differ():
+        found = [condition["type"] for name in ("one", "two") for condition in namespace.status(name)["conditions"]]
+        return found.count("RetriesDiffer")
+
+    namespace.make_pool("one", [tube], **IDLE)
+    namespace.make_pool("two", [tube], **IDLE, retry={"delays": ["1s", "2s"]})
+    eventually(lambda: differ() == 2, "both pools have the condition", 20)
+    message = namespace.condition("one", "RetriesDiffer")["message"]
+    assert f"pool {namespace.name}/two serves tube {tube} with 2 retry delays" in message
+    eventually(lambda: len(namespace.events("RetriesDiffer")) == 2, "an Event of each pool reports it", 10)
+    namespace.kubectl("delete", "workerpool", "two")
+    eventually(lambda: "RetriesDiffer" not in str(namespace.status("one")["conditions"]), "the condition is gone", 10)
+
+
 def test_executors_that_change_roll_out(namespace, eventually):
     namespace.executors("from tubeherd import executor\n@executor('ok')\ndef ok(payload): raise ValueError('old')\n")
     namespace.make_pool("mail", ["ok"], replicas=1)
@@ -234,6 +251,8 @@ def test_restart_of_the_operator_changes_nothing(namespace, operator, queue, eve
     for name, spec in pools.items():
         namespace.make_pool(name, ["ok"], replicas=0, **spec)
         eventually(lambda name=name: namespace.condition(name, "Ready")["status"] == "True", f"{name} is ready", 20)
+    for name in pools:
+        eventually(lambda name=name: namespace.condition(name, "RetriesDiffer"), f"{name} differs from the other", 20)
     queue.bury("other", 1)
 
     def versions():

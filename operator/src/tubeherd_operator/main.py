@@ -24,6 +24,7 @@ from tubeherd_operator.settings import OperatorSettings
 
 _THREADS: Final = 4
 _RESYNC_SECONDS: Final = 300.0
+_LIST_AGAIN_SECONDS: Final = 5.0
 
 
 def main() -> None:
@@ -39,10 +40,9 @@ def main() -> None:
         log.warning(message)
     queue = WorkQueue()
     cluster = Cluster()
-    reconciler = Reconciler(cluster, Servers(settings.poll_interval, queue.add), settings)
-    for number in range(_THREADS):
-        threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
-    threading.Thread(target=_resync, args=(queue, cluster), name="resync", daemon=True).start()
+    servers = Servers(settings.poll_interval, queue.add)
+    reconciler = Reconciler(cluster, servers, settings)
+    threading.Thread(target=_run, args=(queue, cluster, servers, reconciler), name="resync", daemon=True).start()
     registry = kopf.get_default_registry()  # it has the handlers that log in to the API server
     watches.register(registry, queue.add)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
@@ -55,6 +55,27 @@ def main() -> None:
         identity="tubeherd-operator",  # type: ignore[arg-type]  # a private NewType of kopf
         liveness_endpoint=settings.health,
     )
+
+
+def _run(queue: WorkQueue, cluster: Cluster, servers: Servers, reconciler: Reconciler) -> None:
+    """Start the passes, and look at every pool now and then, in case a watch has died without an error."""
+    _start_passes(queue, reconciler)
+    while True:
+        _look_at_every_pool(queue, cluster, servers)
+        time.sleep(_RESYNC_SECONDS)
+
+
+def _start_passes(queue: WorkQueue, reconciler: Reconciler) -> None:
+    """Start the threads that run passes, as soon as it is known what every pool serves."""
+    while True:
+        try:
+            reconciler.note_pools()
+            break
+        except ClusterError as error:
+            log.warning(f"pools could not be listed, no pass runs before: {error}")
+            time.sleep(_LIST_AGAIN_SECONDS)
+    for number in range(_THREADS):
+        threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
 
 
 def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
@@ -73,15 +94,15 @@ def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
             queue.done(key, again)
 
 
-def _resync(queue: WorkQueue, cluster: Cluster) -> None:
-    """Look at every pool now and then, in case a watch has died without an error."""
-    while True:
-        time.sleep(_RESYNC_SECONDS)
-        try:
-            for pool in cluster.pools():
-                queue.add(Key(pool["metadata"]["namespace"], pool["metadata"]["name"]))
-        except ClusterError as error:
-            log.warning(f"pools could not be listed: {error}")
+def _look_at_every_pool(queue: WorkQueue, cluster: Cluster, servers: Servers) -> None:
+    """Have every pool looked at, also those that are gone and whose end no watch reported."""
+    try:
+        stored = [Key(pool["metadata"]["namespace"], pool["metadata"]["name"]) for pool in cluster.pools()]
+    except ClusterError as error:
+        log.warning(f"pools could not be listed: {error}")
+        return
+    for key in {*stored, *servers.pools()}:
+        queue.add(key)
 
 
 def _kopf_settings() -> kopf.OperatorSettings:

@@ -58,6 +58,12 @@ def test_value_that_is_not_understood(value):
         parse_kick(value, TUBES)
 
 
+@pytest.mark.parametrize("value", ["tubeherd.burials:all", "tubeherd.burials:5"])
+def test_tube_of_tubeherd_itself_is_never_kicked(value):
+    with pytest.raises(BadKick, match="names a tube that is not the pool's"):
+        parse_kick(value, TUBES)
+
+
 def test_tube_of_another_pool_is_named_with_those_there_are():
     with pytest.raises(BadKick, match="'push:all' names a tube that is not the pool's: it has mail, sms"):
         parse_kick("push:all", TUBES)

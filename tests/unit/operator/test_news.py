@@ -35,6 +35,8 @@ NO_EVENT = None
         (AWAY, NOT_ASKED, NO_EVENT),
         (AWAY, REACHABLE, ("Normal", "ServerReachable")),
         (None, ("Conflict", "True", "ForeignDeployment"), ("Warning", "ForeignDeployment")),
+        (None, ("RetriesDiffer", "True", "RetriesDiffer"), ("Warning", "RetriesDiffer")),
+        (("RetriesDiffer", "True", "RetriesDiffer"), ("RetriesDiffer", "True", "RetriesDiffer"), NO_EVENT),
     ],
 )
 def test_events_of_a_condition(before, after, event):

@@ -6,11 +6,13 @@ import pytest
 
 from tubeherd_operator.cluster.client import ClusterError
 from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.settings import OperatorSettings
 
 KEY = Key("shop", "mail")
+SERVER = "beanstalkd.queue.svc:11300"
 
 
 class Cluster:
@@ -18,12 +20,16 @@ class Cluster:
 
     def __init__(self, pools, **metadata):
         self.held = pools.pool(**metadata)
+        self.all = [self.held]
         self.live = pools.live(self.held)
         self.fail = {}
         self.writes = []
 
     def pool(self, *_):
         return self.held
+
+    def pools(self):
+        return self.all
 
     def deployment(self, *_):
         return self.live
@@ -74,12 +80,17 @@ class Servers:
         self.answers = []
         self.asked = []
         self.counted = pools.counts()
+        self.watched = {}
+        self.beside = {}
 
-    def watch(self, *_):
-        pass
+    def watch(self, key, server, served):
+        self.watched[key] = (server, served)
 
-    def forget(self, *_):
-        pass
+    def forget(self, key):
+        self.watched.pop(key, None)
+
+    def others(self, *_):
+        return self.beside
 
     def counts(self, *_):
         return self.counted
@@ -101,7 +112,7 @@ def servers(pools):
 
 @pytest.fixture
 def reconciler(cluster, servers):
-    settings = OperatorSettings(default_image="tubeherd-worker:1", default_server="beanstalkd.queue.svc:11300")
+    settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
     return Reconciler(cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
 
 
@@ -252,3 +263,41 @@ def test_bad_kick_is_reported_also_while_the_deployment_is_refused(reconciler, c
     with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
     assert [value for what, value in cluster.writes if what == "event"] == ["BadKick", "DeploymentRefused"]
+
+
+def test_pools_that_differ_in_their_retries_are_reported_until_they_agree(reconciler, cluster, servers):
+    cluster.annotate(None)
+    servers.beside = {Key("other", "bulk"): Served(("mail",), 3)}
+    for _ in range(2):
+        reconciler.reconcile(KEY)
+    assert "other/bulk" in cluster.condition("RetriesDiffer")["message"]
+    assert cluster.condition("Ready")["status"] == "True", "the pool works"
+    assert [value for what, value in cluster.writes if what == "event"] == ["RetriesDiffer"]
+    servers.beside = {Key("other", "bulk"): Served(("mail",), 1)}
+    reconciler.reconcile(KEY)
+    assert {entry["type"] for entry in cluster.held["status"]["conditions"]} == {"Ready", "ServerReachable"}
+
+
+def test_what_every_pool_serves_is_known_before_the_first_pass(reconciler, cluster, servers, pools):
+    cluster.all = [
+        pools.pool(),
+        pools.pool({"tubes": ["mail"], "retry": {"delays": []}, "server": "b:1"}, name="own-server"),
+        pools.pool(name="going", deletionTimestamp="now"),
+        pools.pool({"tubes": ["tubeherd.burials"]}, name="not-valid"),
+        {"metadata": {"namespace": "shop", "name": "no-spec"}},
+        pools.pool({"tubes": ["sms"]}, name="last"),
+    ]
+    reconciler.note_pools()
+    assert servers.watched == {
+        KEY: (SERVER, Served(("mail", "sms"), 1)),
+        Key("shop", "own-server"): ("b:1", Served(("mail",), 0)),
+        Key("shop", "last"): (SERVER, Served(("sms",), 1)),
+    }
+    assert cluster.writes == []
+
+
+def test_stored_pool_that_has_a_reserved_tube_is_neither_counted_nor_kicked(reconciler, cluster, servers, pools):
+    cluster.held = pools.pool({"tubes": ["mail", "tubeherd.burials"]}, annotations={"kick": "all"})
+    with pytest.raises(ValueError, match=r"'tubeherd\.burials' is reserved"):
+        reconciler.reconcile(KEY)
+    assert (servers.watched, servers.asked, cluster.writes) == ({}, [], [])

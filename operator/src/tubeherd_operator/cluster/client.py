@@ -43,8 +43,9 @@ class Cluster:
         return self._get(_pool_path(namespace, name))
 
     def pools(self) -> list[Object]:
-        """Return every WorkerPool of the cluster."""
-        items: list[Object] = self._request("GET", f"/apis/{GROUP}/{VERSION}/{PLURAL}")["items"]
+        """Return every WorkerPool of the cluster; none if its CustomResourceDefinition does not exist."""
+        found = self._get(f"/apis/{GROUP}/{VERSION}/{PLURAL}")
+        items: list[Object] = found["items"] if found else []
         return items
 
     def deployment(self, namespace: str, name: str) -> Object | None:

@@ -1,10 +1,11 @@
-"""The conditions Ready, ServerReachable and Conflict: whether a pool works, and if not, why and what to do."""
+"""The conditions of a pool but that of a kick: whether the pool works, and if not, why and what to do."""
 
 from collections.abc import Callable
 
 from tubeherd_operator.decisions.findings import ConditionType, Finding, Reason
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.pods import trouble_of
+from tubeherd_operator.decisions.retries import judge_retries, served_by
 from tubeherd_operator.decisions.status import ConditionStatus
 from tubeherd_operator.objects import Object
 
@@ -14,6 +15,8 @@ def conditions(seen: Observation, refusal: Exception | None = None) -> list[Find
     found = [_refused(refusal) if refusal else _ready(seen), _server(seen)]
     if seen.deployment_is_foreign:
         found.append(Finding(ConditionType.CONFLICT, "True", Reason.FOREIGN_DEPLOYMENT, _conflict(seen)))
+    if differing := judge_retries(served_by(seen.pool.spec), seen.others):
+        found.append(differing)
     return found
 
 

@@ -16,6 +16,7 @@ class ConditionType(StrEnum):
     SERVER_REACHABLE = "ServerReachable"
     CONFLICT = "Conflict"
     KICK_ACCEPTED = "KickAccepted"
+    RETRIES_DIFFER = "RetriesDiffer"
 
 
 class Reason(StrEnum):
@@ -45,6 +46,8 @@ class Reason(StrEnum):
     KICKED = "Kicked"
     WAITING = "Waiting"
     BAD_KICK = "BadKick"
+    # RetriesDiffer
+    RETRIES_DIFFER = "RetriesDiffer"
     # Events alone
     CREATED = "Created"
     UPDATED = "Updated"

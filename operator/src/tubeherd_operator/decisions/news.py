@@ -34,6 +34,6 @@ def _event(finding: Finding, before: Condition | None) -> PoolEvent | None:
 def _is_trouble(finding: Finding) -> bool:
     if finding.type == ConditionType.READY:
         return finding.status == "False" and finding.reason not in _NO_TROUBLE + _REPORTED_ELSEWHERE
-    if finding.type == ConditionType.CONFLICT:
+    if finding.type in (ConditionType.CONFLICT, ConditionType.RETRIES_DIFFER):
         return finding.status == "True"
     return finding.type == ConditionType.SERVER_REACHABLE and finding.status == "False"

@@ -1,10 +1,12 @@
 """A pool as a pass finds it, and the world around it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.kick import ANNOTATION, Outcome, Request
+from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
 from tubeherd_operator.objects import Key, Object
 
@@ -60,6 +62,8 @@ class Observation:
     """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
     counts: Counts | None = None
     """None if beanstalkd has not been asked yet."""
+    others: Mapping[Key, Served] = field(default_factory=dict)
+    """What the other pools of the same beanstalkd serve."""
     kick_before: Outcome | None = None
     """What came of a kick in the pass before, if its annotation was not removed."""
 

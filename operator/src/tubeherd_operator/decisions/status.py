@@ -27,7 +27,7 @@ class TubeStatus(_Model):
 class Condition(_Model):
     """One aspect of the pool's state, in the shape that all Kubernetes conditions have."""
 
-    type: str = Field(description="Ready, ServerReachable, KickAccepted or Conflict.")
+    type: str = Field(description="Ready, ServerReachable, KickAccepted, Conflict or RetriesDiffer.")
     status: ConditionStatus = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word on why.")
     message: str = Field(description="What happened, to what, and what to do.")

@@ -6,21 +6,23 @@ import json
 from tubeherd_operator.cluster.client import Cluster
 from tubeherd_operator.decisions.kick import Outcome
 from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
-from tubeherd_operator.objects import POOL_LABEL, Key
+from tubeherd_operator.objects import POOL_LABEL, Object
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
 
-def find_pool(key: Key, cluster: Cluster, settings: OperatorSettings) -> Pool | None:
-    """Return a pool; None if it is gone or is being deleted."""
-    stored = cluster.pool(*key)
+def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool | None:
+    """Return a pool from its object; None if it is gone or is being deleted.
+
+    Raises ValidationError if its spec is not valid.
+    """
     if stored is None or "deletionTimestamp" in stored["metadata"]:
         return None
     return read_pool(stored, settings.default_image, settings.default_server)
 
 
 def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
-    """Return a pool with its Deployment and pods, its counts, and what came of a kick in the pass before.
+    """Return a pool with all that a pass needs to know; `kick_before` is what came of a kick in the pass before.
 
     The counts are read last. The requests to the API server take a moment, in which the poller of a new pool can count.
     """
@@ -30,6 +32,7 @@ def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome
         pods=cluster.pods(pool.key.namespace, f"{POOL_LABEL}={pool.key.name}"),
         executors_digest=_executors_digest(pool, cluster),
         counts=servers.counts(pool.key),
+        others=servers.others(pool.key),
         kick_before=kick_before,
     )
 

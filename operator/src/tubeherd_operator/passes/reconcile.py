@@ -10,6 +10,7 @@ All is decided in `decisions`. A pass carries it out, in this order:
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from tubeherd_operator.cluster.client import Cluster, ClusterError
@@ -18,9 +19,10 @@ from tubeherd_operator.decisions import kick
 from tubeherd_operator.decisions.observation import Pool
 from tubeherd_operator.decisions.plan import Plan, make_plan
 from tubeherd_operator.decisions.report import Report, Results, make_report
+from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object
-from tubeherd_operator.passes.observe import find_pool, observe
+from tubeherd_operator.passes.observe import observe, understand_pool
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
@@ -42,12 +44,25 @@ class Reconciler:
         self._kicks: dict[Key, kick.Outcome] = {}
         """What came of the kicks whose annotation is not gone yet."""
 
+    def note_pools(self) -> None:
+        """Take note of what each pool serves, so that even the first pass compares its pool with all others.
+
+        Otherwise a restart of the operator would take a condition about two pools away, and bring it back.
+        Raises ClusterError if the API server refuses the request or is out of reach.
+        """
+        for stored in self._cluster.pools():
+            with suppress(
+                Exception
+            ):  # one pool's trouble must not hold up the others, and its pass reports the trouble
+                if pool := understand_pool(stored, self._settings):
+                    self._have_counted(pool)
+
     def reconcile(self, key: Key) -> float | None:
         """Run one pass. Return how many seconds later the next is wanted; None if only a change needs another.
 
         Raises ClusterError if the API server refuses a request or is out of reach; the pass is then to be repeated.
         """
-        pool = find_pool(key, self._cluster, self._settings)
+        pool = understand_pool(self._cluster.pool(*key), self._settings)
         if pool is None:
             self._servers.forget(key)
             self._kicks.pop(key, None)
@@ -65,7 +80,7 @@ class Reconciler:
 
     def _have_counted(self, pool: Pool) -> None:
         if pool.server:
-            self._servers.watch(pool.key, pool.server, pool.spec.tubes)
+            self._servers.watch(pool.key, pool.server, served_by(pool.spec))
         else:
             self._servers.forget(pool.key)
 

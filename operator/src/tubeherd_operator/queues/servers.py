@@ -1,41 +1,80 @@
 """The beanstalkd servers that pools name: one poller for each, whatever the number of pools."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from tubeherd.queue.server import parse_server
 from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.decisions.retries import Served, tubes_that_differ
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.poller import Poller
 
+_Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A pool that is watched: its beanstalkd, and what it serves there."""
+
+    address: _Address
+    served: Served
+
 
 class Servers:
-    """Counts and kicks the jobs of every pool.
+    """Counts and kicks the jobs of every pool, and knows which pools serve the same tubes.
 
     Several threads may use it, but only one thread at a time for the same pool.
     """
 
     def __init__(self, interval: float, changed: Callable[[Key], None]) -> None:
-        """Count every `interval` seconds; `changed` is called with a pool that was given new counts."""
+        """Count every `interval` seconds.
+
+        `changed` is called with a pool that was given new counts, and with one whose number of retry delays begins or
+        ceases to differ from that of a pool that was changed or forgotten.
+        """
         self._interval = interval
         self._changed = changed
-        self._pollers: dict[str, Poller] = {}
-        self._server_of: dict[Key, str] = {}
+        self._pollers: dict[_Address, Poller] = {}
+        self._watched: dict[Key, _Watched] = {}
         self._lock = threading.Lock()
 
-    def watch(self, key: Key, server: str, tubes: Sequence[str]) -> None:
-        """Count these tubes of that server for a pool from now on, and none that it had before."""
+    def watch(self, key: Key, server: str, served: Served) -> None:
+        """Count the tubes of a pool on that server from now on, and none that it had before.
+
+        Raises ValueError if the server is no address.
+        """
+        new = _Watched(parse_server(server), served)
         with self._lock:
-            if self._server_of.get(key) != server:
+            before = self._watched.get(key)
+            if before == new:
+                return
+            if before and before.address != new.address:
                 self._forget(key)
-                self._server_of[key] = server
-                if server not in self._pollers:
-                    self._pollers[server] = Poller(server, self._interval, self._changed)
-            self._pollers[server].watch(key, tubes)
+            self._watched[key] = new
+            if new.address not in self._pollers:
+                self._pollers[new.address] = Poller(server, self._interval, self._changed)
+            self._pollers[new.address].watch(key, served.tubes)
+            concerned = self._concerned(key, before, new)
+        self._report(concerned)
 
     def forget(self, key: Key) -> None:
         """Count nothing for a pool any more."""
         with self._lock:
-            self._forget(key)
+            before = self._forget(key)
+            concerned = self._concerned(key, before, None)
+        self._report(concerned)
+
+    def pools(self) -> list[Key]:
+        """Return the pools that are watched."""
+        with self._lock:
+            return [*self._watched]
+
+    def others(self, key: Key) -> dict[Key, Served]:
+        """Return what the other pools of a pool's beanstalkd serve."""
+        with self._lock:
+            own = self._watched.get(key)
+            return self._others(key, own.address) if own else {}
 
     def counts(self, key: Key) -> Counts | None:
         """Return the counts that a pool was last given; None if its server has not been asked yet."""
@@ -49,9 +88,36 @@ class Servers:
 
     def _poller(self, key: Key) -> Poller | None:
         with self._lock:
-            return self._pollers.get(self._server_of.get(key, ""))
+            watched = self._watched.get(key)
+            return self._pollers[watched.address] if watched else None
 
-    def _forget(self, key: Key) -> None:
-        server = self._server_of.pop(key, None)
-        if server is not None and self._pollers[server].forget(key):
-            del self._pollers[server]
+    def _forget(self, key: Key) -> _Watched | None:
+        watched = self._watched.pop(key, None)
+        if watched and self._pollers[watched.address].forget(key):
+            del self._pollers[watched.address]
+        return watched
+
+    def _others(self, key: Key, address: _Address) -> dict[Key, Served]:
+        return {
+            other: watched.served
+            for other, watched in self._watched.items()
+            if other != key and watched.address == address
+        }
+
+    def _concerned(self, key: Key, before: _Watched | None, after: _Watched | None) -> set[Key]:
+        """Return the other pools that differ from this one in another way than before."""
+        return {other for other, _ in self._differences(key, before) ^ self._differences(key, after)}
+
+    def _differences(self, key: Key, watched: _Watched | None) -> set[tuple[Key, Served]]:
+        """Return the other pools that differ, each with the tubes that both serve and this pool's retry delays."""
+        if watched is None:
+            return set()
+        own = watched.served
+        differing = {
+            other: tubes_that_differ(own, served) for other, served in self._others(key, watched.address).items()
+        }
+        return {(other, Served(tubes, own.retries)) for other, tubes in differing.items() if tubes}
+
+    def _report(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._changed(key)
