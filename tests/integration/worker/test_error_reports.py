@@ -137,6 +137,15 @@ def mail(what):
     if what == "bad":
         log.warning("%d", "no number")
         return
+    if what == "quiet":
+        quiet = logging.getLogger("quiet")
+        quiet.propagate = False
+        quiet.warning("a warning without a handler")
+        quiet.info("information without a handler")
+        return
+    if what == "received":
+        log.handle(logging.makeLogRecord({{"msg": "from elsewhere", "levelno": 30, "exc_info": True, "exc_text": 5}}))
+        return
     if what == "recursion":
         log.warning("%s", Loud())
         return
@@ -199,6 +208,41 @@ def test_message_that_cannot_be_made_into_text_is_a_line_with_its_place(beanstal
     line = worker.wait_for_line("a log message cannot be made into text: TypeError")
     assert line["at"].startswith("executors_under_test.py:")
     worker.wait_for_line("deleted")
+
+
+def test_warning_of_a_logger_without_handlers_that_does_not_propagate_appears(beanstalkd, run_worker, put_mail):
+    """Python itself prints such a warning to standard error."""
+    put_mail("quiet")
+    worker = run_worker(beanstalkd.server, LOGGING.format(configure=""))
+    worker.wait_for_line("deleted")
+    assert the_only_line(worker, "a warning without a handler")["logger"] == "quiet"
+    assert "information without a handler" not in worker.output()
+
+
+def test_record_that_came_from_another_process_harms_no_job(beanstalkd, run_worker, put_mail):
+    put_mail("received")
+    worker = run_worker(beanstalkd.server, LOGGING.format(configure=""))
+    worker.wait_for_line("deleted")
+    assert the_only_line(worker, "from elsewhere")["level"] == "warning"
+
+
+def test_detail_of_the_place_alone_leaves_out_what_asyncio_quotes_of_an_exception(beanstalkd, run_worker, put_mail):
+    executors = """
+    import asyncio
+    from tubeherd import executor
+    async def fail():
+        raise ValueError("a secret")
+    @executor("mail")
+    async def mail(payload):
+        task = asyncio.create_task(fail())
+        del task
+        await asyncio.sleep(0.1)
+    """
+    put_mail("x")
+    worker = run_worker(beanstalkd.server, executors, "--error-detail", "place")
+    line = worker.wait_for_line("Task exception was never retrieved")
+    assert line["error"] == "ValueError"
+    assert "a secret" not in worker.output()
 
 
 def test_message_that_logs_itself_ends(beanstalkd, run_worker, put_mail):

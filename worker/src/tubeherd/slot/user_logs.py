@@ -64,29 +64,35 @@ class UserLogs:
         except Exception as error:
             event = f"a log message cannot be made into text: {describe(error, self._detail)}"
             fields["at"] = f"{record.filename}:{record.lineno}"
+        if self._detail == "place" and record.name == "asyncio":  # its further lines quote tasks with their exceptions
+            event = event.partition("\n")[0]
         log.write(_level(record), event, **fields, **self._error(record))
 
     def _error(self, record: logging.LogRecord) -> dict[str, str | None]:
         """Return the fields of a record that was logged with an exception or with its stack."""
-        error = record.exc_info[1] if record.exc_info else None
+        # A record that came from another process may hold anything.
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is not None:
             shown = describe(error, self._detail) if self._detail == "place" else None
             return {"error": shown, "at": source_line(error), "traceback": traceback_text(error, self._detail)}
         text = record.exc_text or record.stack_info
-        return {"traceback": text[-TRACEBACK_MAX:]} if text and self._detail == "full" else {}
+        return {"traceback": str(text)[-TRACEBACK_MAX:]} if text and self._detail == "full" else {}
 
 
 def _call_other_handlers(logger: logging.Logger, record: logging.LogRecord) -> logging.LogRecord | None:
     """Call the handlers of a record that write elsewhere than to standard output and standard error.
 
     Return the record if a handler for those would have written it, with what its filters made of it. If the root
-    logger has no such handler, a record that gets there is returned too.
+    logger has no such handler, a record that gets there is returned too; and so is a warning that no handler gets,
+    which Python itself writes to standard error.
     """
     wanted = None
+    handled = False
     current: logging.Logger | None = logger
     while current is not None:
         replaced = False
         for handler in current.handlers:
+            handled = True
             if _writes_to_standard_streams(handler):
                 replaced = True
                 wanted = wanted or _filtered(handler, record)
@@ -95,6 +101,9 @@ def _call_other_handlers(logger: logging.Logger, record: logging.LogRecord) -> l
         if current.parent is None and not replaced:
             wanted = wanted or record
         current = current.parent if current.propagate else None
+    last_resort = logging.lastResort
+    if not handled and last_resort is not None and record.levelno >= last_resort.level:
+        return record
     return wanted
 
 
