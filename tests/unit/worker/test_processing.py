@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import traceback
 from contextlib import closing
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -153,10 +154,10 @@ def test_detail_of_the_place_alone_leaves_messages_and_tracebacks_out(function, 
 
 
 def test_failure_has_its_traceback():
-    traceback = process(fail_with_a_cause).traceback
-    found = [traceback.index(part) for part in ("KeyError: 's3cret'", "ExceptionGroup: s3cret", "  OSError: s3cret")]
+    shown = process(fail_with_a_cause).traceback
+    found = [shown.index(part) for part in ("KeyError: 's3cret'", "ExceptionGroup: s3cret", "  OSError: s3cret")]
     assert found == sorted(found)
-    assert ", in fail_with_a_cause" in traceback
+    assert ", in fail_with_a_cause" in shown
 
 
 @pytest.mark.parametrize("function", [take_order, reschedule, abort])
@@ -181,6 +182,13 @@ def test_reason_of_an_invalid_payload_never_holds_a_value_of_it(payload, secret)
     verdict = process(take_order, body).verdict
     assert isinstance(verdict, Bury)
     assert secret not in verdict.reason
+
+
+@pytest.mark.parametrize("body", [b'{"number": "s3cret"}', b'["s3cret"]', b'{"s3cret'])
+def test_error_of_an_invalid_payload_shows_no_value_of_it_to_the_handlers_and_trackers_of_users(body):
+    error = process(take_order, body).error
+    assert "InvalidPayload: payload is" in "".join(traceback.format_exception(error))
+    assert "s3cret" not in "".join(traceback.format_exception(error))
 
 
 class Ann(BaseModel):

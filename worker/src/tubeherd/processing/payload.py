@@ -34,7 +34,8 @@ def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:
     try:
         return adapter.validator.validate_json(body)
     except ValidationError as error:
-        raise InvalidPayload(describe_invalid(error, adapter)) from error
+        # The cause is hidden, because it quotes the payload, and listeners may send the error to a tracker.
+        raise InvalidPayload(describe_invalid(error, adapter)) from None
 
 
 def _decode(body: bytes) -> Any:
