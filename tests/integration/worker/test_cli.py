@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,7 +242,7 @@ def test_why_of_one_tube(buried, why, beanstalkd):
     lines = why("report").stdout.decode().splitlines()
     assert lines[1].split()[:3] == ["1", "report", "KeyError"]
     assert lines[2].startswith("1 buried job in 1 group. ")
-    assert lines[3].startswith("2 further buried jobs without a record: ")
+    assert lines[3].startswith("2 further buried jobs have no record: ")
 
 
 def test_why_of_one_job_shows_the_whole_record(buried, why):
@@ -273,8 +274,30 @@ def test_why_of_a_job_without_a_record(buried, why, beanstalkd):
         assert done.stderr.startswith(f"no record says why job {job} is buried: it is not buried, or".encode())
 
 
+def test_why_of_a_job_in_another_tube_does_not_say_that_it_has_no_record(buried, why):
+    done = why("mail", "--job", str(buried[2]))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(f"no record says why job {buried[2]} is buried in tube mail: it is not".encode())
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_why_prints_what_the_encoding_of_the_terminal_lacks_as_question_marks(buried, why, encoding):
+    done = why(COLUMNS="60", PYTHONIOENCODING=encoding)  # so narrow that names are cut, which is shown by …
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert re.search(rb" Connect\w*\? ", done.stdout)
+
+
+def test_why_as_json_is_utf_8_whatever_the_encoding_of_the_terminal(beanstalkd, run_worker, why):
+    beanstalkd.put("mail")
+    worker = run_worker(beanstalkd.server, FAILING.replace("is down", "is ü漢"), "--retry-delays", "none")
+    worker.wait_for_line("buried")
+    done = why("--json", PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["groups"][0]["message"].endswith("is ü漢")
+
+
 def test_why_where_nothing_is_buried(why):
-    assert (why().returncode, why().stdout) == (0, b"No buried job has a record.\n")
+    assert (why().returncode, why().stdout) == (0, b"No job is buried.\n")
     assert json.loads(why("--json").stdout) == {"groups": [], "read_elsewhere": 0, "without_record": 0}
 
 

@@ -87,6 +87,13 @@ def test_longest_record_fits_into_a_job(letter):
         assert read.traceback == letter * TRACEBACK_MAX
 
 
+def test_texts_of_a_record_that_another_program_wrote_are_cut():
+    long = dict.fromkeys(["error", "place", "message", "worker", "traceback"], "x" * 60_000)
+    read = decode(changed(**long))
+    assert [len(text) for text in (read.error, read.place, read.worker)] == [NAME_MAX] * 3
+    assert (len(read.message), len(read.traceback)) == (MESSAGE_MAX, TRACEBACK_MAX)
+
+
 def changed(**fields):
     return json.dumps(json.loads(encode(RECORD)) | fields).encode()
 
@@ -215,13 +222,25 @@ def test_table():
         "3 buried jobs in 2 groups. tubeherd why --job SAMPLE shows a traceback.",
         "1 record could not be seen, because somebody else is reading: try again in a",
         "moment.",
-        "1,200 further buried jobs without a record: 10,000 records are kept, of the",
-        "newest burials, and others than Tubeherd's workers write none.",
+        "1,200 further buried jobs have no record: only Tubeherd writes records, and",
+        "those of the newest 10,000 burials are kept.",
     ]
 
 
 def test_table_of_nothing():
-    assert table(Burials(), NOW, 80) == "No buried job has a record."
+    assert table(Burials(), NOW, 80) == "No job is buried."
+
+
+def test_table_of_jobs_that_have_no_record():
+    assert table(Burials(without_record=1), NOW, 200) == (
+        "1 buried job has no record: only Tubeherd writes records, and those of the newest 10,000 burials are kept."
+    )
+
+
+def test_table_of_records_that_are_all_read_elsewhere():
+    assert table(Burials(read_elsewhere=2), NOW, 200) == (
+        "2 records could not be seen, because somebody else is reading: try again in a moment."
+    )
 
 
 def test_long_names_are_cut_where_they_tell_least():

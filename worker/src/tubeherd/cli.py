@@ -118,26 +118,36 @@ def why(
         _fail(f"beanstalkd answered {error} when the burial records were read", 1)
     except (QueueUnavailable, ValueError) as error:
         _fail(str(error), 1)
-    typer.echo(_why(burials, json) if job is None else _why_job(burials, job, json))
+    typer.echo(_why(burials, json) if job is None else _why_job(burials, job, tube, json))
 
 
-def _why(burials: "Burials", json: bool) -> str:
+def _why(burials: "Burials", json: bool) -> bytes:
     from tubeherd.burials.record import as_json
     from tubeherd.burials.table import table
 
     if json:
-        return to_json(as_json(burials), indent=2).decode()
-    return table(burials, datetime.now(UTC), get_terminal_size().columns)
+        return to_json(as_json(burials), indent=2)
+    return _for_terminal(table(burials, datetime.now(UTC), get_terminal_size().columns))
 
 
-def _why_job(burials: "Burials", job: int, json: bool) -> str:
+def _why_job(burials: "Burials", job: int, tube: str | None, json: bool) -> bytes:
     from tubeherd.burials.table import whole
 
     record = next((record for record in burials.records if record.job == job), None)
     if record is None:
-        others = f", or is among {burials.read_elsewhere} that others are reading" if burials.read_elsewhere else ""
-        _fail(f"no record says why job {job} is buried: it is not buried, or was buried without a record{others}", 1)
-    return to_json(record._asdict(), indent=2).decode() if json else whole(record, datetime.now(UTC))
+        where, there = (f" in tube {tube}", " there") if tube is not None else ("", "")
+        others = ", or its record is being read by others" if burials.read_elsewhere else ""
+        _fail(
+            f"no record says why job {job} is buried{where}: it is not buried{there}, or was buried without a "
+            f"record{others}",
+            1,
+        )
+    return to_json(record._asdict(), indent=2) if json else _for_terminal(whole(record, datetime.now(UTC)))
+
+
+def _for_terminal(text: str) -> bytes:
+    """Return a text in the encoding of standard output, with ? for each character that the encoding lacks."""
+    return text.encode(sys.stdout.encoding or "utf-8", errors="replace")
 
 
 def _lines() -> Iterator[bytes]:

@@ -121,12 +121,19 @@ def encode(record: BurialRecord) -> bytes:
 
 
 def decode(body: bytes | None) -> BurialRecord | None:
-    """Return the record that is the body of a job; None if it is no record."""
+    """Return the record that is the body of a job, with texts that are too long cut; None if it is no record."""
     try:
         fields = from_json(body or b"")
-        return _adapter().validate_python({name: fields[name] for name in BurialRecord._fields if name in fields})
+        found = _adapter().validate_python({name: fields[name] for name in BurialRecord._fields if name in fields})
     except (ValueError, TypeError):
         return None
+    return found._replace(
+        error=_cut(found.error, NAME_MAX),
+        place=_cut(found.place, NAME_MAX),
+        message=found.message[:MESSAGE_MAX],
+        worker=found.worker[:NAME_MAX],
+        traceback=_cut(found.traceback, TRACEBACK_MAX),
+    )
 
 
 def group(records: Iterable[BurialRecord]) -> tuple[BurialGroup, ...]:

@@ -55,17 +55,18 @@ def _notes(burials: Burials) -> Iterator[str]:
     if records:
         counted = f"{_number(records, 'buried job')} in {_number(groups, 'group')}"
         yield f"{counted}. tubeherd why --job SAMPLE shows a traceback."
-    else:
-        yield "No buried job has a record."
+    elif not (burials.read_elsewhere or burials.without_record):
+        yield "No job is buried."
     if burials.read_elsewhere:
         yield (
             f"{_number(burials.read_elsewhere, 'record')} could not be seen, because somebody else is reading: "
             "try again in a moment."
         )
     if burials.without_record:
+        jobs = _number(burials.without_record, "further buried job" if records else "buried job")
         yield (
-            f"{_number(burials.without_record, 'further buried job')} without a record: {RECORDS_MOST:,} records are "
-            "kept, of the newest burials, and others than Tubeherd's workers write none."
+            f"{jobs} {'has' if burials.without_record == 1 else 'have'} no record: only Tubeherd writes records, and "
+            f"those of the newest {RECORDS_MOST:,} burials are kept."
         )
 
 
