@@ -209,7 +209,7 @@ class WorkerSettings(ServerSettings):
     ] = False
     listener_timeout: Annotated[
         TimeLimit,
-        Field(description="How long the listeners of a flush or of a burial may run before their slot is killed."),
+        Field(description="How long listeners of a flush, failure or burial may run before their slot is killed."),
         Unset("10m, or the job timeout if that is longer"),
     ] = None
     grace_period: Annotated[Duration, Field(description="How long jobs may go on after SIGTERM."), SetByOperator()] = (
