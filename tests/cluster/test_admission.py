@@ -51,7 +51,7 @@ BAD = {
     "variable that a field sets": (
         {"env": [{"name": "TUBEHERD_INCLUDE", "value": "other"}]},
         "spec.env",
-        "set its field",
+        "set the field instead",
     ),
     "ConfigMap's name illegal": ({"executors": {"configMap": "Not_Legal"}}, "spec.executors.configMap", "should match"),
     "unknown field": ({"colour": "blue"}, "spec.colour", "unknown field"),
