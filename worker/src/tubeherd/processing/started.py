@@ -27,6 +27,7 @@ _SHARED: Final = ("concurrent.futures.", "multiprocessing.forkserver", "multipro
 """Modules that start threads and processes which several jobs share."""
 _FRAMES_MOST: Final = 12
 _PIDS_MOST: Final = 1000
+_REAP_SECONDS: Final = 2.0
 
 
 class Started:
@@ -47,6 +48,8 @@ _pids: Final[set[int]] = set()
 """Child processes of which it is known who has started them; some may have ended."""
 _direct: Final[set[int]] = set()
 """Child processes that this process itself has started, and whose exit codes somebody may want to read."""
+_ended_before: Final[dict[int, float]] = {}
+"""Child processes that may be orphans, and when it was first seen that they have ended, on the monotonic clock."""
 _recent: Final[deque[tuple[float, Job]]] = deque(maxlen=256)
 """When the last child processes were started, on the monotonic clock, and by which jobs."""
 
@@ -63,14 +66,25 @@ def other_job_has_started_a_child(job: Job, since: float) -> bool:
 
 
 def reap_orphans() -> None:
-    """Read the exit codes of processes that have ended and whose parents had ended before, so that none stays."""
+    """Read the exit codes of processes that have ended and whose parents had ended before, so that none stays.
+
+    Only if a process had ended at an earlier call, _REAP_SECONDS ago: a child that a thread has just started may not be
+    noted yet, and of a child that a library starts without Python, such as uvloop, nothing is noted at all. Whoever has
+    started such a child reads its exit code soon.
+    """
     try:  # costs next to nothing, and nearly always there is none
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return
     except ChildProcessError:
         return
-    for pid in children(os.getpid()):
-        if pid not in _direct and has_ended(pid):
+    now = time.monotonic()
+    ended = [pid for pid in children(os.getpid()) if pid not in _direct and has_ended(pid)]
+    seen = {pid: _ended_before.get(pid, now) for pid in ended}
+    _ended_before.clear()
+    for pid, at in seen.items():
+        if now < at + _REAP_SECONDS:
+            _ended_before[pid] = at
+        else:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
