@@ -36,6 +36,19 @@ def test_print_to_a_closed_stream_opens_it_again():
     assert run("os.close(1)\nprint('one')\nsys.stdout.close()\nsys.stdout.buffer.close()\nprint('two')") == "one\ntwo\n"
 
 
+def test_stream_of_python_that_a_job_has_closed_or_taken_away_prints_again():
+    for harm in ("sys.stdout = None", "sys.stdout = io.StringIO(); sys.stdout.close()", "del sys.stdout"):
+        assert run(f"import io\n{harm}\nstreams.mend()\nprint('again')") == "again\n"
+
+
+def test_stream_that_user_code_puts_in_place_of_standard_output_stays():
+    assert run("import io\nsys.stdout = own = io.StringIO()\nstreams.mend()\nprint('x')\nassert own.getvalue()") == ""
+
+
+def test_stream_that_a_job_has_detached_prints_again():
+    assert run("b = sys.stdout.detach()\nb.write(b'bytes\\n')\nstreams.mend()\nprint('text')") == "bytes\ntext\n"
+
+
 def test_stream_whose_reader_is_gone_becomes_dev_null():
     gone = "end, other = os.pipe()\nos.dup2(other, 1)\nos.close(end)\nprint('lost')\nstreams.mend()\n"
     assert run(gone + "assert file(1) == os.devnull\nos.write(1, b'x')\nassert file(2) == first[2]") == ""

@@ -35,6 +35,8 @@ class StandardStreams:
         """Do nothing to the streams: a script that uses the library keeps them as they are."""
         self._copies: dict[int, int] = {}
         """By the number of the stream, a descriptor of the file that the stream was at first."""
+        self._printers: dict[str, TextIO] = {}
+        """What `sys.stdout` and `sys.stderr` are in a slot, by these names."""
         self._poll = select.poll()
         for fd in _NAMES:
             self._poll.register(fd, 0)
@@ -66,15 +68,19 @@ class StandardStreams:
         """Read standard input from /dev/null, and have what is printed appear at once; raises OSError."""
         _put_null(STDIN)
         for fd in (STDOUT, STDERR):
-            printer = self._printer(fd)
+            printer = self._printers[_NAMES[fd]] = self._printer(fd)
             setattr(sys, _NAMES[fd], printer)
             setattr(sys, f"__{_NAMES[fd]}__", printer)
 
     def mend(self) -> None:
         """Open again each stream that is closed, and replace those whose other end is gone. Cheap if there is none.
 
-        Only in one thread at a time.
+        If a job has set `sys.stdout` or `sys.stderr` to None or to what is closed, it is set again to what prints. Only
+        in one thread at a time.
         """
+        for name, printer in self._printers.items():
+            if (now := getattr(sys, name, None)) is not printer and _is_closed(now):
+                setattr(sys, name, printer)
         for fd, event in self._poll.poll(0):
             if event & select.POLLNVAL:
                 self.open_again(fd)
@@ -105,6 +111,11 @@ class _Printer(io.TextIOWrapper):
 
     def close(self) -> None:
         self.flush()
+
+    def detach(self) -> Any:
+        """Return the bytes' stream and keep it, as `codecs.getwriter("utf-8")(sys.stdout.detach())` needs it."""
+        self.flush()
+        return self.buffer
 
 
 class _Raw(io.RawIOBase):
@@ -141,6 +152,14 @@ class _Raw(io.RawIOBase):
 
     def close(self) -> None:
         """Stay open: see `_Printer`."""
+
+
+def _is_closed(stream: Any) -> bool:
+    """Return whether what user code has made a standard stream is None or closed."""
+    try:
+        return stream is None or stream.closed is True
+    except Exception:  # what has no such attribute prints somehow, as user code wants it
+        return False
 
 
 def _wait_until_writable(fd: int) -> None:
