@@ -133,7 +133,11 @@ def test_neighbours_go_on_whatever_user_code_raises_and_wherever(beanstalkd, run
             beanstalkd.put_json("mail", {}, priority=7)
         worker.wait_for(lambda worker=worker: len(worker.notes()) == 3, "the neighbours run")
         job = beanstalkd.put_json("mail", {"harm": place == "validator"}, priority=8)
-        worker.wait_for(lambda worker=worker, job=job: worker.lines(job=job), f"{kind}: the job has its verdict")
+        # What the job's code logs has the job too, but no seconds.
+        worker.wait_for(
+            lambda worker=worker, job=job: any("seconds" in line for line in worker.lines(job=job)),
+            f"{kind}: the job has its verdict",
+        )
         beanstalkd.put_json("mail", {}, priority=7)
         worker.allow("go")
         worker.wait_for_lines("deleted", 4 + bool(worker.lines("deleted", job=job)))
@@ -180,3 +184,40 @@ def test_code_that_holds_the_loop_outside_of_its_call_costs_only_those_that_are_
     assert worker.wait_for_line("buried", job=late)["reason"] == "the job ran longer than its timeout of 2 s"
     worker.wait_for(lambda: worker.lines(job=holder), "its verdict")
     assert not worker.lines("buried", job=beside)
+
+
+IN_TURN = """
+import asyncio
+from tubeherd import executor
+@executor("harm")
+def harm(payload):
+    return closes() if payload == "closes the loop" else leave(payload)
+def closes():
+    asyncio.get_event_loop().close()
+async def leave(payload):
+    loop = asyncio.get_running_loop()
+    async def raise_later():
+        await asyncio.sleep(0.05)
+        raise KeyboardInterrupt
+    match payload:
+        case "stops the loop": loop.call_later(0.05, loop.stop)
+        case "callback": loop.call_later(0.05, exit)
+        case "task": globals()["kept"] = loop.create_task(raise_later())
+@executor("mail")
+async def mail(payload):
+    await asyncio.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("payload", ["stops the loop", "callback", "task", "closes the loop"])
+def test_what_a_job_leaves_in_the_loop_costs_no_later_job_of_a_slot_that_runs_one_at_a_time(
+    beanstalkd, run_worker, payload
+):
+    first = beanstalkd.put_json("mail", {}, priority=0)
+    beanstalkd.put_json("harm", payload, priority=1)
+    jobs = [first, *(beanstalkd.put_json("mail", {}, priority=2) for _ in range(2))]
+    worker = run_worker(beanstalkd.server, IN_TURN, "--retry-delays", "none")
+    for job in jobs:
+        worker.wait_for(lambda job=job: worker.lines(job=job), "the verdict")
+    assert not worker.lines("buried", tube="mail")
+    assert worker.stop() == 0

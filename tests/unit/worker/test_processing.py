@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import traceback
 from contextlib import closing
 from typing import Annotated, Literal
@@ -16,9 +17,11 @@ from tests.support.processing import executor_of, executor_taking, leased, proce
 from tubeherd import events
 from tubeherd.executors import Abort, Reject, Reschedule
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release
+from tubeherd.processing.coroutines import Deadline
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
+from tubeherd.processing.started import BY_JOB, make_task
 from tubeherd.queue.answers import Settled
 from tubeherd.settings import WorkerSettings
 
@@ -361,3 +364,39 @@ def test_key_that_no_model_declares_is_left_out_of_the_reason():
         "payload is not valid: known.*: Input should be a valid integer, unable to parse string as an integer; "
         "*: Extra inputs are not permitted"
     )
+
+
+async def start_and_leave(payload):
+    async def later():
+        await asyncio.sleep(0.01)
+        await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+
+    await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+    left.append(asyncio.create_task(later()))
+
+
+left: list[asyncio.Task[None]] = []
+
+
+def test_nothing_is_kept_of_the_tasks_of_jobs_in_a_script():
+    assert process(start_and_leave).verdict == Delete()
+    assert not BY_JOB
+
+
+def test_nothing_is_kept_of_tasks_that_are_started_after_their_job_has_ended():
+    async def run():
+        asyncio.get_running_loop().set_task_factory(make_task)
+        for count in (20, 1):
+            with closing(processor_of(executor_of(start_and_leave))) as processor:
+                for _ in range(count):
+                    attempt = processor.attempt(leased(b"{}"))
+                    deadline = Deadline(time.monotonic() + 60, 60)
+                    await asyncio.create_task(processor.process_concurrently(attempt, deadline, lambda: None))
+            await asyncio.gather(*left)
+        return len(BY_JOB)
+
+    left.clear()
+    try:
+        assert asyncio.run(run()) <= 1
+    finally:
+        BY_JOB.clear()

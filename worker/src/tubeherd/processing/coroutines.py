@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ from tubeherd.descriptors import low_numbers_taken
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.processing.leftovers import Leftovers
-from tubeherd.processing.started import make_task
+from tubeherd.processing.started import BY_JOB, make_task
 
 Result = TypeVar("Result")
 CLEANUP_SECONDS: Final = 4.0
@@ -32,11 +32,16 @@ _PACKAGES: Final = (f"{_LIBRARY}site-packages", f"{_LIBRARY}dist-packages")
 """Installed packages, which are user code, may be in a folder of Python's own library."""
 
 
-def new_runner() -> asyncio.Runner:
-    """Return a runner that has its event loop already; raises OSError."""
+def new_runner(*, note_tasks: bool = True) -> asyncio.Runner:
+    """Return a runner that has its event loop already; raises OSError.
+
+    Only if `note_tasks`, what jobs leave in the loop can be ended.
+    """
     with low_numbers_taken():
         runner = asyncio.Runner()
-        runner.get_loop().set_task_factory(make_task)
+        loop = runner.get_loop()
+    if note_tasks:
+        loop.set_task_factory(make_task)
     return runner
 
 
@@ -154,16 +159,21 @@ async def within(
         _current.reset(token)
 
 
-def run_to_end(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result]) -> Result:
+def run_to_end(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Result], context: Context | None = None
+) -> Result:
     """Run a coroutine to its end and return its result, although code of jobs may stop the loop meanwhile.
 
     The loop also ends if a task or a callback that a job has left in it raises SystemExit or KeyboardInterrupt.
     """
-    task = asyncio.Task(coroutine, loop=loop)  # made by no factory, because code of jobs may have set one
+    # Made by no factory, because code of jobs may have set one.
+    task = asyncio.Task(coroutine, loop=loop, context=context)
     while not task.done():
         try:
             loop.run_until_complete(task)
         except BaseException as error:
+            if loop.is_closed():
+                raise
             if not task.done():
                 reason = f"{type(error).__name__} ended the event loop of a slot, outside of the call of any executor"
                 log.error(f"{reason}: the slot goes on with its jobs. Look for what their tasks and callbacks raise")
@@ -202,6 +212,15 @@ def is_user_code(frame: FrameType | None) -> bool:
 def any_running() -> bool:
     """Return whether any job has not ended."""
     return bool(_all_running)
+
+
+def forget_started(job: Job) -> None:
+    """Forget what a job has started, which has just ended; and what was noted for others after they had ended."""
+    BY_JOB.pop(id(job), None)
+    if len(BY_JOB) > len(_all_running):
+        running = {id(each.job) for each in _all_running}
+        for ended in BY_JOB.keys() - running:
+            BY_JOB.pop(ended, None)
 
 
 def any_overdue() -> bool:

@@ -15,7 +15,15 @@ from tubeherd.job import Job
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
-from tubeherd.processing.coroutines import Deadline, RunningJob, any_running, new_runner, within
+from tubeherd.processing.coroutines import (
+    Deadline,
+    RunningJob,
+    any_running,
+    forget_started,
+    new_runner,
+    run_to_end,
+    within,
+)
 from tubeherd.processing.started import BY_JOB
 from tubeherd.queue.answers import Reserved
 
@@ -86,7 +94,7 @@ class Processor:
             attempt.processed = attempt.fail(error)
         finally:
             if BY_JOB:
-                BY_JOB.pop(id(attempt.job), None)
+                forget_started(attempt.job)
 
     def fail(self, reserved: Reserved, error: BaseException) -> Processed:
         """Return the verdict on a job that failed before its attempt began or after its executor had returned."""
@@ -117,17 +125,20 @@ class Processor:
 
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""
-        if self._runner is None:
-            self._runner = new_runner()
+        if self._runner is None or self._runner.get_loop().is_closed():  # code of a job may have closed it
+            self._runner = new_runner(note_tasks=deadline is not None)
         self.in_loop = True
         try:
             # Each job gets a copy of the context, so that it does not see the context variables of the job before.
-            return self._runner.run(_await_until(attempt.job, result, deadline), context=copy_context())
+            context = copy_context()
+            if deadline is None:  # in a script, where Ctrl-C is to end the loop
+                return self._runner.run(_await_until(attempt.job, result, None), context=context)
+            return run_to_end(self._runner.get_loop(), _await_until(attempt.job, result, deadline), context)
         except asyncio.CancelledError:  # the job cancelled itself: its task has ended, and the loop is in order
             raise
         except BaseException as error:
-            # An exception like DeadlinePassed, which is no Exception, stopped the loop too: tasks may be left in it.
-            # A job that stops the loop itself leaves its own task in it.
+            # An exception like DeadlinePassed, which is no Exception, may have stopped code at any point. If the loop
+            # itself is broken, the job's own task is left in it.
             self.broken_off |= not isinstance(error, Exception) or any_running()
             raise
         finally:
