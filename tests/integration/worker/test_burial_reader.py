@@ -19,7 +19,7 @@ from tubeherd.burials.record import BurialRecord, encode
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import BurialKind
 from tubeherd.queue.answers import Burying
-from tubeherd.queue.bulk import connect_to_tube
+from tubeherd.queue.bulk import BulkConnection, connect_to_tube
 
 PARKED_SECONDS = 4_000_000_000
 """How long an operator parks the records that it has read."""
@@ -98,6 +98,25 @@ def test_one_tube(beanstalkd, bury):
         assert queue.burials("nobody").records == ()
         with pytest.raises(ValueError, match="is no tube name"):
             queue.burials("two words")
+
+
+@pytest.mark.parametrize("tube", [None, "mail"])
+def test_jobs_that_are_buried_or_kicked_during_a_reading_do_not_count_as_without_a_record(
+    beanstalkd, bury, monkeypatch, tube
+):
+    jobs = bury(3)
+    give_back = BulkConnection.give_back
+
+    def meanwhile(connection, *arguments):
+        give_back(connection, *arguments)
+        change()
+
+    monkeypatch.setattr(BulkConnection, "give_back", meanwhile)
+    change = lambda: bury(5)  # noqa: E731
+    found = read_burials(beanstalkd.server, tube)
+    assert (jobs_of(found), found.without_record) == (jobs, 0)
+    change = lambda: [beanstalkd.kick_job(job) for job in jobs]  # noqa: E731
+    assert read_burials(beanstalkd.server, tube).without_record == 0
 
 
 def test_nothing_buried_is_nothing(beanstalkd):
@@ -187,6 +206,8 @@ def test_reader_shows_after_five_seconds_what_it_has_and_how_many_are_read_elsew
     found = read_burials(beanstalkd.server, clock=clock)
     assert (jobs_of(found), found.read_elsewhere, found.without_record) == (jobs[4:], 4, 0)
     assert clock.time == 1005
+    of_mail = read_burials(beanstalkd.server, "mail", TestClock())
+    assert (jobs_of(of_mail), of_mail.read_elsewhere, of_mail.without_record) == (jobs[4:], 4, 0)
     other.abandon()
     wait_for(lambda: beanstalkd.count(RECORDS)["ready"] == 10, "the other's records are ready")
     assert jobs_of(read_burials(beanstalkd.server)) == jobs

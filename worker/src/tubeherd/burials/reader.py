@@ -52,8 +52,9 @@ def read_burials(server: str, tube: str | None = None, clock: Clock | None = Non
         check_tube(tube)
     connection = connect_to_tube(server, RECORDS_TUBE, REPLY_SECONDS)
     try:
+        before = 0 if tube is None else connection.stats_tubes([tube])[tube].buried
         burials = _read_all(connection, clock or Clock())
-        return burials if tube is None else burials.of(tube, connection.stats_tubes([tube])[tube].buried)
+        return burials if tube is None else burials.of(tube, min(before, connection.stats_tubes([tube])[tube].buried))
     finally:
         connection.abandon()
 
@@ -113,6 +114,8 @@ def _read_all(connection: BulkConnection, clock: Clock) -> Burials:
         while connection.totals().reserved and clock.now() < give_up_at:
             clock.pause()
         connection.make_all_ready()
+        # Counted before and after: a job that is buried or kicked meanwhile is none without a record.
+        before = connection.buried_jobs()
         taken = connection.take(_TAKEN_MOST)
         elsewhere = max(0, connection.totals().reserved - len(taken))
         found = sort_out(taken, connection.states)
@@ -122,7 +125,8 @@ def _read_all(connection: BulkConnection, clock: Clock) -> Burials:
             break
         clock.pause()
     records = tuple(sorted(found.buried.values(), key=lambda record: record.newest_first))
-    return Burials(records, elsewhere, max(0, connection.buried_jobs() - len(records) - elsewhere))
+    buried = min(before, connection.buried_jobs())
+    return Burials(records, elsewhere, max(0, buried - len(records) - elsewhere))
 
 
 def _without_released(connection: BulkConnection, kept: Burials) -> Burials:

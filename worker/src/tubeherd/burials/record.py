@@ -87,7 +87,10 @@ class Burials:
     read_elsewhere: int = 0
     """How many records are missing because others were reading them; read again to see them too."""
     without_record: int = 0
-    """About how many buried jobs have no record: their records were beyond the bound, or others buried them."""
+    """At least so many buried jobs have no record: their records were beyond the bound, or others buried them.
+
+    Those whose records others were reading do not count, nor do those that were buried or kicked during the reading.
+    """
 
     @property
     def groups(self) -> tuple[BurialGroup, ...]:
@@ -97,7 +100,7 @@ class Burials:
     def of(self, tube: str, buried: int) -> "Burials":
         """Return what concerns one tube, which has so many buried jobs."""
         records = tuple(record for record in self.records if record.tube == tube)
-        return Burials(records, self.read_elsewhere, max(0, buried - len(records)))
+        return Burials(records, self.read_elsewhere, max(0, buried - len(records) - self.read_elsewhere))
 
 
 def encode(record: BurialRecord) -> bytes:
