@@ -180,6 +180,11 @@ def _outlived(
             yield f"job {number} was stopped at its deadline, and {at - verdict.at:.3f} s later it still went on"
 
 
+def _is_for_lateness(line: Line, run: Run, next_began: float) -> bool:
+    """Return whether a line reports the verdict on this run; after a lost lease another run may go on beside it."""
+    return line.supervisor == run.supervisor and run.began < line.at < next_began and "ran longer" in line.reason
+
+
 def _without_record(
     jobs: Sequence[Job], ids: Mapping[int, int], states: Mapping[int, str], burials: Sequence[BurialRecord]
 ) -> Iterable[str]:

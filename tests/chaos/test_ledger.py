@@ -117,6 +117,11 @@ def test_nothing_that_a_late_run_started_may_go_on_after_its_verdict(at, broken)
     assert any("it still went on" in promise for promise in result.broken) == broken
 
 
+def test_verdict_on_another_run_beside_it_does_not_count():
+    beside = AGAIN._replace(began=11.0)
+    assert not account(runs=[BROKEN_OFF, beside], lines=[LATE], alive=[Alive(NUMBER, SLOT, 13.0)]).broken
+
+
 def test_what_was_not_stopped_at_its_deadline_may_go_on():
     failed = line("failed, retry later", "RuntimeError: as told")
     assert not account(runs=[BROKEN_OFF, AGAIN], lines=[failed], alive=[Alive(NUMBER, SLOT, 13.0)]).broken
