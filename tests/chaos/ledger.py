@@ -172,11 +172,10 @@ def _outlived(
     """Yield what went on after the verdict on the run that had started it, if that was stopped at its deadline."""
     last = {(one.number, one.slot): one.at for one in alive}  # of each run the latest, as the records are in order
     for (number, slot), at in last.items():
-        began = next(run for run in reversed(runs[number]) if run.slot == slot)
-        verdict = next(
-            (line for line in lines[began.job] if line.at > began.began and "ran longer" in line.reason), None
-        )
-        if verdict and verdict.supervisor == began.supervisor and at > verdict.at:
+        run = next(run for run in reversed(runs[number]) if run.slot == slot)
+        next_began = min((other.began for other in runs[number] if other.began > run.began), default=float("inf"))
+        verdict = next((line for line in lines[run.job] if _is_for_lateness(line, run, next_began)), None)
+        if verdict and at > verdict.at:
             yield f"job {number} was stopped at its deadline, and {at - verdict.at:.3f} s later it still went on"
 
 
