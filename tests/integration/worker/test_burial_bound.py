@@ -124,6 +124,14 @@ def test_oldest_records_go_first(beanstalkd, burier, bound):
     assert kept == jobs[-len(kept) :]
 
 
+def test_process_that_is_alone_makes_room_without_taking_records_out(beanstalkd, burier, bound):
+    one = burier()
+    one.bury(bound + 2 * RECORDS_A_LOOK)
+    reserves = beanstalkd.stats()["cmd-reserve-with-timeout"]
+    one.bury(3 * RECORDS_A_LOOK)  # each is reserved once itself
+    assert beanstalkd.stats()["cmd-reserve-with-timeout"] == reserves + 3 * RECORDS_A_LOOK
+
+
 def test_records_that_were_parked_are_older_than_those_that_are_ready(beanstalkd, burier, bound):
     one = burier()
     one.bury(bound)

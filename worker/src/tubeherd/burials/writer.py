@@ -49,7 +49,7 @@ class BurialWriter:
         """How many records too many there were at the last look."""
         self._full = False
         """Whether no record is put until the next look, because no room could be made."""
-        self._own: deque[int] = deque(maxlen=RECORDS_MOST)
+        self._own: deque[int] = deque(maxlen=RECORDS_MOST + RECORDS_A_LOOK)
         """The ids of the records that this process has put, the oldest first; some may be gone."""
         self._last_trouble = ""
 
@@ -121,20 +121,23 @@ class BurialWriter:
         connection = connect_to_tube(self._server, RECORDS_TUBE, _PATIENCE_SECONDS)
         try:
             for _ in range(_ROUNDS_MOST):
+                excess = connection.totals().jobs - RECORDS_MOST
+                if excess <= 0:
+                    break
                 connection.make_all_ready()  # parked records are older than those that are ready
-                if not (self._remove_own(connection) or _remove_some(connection)):
+                if not (self._remove_own(connection, excess) or _remove_some(connection)):
                     break
             return connection.totals().jobs - RECORDS_MOST
         finally:
             connection.abandon()
 
-    def _remove_own(self, connection: BulkConnection) -> bool:
+    def _remove_own(self, connection: BulkConnection, excess: int) -> bool:
         """Remove RECORDS_A_LOOK records of this process, if as many have to go and the oldest of all is among them.
 
         Return whether they were removed. This takes half as long as to take records out, and nearly always does: if
         other processes bury jobs too, their records are among the oldest as well, and they do the same.
         """
-        if connection.totals().jobs - RECORDS_MOST < RECORDS_A_LOOK:
+        if excess < RECORDS_A_LOOK:
             return False
         oldest = connection.oldest()
         while oldest is not None and self._own and self._own[0] < oldest:  # others have removed it
