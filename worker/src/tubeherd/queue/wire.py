@@ -142,7 +142,9 @@ class Wire:
 
     def take_exactly(self, answers: bytes) -> bool:
         """Take these bytes if they are what comes next, and return whether they are; waits for as many bytes."""
-        if len(self._unread) < len(answers):
+        if (missing := len(answers) - len(self._unread)) > 0:
+            # beanstalkd sends each answer alone. The kernel waits for all of them, which may end early.
+            self._unread += self._receive(missing, socket.MSG_WAITALL)
             self._receive_until(len(answers))
         found = self._unread.startswith(answers)
         if found:
@@ -185,9 +187,9 @@ class Wire:
             raise _no_answer(REPLY_SECONDS)
         return self._receive(most)
 
-    def _receive(self, most: int) -> bytes:
+    def _receive(self, most: int, flags: int = 0) -> bytes:
         try:
-            data = self.socket.recv(most)
+            data = self.socket.recv(most, flags)
         except BlockingIOError as error:  # the timeout of `_set_timeout` has passed
             raise _no_answer(self._timeout) from error
         except OSError as error:
