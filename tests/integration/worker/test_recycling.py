@@ -87,7 +87,7 @@ def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker, add
     worker.wait_for(lambda: len(worker.notes()) == 10 and at_rest(), "ten recyclings")
     files, slot_files, size = open_files(supervisor), open_files(worker.slots()[0]), resident(supervisor)
     beanstalkd.put_numbers("mail", 190, first=10)
-    worker.wait_for(lambda: len(worker.notes()) == 200 and at_rest(), "200 recyclings")
+    worker.wait_for(lambda: len(worker.notes()) == 200 and at_rest(), "200 recyclings", seconds=60)
     assert len(worker.lines("slot recycled between jobs")) == 200
     assert open_files(supervisor) == files
     assert open_files(worker.slots()[0]) == slot_files
@@ -141,7 +141,7 @@ def test_killed_slots_get_their_connection_and_their_files_back(beanstalkd, run_
         slot = worker.kill_slot()
         worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot")
     worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "the slot waits")
-    assert open_files(worker.process.pid) == files
+    worker.wait_for(lambda: open_files(worker.process.pid) == files, "as many files are open as at first")
     assert worker.stop() == 0
 
 

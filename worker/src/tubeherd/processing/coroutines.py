@@ -168,16 +168,24 @@ def run_to_end(
     """
     # Made by no factory, because code of jobs may have set one.
     task = asyncio.Task(coroutine, loop=loop, context=context)
-    while not task.done():
+    while True:
         try:
-            loop.run_until_complete(task)
+            return loop.run_until_complete(task)
         except BaseException as error:
-            if loop.is_closed():
+            # What the task itself has raised is raised here at once: its `result` has the traceback only once.
+            if loop.is_closed() or _ended_by(task, error):
                 raise
-            if not task.done():
-                reason = f"{type(error).__name__} ended the event loop of a slot, outside of the call of any executor"
-                log.error(f"{reason}: the slot goes on with its jobs. Look for what their tasks and callbacks raise")
-    return task.result()
+            if task.done():
+                return task.result()
+            reason = f"{type(error).__name__} ended the event loop of a slot, outside of the call of any executor"
+            log.error(f"{reason}: the slot goes on with its jobs. Look for what their tasks and callbacks raise")
+
+
+def _ended_by(task: asyncio.Task[Any], error: BaseException) -> bool:
+    """Return whether a task has ended by this error."""
+    if not task.done():
+        return False
+    return isinstance(error, asyncio.CancelledError) if task.cancelled() else task.exception() is error
 
 
 def loop_holder(frame: FrameType | None = None) -> RunningJob | None:
