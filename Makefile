@@ -52,7 +52,7 @@ unit: $(READY) ## Run the tests of pure logic (TESTS=tests/unit/worker/test_poli
 integration: $(READY) beanstalkd ## Run the tests against a real beanstalkd and real processes (TESTS as above)
 	$(BIN)/pytest -n 4 $(or $(TESTS),tests/integration)
 
-check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (under 3 minutes)
+check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (about 6 minutes)
 
 chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
 	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED))
