@@ -61,8 +61,8 @@ def _run(queue: WorkQueue, cluster: Cluster, servers: Servers, reconciler: Recon
     """Start the passes, and look at every pool now and then, in case a watch has died without an error."""
     _start_passes(queue, reconciler)
     while True:
-        _look_at_every_pool(queue, cluster, servers)
         time.sleep(_RESYNC_SECONDS)
+        _look_at_every_pool(queue, cluster, servers)
 
 
 def _start_passes(queue: WorkQueue, reconciler: Reconciler) -> None:

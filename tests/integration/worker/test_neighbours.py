@@ -30,13 +30,7 @@ class Harmful:
     def __hash__(self): harm(); return 1
     def __bool__(self): harm(); return True
     def __del__(self): harm()
-class Error(Exception):
-    def __str__(self): return harm()
-    def __repr__(self): return harm()
-    def __eq__(self, other): harm(); return True
-    def __hash__(self): harm(); return 1
-    def __bool__(self): harm(); return True
-    def __del__(self): harm()
+class Error(Harmful, Exception):
     __traceback__ = property(lambda self: harm())
     __cause__ = property(lambda self: harm())
     __notes__ = property(lambda self: harm())

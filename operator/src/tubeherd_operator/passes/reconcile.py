@@ -51,9 +51,7 @@ class Reconciler:
         Raises ClusterError if the API server refuses the request or is out of reach.
         """
         for stored in self._cluster.pools():
-            with suppress(
-                Exception
-            ):  # one pool's trouble must not hold up the others, and its pass reports the trouble
+            with suppress(Exception):  # one pool's trouble must not hold up the others; its own pass reports it
                 if pool := understand_pool(stored, self._settings):
                     self._have_counted(pool)
 

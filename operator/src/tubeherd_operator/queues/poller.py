@@ -83,7 +83,7 @@ class Poller:
             self._counts = self._ask()
             backoff = min(backoff * 2, _BACKOFF_MOST) if self._counts.error else self._interval
             self._give(time.monotonic())
-            self._wake.wait(random.uniform(0.5, 1) * backoff if self._counts.error else backoff)  # noqa: S311 - spreads reconnects over time
+            self._wake.wait(random.uniform(0.5, 1) * backoff if self._counts.error else backoff)  # noqa: S311 - spreads reconnects
         with self._lock:
             self._disconnect()
 

@@ -69,7 +69,7 @@ def describe(error: BaseException, detail: ErrorDetail = "full") -> str:
 
     With the detail "place" no message is in it.
     """
-    on_one_line = _on_one_line if detail == "full" else _name
+    on_one_line = _on_one_line if detail == "full" else type_name
     described = on_one_line(error)
     if issubclass(type(error), BaseExceptionGroup):  # `isinstance` would call user code, if `__class__` is a property
         counts = Counter(map(on_one_line, members(error)[:_MEMBERS_NAMED]))
@@ -120,6 +120,11 @@ def source_line(error: BaseException | None) -> str | None:
         return next(filter(None, places), None)
     except BaseException:  # user code runs here, such as `__class__` made a property
         return None
+
+
+def type_name(error: BaseException) -> str:
+    """Return the name of an exception's type, also if its metaclass has a `__name__` that raises."""
+    return _name_of(type(error))
 
 
 def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") -> str | None:
@@ -284,12 +289,8 @@ def _frame_line(frame: _Frame) -> str:
     return f'  File "{code.co_filename}", line {line}, in {code.co_name}' + (f"\n    {source}" if source else "")
 
 
-def _name(error: BaseException) -> str:
-    return _name_of(type(error))
-
-
 def _on_one_line(error: BaseException) -> str:
-    name, message = _name(error), " ".join(text_of(error, 10 * REASON_MAX).split())
+    name, message = type_name(error), " ".join(text_of(error, 10 * REASON_MAX).split())
     return f"{name}: {message}" if message else name
 
 

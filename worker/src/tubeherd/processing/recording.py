@@ -1,7 +1,6 @@
 """Makes the record of a burial, which says why the job was buried, from what is known of the job."""
 
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,11 +8,10 @@ from tubeherd.burials.record import BurialRecord, encode
 from tubeherd.logs import log
 from tubeherd.policy import Bury
 from tubeherd.processing.attempt import Processed
+from tubeherd.processing.reasons import type_name
 from tubeherd.queue.answers import Burying
 
 _HOST: Final = os.uname().nodename
-_name_of: Final[Callable[[type], str]] = vars(type)["__name__"].__get__
-"""Returns the name of a class, also of one whose metaclass has a `__name__` that raises."""
 
 
 def with_record(done: Processed, verdict: Bury) -> Burying:
@@ -21,7 +19,7 @@ def with_record(done: Processed, verdict: Bury) -> Burying:
     try:
         record = encode(record_of(done, verdict, datetime.now(UTC)))
     except Exception as error:  # a burial must not fail because of its record
-        log.warning(f"no record could be made of the burial: {_name_of(type(error))}", job=done.job.id)
+        log.warning(f"no record could be made of the burial: {type_name(error)}", job=done.job.id)
         record = None
     return Burying(done.job.id, verdict.priority, record)
 
@@ -33,7 +31,7 @@ def record_of(done: Processed, verdict: Bury, now: datetime) -> BurialRecord:
         tube=done.job.tube,
         time=now,
         kind=verdict.kind,
-        error=None if done.error is None else _name_of(type(done.error)),
+        error=None if done.error is None else type_name(done.error),
         place=done.place,
         message=verdict.reason,
         attempts=done.job.attempt,

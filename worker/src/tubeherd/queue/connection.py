@@ -231,9 +231,9 @@ class Connection(TubeConnection):
     def _foresee(self, job_id: int) -> None:
         """Foresee the id of the next job: one step after the last one, if the last three ids are equal steps apart.
 
-        Otherwise nothing is foreseen. The counters of the foreseen job are asked for
-        in the same write as the next reserve, which saves a round trip. If another job is reserved, these counters are
-        not used, and those of the reserved job are asked for.
+        Otherwise nothing is foreseen. The counters of the foreseen job are asked for in the same write as the next
+        reserve, which saves a round trip. If another job is reserved, these counters are not used, and those of the
+        reserved job are asked for.
         """
         step, self._last_id = job_id - self._last_id, job_id
         self._foreseen = max(0, job_id + step) if step == self._last_step else 0

@@ -86,7 +86,7 @@ class Reaped(NamedTuple):
     place: Place
     slot: SlotHandle
     code: int
-    """The exit code of the process; if a signal killed it, minus the number of the signal."""
+    """The exit code of the process, or the negative number of the signal that killed it."""
 
 
 class Places:
@@ -188,7 +188,7 @@ class Places:
                 os.killpg(pid, signal.SIGKILL)
             self._kill_orphans()
             _, status = os.waitpid(pid, 0)
-            place.slot.receive_messages()  # those that the slot opened just before it ended
+            place.slot.receive_messages()  # those that the slot sent just before it ended
             yield Reaped(place, place.slot, os.waitstatus_to_exitcode(status))
 
     def _kill_orphans(self) -> None:
