@@ -51,18 +51,15 @@ EVENTS = {
     "job_buried": "worker.job.buried",
     "job_failed": "worker.job.failed",
 }
-# What `import tubeherd` loads, beyond Python's own modules, and which of its own parts it does not.
+# What `from tubeherd import executor` loads, beyond Python's own modules.
 PACKAGES = {
     "annotated_types",
-    "blinker",
-    "greenstalk",
     "pydantic",
     "pydantic_core",
     "tubeherd",
     "typing_extensions",
     "typing_inspection",
 }
-NOT_LOADED = {"cli", "metrics", "pool", "settings", "slot", "supervisor"}
 
 
 def test_package_exports_these_names_and_no_other():
@@ -111,9 +108,31 @@ def test_pages_and_examples_import_only_what_is_exported(path):
             assert set(re.split(r",\s*", names)) <= set(FACE), file
 
 
-def test_import_loads_no_more_than_it_needs():
-    code = "import sys; before = set(sys.modules); import tubeherd; print(*set(sys.modules) - before)"
-    modules = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True).stdout.split()
+def packages_loaded_by(code):
+    """Return the packages beyond Python's own, and the modules of tubeherd, that are loaded in a new process."""
+    script = f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"
+    modules = subprocess.run([sys.executable, "-Ic", script], capture_output=True, text=True, check=True).stdout.split()
     packages = {name.partition(".")[0] for name in modules if name[0] != "_"}
-    assert packages - sys.stdlib_module_names <= PACKAGES
-    assert not {name.split(".")[1] for name in modules if name.startswith("tubeherd.")} & NOT_LOADED
+    return packages - sys.stdlib_module_names, {name for name in modules if name.startswith("tubeherd.")}
+
+
+def test_import_of_the_package_loads_none_of_its_parts():
+    assert packages_loaded_by("import tubeherd") == ({"tubeherd"}, set())
+
+
+def test_import_of_an_executor_loads_no_more_than_it_needs():
+    packages, modules = packages_loaded_by("from tubeherd import executor")
+    assert packages <= PACKAGES
+    assert not modules & {"tubeherd.manager", "tubeherd.queue.connection", "tubeherd.settings", "tubeherd.burials"}
+
+
+@pytest.mark.parametrize("name", FACE)
+def test_each_name_can_be_the_first_that_is_imported(name):
+    packages_loaded_by(f"from tubeherd import {name}; import tubeherd; tubeherd.{name}")
+
+
+def test_a_name_that_is_none_of_the_package_is_refused():
+    with pytest.raises(AttributeError, match="has no attribute 'Jobs'"):
+        _ = tubeherd.Jobs
+    with pytest.raises(ImportError, match="cannot import name 'Jobs'"):
+        from tubeherd import Jobs  # noqa: F401

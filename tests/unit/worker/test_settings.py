@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.project import ROOT
-from tubeherd.cli import run, schedule
+from tubeherd.commands.run import run
+from tubeherd.commands.schedule import schedule
 from tubeherd.configuration import WrongSettings, option
 from tubeherd.declarations import shape
 from tubeherd.formats.memory_share import MIB, slot_share

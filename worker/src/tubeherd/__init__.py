@@ -1,50 +1,71 @@
 """Tubeherd's worker library: all that a user's code imports of it.
 
 `executor` registers the function that does a tube's jobs, `events` has the events to which listeners are connected, and
-with `QueueManager` a script puts jobs into tubes and processes jobs itself.
+with `QueueManager` a script puts jobs into tubes and processes jobs itself. Each name is imported when it is first
+used, because the command has to start quickly and a worker has to stay small.
 """
 
-from tubeherd import events
-from tubeherd.burials.record import BurialGroup, BurialRecord, Burials
-from tubeherd.events import Action
-from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule, executor
-from tubeherd.job import Job, JobStats
-from tubeherd.manager import QueueManager
-from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release, RetrySchedule
-from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
-from tubeherd.processing.coroutines import CancelledLate
-from tubeherd.processing.reasons import InvalidPayload
-from tubeherd.processing.reporting import SlotDied
-from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = [
-    "Abort",
-    "Action",
-    "BurialGroup",
-    "BurialKind",
-    "BurialRecord",
-    "Burials",
-    "Bury",
-    "CancelledLate",
-    "DeadlinePassed",
-    "Delete",
-    "Executor",
-    "ExecutorError",
-    "FlushFailed",
-    "InvalidPayload",
-    "Job",
-    "JobStats",
-    "Policy",
-    "Processed",
-    "QueueManager",
-    "QueueUnavailable",
-    "RefusedError",
-    "Reject",
-    "Release",
-    "Reschedule",
-    "Reserved",
-    "RetrySchedule",
-    "SlotDied",
-    "events",
-    "executor",
-]
+if TYPE_CHECKING:
+    from tubeherd import events as events
+    from tubeherd.burials.record import BurialGroup as BurialGroup
+    from tubeherd.burials.record import BurialRecord as BurialRecord
+    from tubeherd.burials.record import Burials as Burials
+    from tubeherd.events import Action as Action
+    from tubeherd.executors import Abort as Abort
+    from tubeherd.executors import Executor as Executor
+    from tubeherd.executors import ExecutorError as ExecutorError
+    from tubeherd.executors import Reject as Reject
+    from tubeherd.executors import Reschedule as Reschedule
+    from tubeherd.executors import executor as executor
+    from tubeherd.job import Job as Job
+    from tubeherd.job import JobStats as JobStats
+    from tubeherd.manager import QueueManager as QueueManager
+    from tubeherd.policy import BurialKind as BurialKind
+    from tubeherd.policy import Bury as Bury
+    from tubeherd.policy import Delete as Delete
+    from tubeherd.policy import Policy as Policy
+    from tubeherd.policy import Release as Release
+    from tubeherd.policy import RetrySchedule as RetrySchedule
+    from tubeherd.processing.attempt import DeadlinePassed as DeadlinePassed
+    from tubeherd.processing.attempt import FlushFailed as FlushFailed
+    from tubeherd.processing.attempt import Processed as Processed
+    from tubeherd.processing.coroutines import CancelledLate as CancelledLate
+    from tubeherd.processing.reasons import InvalidPayload as InvalidPayload
+    from tubeherd.processing.reporting import SlotDied as SlotDied
+    from tubeherd.queue.answers import QueueUnavailable as QueueUnavailable
+    from tubeherd.queue.answers import RefusedError as RefusedError
+    from tubeherd.queue.answers import Reserved as Reserved
+
+_MODULES: Final = {
+    "tubeherd.burials.record": ("BurialGroup", "BurialRecord", "Burials"),
+    "tubeherd.events": ("Action",),
+    "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
+    "tubeherd.job": ("Job", "JobStats"),
+    "tubeherd.manager": ("QueueManager",),
+    "tubeherd.policy": ("BurialKind", "Bury", "Delete", "Policy", "Release", "RetrySchedule"),
+    "tubeherd.processing.attempt": ("DeadlinePassed", "FlushFailed", "Processed"),
+    "tubeherd.processing.coroutines": ("CancelledLate",),
+    "tubeherd.processing.reasons": ("InvalidPayload",),
+    "tubeherd.processing.reporting": ("SlotDied",),
+    "tubeherd.queue.answers": ("QueueUnavailable", "RefusedError", "Reserved"),
+}
+_MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted([*_MODULE_OF, "events"])
+
+if not TYPE_CHECKING:  # otherwise a type checker would accept every name
+
+    def __getattr__(name: str) -> Any:
+        """Import a name of `__all__` when it is first used."""
+        if name == "events":
+            return import_module("tubeherd.events")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'tubeherd' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return __all__

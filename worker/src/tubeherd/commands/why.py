@@ -1,0 +1,60 @@
+"""`tubeherd why`: why jobs are buried."""
+
+from datetime import UTC, datetime
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tubeherd.commands.terminal import fail, failing_in_words, for_terminal, load
+from tubeherd.options import takes_options
+from tubeherd.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from tubeherd.burials.record import Burials
+
+
+@takes_options(ServerSettings)
+def why(
+    tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube", metavar="TUBE")] = None,
+    job: Annotated[int | None, typer.Option(min=0, metavar="<id>", help="Show the whole record of this job")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    **options: str | bool | None,
+) -> None:
+    """Show why jobs are buried: how many for which error and where in the code.
+
+    This reads the records of the newest burials, which workers keep in the tube tubeherd.burials.
+    """
+    from tubeherd.manager import QueueManager
+
+    settings = load(ServerSettings, {name: value for name, value in options.items() if value != ""})
+    with failing_in_words("when the burial records were read"), QueueManager(settings.server) as queue:
+        burials = queue.burials(tube)
+    typer.echo(_groups(burials, json) if job is None else _record(burials, job, tube, json))
+
+
+def _groups(burials: "Burials", json: bool) -> bytes:
+    from pydantic_core import to_json
+
+    from tubeherd.burials.record import as_json
+    from tubeherd.burials.table import table
+
+    if json:
+        return to_json(as_json(burials), indent=2)
+    return for_terminal(table(burials, datetime.now(UTC), get_terminal_size().columns))
+
+
+def _record(burials: "Burials", job: int, tube: str | None, json: bool) -> bytes:
+    from pydantic_core import to_json
+
+    from tubeherd.burials.table import whole
+
+    record = next((record for record in burials.records if record.job == job), None)
+    if record is None:
+        where, there = (f" in tube {tube}", " there") if tube is not None else ("", "")
+        others = ", or its record is being read by others" if burials.read_elsewhere else ""
+        fail(
+            f"no record says why job {job} is buried{where}: it is not buried{there}, or was buried without a "
+            f"record{others}"
+        )
+    return to_json(record._asdict(), indent=2) if json else for_terminal(whole(record, datetime.now(UTC)))
