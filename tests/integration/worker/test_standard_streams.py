@@ -14,7 +14,7 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.processes import children
 
 EXECUTORS = """
-import asyncio, os, subprocess, sys, threading
+import asyncio, os, subprocess, sys, threading, time
 from traces import note, wait_for
 from tubeherd import executor
 
@@ -96,6 +96,36 @@ def test_job_that_closes_standard_streams_harms_no_other(beanstalkd, run_worker,
     assert [line for line in worker.output().splitlines() if line.startswith("mail")] == [
         line for line in out.read_text().splitlines() if line.startswith("mail")
     ]
+    assert worker.stop() == 0
+
+
+SLOW_SOCKETS = """
+import socket, time
+resolve, detach = socket.getaddrinfo, socket.socket.detach
+def resolve_slowly(*address, **options):  # the job has closed the stream when the socket is opened
+    time.sleep(0.1)
+    return resolve(*address, **options)
+def detach_slowly(sock):  # until it is detached, a socket has the lowest number that was free
+    time.sleep(0.2)
+    return detach(sock)
+socket.getaddrinfo, socket.socket.detach = resolve_slowly, detach_slowly
+"""
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_stream_is_mended_although_a_thread_opens_a_connection_when_it_is_closed(
+    beanstalkd, run_worker, tmp_path, harm
+):
+    out = tmp_path / "out"
+    prefix = redirected('>"$1"', out)
+    beanstalkd.put("harm", f"{HARM[harm]}; time.sleep(0.2)")  # the second lane connects meanwhile
+    worker = run_worker(beanstalkd.server, SLOW_SOCKETS + EXECUTORS, *NONE, "--async-concurrency", "4", prefix=prefix)
+    worker.wait_for_line("deleted")
+    beanstalkd.put_numbers("open", 5)
+    worker.wait_for_lines("deleted", 6)
+    assert {(worker.folder / str(number)).read_text() for number in range(5)} == {"open"}
+    assert sorted(out.read_text().splitlines()) == sorted(f"{who} {n}" for who in ("mail", "child") for n in range(5))
+    assert not worker.lines("cannot reach")
     assert worker.stop() == 0
 
 

@@ -7,12 +7,35 @@ connection to beanstalkd was opened then, the connection would get this number, 
 import fcntl
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 LEAST: Final = 10
 """The least number of a descriptor that Tubeherd opens. Those from 3 to 9 are left to code of jobs."""
+
+_opening = threading.Lock()
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """Run a `with` block while no other thread opens or moves a descriptor of Tubeherd.
+
+    A new descriptor has the lowest free number until it is moved. If that is 1, because code of a job has closed
+    standard output, the one who opens closed streams again must wait until the number is free again.
+    """
+    with _opening:
+        yield
+
+
+def _make_lock_anew() -> None:
+    """Make another lock after a fork, because the thread that held this one does not exist in the new process."""
+    global _opening
+    _opening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_make_lock_anew)
 
 
 def moved(fd: int, least: int = LEAST) -> int:

@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Final, TextIO
 
-from tubeherd.descriptors import LEAST
+from tubeherd.descriptors import LEAST, opening
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -81,12 +81,8 @@ class StandardStreams:
         for name, printer in self._printers.items():
             if (now := getattr(sys, name, None)) is not printer and _is_closed(now):
                 setattr(sys, name, printer)
-        for fd, event in self._poll.poll(0):
-            if event & select.POLLNVAL:
-                self.open_again(fd)
-            else:
-                with suppress(OSError):  # no number is free: the next call tries again
-                    _put_null(fd)
+        if self._poll.poll(0):
+            self._mend_descriptors()
 
     def open_again(self, fd: int) -> bool:
         """Open a stream as it was at first, if it is closed; return whether it was opened."""
@@ -99,6 +95,15 @@ class StandardStreams:
                 return True
             os.close(opened)
         return False
+
+    def _mend_descriptors(self) -> None:
+        with opening():  # what was found may have been a socket of another thread, which is moved to a higher number
+            for fd, event in self._poll.poll(0):
+                if event & select.POLLNVAL:
+                    self.open_again(fd)
+                else:
+                    with suppress(OSError):  # no number is free: the next call tries again
+                        _put_null(fd)
 
     def _printer(self, fd: int) -> TextIO:
         before: TextIO | None = getattr(sys, _NAMES[fd])

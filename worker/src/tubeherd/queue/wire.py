@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from tubeherd.descriptors import moved_socket
+from tubeherd.descriptors import moved_socket, opening
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, refusal
 from tubeherd.queue.server import parse_server
 
@@ -60,7 +60,8 @@ def _connected(address: tuple[str, int], timeout: float) -> socket.socket:
     """
     failure = OSError("the host has no address")
     for family, kind, protocol, _, peer in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-        sock = moved_socket(socket.socket(family, kind, protocol))
+        with opening():  # a thread may do this while a job closes a standard stream
+            sock = moved_socket(socket.socket(family, kind, protocol))
         try:
             sock.settimeout(timeout)
             sock.connect(peer)

@@ -38,6 +38,7 @@ from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import crash, end_fork
 from tubeherd.slot.lane import PAUSE_FIRST, Lane
 from tubeherd.slot.slot import Slot, Stop
+from tubeherd.streams import streams
 
 _TICK_SECONDS: Final = 0.1
 """How often a slot that is to end looks whether a job that it waits for was left behind, in seconds."""
@@ -124,6 +125,7 @@ class ConcurrentSlot(Slot):
         """Take a job for a lane, waiting for one if none is ready; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
             lane.open(await asyncio.to_thread(connect, self._settings.server), self._control)
+            streams.mend()  # the thread may have had the number of a closed stream while it resolved the server's name
             if self._limits.exit_wanted() is not None:  # jobs of other lanes may have reached a limit meanwhile
                 return None
         connection = self._watch(lane)
