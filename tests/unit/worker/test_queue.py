@@ -148,6 +148,15 @@ def test_counters_of_a_job_whose_id_is_foreseen_are_asked_for_in_the_same_write(
     assert sent(connection).endswith(b"delete %d\r\nreserve-with-timeout 0\r\nstats-job %d\r\n" % ids[-2:])
 
 
+def test_connections_that_take_turns_in_any_order_foresee_together(scripted):
+    one = scripted(answers_to(5, 7))
+    other = scripted(answers_to(6) + b"DELETED\r\nRESERVED 9 2\r\n{}\r\n" + stats_job(id=8) + stats_job(id=9))
+    other.foresight = one.foresight
+    for connection, before in ((one, None), (other, None), (one, 5), (other, 6)):
+        do(connection, before)
+    assert sent(other).endswith(b"reserve-with-timeout 0\r\nstats-job 8\r\nstats-job 9\r\n")
+
+
 @pytest.mark.parametrize("ids", [(5, 6, 9, 10), (3, 1, 4, 2), (5, 3, 1, 2)])
 def test_nothing_is_foreseen_where_ids_come_in_no_order(scripted, ids):
     connection = scripted(answers_to(*ids))

@@ -26,6 +26,7 @@ from tubeherd.queue.answers import (
     Settled,
     TimedOutError,
 )
+from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.tubes import PIPELINE_MOST, USING, TubeConnection
 from tubeherd.queue.wire import open_socket, unexpected_answer
 
@@ -67,12 +68,10 @@ class Connection(TubeConnection):
     def __init__(self, sock: socket.socket) -> None:
         """Use a connected socket; raises QueueUnavailable if it is not connected any more."""
         super().__init__(sock)
-        self._last_id = 0
-        """The id of the last reserved job."""
-        self._last_step = 0
-        """By how much that id was greater than the one before."""
+        self.foresight = Foresight()
+        """Foresees the id of the next job. All connections by which a process reserves jobs should have the same."""
         self._foreseen = 0
-        """The id that the next job is likely to have; 0 if nothing can be said about it."""
+        """The job whose counters were asked for together with the last reserve, which is unanswered; 0 if none."""
         self.has_settled = False
         """Whether beanstalkd has deleted, released or buried at least one job by a command of this connection."""
 
@@ -112,7 +111,7 @@ class Connection(TubeConnection):
             stats = self.stats_job(job_id)
         if stats is None:
             raise LeaseGone(job_id)
-        self._foresee(job_id)
+        self.foresight.note(job_id)
         return Reserved(stats, body, since)
 
     def stats_job(self, job_id: int) -> JobStats | None:
@@ -228,19 +227,13 @@ class Connection(TubeConnection):
             raise unexpected_answer("counters of a job")
         return match
 
-    def _foresee(self, job_id: int) -> None:
-        """Foresee the id of the next job: one step after the last one, if the last three ids are equal steps apart.
+    def _reserve_command(self) -> bytes:
+        """Return the command for a reserve and, if the id of the next job is foreseen, the one for its counters.
 
-        Otherwise nothing is foreseen. The counters of the foreseen job are asked for in the same write as the next
-        reserve, which saves a round trip. If another job is reserved, these counters are not used, and those of the
+        The latter saves a round trip. If another job is reserved, these counters are not used, and those of the
         reserved job are asked for.
         """
-        step, self._last_id = job_id - self._last_id, job_id
-        self._foreseen = max(0, job_id + step) if step == self._last_step else 0
-        self._last_step = step
-
-    def _reserve_command(self) -> bytes:
-        """Return the command for a reserve and, if the id of the next job is foreseen, the one for its counters."""
+        self._foreseen = self.foresight.next_id
         if self._foreseen:
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
         return b"reserve-with-timeout 0\r\n"

@@ -34,6 +34,7 @@ from tubeherd.processing.settling import Settler
 from tubeherd.processing.started import reap_orphans
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import Connection
+from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
@@ -98,6 +99,7 @@ class Slot(ABC):
         self._settler = settler
         self._tubes = list(executors)
         self._limits = Limits(settings, context.progress, context.page, context.supervisor, processor)
+        self._foresight = Foresight()
         self._batch = SlotBatch(settings, context.lanes, context.page, processor, settler)
         self.forked_by_job = False
         """Whether a job has forked this process from the process of the slot.
@@ -145,6 +147,7 @@ class Slot(ABC):
         """Take the lock and watch the slot's tubes, unless it was done; raises QueueUnavailable, RefusedError."""
         is_new = not (lane.watching or lane.inherited)
         connection = lane.lock_and_watch(self._tubes)
+        connection.foresight = self._foresight
         if is_new:  # logged only now, because the answers have shown that the server is a beanstalkd
             tubes = self._tubes[:NAMED_MOST]
             log.info("connected", server=self._settings.server, tube_count=len(self._tubes), tubes=tubes)
