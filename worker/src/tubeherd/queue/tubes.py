@@ -19,7 +19,7 @@ KICKED: Final = re.compile(rb"KICKED (\d{1,19})\r\n")
 USING: Final = re.compile(rb"USING [!-~]+\r\n")
 _WATCHING: Final = re.compile(rb"WATCHING \d{1,19}\r\n")
 _COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
-_LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
+LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
 
 
 class TubeConnection:
@@ -63,7 +63,7 @@ class TubeConnection:
     def ignore_others(self, tubes: Sequence[str]) -> None:
         """Ignore every tube but these. The slot that used this connection before may have watched other tubes."""
         self._wire.write(b"list-tubes-watched\r\n")
-        for tube in _LISTED.findall(self._take_document()):
+        for tube in LISTED.findall(self._take_document()):
             if tube.decode() not in tubes:
                 self._ignore(tube.decode())
 

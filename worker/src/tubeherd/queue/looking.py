@@ -1,0 +1,198 @@
+"""A connection that only looks: at the counters of server, tubes and jobs, and at the bodies of jobs.
+
+None of its commands changes a job: its state, its place in its tube, and its counters stay as they are. beanstalkd
+counts the commands themselves, and the connection. Many commands go in one write, because there may be 100,000 tubes.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple, TypeVar
+
+from tubeherd.queue.answers import NotFoundError
+from tubeherd.queue.tubes import LISTED, PIPELINE_MOST, TubeConnection
+from tubeherd.queue.wire import REPLY_SECONDS, open_socket, unexpected_answer
+
+Item = TypeVar("Item")
+PEEKS_MOST: Final = 50
+"""The most bodies that are asked for in one write: each may be as large as the server allows."""
+_FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
+_NUMBER: Final = rb"(\d{1,19})\n"
+_TUBE: Final = re.compile(
+    rb"---\nname: \"?[!#-~]{1,200}\"?\ncurrent-jobs-urgent: \d+\n"
+    + b"".join(
+        rb"%b: " % name + _NUMBER
+        for name in (
+            b"current-jobs-ready",
+            b"current-jobs-reserved",
+            b"current-jobs-delayed",
+            b"current-jobs-buried",
+            b"total-jobs",
+            b"current-using",
+            b"current-watching",
+            b"current-waiting",
+            b"cmd-delete",
+            b"cmd-pause-tube",
+            b"pause",
+            b"pause-time-left",
+        )
+    )
+)
+"""The answer to `stats-tube`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_TUBE_FMT)."""
+_JOB: Final = re.compile(
+    rb"---\nid: " + _NUMBER + rb"tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)\n"
+    rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: (-?\d{1,19})\nfile: \d+\n"
+    rb"reserves: (\d{1,19})\ntimeouts: (\d{1,19})\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n"
+)
+"""The answer to `stats-job`, as the same versions write it."""
+_COUNTERS: Final = re.compile(rb"^(current-jobs-[a-z]+|total-jobs|current-[a-z]+|uptime): (\d{1,19})$", re.MULTILINE)
+
+
+class TubeCounters(NamedTuple):
+    """What beanstalkd counts of a tube; all 0 for a tube that does not exist. Times in seconds."""
+
+    name: str
+    ready: int = 0
+    reserved: int = 0
+    delayed: int = 0
+    buried: int = 0
+    total_jobs: int = 0
+    """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
+    using: int = 0
+    """How many connections put into it."""
+    watching: int = 0
+    """How many connections take jobs from it: mostly the slots of workers."""
+    waiting: int = 0
+    """How many of these wait for a job at the moment."""
+    deleted: int = 0
+    """How many of its jobs were deleted, as all that are done are, since it exists."""
+    pauses: int = 0
+    """How often it was paused."""
+    pause: int = 0
+    """For how long it was paused; 0 if it is not paused."""
+    pause_left: int = 0
+    """How much longer it is paused."""
+
+    @property
+    def jobs(self) -> int:
+        """The number of its jobs in all states."""
+        return self.ready + self.reserved + self.delayed + self.buried
+
+
+class JobCounters(NamedTuple):
+    """What beanstalkd counts of a job, in whatever state it is; times in seconds."""
+
+    id: int
+    tube: str
+    state: str
+    """ready, reserved, delayed or buried."""
+    priority: int
+    age: int
+    """Since it was put."""
+    delay: int
+    """That of the last release, or of the put if there was no release."""
+    ttr: int
+    time_left: int
+    """Until its lease or its delay ends; 0 in other states."""
+    reserves: int
+    timeouts: int
+    releases: int
+    buries: int
+    kicks: int
+
+
+class ServerCounters(NamedTuple):
+    """What beanstalkd counts of itself."""
+
+    total_jobs: int
+    """How many jobs were put since it started."""
+    tubes: int
+    workers: int
+    """How many connections have ever reserved a job."""
+
+
+class Peeked(NamedTuple):
+    """A job that was looked at."""
+
+    id: int
+    body: bytes | None
+    """The bytes that were put; None if beanstalkd lost them in a crash."""
+
+
+class LookingConnection(TubeConnection):
+    """A connection that changes no job; its methods raise what those of `Connection` raise."""
+
+    def server(self) -> ServerCounters:
+        """Return the counters of the server."""
+        self._wire.write(b"stats\r\n")
+        found = {name: int(count) for name, count in _COUNTERS.findall(self._take_document())}
+        try:
+            return ServerCounters(found[b"total-jobs"], found[b"current-tubes"], found[b"current-workers"])
+        except KeyError:
+            raise unexpected_answer("counters") from None
+
+    def tube_names(self) -> list[str]:
+        """Return the names of all tubes, in no order."""
+        self._wire.write(b"list-tubes\r\n")
+        return [name.decode() for name in LISTED.findall(self._take_document())]
+
+    def tubes(self, names: Iterable[str]) -> Iterator[TubeCounters]:
+        """Yield the counters of these tubes, in the same order."""
+        for batch in _batches(names):
+            self._wire.write(b"".join([b"stats-tube %b\r\n" % name.encode() for name in batch]))
+            yield from [self._take_tube(name) for name in batch]  # all answers are read first, so one may stop here
+
+    def jobs(self, ids: Iterable[int]) -> Iterator[JobCounters | None]:
+        """Yield the counters of these jobs, in the same order; None for one that does not exist."""
+        for batch in _batches(ids):
+            self._wire.write(b"".join([b"stats-job %d\r\n" % job_id for job_id in batch]))
+            yield from [self._take_job(job_id) for job_id in batch]
+
+    def peek(self, ids: Iterable[int]) -> Iterator[Peeked | None]:
+        """Yield these jobs with their bodies, in the same order; None for one that does not exist."""
+        for batch in _batches(ids, PEEKS_MOST):
+            self._wire.write(b"".join([b"peek %d\r\n" % job_id for job_id in batch]))
+            yield from [self._take_peeked() for _ in batch]
+
+    def peek_next(self, tube: str, state: str) -> Peeked | None:
+        """Return the job of a tube that is the first in this state (ready, delayed or buried); None if none is."""
+        self._use(tube)
+        self._wire.write(b"peek-%b\r\n" % state.encode())
+        return self._take_peeked()
+
+    def _take_tube(self, name: str) -> TubeCounters:
+        try:
+            found = _TUBE.match(self._take_document())
+        except NotFoundError:
+            return TubeCounters(name)
+        if found is None:
+            raise unexpected_answer("counters of a tube")
+        return TubeCounters(name, *map(int, found.groups()))
+
+    def _take_job(self, job_id: int) -> JobCounters | None:
+        try:
+            found = _JOB.match(self._take_document())
+        except NotFoundError:
+            return None
+        if found is None or int(found[1]) != job_id:
+            raise unexpected_answer("counters of that job")
+        _, tube, state, *numbers = found.groups()
+        return JobCounters(job_id, tube.decode(), state.decode(), *map(int, numbers))
+
+    def _take_peeked(self) -> Peeked | None:
+        try:
+            found = self._wire.take_line(_FOUND)
+        except NotFoundError:
+            return None
+        return Peeked(int(found[1]), self._wire.take_body(int(found[2])))
+
+
+def connect_to_look(server: str) -> LookingConnection:
+    """Connect to beanstalkd at `host:port`; raises QueueUnavailable, and ValueError for a wrong address."""
+    return LookingConnection(open_socket(server, REPLY_SECONDS))
+
+
+def _batches(items: Iterable[Item], most: int = PIPELINE_MOST) -> Iterator[Sequence[Item]]:
+    left = iter(items)
+    while batch := list(islice(left, most)):
+        yield batch
