@@ -48,7 +48,7 @@ def test_what_a_job_raised_is_not_repeated(ended, beanstalkd):
     beanstalkd.put_code("raise Abort('hunter2')")
     code, words = ended(CODE + "from tubeherd import Abort", "--retry-delays", "none")
     assert beanstalkd.count("code")["buried"] == 1
-    assert (code, words) == (Exit.STOPPED_BY_JOB, "see kubectl logs --previous")
+    assert (code, words) == (Exit.FAILED, "see kubectl logs --previous")
 
 
 def test_what_an_executor_printed_is_not_repeated(ended, beanstalkd):

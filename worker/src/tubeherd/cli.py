@@ -1,11 +1,17 @@
-"""The command `tubeherd`. Each of its subcommands is a module of `commands`, which is imported when it is called."""
+"""The command `tubeherd`. Each of its subcommands is a module of `commands`, which is imported when it is called.
 
+Such a module has a function of its own name, and `EXAMPLES`: command lines, which the help shows.
+"""
+
+import os
+import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
+from tubeherd.exits import Exit
 from tubeherd.streams import streams
 
 COMMANDS: Final = ("run", "schedule", "why")
@@ -23,25 +29,55 @@ class _Commands(TyperGroup):
             return None
         module = import_module(f"tubeherd.commands.{cmd_name}")
         command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        command.command(cmd_name)(getattr(module, cmd_name))
+        command.command(cmd_name, epilog=_examples(module.EXAMPLES))(getattr(module, cmd_name))
         return typer.main.get_command(command)
+
+
+def _examples(lines: tuple[str, ...]) -> str:
+    """Return the end of a help. Without the empty lines, which it does not show, it would join the lines."""
+    return "\n\n".join(["Examples:", *lines])
 
 
 app = typer.Typer(
     cls=_Commands,
     help="Workers for beanstalkd that do the whole job loop.",
+    epilog=_examples(("tubeherd run mail.py", 'tubeherd schedule mail \'{"to": "ann@example.com"}\'', "tubeherd why")),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from tubeherd.version import version
+
+        typer.echo(f"tubeherd {version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _app() -> None:
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version", metavar=" ", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Make typer keep the subcommands, whatever their number."""
 
 
 def main() -> None:
     """Run the command `tubeherd`."""
     streams.open_closed()
-    app()
+    try:
+        app(prog_name="tubeherd")
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is left of the output. If its reader is gone, end with FAILED; Python would print a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        raise SystemExit(int(Exit.FAILED)) from None

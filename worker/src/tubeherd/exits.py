@@ -1,22 +1,37 @@
-"""The exit codes of the processes of a worker: the slots, which execute jobs, and their parent, the supervisor."""
+"""The exit codes of the command `tubeherd`, and of the processes of a worker.
+
+These processes are the slots, which execute jobs, and their parent, the supervisor.
+"""
 
 from enum import IntEnum
+from typing import Final
 
 
 class Exit(IntEnum):
-    """A user of `tubeherd run` sees the code of the supervisor. Codes from 64 on are used by slots only."""
+    """Users see the codes that `MEANINGS` has. Those of `tubeherd run` are the supervisor's; slots have others too."""
 
     OK = 0
-    """Stopped as it was asked to: by SIGTERM, or at a limit with `--on-limit stop`."""
-    STOPPED_BY_JOB = 1
-    """An executor raised Abort, or a `worker.flush` listener raised."""
+    FAILED = 1
     USAGE = 2
-    """An option or a TUBEHERD_* variable is wrong."""
     EXECUTORS = 3
-    """The executors cannot be used: one cannot be imported, a tube has none, or a tube has two."""
+    INTERRUPTED = 130
+    """Never given by code of ours: typer ends so for KeyboardInterrupt. A worker handles Ctrl-C, and ends with OK."""
     CRASHED = 70
     """A slot ended by an error that no job caused; its last log line names the error."""
     RECYCLE = 64
     """A slot ended and is to be replaced: it reached a limit, or a job may have left it in disorder."""
     LIMIT = 65
     """A slot reached a limit and is not to be replaced, because of `--on-limit stop`."""
+
+
+MEANINGS: Final = {
+    Exit.OK: "The command did what it was asked to. `run`: SIGTERM or Ctrl-C stopped the worker and its jobs have "
+    "ended, or a limit was reached with `--on-limit stop`.",
+    Exit.FAILED: "The command could not do what it was asked to; the last line on standard error says why. `run`: an "
+    "executor raised `Abort`, or a listener of `worker.flush` raised.",
+    Exit.USAGE: "An argument, an option, a `TUBEHERD_*` variable or a file that an option names is wrong.",
+    Exit.EXECUTORS: "`run`: the executors cannot be used. One cannot be found or imported, a tube has none, or a tube "
+    "has two.",
+    Exit.INTERRUPTED: "Ctrl-C ended the command, except `run`.",
+}
+"""What the exit codes mean that users see."""

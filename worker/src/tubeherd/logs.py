@@ -42,7 +42,7 @@ class Log:
         """Set the format and the least level, for this process and for processes that are forked from it later."""
         terminal = sys.stderr is not None and sys.stderr.isatty()
         self._text = log_format == "text" or (log_format == "auto" and terminal)
-        self._colours = terminal
+        self._colours = terminal and not os.environ.get("NO_COLOR")
         self._least = _LEVELS.index(level)
 
     def write_to(self, fd: int) -> None:

@@ -1,6 +1,7 @@
 """`tubeherd run`: a worker."""
 
 import os
+from typing import Final
 
 import typer
 
@@ -10,6 +11,11 @@ from tubeherd.logs import log
 from tubeherd.options import takes_options
 from tubeherd.settings import WorkerSettings
 from tubeherd.streams import streams
+
+EXAMPLES: Final = (
+    "tubeherd run --executors mail",
+    "tubeherd run --executors mail --concurrency 4 --retry-delays 10s,10m",
+)
 
 
 @takes_options(WorkerSettings)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,6 +11,12 @@ from tubeherd.commands.terminal import fail, load
 from tubeherd.options import takes_options
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.settings import ServerSettings, WorkerSettings
+
+EXAMPLES: Final = (
+    'tubeherd schedule mail \'{"to": "ann@example.com"}\'',
+    "tubeherd schedule mail '{}' --delay '10 minutes'",
+    "tubeherd schedule mail < mails.jsonl",
+)
 
 
 @takes_options(ServerSettings)

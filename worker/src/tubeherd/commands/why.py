@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +12,8 @@ from tubeherd.settings import ServerSettings
 
 if TYPE_CHECKING:
     from tubeherd.burials.record import Burials
+
+EXAMPLES: Final = ("tubeherd why", "tubeherd why mail", "tubeherd why --job 4711")
 
 
 @takes_options(ServerSettings)

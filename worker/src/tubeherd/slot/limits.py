@@ -53,7 +53,7 @@ class Limits:
         """
         request = self._page.request
         if self.stopped_by_user_code:
-            return Exit.STOPPED_BY_JOB
+            return Exit.FAILED
         if request == Request.STOP or os.getppid() != self._supervisor:
             return Exit.OK
         if self._processor.broken_off or self.draining:

@@ -137,7 +137,7 @@ class Supervisor:
             log.info("slot recycled between jobs", pid=reaped.slot.pid)
         elif reaped.code == Exit.LIMIT:
             log.info("slot ended: it reached a limit", pid=reaped.slot.pid)
-        elif reaped.code in (Exit.EXECUTORS, Exit.STOPPED_BY_JOB):
+        elif reaped.code in (Exit.EXECUTORS, Exit.FAILED):
             self._give_up(Exit(reaped.code))
 
     def _died(self, reaped: Reaped) -> None:
