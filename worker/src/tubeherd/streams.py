@@ -35,8 +35,10 @@ class StandardStreams:
         """Do nothing to the streams: a script that uses the library keeps them as they are."""
         self._copies: dict[int, int] = {}
         """By the number of the stream, a descriptor of the file that the stream was at first."""
-        self._printers: dict[str, TextIO] = {}
-        """What `sys.stdout` and `sys.stderr` are in a slot, by these names."""
+        self._out: TextIO | None = None
+        """What `sys.stdout` is in a slot, unless user code puts something else in its place."""
+        self._err: TextIO | None = None
+        """The same for `sys.stderr`."""
         self._poll = select.poll()
         for fd in _NAMES:
             self._poll.register(fd, 0)
@@ -67,10 +69,8 @@ class StandardStreams:
     def begin_slot(self) -> None:
         """Read standard input from /dev/null, and have what is printed appear at once; raises OSError."""
         _put_null(STDIN)
-        for fd in (STDOUT, STDERR):
-            printer = self._printers[_NAMES[fd]] = self._printer(fd)
-            setattr(sys, _NAMES[fd], printer)
-            setattr(sys, f"__{_NAMES[fd]}__", printer)
+        self._out = sys.stdout = sys.__stdout__ = self._printer(STDOUT)  # type: ignore[assignment, misc]
+        self._err = sys.stderr = sys.__stderr__ = self._printer(STDERR)  # type: ignore[assignment, misc]
 
     def mend(self) -> None:
         """Open again each stream that is closed, and replace those whose other end is gone. Cheap if there is none.
@@ -78,9 +78,12 @@ class StandardStreams:
         If a job has set `sys.stdout` or `sys.stderr` to None or to what is closed, it is set again to what prints. Only
         in one thread at a time.
         """
-        for name, printer in self._printers.items():
-            if (now := getattr(sys, name, None)) is not printer and _is_closed(now):
-                setattr(sys, name, printer)
+        try:
+            replaced = sys.stdout is not self._out or sys.stderr is not self._err
+        except AttributeError:  # a job has deleted one
+            replaced = True
+        if replaced:
+            self._mend_printers()
         if self._poll.poll(0):
             self._mend_descriptors()
 
@@ -95,6 +98,11 @@ class StandardStreams:
                 return True
             os.close(opened)
         return False
+
+    def _mend_printers(self) -> None:
+        for name, printer in (("stdout", self._out), ("stderr", self._err)):
+            if _is_closed(getattr(sys, name, None)):
+                setattr(sys, name, printer)
 
     def _mend_descriptors(self) -> None:
         with opening():  # what was found may have been a socket of another thread, which is moved to a higher number

@@ -34,7 +34,8 @@ DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
 """How long a worker may hold a job without a touch, in seconds."""
 # At most 19 digits are accepted, because every number of 19 digits fits into 64 bits.
-RESERVED: Final = re.compile(rb"RESERVED (\d{1,19}) (\d{1,10})\r\n")
+# Possessive, as `+` after a quantifier, and a range instead of `\d`: a job's counters are matched in less time.
+RESERVED: Final = re.compile(rb"RESERVED ([0-9]{1,19}+) ([0-9]{1,10}+)\r\n")
 _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
 # beanstalkd answers BURIED if it has no memory to queue the new job, which exists nevertheless.
 _INSERTED_OR_BURIED: Final = re.compile(rb"(?:INSERTED|BURIED) (\d{1,19})\r\n")
@@ -43,9 +44,10 @@ _RELEASED: Final = re.compile(rb"RELEASED\r\n")
 _BURIED: Final = re.compile(rb"BURIED\r\n")
 _TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
 _JOB_STATS: Final = re.compile(
-    rb"OK \d+\r\n---\nid: (\d{1,19})\ntube: \"?([!#-~]{1,200})\"?\nstate: [a-z]+\n"
-    rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: -?\d+\nfile: \d+\n"
-    rb"reserves: (\d{1,19})\ntimeouts: \d+\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n\r\n"
+    rb"OK [0-9]++\r\n---\nid: ([0-9]{1,19}+)\ntube: \"?([!#-~]{1,200}+)\"?\nstate: [a-z]++\n"
+    rb"pri: ([0-9]{1,19}+)\nage: ([0-9]{1,19}+)\ndelay: ([0-9]{1,19}+)\nttr: ([0-9]{1,19}+)\n"
+    rb"time-left: -?[0-9]++\nfile: [0-9]++\nreserves: ([0-9]{1,19}+)\ntimeouts: [0-9]++\n"
+    rb"releases: ([0-9]{1,19}+)\nburies: ([0-9]{1,19}+)\nkicks: ([0-9]{1,19}+)\n\r\n"
 )
 """The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
 _DONE: Final = Settled.DONE  # a global, because in Python 3.11 `Settled.DONE` takes as long as a call

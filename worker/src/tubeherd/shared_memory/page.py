@@ -77,6 +77,9 @@ class Phase(IntEnum):
     DONE = 6
 
 
+# Globals, because in Python 3.11 `Phase.COMMAND` takes as long as a call, and each job writes both.
+_COMMAND: Final = int(Phase.COMMAND)
+_EXECUTING: Final = int(Phase.EXECUTING)
 SHARED_PHASES: Final = (Phase.EXECUTING, Phase.RESTING)
 """The phases in which the supervisor may use the connection too, while it holds the lock."""
 
@@ -135,13 +138,13 @@ class Page:
             # to a touch, the slot reads that answer instead of its own, and therefore closes the connection.
             orphan = os.getppid() != self._maker
             self._locked = self._lock.acquire(not orphan, _PARENT_CHECK_SECONDS) or orphan
-        self._map[_PHASE_AT] = Phase.COMMAND
+        self._map[_PHASE_AT] = _COMMAND
 
     def write_job_and_unlock(self, job: int, since: float, ttr: int, jobs_begun: int, timeout: float = 0.0) -> None:
         """Write the lease of a job that now executes, not late, `jobs_begun`, `timeout` and EXECUTING; unlock."""
         # The phase is written last, because the slot can be killed before all bytes of the rest are written.
         _JOB.pack_into(self._map, _LEASE_AT, job, since, ttr, jobs_begun, 0, timeout)
-        self._map[_PHASE_AT] = Phase.EXECUTING
+        self._map[_PHASE_AT] = _EXECUTING
         self.unlock()
 
     def write_phase_and_unlock(self, phase: Phase = Phase.RESTING) -> None:

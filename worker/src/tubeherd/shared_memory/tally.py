@@ -35,6 +35,8 @@ class VerdictLabel(StrEnum):
     BURIED = "buried"
     LEASE_GONE = "lease_gone"
 
+    __hash__ = str.__hash__  # that of an enum is a function of Python, and each job looks its label up
+
 
 Counts = dict[tuple[str, VerdictLabel], list[int]]
 """By tube and verdict, one row: the microseconds of all jobs, then the number of jobs in each bucket."""

@@ -54,7 +54,7 @@ class Limits:
         request = self._page.request
         if self.stopped_by_user_code:
             return Exit.FAILED
-        if request == Request.STOP or os.getppid() != self._supervisor:
+        if (request and request == Request.STOP) or os.getppid() != self._supervisor:
             return Exit.OK
         if self._processor.broken_off or self.draining:
             return Exit.RECYCLE
@@ -63,7 +63,7 @@ class Limits:
         if (
             0 < self._max_jobs <= self.jobs_begun + may_begin
             or (self._ends is not None and time.monotonic() >= self._ends)
-            or (request == Request.RECYCLE and self.jobs_begun > 0)
+            or (request and request == Request.RECYCLE and self.jobs_begun > 0)
         ):
             return self._at_limit
         return None
