@@ -7,9 +7,11 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings format lint types unit integration check chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
+# The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,12 +49,15 @@ types: $(READY) ## Check the types, strictly
 	$(BIN)/mypy
 
 unit: $(READY) ## Run the tests of pure logic (TESTS=tests/unit/worker/test_policy.py: one file)
-	$(BIN)/pytest $(or $(TESTS),tests/unit)
+	$(BIN)/pytest $(if $(TESTS),$(TESTS),-n 2 tests/unit)
 
-integration: $(READY) beanstalkd ## Run the tests against a real beanstalkd and real processes (TESTS as above)
-	$(BIN)/pytest -n 4 $(or $(TESTS),tests/integration)
+integration: $(READY) beanstalkd ## Run the tests against a real beanstalkd and real processes, without the slow ones (TESTS as above, with them)
+	$(BIN)/pytest -n 6 $(or $(TESTS),-m "not slow" tests/integration)
 
-check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (about 6 minutes)
+check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (under 3 minutes)
+
+slow: $(READY) beanstalkd ## Run the slow tests that `integration` leaves out (about 2 minutes)
+	$(BIN)/pytest -n 6 -m slow tests/integration
 
 chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
 	$(BIN)/python -m tests.chaos.campaign $(if $(SEED),--seed $(SEED))
@@ -66,7 +71,7 @@ cluster: $(READY) $(if $(filter current,$(KUBE)),,beanstalkd images) ## Install 
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
 	$(BIN)/python -m tests.fuzz.fuzz
 
-test: check chaos-short cluster ## Run every test there is; installs what they need
+test: check slow chaos-short cluster ## Run every test there is; installs what they need
 
 bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them to docs/performance.md
 	$(BIN)/python -m tests.bench

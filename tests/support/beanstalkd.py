@@ -42,7 +42,8 @@ class Beanstalkd:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         self._binlog.mkdir(exist_ok=True)
-        command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(self._binlog), "-f", "0"]
+        # -F: what was written survives a killed process all the same, and a slow disk cannot silence the server.
+        command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(self._binlog), "-F"]
         command += self._options
         self._process = subprocess.Popen(command)
         self._own = wait_for(self._answers, "beanstalkd answers")
@@ -140,7 +141,7 @@ class Beanstalkd:
         client.watch(tube)
         for _ in range(count):
             self.put(tube)
-            client.bury(client.reserve(timeout=1))
+            client.bury(client.reserve(timeout=30))
         client.close()
 
     def lose(self, job: int) -> None:

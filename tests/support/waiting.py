@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 Result = TypeVar("Result")
 
+PATIENCE: Final = 45.0
+"""Seconds after which a test gives up, less than the default TTR of its jobs. It only ends a test that hangs."""
+
 
 def wait_for(
-    condition: Callable[[], Result | None], what: str | Callable[[], str], seconds: float = 10.0, pause: float = 0.01
+    condition: Callable[[], Result | None],
+    what: str | Callable[[], str],
+    seconds: float = PATIENCE,
+    pause: float = 0.01,
 ) -> Result:
     """Poll until the condition returns something true, and return that.
 

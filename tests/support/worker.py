@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.processes import children, living
-from tests.support.waiting import Result, wait_for
+from tests.support.waiting import PATIENCE, Result, wait_for
 
 TRACES: Final = """
 import os, pathlib, time
@@ -93,22 +93,22 @@ class Worker:
 
     # Waiting
 
-    def wait_for(self, condition: Callable[[], Result | None], what: str, seconds: float = 15.0) -> Result:
+    def wait_for(self, condition: Callable[[], Result | None], what: str, seconds: float = PATIENCE) -> Result:
         """Poll until the condition returns something true, and return that; fail with the worker's log if it does not.
 
         Raises TimeoutError after so many seconds.
         """
         return wait_for(condition, lambda: f"{what}\n{self.output()}", seconds)
 
-    def wait_for_notes(self, *notes: str, seconds: float = 15.0) -> None:
+    def wait_for_notes(self, *notes: str, seconds: float = PATIENCE) -> None:
         """Wait until the executors have noted all of these."""
         self.wait_for(lambda: set(notes) <= set(self.notes()), f"the notes {notes}", seconds)
 
-    def wait_for_line(self, event: str, seconds: float = 15.0, **fields: Any) -> dict[str, Any]:
+    def wait_for_line(self, event: str, seconds: float = PATIENCE, **fields: Any) -> dict[str, Any]:
         """Wait for a log line and return the first."""
         return self.wait_for(lambda: self.lines(event, **fields), f"a log line {event!r} {fields}", seconds)[0]
 
-    def wait_for_lines(self, event: str, count: int, seconds: float = 15.0, **fields: Any) -> list[dict[str, Any]]:
+    def wait_for_lines(self, event: str, count: int, seconds: float = PATIENCE, **fields: Any) -> list[dict[str, Any]]:
         """Wait until there are exactly so many log lines of this event, and return them."""
         what = f"{count} log lines {event!r} {fields}"
         self.wait_for(lambda: len(self.lines(event, **fields)) == count, what, seconds)
@@ -116,12 +116,16 @@ class Worker:
 
     # Its end
 
+    def exit_code(self) -> int:
+        """Wait until the worker has ended by itself, and return its exit code; raises TimeoutExpired if it hangs."""
+        return self.process.wait(PATIENCE)
+
     def ask_to_stop(self) -> None:
         """Send SIGTERM and wait until the worker has logged that it stops."""
         self.process.send_signal(signal.SIGTERM)
         self.wait_for_line("SIGTERM")
 
-    def stop(self, seconds: float = 15.0) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         """End the worker with SIGTERM and return its exit code; raises TimeoutExpired if that takes longer."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)

@@ -26,9 +26,9 @@ class Changed:
     def __call__(self, key):
         self.keys.append(key)
 
-    def wait(self, key, count=1, seconds=5.0):
+    def wait(self, key, count=1):
         given = self.keys.count
-        wait_for(lambda: given(key) >= count, lambda: f"{key} was given {given(key)} counts, not {count}", seconds)
+        wait_for(lambda: given(key) >= count, lambda: f"{key} was given {given(key)} counts, not {count}")
 
 
 @pytest.fixture

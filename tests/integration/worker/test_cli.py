@@ -164,7 +164,7 @@ def test_run_with_variables_only(beanstalkd, tmp_path):
 def test_run_with_executors_that_cannot_be_used_reserves_nothing(beanstalkd, run_worker, code, said):
     beanstalkd.put("mail")
     worker = run_worker(beanstalkd.server, code, "--concurrency", "3")
-    assert worker.process.wait(15) == 3
+    assert worker.exit_code() == 3
     (error,) = worker.lines(level="error")
     assert said in error["event"]
     assert beanstalkd.stats_job(1)["reserves"] == 0
@@ -178,7 +178,7 @@ def test_run_without_executors_says_where_it_looked():
 
 def test_run_with_an_unknown_tube_says_which_it_knows(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, MAIL, "--include", "mial")
-    assert worker.process.wait(15) == 3
+    assert worker.exit_code() == 3
     worker.wait_for_line("tube 'mial' has no executor here; the tubes with one are: mail", level="error")
 
 
@@ -192,7 +192,7 @@ def test_run_with_exclude_leaves_a_tube_alone(beanstalkd, run_worker):
 
 def test_run_where_health_cannot_listen(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, MAIL, "--health", beanstalkd.server)
-    assert worker.process.wait(15) == 2
+    assert worker.exit_code() == 2
     assert f"--health (TUBEHERD_HEALTH): cannot listen on {beanstalkd.server}" in worker.output()
 
 

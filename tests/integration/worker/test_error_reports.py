@@ -179,16 +179,16 @@ def the_only_line(worker, text):
 
 
 @pytest.mark.parametrize("configure", ["", BASIC, TO_STDOUT])
-@pytest.mark.parametrize("what", ["plain", "force", "dict"])
-def test_what_executors_log_comes_in_the_workers_format(beanstalkd, run_worker, put_mail, configure, what):
-    job = put_mail(what)
+def test_what_executors_log_comes_in_the_workers_format(beanstalkd, run_worker, put_mail, configure):
     worker = run_worker(beanstalkd.server, LOGGING.format(configure=configure))
-    worker.wait_for_line("deleted")
-    line = the_only_line(worker, f"{what} is logged")
-    del line["timestamp"]
-    assert line == {
-        "level": "info", "event": f"{what} is logged", "logger": "app", "job": job, "tube": "mail", "attempt": 1
-    }  # fmt: skip
+    for what in ("plain", "force", "dict", "plain again"):
+        job = put_mail(what)
+        worker.wait_for_line("deleted", job=job)
+        line = the_only_line(worker, f"{what} is logged")
+        del line["timestamp"]
+        assert line == {
+            "level": "info", "event": f"{what} is logged", "logger": "app", "job": job, "tube": "mail", "attempt": 1
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("detail", ["full", "place"])

@@ -95,7 +95,7 @@ def test_flush_at_the_end(beanstalkd, run_worker, put_mail):
     worker.process.terminate()
     worker.wait_for_line("SIGTERM")
     worker.allow("go")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert flushes(worker) == ["flush end 1"]
 
 
@@ -125,7 +125,7 @@ def test_raising_flush_stops_the_worker_with_exit_code_1(beanstalkd, run_worker,
     put_mail("one")
     worker = run_worker(beanstalkd.server, LISTENERS, "--concurrency", "2")
     worker.allow("spoil")
-    assert worker.process.wait(15) == 1
+    assert worker.exit_code() == 1
     line = worker.wait_for_line("a listener of worker.flush raised")
     assert "RuntimeError: disk full" in line["event"]
     assert beanstalkd.count("mail") == NOTHING

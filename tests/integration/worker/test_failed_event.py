@@ -98,7 +98,7 @@ def test_failure_by_a_death_while_the_worker_stops_is_published(beanstalkd, run_
     worker.wait_for_notes("begun")
     worker.ask_to_stop()
     worker.allow("go")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert worker.notes()[1:] == ["failed 1 SlotDied the slot died: exit code 9 (the slot died: exit code 9)"]
 
 
@@ -155,7 +155,7 @@ def flush(reason, count): raise OSError("disk full")
     put_mail("well")
     put_mail("well")
     worker = run_worker(beanstalkd.server, executors, "--ack-after-flush", "--batch-size", "2")
-    assert worker.process.wait(15) == 1
+    assert worker.exit_code() == 1
     reason = "a listener of worker.flush raised OSError: disk full"
     assert worker.notes() == ["well", "well", *[f"failed 1 FlushFailed {reason} ({reason})"] * 2]
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE, WAITING, WAITING_ASYNC
 
+IN_TURN = 2.5
+"""Seconds; to wait for the answers about three leases in turn would take longer."""
 
-def get(address, path, method="GET", seconds=1):
+
+def get(address, path, method="GET", seconds=15):
     connection = http.client.HTTPConnection(address, timeout=seconds)
     try:
         connection.request(method, path)
@@ -51,7 +54,7 @@ def test_ready_while_jobs_run_but_not_while_the_worker_stops(beanstalkd, run_wor
     assert get(address, "/readyz")[0] == 503
     assert get(address, "/healthz")[0] == 200
     worker.allow("go")
-    assert worker.process.wait(5) == 0
+    assert worker.exit_code() == 0
 
 
 def test_not_ready_while_executors_are_imported(beanstalkd, run_worker, address):
@@ -98,7 +101,7 @@ def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker
     worker.wait_for(lambda: len(worker.notes()) == 3, "three jobs run")
     with beanstalkd.stopped():
         for _ in range(15):
-            assert get(address, "/healthz")[0] == 200
+            assert get(address, "/healthz", seconds=IN_TURN)[0] == 200
             signal.sigtimedwait([], 0.1)
     worker.allow("go")
     worker.wait_for_lines("deleted", 3)
@@ -114,7 +117,7 @@ def test_health_is_answered_while_beanstalkd_says_nothing_about_hundreds_of_leas
     worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
     with beanstalkd.stopped():
         for _ in range(40):
-            assert get(address, "/healthz")[0] == 200
+            assert get(address, "/healthz", seconds=IN_TURN)[0] == 200
             signal.sigtimedwait([], 0.1)
     worker.allow("go")
     worker.wait_for_lines("deleted", lanes)
@@ -178,7 +181,7 @@ def test_more_metrics_than_one_write_takes_are_served_whole(beanstalkd, run_work
         "--health", address,
     )  # fmt: skip
     worker.wait_for_line("deleted")
-    text = get(address, "/metrics", seconds=15)[1]
+    text = get(address, "/metrics")[1]
     assert len(text) > 1_000_000
     assert text.count("many_total{") == 2_000
     assert worker.stop() == 0
@@ -189,7 +192,7 @@ def test_no_temporary_directory_for_the_metrics_is_told(beanstalkd, run_worker, 
     worker = run_worker(
         beanstalkd.server, WAITING, "--health", address, prefix=["unshare", "--mount", "sh", "-c", READ_ONLY]
     )
-    assert worker.process.wait(15) == 2
+    assert worker.exit_code() == 2
     assert "--health (TUBEHERD_HEALTH): no temporary directory for what /metrics shows" in worker.output()
 
 

@@ -180,7 +180,7 @@ def test_stop_while_leases_are_gone_lets_the_other_lanes_finish(beanstalkd, inte
     worker.wait_for_line("lease was gone before the job began", job=2)
     worker.ask_to_stop()
     worker.allow("go")
-    assert worker.process.wait(5) == 0
+    assert worker.exit_code() == 0
     assert worker.lines("deleted", job=job)
     assert not worker.lines("the slot")
 
@@ -285,7 +285,7 @@ def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, intercepto
             job = beanstalkd.put("mail", body)
             worker.wait_for(lambda command=command: not interceptor.answers[command], f"{command} is refused")
             worker.wait_for(lambda left=left: beanstalkd.count("mail") == left, f"{command} works the second time")
-            worker.wait_for_line("executed, but its verdict was lost: it may run again", job=job, seconds=1)
+            worker.wait_for_line("executed, but its verdict was lost: it may run again", job=job)
             assert any(refusal in line["event"] for line in worker.lines("beanstalkd answered"))
             if left != NOTHING:
                 beanstalkd.delete(job)
@@ -297,7 +297,7 @@ def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, intercepto
     interceptor.answers["delete"] = [b"BURIED"]
     job = beanstalkd.put("mail", b"{}")
     worker.wait_for(lambda: not interceptor.answers["delete"], "the delete is answered")
-    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job ran again, and was deleted", seconds=3)
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job ran again, and was deleted")
     assert worker.notes() == ["ran {}", "ran {}"]
     worker.wait_for_line("deleted", job=job)
     assert len(worker.lines("deleted", job=job)) == 1

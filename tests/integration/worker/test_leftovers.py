@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.processes import children
+from tests.support.tiers import slow_but_for
 from tubeherd.processes import has_ended
 
 EXECUTORS = """
@@ -23,12 +24,12 @@ async def tick_in_loop(name):
         note(f"{name} ticks")
         try: await asyncio.sleep(0.05)
         except asyncio.CancelledError:
-            if name != "task that swallows": raise
+            if "swallows" not in name: raise
 
-TICKING = "while :; do echo ticks >> %s; sleep 0.05; done" % (FOLDER / "notes")
+def ticking(name): return f"while :; do echo {name} ticks >> {FOLDER / 'notes'}; sleep 0.05; done"
 
-def daemon():
-    subprocess.run(["sh", "-c", f"setsid sh -c '{TICKING}' & exit 0"])
+def daemon(name):
+    subprocess.run(["sh", "-c", 'setsid sh -c "$0" & exit 0', ticking(name)])
 
 async def start(what):
     loop = asyncio.get_running_loop() if what in LOOP else None
@@ -42,19 +43,19 @@ async def start(what):
         case "task": globals()["kept"] = loop.create_task(tick_in_loop(what))
         case "task that swallows": globals()["kept"] = loop.create_task(tick_in_loop(what))
         case "timer":
-            def again(): note("ticks"); loop.call_later(0.05, again)
+            def again(): note("timer ticks"); loop.call_later(0.05, again)
             again()
-        case "subprocess": await (await asyncio.create_subprocess_shell(TICKING)).wait()
-        case "session": await (await asyncio.create_subprocess_shell(TICKING, start_new_session=True)).wait()
-        case "popen": subprocess.Popen(["sh", "-c", TICKING])
-        case "popen, process group": subprocess.Popen(["sh", "-c", TICKING], process_group=0)
-        case "posix_spawn": os.posix_spawn("/bin/sh", ["sh", "-c", TICKING], os.environ, setsid=True)
+        case "subprocess": await (await asyncio.create_subprocess_shell(ticking(what))).wait()
+        case "session": await (await asyncio.create_subprocess_shell(ticking(what), start_new_session=True)).wait()
+        case "popen": subprocess.Popen(["sh", "-c", ticking(what)])
+        case "popen, process group": subprocess.Popen(["sh", "-c", ticking(what)], process_group=0)
+        case "posix_spawn": os.posix_spawn("/bin/sh", ["sh", "-c", ticking(what)], os.environ, setsid=True)
         case "fork":
             if os.fork() == 0: os.setsid(); tick(what)
-        case "daemon": daemon()
-        case "daemon of a thread": await asyncio.to_thread(daemon)
+        case "daemon": daemon(what)
+        case "daemon of a thread": await asyncio.to_thread(daemon, what)
         case "multiprocessing": multiprocessing.get_context("fork").Process(target=tick, args=(what,)).start()
-        case "swallows": await tick_in_loop("task that swallows")
+        case "swallows": await tick_in_loop(what)
 LOOP = ["work of the loop", "task", "task that swallows", "timer"]
 """
 CONCURRENT = """
@@ -81,9 +82,9 @@ SEQUENTIAL = """
 @executor("mail")
 def mail(payload, job: Job):
     if job.attempt > 1:
-        note("next attempt")
+        note(f"{payload}: next attempt")
         time.sleep(0.3)
-        note("end of the next attempt")
+        note(f"{payload}: end of the next attempt")
         return
     asyncio.run(start(payload))
     time.sleep(1000)
@@ -103,13 +104,13 @@ def last_attempt(worker):
     return notes[notes.index("next attempt") : notes.index("end of the next attempt") + 1]
 
 
-@pytest.mark.parametrize("what", IN_COROUTINES)
+@pytest.mark.parametrize("what", slow_but_for(["to_thread", "task that swallows", "popen", "daemon"], IN_COROUTINES))
 def test_nothing_of_a_late_coroutine_goes_on_beside_its_next_attempt(beanstalkd, run_worker, what):
     neighbour = beanstalkd.put_json("mail", "neighbour", ttr=60)
     late = beanstalkd.put_json("mail", what, ttr=1)
     options = ("--async-concurrency", "4", "--retry-delays", "1s", "--drain-limit", "1s")
     worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, *options)
-    line = worker.wait_for_line("failed, retry later", job=late, seconds=20)
+    line = worker.wait_for_line("failed, retry later", job=late)
     assert line["reason"] == "the job ran longer than its timeout of 1 s"
     worker.wait_for_notes("end of the next attempt")
     assert last_attempt(worker) == ["next attempt", "end of the next attempt"]
@@ -122,15 +123,18 @@ def test_nothing_of_a_late_coroutine_goes_on_beside_its_next_attempt(beanstalkd,
     assert beanstalkd.count("mail") == NOTHING
 
 
-@pytest.mark.parametrize("what", IN_BOTH)
-def test_nothing_of_a_late_job_goes_on_beside_its_next_attempt(beanstalkd, run_worker, what):
-    late = beanstalkd.put_json("mail", what, ttr=1)
-    worker = run_worker(beanstalkd.server, EXECUTORS + SEQUENTIAL, "--retry-delays", "1s")
-    line = worker.wait_for_line("failed, retry later", job=late, seconds=20)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s"
-    worker.wait_for_notes("end of the next attempt")
-    assert last_attempt(worker) == ["next attempt", "end of the next attempt"]
-    worker.wait_for_line("deleted", job=late)
+def test_nothing_of_a_late_job_goes_on_beside_its_next_attempt(beanstalkd, run_worker):
+    late = {what: beanstalkd.put_json("mail", what, ttr=1) for what in IN_BOTH}
+    options = ("--retry-delays", "1s", "--concurrency", str(len(late)))
+    worker = run_worker(beanstalkd.server, EXECUTORS + SEQUENTIAL, *options)
+    for job in late.values():
+        line = worker.wait_for_line("failed, retry later", job=job)
+        assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    for what, job in late.items():
+        worker.wait_for_line("deleted", job=job)
+        own = [note for note in worker.notes() if note in (f"{what} ticks", f"{what}: next attempt")]
+        assert own[0] == f"{what} ticks", "what the job has started goes on until the deadline"
+        assert own[-1] == f"{what}: next attempt", "and is gone by the next attempt"
     assert worker.stop() == 0
     assert beanstalkd.count("mail") == NOTHING
 
@@ -195,6 +199,7 @@ def test_slot_with_a_late_lane_finishes_its_other_jobs_while_another_slot_takes_
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
 
 
+@pytest.mark.slow
 def test_late_lane_keeps_its_lease_and_held_back_jobs_are_flushed(beanstalkd, run_worker):
     late = beanstalkd.put_json("mail", "late", ttr=1)
     beside = beanstalkd.put_json("mail", "beside", ttr=60)
@@ -225,6 +230,7 @@ def test_neighbours_that_do_not_end_in_time_are_interrupted_and_spend_no_attempt
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_at_most_one_slot_of_a_place_drains_and_is_replaced(beanstalkd, run_worker):
     for _ in range(2):
         beanstalkd.put_json("mail", "beside", ttr=60)
@@ -246,6 +252,7 @@ def test_at_most_one_slot_of_a_place_drains_and_is_replaced(beanstalkd, run_work
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_slot_is_killed_at_once_if_the_connection_of_its_late_lane_breaks(beanstalkd, run_worker, proxy):
     late = beanstalkd.put_json("mail", "late", ttr=1)
     beside = beanstalkd.put_json("mail", "beside", ttr=60)
@@ -257,9 +264,10 @@ def test_slot_is_killed_at_once_if_the_connection_of_its_late_lane_breaks(beanst
     worker.wait_for(lambda: len(slot_of(worker, "beside")) == 2, "the neighbour runs again")
     worker.allow("beside")
     worker.wait_for_line("deleted", job=beside)
-    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 1 s", seconds=30)
+    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 1 s")
 
 
+@pytest.mark.slow
 def test_burial_of_a_late_lane_is_announced(beanstalkd, run_worker):
     late = beanstalkd.put_json("mail", "late", ttr=1)
     listener = '\n@events.job_buried.connect\ndef buried(job, **_): note(f"buried {job.id}")\n'
@@ -276,7 +284,7 @@ def test_worker_stops_although_a_slot_drains(beanstalkd, run_worker):
     worker.wait_for_line(LEFT, job=late)
     worker.ask_to_stop()
     worker.allow("beside")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert worker.lines("buried", job=late)
     assert not worker.living()
 

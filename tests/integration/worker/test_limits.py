@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE
+from tests.support.tiers import slow_but_for
 
 KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
 
@@ -52,7 +53,7 @@ def test_job_that_will_not_end_is_killed_five_seconds_after_its_deadline(beansta
     worker = run_worker(
         beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs))
     )
-    worker.wait_for_lines("buried", len(jobs), seconds=40)
+    worker.wait_for_lines("buried", len(jobs))
     assert beanstalkd.count("code") == NOTHING | {"buried": len(jobs)}
     assert {line["job"]: line["reason"] for line in worker.lines("buried")} == dict.fromkeys(jobs, KILLED)
     assert all(line["seconds"] >= 6 for line in worker.lines("buried"))
@@ -78,6 +79,7 @@ def test_c_code_that_looks_for_signals_is_broken_off_at_its_deadline(beanstalkd,
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalkd, run_worker):
     """The touch of half the lease is out when the deadline passes, and still is when the slot is killed."""
     job = beanstalkd.put_code("if job.lost_deliveries == 0: note('begun'); os.nice(19); max(iter(int, 1))", ttr=2)
@@ -85,7 +87,7 @@ def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalk
     worker.wait_for_notes("begun")
     (slot,) = worker.slots()
     with beanstalkd.stopped():
-        worker.wait_for(lambda: slot not in worker.slots(), "the slot is killed", seconds=20)
+        worker.wait_for(lambda: slot not in worker.slots(), "the slot is killed")
         assert not worker.lines("cannot keep the lease"), "it was not killed before the touch was given up"
     worker.wait_for_line("deleted", job=job)
     assert beanstalkd.stats()["cmd-touch"] >= 1
@@ -93,6 +95,7 @@ def test_deadline_holds_while_beanstalkd_does_not_answer_for_the_lease(beanstalk
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_dead_slots_hold_up_no_probe_while_beanstalkd_is_silent(beanstalkd, run_worker, address):
     for number in range(2):
         beanstalkd.put_code(f"note({number}); os.nice(19); max(iter(int, 1))")
@@ -148,15 +151,17 @@ SWALLOWED = {
 }
 
 
-@pytest.mark.parametrize("code", SWALLOWED.values(), ids=SWALLOWED)
-def test_job_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, run_worker, code):
-    job = beanstalkd.put_code(code)
-    worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "none")
-    line = worker.wait_for_line("buried", job=job)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s"
-    assert worker.notes() == ["swallowed"]
-    beanstalkd.put_code("note('next')")
-    worker.wait_for_notes("next")
+def test_job_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, run_worker):
+    jobs = {beanstalkd.put_code(code.replace("'swallowed'", repr(name))): name for name, code in SWALLOWED.items()}
+    options = ("--job-timeout", "1s", "--retry-delays", "none", "--concurrency", str(len(jobs)))
+    worker = run_worker(beanstalkd.server, CODE, *options)
+    worker.wait_for_lines("buried", len(jobs))
+    reasons = {jobs[line["job"]]: line["reason"] for line in worker.lines("buried")}
+    assert reasons == dict.fromkeys(SWALLOWED, "the job ran longer than its timeout of 1 s")
+    assert sorted(worker.notes()) == sorted(SWALLOWED)
+    following = [beanstalkd.put_code("note('next')") for _ in jobs]
+    for job in following:
+        worker.wait_for_line("deleted", job=job)
     assert worker.stop() == 0
 
 
@@ -258,9 +263,9 @@ STARTED = {
 }
 
 
-@pytest.mark.parametrize("started", STARTED.values(), ids=STARTED)
+@pytest.mark.parametrize("started", slow_but_for(["child", "grandchild"], STARTED))
 def test_processes_that_a_job_has_started_count_with_its_slot(beanstalkd, run_worker, started):
-    source = f"{CHILDREN}    {started}\n"
+    source = f"{CHILDREN}    {STARTED[started]}\n"
     worker = run_worker(beanstalkd.server, source, "--max-memory", "128Mi", "--retry-delays", "none")
     line = worker.wait_for_line("buried", job=beanstalkd.put_code("1"))
     assert line["reason"].startswith("memory limit passed: the slot and the processes of its jobs used 1")

@@ -112,7 +112,7 @@ def test_job_that_takes_its_whole_container_along_is_buried_in_the_end(beanstalk
     notes = []
     for _ in range(2):
         worker = run_worker(beanstalkd.server, TAKING, "--max-lost-deliveries", "2")
-        assert worker.process.wait(15) == -signal.SIGKILL
+        assert worker.exit_code() == -signal.SIGKILL
         notes += worker.notes()
     assert notes == ["attempt 1, lost 0", "attempt 1, lost 1"]
     worker = run_worker(beanstalkd.server, TAKING, "--max-lost-deliveries", "2")

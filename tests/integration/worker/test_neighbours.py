@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.beanstalkd import NOTHING
+from tests.support.tiers import slow_but_for
 
 EXECUTORS = """
 import asyncio, os, signal, sys, threading, time, weakref
@@ -47,15 +47,15 @@ class Manager:
     def __enter__(self): pass
     def __exit__(self, *_): harm()
 class Payload(BaseModel):
-    harm: bool = False
+    place: str = ""
     @model_validator(mode="after")
     def check(self):
-        if self.harm: harm()
+        if self.place == "validator": harm()
         return self
 
 @events.job_buried.connect
-def buried(job, **_):
-    if HARM_IN == "listener": harm()
+def buried(job, reason, **_):
+    if "listener" in reason: harm()
 
 @executor("mail")
 async def mail(payload: Payload, job: Job):
@@ -64,7 +64,8 @@ async def mail(payload: Payload, job: Job):
         note(f"neighbour, attempt {job.attempt}")
         while not (FOLDER / "go").exists(): await asyncio.sleep(0.01)
         return
-    match HARM_IN:
+    match payload.place:
+        case "listener": raise ValueError("listener")
         case "exception": raise Error
         case "group": raise ExceptionGroup(Text("x"), [Error(), Error()])
         case "message": raise ValueError(Text("x"), Harmful())
@@ -115,33 +116,32 @@ PLACES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_neighbours_go_on_whatever_user_code_raises_and_wherever(beanstalkd, run_worker, place):
-    for kind in KINDS:
-        worker = run_worker(
-            beanstalkd.server,
-            f"HARM, HARM_IN = {kind!r}, {place!r}\n{EXECUTORS}",
-            *("--async-concurrency", "4", "--retry-delays", "none"),
-        )
-        for _ in range(3):
-            beanstalkd.put_json("mail", {}, priority=7)
-        worker.wait_for(lambda worker=worker: len(worker.notes()) == 3, "the neighbours run")
-        job = beanstalkd.put_json("mail", {"harm": place == "validator"}, priority=8)
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_go_on_whatever_user_code_raises_and_wherever(beanstalkd, run_worker, kind):
+    options = ("--async-concurrency", "4", "--retry-delays", "none")
+    worker = run_worker(beanstalkd.server, f"HARM = {kind!r}\n{EXECUTORS}", *options)
+    for _ in range(3):
+        beanstalkd.put_json("mail", {}, priority=7)
+    worker.wait_for(lambda: len(worker.notes()) == 3, "the neighbours run")
+    for place in PLACES:
+        job = beanstalkd.put_json("mail", {"place": place}, priority=8)
         # What the job's code logs has the job too, but no seconds.
         worker.wait_for(
-            lambda worker=worker, job=job: any("seconds" in line for line in worker.lines(job=job)),
-            f"{kind}: the job has its verdict",
+            lambda job=job: any("seconds" in line for line in worker.lines(job=job)),
+            f"{place}: the job has its verdict",
         )
-        beanstalkd.put_json("mail", {}, priority=7)
-        worker.allow("go")
-        worker.wait_for_lines("deleted", 4 + bool(worker.lines("deleted", job=job)))
-        assert worker.notes() == ["neighbour, attempt 1"] * 4
-        assert worker.stop() == 0
-        assert not worker.lines("the slot died"), kind
-        assert not worker.lines("the slot ends"), kind
-        if not worker.lines("deleted", job=job):
-            beanstalkd.delete(job)
-        assert beanstalkd.count("mail") == NOTHING
+        following = beanstalkd.put_json("mail", {"place": "none"}, priority=9)
+        worker.wait_for_line("deleted", job=following)
+        assert not worker.lines("the slot died"), place
+        assert not worker.lines("the slot ends"), place
+    beanstalkd.put_json("mail", {}, priority=7)
+    worker.allow("go")
+    worker.wait_for(lambda: beanstalkd.count("mail")["reserved"] + beanstalkd.count("mail")["ready"] == 0, "all done")
+    assert worker.notes() == ["neighbour, attempt 1"] * 4
+    assert kind == "stops" or worker.lines("a listener of worker.job.buried raised")
+    assert worker.stop() == 0
+    assert not worker.lines("the slot died")
+    assert not worker.lines("the slot ends")
 
 
 HOLDING = """
@@ -167,7 +167,7 @@ async def mail(payload, job: Job):
 """
 
 
-@pytest.mark.parametrize("payload", ["exception", "result", "callback", "left callback"])
+@pytest.mark.parametrize("payload", slow_but_for(["result"], ["exception", "result", "callback", "left callback"]))
 def test_code_that_holds_the_loop_outside_of_its_call_costs_only_those_that_are_late(beanstalkd, run_worker, payload):
     holder = beanstalkd.put_json("mail", payload, ttr=60)
     late = beanstalkd.put_json("mail", "neighbour", ttr=2)

@@ -134,7 +134,7 @@ os._exit(7)
 
 def test_slots_that_die_at_their_start_are_replaced_ever_later_until_the_worker_gives_up(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, DYING, "--concurrency", "2")
-    assert worker.process.wait(15) == 3
+    assert worker.exit_code() == 3
     died = worker.lines("the slot died: exit code 7", phase="starting")
     times = [datetime.fromisoformat(line["timestamp"]) for line in died]
     pauses = [(after - before).total_seconds() for before, after in pairwise(times)]

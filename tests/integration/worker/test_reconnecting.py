@@ -61,7 +61,7 @@ def test_connections_cut_at_every_stage_lose_no_job(beanstalkd, proxy, run_worke
         NOTING,
         "--max-lost-deliveries", "0", "--concurrency", "3",
     )  # fmt: skip
-    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "all are done", seconds=40)
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "all are done")
     assert {int(note) for note in worker.notes()} == set(range(total))
     assert proxy.connections > 5
     assert worker.stop() == 0

@@ -67,15 +67,16 @@ def test_slot_has_no_locks_but_its_own(beanstalkd, run_worker):
 def test_on_limit_stop_ends_the_worker_with_exit_code_0(beanstalkd, run_worker):
     beanstalkd.put_numbers("mail", 9)
     by_jobs = run_worker(beanstalkd.server, NOTING, "--max-jobs", "2", "--on-limit", "stop", "--concurrency", "2")
-    assert by_jobs.process.wait(10) == 0
+    assert by_jobs.exit_code() == 0
     assert len(by_jobs.notes()) == 4
     assert beanstalkd.count("mail") == NOTHING | {"ready": 5}
     by_time = run_worker(beanstalkd.server, NOTING, "--max-time", "1s", "--on-limit", "stop")
-    assert by_time.process.wait(10) == 0
+    assert by_time.exit_code() == 0
     assert beanstalkd.count("mail") == NOTHING
     assert not by_time.living()
 
 
+@pytest.mark.slow
 def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker, address):
     beanstalkd.put_numbers("mail", 10)
     worker = run_worker(beanstalkd.server, NOTING, "--max-jobs", "1", "--concurrency", "2", "--health", address)
@@ -87,7 +88,7 @@ def test_two_hundred_recyclings_leave_nothing_behind(beanstalkd, run_worker, add
     worker.wait_for(lambda: len(worker.notes()) == 10 and at_rest(), "ten recyclings")
     files, slot_files, size = open_files(supervisor), open_files(worker.slots()[0]), resident(supervisor)
     beanstalkd.put_numbers("mail", 190, first=10)
-    worker.wait_for(lambda: len(worker.notes()) == 200 and at_rest(), "200 recyclings", seconds=60)
+    worker.wait_for(lambda: len(worker.notes()) == 200 and at_rest(), "200 recyclings")
     assert len(worker.lines("slot recycled between jobs")) == 200
     assert open_files(supervisor) == files
     assert open_files(worker.slots()[0]) == slot_files
@@ -115,7 +116,7 @@ def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
 def test_import_that_kills_the_slot_ends_the_worker_with_its_reason(beanstalkd, run_worker):
     beanstalkd.put_numbers("mail", 1)
     worker = run_worker(beanstalkd.server, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    assert worker.process.wait(10) == 3
+    assert worker.exit_code() == 3
     worker.wait_for_line("the slot died: signal 11 (SIGSEGV) while it imported the executors, 5 times in a row")
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
 
@@ -125,7 +126,7 @@ def test_import_that_fails_after_a_recycling_ends_the_worker(beanstalkd, run_wor
     worker.wait_for_line("connected")
     (worker.folder / "executors_under_test.py").write_text("this is no Python")
     beanstalkd.put_numbers("mail", 2)
-    assert worker.process.wait(10) == 3
+    assert worker.exit_code() == 3
     worker.wait_for_line("executors_under_test cannot be imported: SyntaxError")
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
 
@@ -150,7 +151,7 @@ def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_w
         beanstalkd.put("mail", body)
     executors = NOTING.replace("): note(", "):\n    if payload == 'die': os.kill(os.getpid(), 9)\n    note(")
     worker = run_worker(beanstalkd.server, executors, "--max-jobs", "3", "--on-limit", "stop", "--retry-delays", "none")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert [note.split()[0] for note in worker.notes()] == ["0", "1"]
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1, "buried": 1}
 
@@ -183,7 +184,7 @@ def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
         worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, "the job is done")
         worker.kill_slot()
         worker.wait_for(lambda: len(worker.lines("connected")) > 0, "connected")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert time.monotonic() - begun >= 3
     assert len(worker.lines("slot ended: it reached a limit")) == 1
 

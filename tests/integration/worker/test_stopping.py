@@ -29,7 +29,7 @@ def test_running_jobs_finish_and_no_other_is_reserved(beanstalkd, run_worker):
     worker.ask_to_stop()
     worker.process.send_signal(signal.SIGTERM)  # a second one changes nothing
     worker.allow("go")
-    assert worker.process.wait(5) == 0
+    assert worker.exit_code() == 0
     done = [note for note in worker.notes() if note.startswith("done")]
     assert len(done) == 4
     assert len(worker.notes()) == 8
@@ -155,7 +155,7 @@ def test_flush_that_runs_is_waited_for(beanstalkd, run_worker):
     worker.wait_for_notes("flush batch 2")
     worker.ask_to_stop()
     worker.allow("go")
-    assert worker.process.wait(5) == 0
+    assert worker.exit_code() == 0
     assert worker.notes() == ["flush batch 2", "flushed"]
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
 
@@ -189,11 +189,11 @@ def test_stop_right_after_the_start(beanstalkd, run_worker):
         if worker.notes():  # a job runs: it is to see the stop
             worker.wait_for_line("SIGTERM")
         worker.allow("go")
-        assert worker.process.wait(5) in (0, -signal.SIGTERM)
-        worker.wait_for(lambda: not worker.living(), "nothing is left running", seconds=1)
+        assert worker.exit_code() in (0, -signal.SIGTERM)
+        worker.wait_for(lambda: not worker.living(), "nothing is left running")
         undone.difference_update(worker.notes())
         left = NOTHING | {"ready": len(undone)}
-        worker.wait_for(lambda: beanstalkd.count("mail") == left, f"these jobs: {left}", seconds=1)
+        worker.wait_for(lambda: beanstalkd.count("mail") == left, f"these jobs: {left}")
 
     began = time.monotonic()
     worker = start(0)
@@ -218,7 +218,7 @@ def test_sigterm_before_the_worker_listens_is_heard_where_it_is_process_1(beanst
     program = Path(f"/proc/{process_1}/cmdline")
     worker.wait_for(lambda: program.read_bytes().startswith(sys.executable.encode()), "the worker's own program")
     os.kill(process_1, signal.SIGTERM)
-    assert worker.process.wait(10) == 0
+    assert worker.exit_code() == 0
     assert not worker.lines("connected")
 
 
@@ -253,7 +253,7 @@ def stop_before_a_burial(beanstalkd, run_worker, *options, at_import="", in_list
 def test_burial_by_the_supervisor_while_it_stops_is_published_by_a_last_slot(beanstalkd, run_worker):
     jobs = beanstalkd.put_numbers("mail", 2)
     worker = stop_before_a_burial(beanstalkd, run_worker)
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert worker.notes() == [
         "imported",
         "begun 0",
@@ -274,7 +274,7 @@ def test_burials_of_several_slots_that_die_while_the_worker_stops_are_published(
     worker.wait_for_notes("begun 0", "begun 1", "begun 2")
     worker.ask_to_stop()
     worker.allow("go")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     published = sorted(note for note in worker.notes() if note.startswith("buried"))
     assert published == sorted(f"buried {job}: the slot died: exit code 9" for job in jobs)
     assert not worker.living()
@@ -291,7 +291,7 @@ def test_stop_while_the_slot_that_is_to_publish_a_burial_still_starts(beanstalkd
     worker.wait_for(lambda: worker.notes().count("imported") == 2, "the next slot starts")
     worker.ask_to_stop()
     worker.allow("import")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert worker.notes()[-1] == f"buried {job}: the slot died: exit code 9"
 
 
@@ -299,7 +299,7 @@ def test_last_slot_gets_no_more_than_the_grace_period_and_what_it_did_not_publis
     job = beanstalkd.put("mail", "1")
     at_import = 'os.path.exists(f"{os.environ[\'FOLDER\']}/go") and wait_for("never")'
     worker = stop_before_a_burial(beanstalkd, run_worker, "--grace-period", "3s", at_import=at_import)
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     worker.wait_for_line("the worker stopped before worker.job.buried was published", job=job, tube="mail")
     assert worker.notes().count("imported") == 2
     assert not worker.living()
@@ -309,7 +309,7 @@ def test_last_slot_that_dies_is_not_followed_by_another(beanstalkd, run_worker):
     job = beanstalkd.put("mail", "1")
     at_import = "os.path.exists(f\"{os.environ['FOLDER']}/go\") and os._exit(9)"
     worker = stop_before_a_burial(beanstalkd, run_worker, at_import=at_import)
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     worker.wait_for_line("the worker stopped before worker.job.buried was published", job=job, tube="mail")
     assert worker.notes().count("imported") == 2
 
@@ -317,5 +317,5 @@ def test_last_slot_that_dies_is_not_followed_by_another(beanstalkd, run_worker):
 def test_listener_that_ends_the_last_slot_is_called_once(beanstalkd, run_worker):
     beanstalkd.put("mail", "1")
     worker = stop_before_a_burial(beanstalkd, run_worker, in_listener="os._exit(4)")
-    assert worker.process.wait(15) == 0
+    assert worker.exit_code() == 0
     assert [note.split()[0] for note in worker.notes()] == ["imported", "begun", "imported", "buried"]

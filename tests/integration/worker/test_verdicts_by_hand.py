@@ -205,7 +205,7 @@ def check_table(beanstalkd, jobs, lines):
 def test_the_table_in_a_slot(beanstalkd, run_worker, put_table):
     jobs = put_table()
     worker = run_worker(beanstalkd.server, EXECUTORS, "--retry-delays", "1h", "--max-lost-deliveries", "2")
-    assert worker.process.wait(30) == 1
+    assert worker.exit_code() == 1
     check_table(beanstalkd, jobs, worker.lines())
 
 
