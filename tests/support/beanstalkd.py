@@ -144,6 +144,33 @@ class Beanstalkd:
             client.bury(client.reserve(timeout=30))
         client.close()
 
+    def bury_many(self, tube: str, count: int, body: bytes = b"{}") -> list[int]:
+        """Put so many jobs into a tube of which none is ready, bury them in few writes, and return their ids."""
+        client = self.client()
+        client.watch(tube)
+        client.use(tube)
+        sock, reader = client._sock, client._reader
+        ids: list[int] = []
+        for start in range(0, count, 500):
+            some = min(500, count - start)
+            sock.sendall(b"put 1 0 60 %d\r\n%b\r\n" % (len(body), body) * some)
+            ids += [int(reader.readline().split()[1]) for _ in range(some)]
+            sock.sendall(b"reserve-with-timeout 0\r\n" * some)
+            for _ in range(some):
+                reader.readline()
+                reader.read(len(body) + 2)
+            sock.sendall(b"".join([b"bury %d 1\r\n" % job for job in ids[start:]]))
+            assert {reader.readline() for _ in range(some)} == {b"BURIED\r\n"}
+        client.close()
+        return ids
+
+    def exists(self, job: int) -> bool:
+        """Return whether there is such a job, in any state."""
+        with suppress(greenstalk.NotFoundError):
+            self.stats_job(job)
+            return True
+        return False
+
     def lose(self, job: int) -> None:
         """Lose a delivery of a job: reserve it on a connection that ends, and wait until the job is ready again."""
         client = self.client()

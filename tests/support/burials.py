@@ -30,3 +30,19 @@ def burial_records(beanstalkd: Beanstalkd) -> list[dict[str, Any]]:
 def count_records(beanstalkd: Beanstalkd) -> int:
     """Return how many records there are, in all states."""
     return sum(beanstalkd.count(RECORDS).values())
+
+
+def put_record(beanstalkd: Beanstalkd, job: int, **fields: Any) -> None:
+    """Put the record of a burial because of a KeyError in the tube mail; `fields` replace those of the record."""
+    record = {
+        "job": job,
+        "tube": "mail",
+        "time": "2026-11-28T12:00:00Z",
+        "kind": "exception",
+        "error": "KeyError",
+        "place": "mail.py:3",
+        "message": "KeyError: 'adress'",
+        "attempts": 2,
+        "worker": "here",
+    }
+    beanstalkd.put(RECORDS, json.dumps(record | fields), priority=65536, ttr=120)

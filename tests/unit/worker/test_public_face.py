@@ -14,7 +14,9 @@ from tests.support.project import ROOT
 
 FACE = [
     "Abort",
+    "Acted",
     "Action",
+    "BrokenOff",
     "BurialGroup",
     "BurialKind",
     "BurialRecord",
@@ -29,17 +31,22 @@ FACE = [
     "InvalidPayload",
     "Job",
     "JobStats",
+    "Paused",
     "Policy",
     "Processed",
     "QueueManager",
     "QueueUnavailable",
+    "Refused",
     "RefusedError",
     "Reject",
     "Release",
     "Reschedule",
     "Reserved",
     "RetrySchedule",
+    "Settled",
     "SlotDied",
+    "TubeChange",
+    "TubeCounters",
     "events",
     "executor",
 ]
@@ -80,7 +87,7 @@ def test_events_are_these():
 
 
 CLASSES = [thing for name in FACE if isinstance(thing := getattr(tubeherd, name), type)]
-METHODS = [thing for name, thing in vars(tubeherd.QueueManager).items() if inspect.isfunction(thing) and name[0] != "_"]
+METHODS = [thing for name, thing in inspect.getmembers(tubeherd.QueueManager, inspect.isfunction) if name[0] != "_"]
 
 
 def classes_in(hint):

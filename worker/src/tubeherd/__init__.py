@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tubeherd.burials.record import BurialGroup as BurialGroup
     from tubeherd.burials.record import BurialRecord as BurialRecord
     from tubeherd.burials.record import Burials as Burials
+    from tubeherd.by_hand.acted import Acted as Acted
+    from tubeherd.by_hand.acted import BrokenOff as BrokenOff
+    from tubeherd.by_hand.acted import Refused as Refused
+    from tubeherd.by_hand.acted import TubeChange as TubeChange
+    from tubeherd.by_hand.pausing import Paused as Paused
     from tubeherd.events import Action as Action
     from tubeherd.executors import Abort as Abort
     from tubeherd.executors import Executor as Executor
@@ -38,9 +43,13 @@ if TYPE_CHECKING:
     from tubeherd.queue.answers import QueueUnavailable as QueueUnavailable
     from tubeherd.queue.answers import RefusedError as RefusedError
     from tubeherd.queue.answers import Reserved as Reserved
+    from tubeherd.queue.answers import Settled as Settled
+    from tubeherd.queue.looking import TubeCounters as TubeCounters
 
 _MODULES: Final = {
     "tubeherd.burials.record": ("BurialGroup", "BurialRecord", "Burials"),
+    "tubeherd.by_hand.acted": ("Acted", "BrokenOff", "Refused", "TubeChange"),
+    "tubeherd.by_hand.pausing": ("Paused",),
     "tubeherd.events": ("Action",),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
     "tubeherd.job": ("Job", "JobStats"),
@@ -50,7 +59,8 @@ _MODULES: Final = {
     "tubeherd.processing.coroutines": ("CancelledLate",),
     "tubeherd.processing.reasons": ("InvalidPayload",),
     "tubeherd.processing.reporting": ("SlotDied",),
-    "tubeherd.queue.answers": ("QueueUnavailable", "RefusedError", "Reserved"),
+    "tubeherd.queue.answers": ("QueueUnavailable", "RefusedError", "Reserved", "Settled"),
+    "tubeherd.queue.looking": ("TubeCounters",),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
 

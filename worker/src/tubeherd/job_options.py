@@ -37,6 +37,11 @@ def parse_ttr(ttr: str | float | timedelta) -> int:
     return _whole("a TTR", parse_duration(ttr), 1)
 
 
+def parse_pause(duration: str | float | timedelta) -> int:
+    """Return the duration of a pause in whole seconds; raises ValueError for 0, for too long, and for no duration."""
+    return _whole("a pause", parse_duration(duration), 1)
+
+
 def parse_timeout(timeout: str | float | timedelta) -> float:
     """Return how long a job may run, in seconds; raises ValueError for 0, for more than a TTR, and for no duration."""
     seconds = parse_duration(timeout)

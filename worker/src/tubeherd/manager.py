@@ -10,29 +10,32 @@ import os
 import threading
 import time
 from asyncio import get_running_loop
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self, overload
 from weakref import WeakSet
 
 from pydantic_core import from_json, to_json
 
 from tubeherd.burials.record import Burials
 from tubeherd.burials.writer import BurialWriter
+from tubeherd.by_hand.acted import Acted
+from tubeherd.by_hand.choice import STATES, choose
+from tubeherd.by_hand.methods import ChangesByHand
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job_options import check_priority, make_schedule, parse_delay, parse_ttr
-from tubeherd.policy import Policy
+from tubeherd.policy import Delete, Policy, Rejected, Rescheduled, Verdict
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
-from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.queue.connections import Connections
 from tubeherd.queue.server import DEFAULT_SERVER
@@ -40,7 +43,7 @@ from tubeherd.queue.server import DEFAULT_SERVER
 _PAUSE_SECONDS: Final = 0.1
 
 
-class QueueManager:
+class QueueManager(ChangesByHand):
     """Puts jobs into tubes of a beanstalkd, and reserves and processes jobs; for a producer, a script or a shell.
 
     All threads of a process may use one manager, also by `asyncio.to_thread`. It opens as many connections as threads
@@ -80,13 +83,13 @@ class QueueManager:
             raise ValueError("give either retry_delays or a policy, which has its own")
         if retry_delays is not None:
             policy = Policy(make_schedule(retry_delays))
+        super().__init__(server)
         self._executors = executors
         self._tubes = None if tubes is None else [check_tube(tube) for tube in _listed(tubes)]
         self._connections = Connections(server)
         self._watched: Sequence[str] | None = None
         """The tubes from which `get` reserves jobs; None before the first call."""
         self._policy = policy or Policy()
-        self._server = server
         self._settler = Settler(Reporter(), BurialWriter(server) if burial_records else None)
         self._closed = False
         self._begin()
@@ -202,6 +205,89 @@ class QueueManager:
             raise processed.error
         return processed
 
+    def reschedule(
+        self, job: Reserved, delay: str | float | timedelta | datetime, *, priority: int | None = None
+    ) -> Settled:
+        """Put back a job that `get` returned, so that it is ready again after `delay`; no retry is spent by that.
+
+        `delay` is "10 minutes", seconds, a timedelta, or a datetime until which the job waits, without a time zone in
+        local time. The job keeps its id, and its priority unless another one is given. The delay may be lengthened by
+        as many seconds as there are retry delays, because it also shows how often the job has failed.
+
+        Returns LEASE_GONE if its TTR had passed or somebody had deleted it. Raises ValueError for a value out of range,
+        and if this manager does not hold the job's lease in this process.
+        """
+        seconds = parse_delay(delay, time.time())
+        kept = None if priority is None else check_priority(priority)
+        policy = self._policy_for(job)
+        if seconds > policy.schedule.longest:
+            raise ValueError(f"with its retry delays a job can be delayed at most by {policy.schedule.longest} seconds")
+        return self._settle_by_hand(job, policy.decide(Rescheduled(seconds, kept, "by hand"), job.stats))
+
+    def release(self, job: Reserved, *, priority: int | None = None) -> Settled:
+        """Put back a job that `get` returned, so that it is ready again as soon as possible; no retry is spent by that.
+
+        If the job has failed before, this takes as many seconds as there are retry delays, at most, because the delay
+        shows how often it has failed. Returns and raises what `reschedule` does.
+        """
+        return self.reschedule(job, 0, priority=priority)
+
+    def bury(self, job: Reserved, reason: str) -> Settled:
+        """Bury a job that `get` returned, until somebody kicks it, and keep the reason as its burial record.
+
+        The burial is logged and published as any other: it counts as a failure of the job, of the kind `rejected`.
+        Returns and raises what `reschedule` does.
+        """
+        return self._settle_by_hand(job, self._policy_for(job).decide(Rejected(reason), job.stats))
+
+    @overload
+    def delete(self, what: Reserved) -> Settled: ...
+
+    @overload
+    def delete(
+        self,
+        what: str | None = None,
+        *,
+        all_tubes: bool = False,
+        jobs: Iterable[int] | None = None,
+        states: Iterable[str] | None = None,
+        error: str | None = None,
+        older_than: str | float | timedelta | None = None,
+        count: int | None = None,
+        dry_run: bool = False,
+        progress: Callable[[Acted], object] | None = None,
+    ) -> Acted: ...
+
+    def delete(
+        self,
+        what: Reserved | str | None = None,
+        *,
+        all_tubes: bool = False,
+        jobs: Iterable[int] | None = None,
+        states: Iterable[str] | None = None,
+        error: str | None = None,
+        older_than: str | float | timedelta | None = None,
+        count: int | None = None,
+        dry_run: bool = False,
+        progress: Callable[[Acted], object] | None = None,
+    ) -> Settled | Acted:
+        """Delete a job that `get` returned, because it is done; or the buried jobs of a tube; or jobs by their ids.
+
+        `delete(job)` carries out a verdict that the caller gives: it returns and raises what `reschedule` does.
+
+        `delete("mail")` deletes the buried jobs of a tube, unless other `states` are given, and `delete(jobs=[7, 8])`
+        jobs in any state, or only in these `states`; a job that is reserved is left alone. All the other arguments,
+        what is returned and what is raised are as with `kick`.
+        """
+        if isinstance(what, Reserved):
+            return self._settle_by_hand(what, Delete())
+        if states is None:
+            states = ["buried"] if jobs is None else STATES
+        choice = choose(
+            what, all_tubes=all_tubes, jobs=jobs, states=states, error=error, older_than=older_than, count=count
+        )
+        return self._act(choice, "deleted", dry_run, progress)
+
     def burials(self, tube: str | None = None) -> Burials:
         """Return why jobs are buried, in all tubes or in one: the records, and the groups that they make.
 
@@ -211,6 +297,19 @@ class QueueManager:
         from tubeherd.burials.reader import read_burials  # imported here, as an executor's process needs it never
 
         return read_burials(self._server, tube)
+
+    def _policy_for(self, job: Reserved) -> Policy:
+        """Return the policy for a job: that of its executor, if there is one."""
+        executor = self._executors.get(job.stats.tube)
+        return self._policy if executor is None else executor.policy(self._policy)
+
+    def _settle_by_hand(self, job: Reserved, verdict: Verdict) -> Settled:
+        """Carry out a verdict that the caller gave on a reserved job, and report it."""
+        done = Processed(self._policy_for(job).job(job.stats), verdict, time.monotonic() - job.since)
+        with self._connections.ending_lease(job.stats.id) as connection:
+            settled = self._settler.settle(connection, done)
+        self._settler.report(done, settled)
+        return settled
 
     def _execute(self, job: Reserved) -> Processed:
         """Execute a job with a processor that no other thread uses; raises RuntimeError in a fork made by the job."""

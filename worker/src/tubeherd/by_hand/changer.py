@@ -1,0 +1,134 @@
+"""Kicks or deletes jobs on a connection step by step, keeps to the rate and the count, and counts what was done."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from tubeherd.by_hand.acted import Acted, Deed, Refused, Stopped
+from tubeherd.by_hand.pace import Clock, Comebacks, Pace
+from tubeherd.queue.changing import ChangingConnection
+from tubeherd.queue.tubes import PIPELINE_MOST
+
+
+class Changer:
+    """Changes jobs, and knows at any moment what was done so far."""
+
+    def __init__(
+        self,
+        connection: ChangingConnection,
+        deed: Deed,
+        *,
+        rate: float | None,
+        dry_run: bool,
+        stop: Callable[[], bool],
+        show: Callable[[Acted], object],
+        clock: Clock,
+    ) -> None:
+        self.connection: Final = connection
+        self.deed: Final = deed
+        self.dry_run: Final = dry_run
+        self._stop = stop
+        self._show = show
+        self._pace = Pace(rate, clock)
+        self._comebacks = None if rate is None else Comebacks(clock)
+        self.left: int | None = None
+        """How many more jobs may be changed; None for any number."""
+        self.of: int | None = None
+        """How many jobs are to be changed; None if that is not known."""
+        self.done = 0
+        self.done_in: Counter[str] = Counter()
+        """By tube, how many jobs were changed."""
+        self.unsure = 0
+        """How many jobs were sent a command whose answer was not read yet."""
+        self.missed = 0
+        self.refused: list[Refused] = []
+        self.stopped: Stopped | None = None
+
+    def plan(self, jobs: int) -> None:
+        """Note that so many jobs were chosen, so that no more are changed."""
+        self.left = self.of = jobs if self.left is None else min(self.left, jobs)
+
+    def may_change(self) -> int:
+        """Wait until a job may be changed, and return how many may be; 0 if no further job may be."""
+        if self.left == 0 or self.stopped is not None:
+            return 0
+        self._show(self.acted())
+        if self.dry_run:
+            most = PIPELINE_MOST
+        elif (most := self._pace.wait(self._should_stop)) == 0 and self.stopped is None:
+            self.stopped = "asked"
+        return most if self.left is None else min(most, self.left)
+
+    def change(self, tubes: Mapping[int, str], *, by_id: bool = False) -> int:
+        """Kick or delete jobs, given by their ids with their tubes; return how many were.
+
+        If `by_id`, a job that somebody else has changed meanwhile is noted by its id.
+        """
+        if self.dry_run:
+            for tube in tubes.values():
+                self.count(tube, 1)
+            return len(tubes)
+        command = self.connection.kick_jobs if self.deed == "kicked" else self.connection.delete_jobs
+        self.unsure = len(tubes)
+        done = 0
+        for (job_id, tube), is_done in zip(tubes.items(), command(list(tubes)), strict=True):
+            self.unsure -= 1
+            if is_done:
+                done += 1
+                self.count(tube, 1)
+                if self._comebacks is not None:
+                    self._comebacks.note(job_id)
+            elif by_id:
+                self.refused.append(Refused(job_id, "somebody else was faster"))
+            else:
+                self.missed += 1
+        return done
+
+    def kick(self, tube: str, jobs: int) -> int:
+        """Kick so many jobs of a tube by one command, and return how many were kicked."""
+        self.unsure = jobs
+        kicked = self.connection.kick(tube, jobs)
+        self.unsure = 0
+        self.count(tube, kicked)
+        return kicked
+
+    def count(self, tube: str, jobs: int) -> None:
+        """Count changed jobs."""
+        self.done += jobs
+        self.done_in[tube] += jobs
+        self._pace.spend(jobs)
+        if self.left is not None:
+            self.left -= jobs
+
+    def came_back(self, job_id: int) -> bool:
+        """Return whether a job that is buried is one of those that were kicked lately."""
+        return self._comebacks is not None and self._comebacks.has(job_id)
+
+    def end(self) -> None:
+        """Look a last time at what became of the kicked jobs."""
+        if self._comebacks is not None and not self.dry_run:
+            self._comebacks.look(self.connection.jobs)
+
+    def acted(self) -> Acted:
+        """Return what was done so far."""
+        return Acted(
+            self.deed,
+            done=self.done,
+            unsure=self.unsure,
+            missed=self.missed,
+            buried_again=0 if self._comebacks is None else self._comebacks.buried_again,
+            of=self.of,
+            refused=tuple(self.refused),
+            stopped=self.stopped,
+            dry_run=self.dry_run,
+        )
+
+    def _should_stop(self) -> bool:
+        if self._stop():
+            self.stopped = "asked"
+        elif self._comebacks is not None and self._comebacks.is_due():
+            self._comebacks.look(self.connection.jobs)
+            self._show(self.acted())
+            if self._comebacks.are_most:
+                self.stopped = "buried again"
+        return self.stopped is not None
