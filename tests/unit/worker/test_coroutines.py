@@ -1,10 +1,14 @@
 """Whose code holds the event loop, as a signal handler sees it."""
 
 import asyncio
+import contextlib
 import time
 
-from tubeherd.job import Job
-from tubeherd.processing.coroutines import Deadline, any_overdue, loop_holder, within
+import pytest
+
+from tubeherd.job import Job, current_job
+from tubeherd.processing import coroutines
+from tubeherd.processing.coroutines import CancelledLate, Deadline, RunningJob, any_overdue, loop_holder, within
 
 JOB = Job(7, "mail", 1, 5, 0, 0)
 
@@ -51,6 +55,31 @@ def test_task_that_outlives_its_job_is_nobodys_code():
         return await left[0]
 
     assert asyncio.run(both()) is None
+
+
+def test_what_ends_the_leftovers_of_a_job_is_not_broken_off_but_the_tasks_of_the_job_are():
+    seen, kept = {}, []
+
+    async def left(running):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        seen.update(left=loop_holder(), expected=running)
+
+    async def code(running):
+        current_job.set(JOB)
+        kept.append(asyncio.create_task(left(running)))
+        await asyncio.sleep(60)
+
+    class Running(RunningJob):
+        async def leave_nothing(self):
+            await super().leave_nothing()
+            seen.update(own=loop_holder())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coroutines, "RunningJob", Running)
+        with pytest.raises(CancelledLate):
+            run(code, seconds=0.01)
+    assert (seen["left"], seen["own"]) == (seen["expected"], None)
 
 
 def test_job_is_overdue_only_while_the_loop_could_not_cancel_it():

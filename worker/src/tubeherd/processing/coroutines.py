@@ -19,7 +19,7 @@ from tubeherd.descriptors import low_numbers_taken
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.processing.leftovers import Leftovers
-from tubeherd.processing.started import BY_JOB, make_task
+from tubeherd.processing.started import BY_JOB
 
 Result = TypeVar("Result")
 CLEANUP_SECONDS: Final = 4.0
@@ -32,16 +32,11 @@ _PACKAGES: Final = (f"{_LIBRARY}site-packages", f"{_LIBRARY}dist-packages")
 """Installed packages, which are user code, may be in a folder of Python's own library."""
 
 
-def new_runner(*, note_tasks: bool = True) -> asyncio.Runner:
-    """Return a runner that has its event loop already; raises OSError.
-
-    Only if `note_tasks`, what jobs leave in the loop can be ended.
-    """
+def new_runner() -> asyncio.Runner:
+    """Return a runner that has its event loop already; raises OSError."""
     with low_numbers_taken():
         runner = asyncio.Runner()
-        loop = runner.get_loop()
-    if note_tasks:
-        loop.set_task_factory(make_task)
+        runner.get_loop()
     return runner
 
 
@@ -70,6 +65,8 @@ class RunningJob:
     """Called if something of the job still goes on CLEANUP_SECONDS after it was stopped."""
     cancelled: bool = False
     """Whether the loop has cancelled the job at its deadline."""
+    leaving: bool = False
+    """Whether the job's own task runs no code of the job any more, but ends what the job has left."""
     reporting: asyncio.TimerHandle | None = None
     ended_by: BaseException | None = None
     """What the job's code raised last."""
@@ -93,10 +90,11 @@ class RunningJob:
 
     async def leave_nothing(self) -> None:
         """End what the job has left. If nobody can be told what cannot be ended, return after CLEANUP_SECONDS."""
-        self.cancelled = True
+        self.leaving = self.cancelled = True
         self._report_in_time()
         until = max(self.deadline.at, time.monotonic()) + CLEANUP_SECONDS
         leftovers, pause = Leftovers(self.job, self.deadline.at - self.deadline.timeout), _PAUSE_FIRST
+        leftovers.close_generators(self.ended_by)
         while leftovers.end() and (self.report_left_behind or time.monotonic() < until):
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(pause)
@@ -110,7 +108,9 @@ class RunningJob:
 
     def _report_in_time(self) -> None:
         if self.report_left_behind and not self.reporting:
-            self.reporting = asyncio.get_running_loop().call_later(CLEANUP_SECONDS, self.report_left_behind)
+            # In a context of its own, because what is called later in the job's is cancelled.
+            loop = asyncio.get_running_loop()
+            self.reporting = loop.call_later(CLEANUP_SECONDS, self.report_left_behind, context=Context())
 
 
 _current: Final[ContextVar[RunningJob | None]] = ContextVar("job", default=None)
@@ -196,8 +196,11 @@ def loop_holder(frame: FrameType | None = None) -> RunningJob | None:
     signal interrupted, is of the user's code, then the callback is the job's own.
     """
     running = _current.get()
+    if running is None or running not in _all_running:
+        return None
     with suppress(RuntimeError):  # no loop runs
-        if running in _all_running and (asyncio.current_task() is not None or is_user_code(frame)):
+        task = asyncio.current_task()
+        if is_user_code(frame) if task is None else not (running.leaving and task is running.task):
             return running
     return None
 

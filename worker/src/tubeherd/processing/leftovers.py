@@ -1,20 +1,22 @@
 """Ends what a stopped job has left behind, so that nothing of it goes on beside its next attempt.
 
-Tasks are cancelled, child processes are killed, and work that no thread has begun is called off. A thread cannot be
-ended: it is only waited for. So something may be left until the whole slot ends.
+Tasks are cancelled, child processes are killed, alarms are switched off, and work that no thread has begun is called
+off. A thread cannot be ended: it is only waited for. So something may be left until the whole slot ends.
 """
 
-import asyncio
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from tubeherd.job import Job, current_job
+from tubeherd.job import Job
 from tubeherd.processes import children, descendants, has_ended, started_at
 from tubeherd.processing import started
-from tubeherd.processing.started import Started
+from tubeherd.processing.left_in_loops import LeftInLoops
+from tubeherd.processing.started import ALARMS, THREADS, Started
 
 
 class Leftovers:
@@ -24,31 +26,42 @@ class Leftovers:
         """`since` is when the job was reserved, on the monotonic clock."""
         self._job = job
         self._since = since
-        self._cancelled: set[asyncio.Task[Any]] = set()
+        self._in_loops = LeftInLoops(job)
 
     def end(self) -> str:
         """End what can be ended and return in words what is left; an empty text if it is certain that nothing is."""
         mine = started.BY_JOB.get(id(self._job))
-        left = [*self._tasks(mine), *_threads(mine), *self._children(mine)] if mine else [*self._children(None)]
-        self._call_off_timers()
+        left = [*self._in_loops.end(), *self._alarms(), *self._threads(), *self._children(mine)]
+        left += [*_work(mine), *_work_of_multiprocessing()]
         return ", ".join(dict.fromkeys(left))
 
-    def _tasks(self, mine: Started) -> Iterator[str]:
-        """Cancel each task once: a second time would interrupt what it does to clean up."""
-        own = _running_task()
-        for task in list(mine.tasks):
-            if task is not own and not task.done():
-                if task not in self._cancelled:
-                    self._cancelled.add(task)
-                    task.cancel()
-                yield "a task"
+    def close_generators(self, error: BaseException | None) -> None:
+        """Begin to close the asynchronous generators that are suspended in frames which this error passed through."""
+        self._in_loops.close_generators(error)
 
-    def _call_off_timers(self) -> None:
-        """Cancel what the job has asked the event loop to call later."""
-        with suppress(RuntimeError, AttributeError):  # no loop runs, or it is one of another library
-            for handle in list(asyncio.get_running_loop()._scheduled):  # type: ignore[attr-defined]
-                if handle._context.get(current_job) is self._job:
-                    handle.cancel()
+    def _alarms(self) -> Iterator[str]:
+        """Switch off the interval timers that only this job has set."""
+        for which, jobs in list(ALARMS.items()):
+            if any(job is self._job for job in jobs) and any(signal.getitimer(which)):
+                if len(jobs) > 1:
+                    yield "perhaps an alarm"
+                else:
+                    signal.setitimer(which, 0)
+
+    def _threads(self) -> Iterator[str]:
+        """Cancel timers of `threading`; other threads can only be waited for."""
+        threads = list(THREADS)
+        for thread in threads:
+            if thread.job is self._job:
+                if isinstance(thread.of, threading.Timer):
+                    thread.of.cancel()
+                yield "a thread"
+            elif not thread.is_known and thread.at >= self._since:
+                yield "perhaps a thread"
+        known = {os.getpid(), *(thread.tid for thread in threads)}
+        others = {int(name) for name in os.listdir("/proc/self/task")} - known
+        if any(started_at(tid) >= self._since for tid in others):
+            yield "perhaps a thread that Python has not started"
 
     def _children(self, mine: Started | None) -> Iterator[str]:
         """Kill the child processes of the job, with all that these have started."""
@@ -59,12 +72,15 @@ class Leftovers:
         known = mine.children if mine else set()
         for child in children(os.getpid()):
             tree = [child, *descendants(child)]
+            shared = started.is_shared(child)
+            if shared:
+                tree.remove(child)
             if all(map(has_ended, tree)):
                 continue
             if child in known or (known and self._is_orphan_of_this_job(child)):
                 _kill(tree)
                 yield "a child process"
-            elif not started.is_known(child) and any(started_at(pid) >= self._since for pid in tree):
+            elif (shared or not started.is_known(child)) and any(started_at(pid) >= self._since for pid in tree):
                 yield "perhaps a child process"
 
     def _is_orphan_of_this_job(self, child: int) -> bool:
@@ -74,19 +90,19 @@ class Leftovers:
         return not started.other_job_has_started_a_child(self._job, self._since)
 
 
-def _threads(mine: Started) -> Iterator[str]:
-    if any(thread.is_alive() for thread in list(mine.threads)):
-        yield "a thread"
-    for work in list(mine.work):
+def _work(mine: Started | None) -> Iterator[str]:
+    for work in list(mine.work) if mine else ():
         if not work.cancel() and not work.done():
             yield "work in a thread or in a process of a pool"
 
 
-def _running_task() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:  # no loop runs
-        return None
+def _work_of_multiprocessing() -> Iterator[str]:
+    """Look for work in the pools of `multiprocessing`, of which nobody knows whose it is."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    for finalizer in list(util._finalizer_registry.values()) if util else ():
+        terminates = getattr(finalizer._callback, "__qualname__", "") == "Pool._terminate_pool"
+        if terminates and finalizer._args[-1]:  # the results that are awaited
+            yield "perhaps work in a pool of multiprocessing"
 
 
 def _kill(pids: list[int]) -> None:

@@ -126,7 +126,7 @@ class Processor:
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""
         if self._runner is None or self._runner.get_loop().is_closed():  # code of a job may have closed it
-            self._runner = new_runner(note_tasks=deadline is not None)
+            self._runner = new_runner()
         self.in_loop = True
         try:
             # Each job gets a copy of the context, so that it does not see the context variables of the job before.

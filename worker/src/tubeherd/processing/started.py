@@ -1,13 +1,16 @@
-"""Notes what each job of a slot starts that may go on after it: tasks, threads, work for pools, and child processes.
+"""Notes what each job of a slot starts that may go on after it: threads, work for pools, child processes and alarms.
 
 Python does not say who has started a thread or a process, so in a slot the functions that start one are wrapped. A job
 that starts nothing costs nothing. Infrastructure that several jobs share, such as the threads and processes of a pool,
-belongs to no job; the work that a job gives to the pool is the job's.
+belongs to no job; the work that a job gives to the pool is the job's. Tasks and callbacks of event loops need not be
+noted: each has a context, in which `current_job` is.
 """
 
 import _posixsubprocess
+import _thread
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,16 +19,22 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import wraps
+from contextvars import Context
+from functools import partial, wraps
+from types import FrameType
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet, ref
 
 from tubeherd.job import Job, current_job
 from tubeherd.processes import children, has_ended
 
-_SHARED: Final = ("concurrent.futures.", "multiprocessing.forkserver", "multiprocessing.resource_tracker")
-"""Modules that start threads and processes which several jobs share."""
-_FRAMES_MOST: Final = 12
+_SHARED: Final = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
+"""Modules that start processes which several jobs share."""
+_POOLS: Final = "concurrent.futures."
+_RUN_WORK: Final = ("run", "_worker", "_process_worker")
+"""The functions of _POOLS in which work of jobs runs; the others start what several jobs share."""
+_STARTERS: Final = ("threading", "subprocess", "os")
+"""Modules through which others start threads and processes; those of `multiprocessing` are such too."""
 _PIDS_MOST: Final = 1000
 _REAP_SECONDS: Final = 2.0
 
@@ -35,17 +44,36 @@ class Started:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
-        self.threads: WeakSet[threading.Thread] = WeakSet()
         self.work: WeakSet[Future[Any]] = WeakSet()
         self.children: set[int] = set()
 
 
+class StartedThread:
+    """A thread that Python has started and that has not ended."""
+
+    __slots__ = ("at", "is_known", "job", "of", "tid")
+
+    def __init__(self, job: Job | None, is_known: bool, of: object) -> None:
+        """`of` is the object whose method the thread runs, such as a `threading.Thread`; None if it runs a function."""
+        self.job = job
+        self.is_known = is_known
+        """Whether it is known who has started the thread: a job, or, if `job` is None, none."""
+        self.of = of
+        self.at = time.monotonic()
+        self.tid: int | None = None
+        """The kernel's number of the thread; None until it runs."""
+
+
 BY_JOB: Final[dict[int, Started]] = {}
 """What the jobs that have not ended have started, by the identity of the `Job`. Whoever ends a job removes it."""
-_thread_jobs: Final[WeakKeyDictionary[threading.Thread, Job]] = WeakKeyDictionary()
-_pids: Final[set[int]] = set()
-"""Child processes of which it is known who has started them; some may have ended."""
+THREADS: Final[set[StartedThread]] = set()
+"""The threads that Python has started in this process and that have not ended."""
+_loops: Final[dict[int, ref[asyncio.BaseEventLoop]]] = {}
+"""The event loops that were made in this process, by their identity; a WeakSet would not be safe in threads."""
+ALARMS: Final[dict[int, list[Job | None]]] = {}
+"""By interval timer of the process, such as `signal.ITIMER_REAL`: the jobs that have set it since it was off."""
+_pids: Final[dict[int, bool]] = {}
+"""Child processes of which it is known who has started them, and whether jobs share them; some may have ended."""
 _direct: Final[set[int]] = set()
 """Child processes that this process itself has started, and whose exit codes somebody may want to read."""
 _ended_before: Final[dict[int, float]] = {}
@@ -54,9 +82,19 @@ _recent: Final[deque[tuple[float, Job]]] = deque(maxlen=256)
 """When the last child processes were started, on the monotonic clock, and by which jobs."""
 
 
+def loops() -> list[asyncio.AbstractEventLoop]:
+    """Return the event loops that were made in this process."""
+    return [loop for each in list(_loops.values()) if (loop := each()) is not None]
+
+
 def is_known(pid: int) -> bool:
     """Return whether it was noted who has started this child process."""
     return pid in _pids
+
+
+def is_shared(pid: int) -> bool:
+    """Return whether jobs share this child process, because it was started by none, or is of a pool."""
+    return _pids.get(pid, False)
 
 
 def other_job_has_started_a_child(job: Job, since: float) -> bool:
@@ -89,18 +127,21 @@ def reap_orphans() -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-    """Make a task, and note whose it is; a task factory of an event loop."""
-    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-    if (started := _of_running_job()) is not None:
-        started.tasks.add(task)
-    return task
-
-
 def note_starts() -> None:
-    """Wrap, in the process of a slot, what starts threads, work and child processes."""
-    threading.Thread.start = _noting_thread(threading.Thread.start)  # type: ignore[method-assign, assignment]
+    """Wrap, in the process of a slot, what starts threads, work, child processes, event loops and alarms."""
+    for module, name in (
+        (_thread, "start_new_thread"),
+        (_thread, "start_new"),
+        (_thread, "start_joinable_thread"),  # since Python 3.13, like the last one
+        (threading, "_start_new_thread"),
+        (threading, "_start_joinable_thread"),
+    ):
+        if (start := getattr(module, name, None)) is not None:
+            setattr(module, name, _noting_thread(start))
     Future.__init__ = _noting_work(Future.__init__)  # type: ignore[method-assign, assignment]
+    asyncio.BaseEventLoop.__init__ = _noting_loop(asyncio.BaseEventLoop.__init__)  # type: ignore[method-assign]
+    signal.setitimer = _noting_alarm(signal.setitimer)
+    signal.alarm = _noting_alarm(signal.alarm, signal.ITIMER_REAL)
     for module, name in (
         (os, "fork"),
         (os, "forkpty"),
@@ -114,22 +155,70 @@ def note_starts() -> None:
 
 def _of_running_job() -> Started | None:
     """Return what the job has started whose code runs now; None if that is the code of no job."""
-    job = current_job.get() or _thread_jobs.get(threading.current_thread())
+    job = current_job.get()
     if job is None:
         return None
     return BY_JOB.get(id(job)) or BY_JOB.setdefault(id(job), Started(job))
 
 
-def _noting_thread(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+def _noting_thread(start: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(start)
-    def start_and_note(thread: threading.Thread) -> None:
-        started = None if _is_shared() else _of_running_job()
-        if started is not None:
-            started.threads.add(thread)
-            _thread_jobs[thread] = started.job
-        start(thread)
+    def start_and_note(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        if not callable(function):
+            return start(function, *args, **options)  # raises TypeError
+        shared = is_infrastructure(sys._getframe(1))
+        job = None if shared else current_job.get()
+        is_known = shared or job is not None or threading.current_thread() is threading.main_thread()
+        thread = StartedThread(job, is_known, getattr(function, "__self__", None))
+        THREADS.add(thread)
+        try:
+            return start(partial(_run_thread, thread, function), *args, **options)
+        except BaseException:
+            THREADS.discard(thread)
+            raise
 
     return start_and_note
+
+
+def _run_thread(thread: StartedThread, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    thread.tid = threading.get_native_id()
+    try:
+        current_job.set(thread.job)
+        context = getattr(thread.of, "_context", None)  # since Python 3.14, threads of `threading` run in one
+        if isinstance(context, Context) and context.get(current_job) is not thread.job:
+            with suppress(RuntimeError):  # it is the user's, and another thread runs in it
+                context.run(current_job.set, thread.job)
+        function(*args, **options)
+    finally:
+        THREADS.discard(thread)
+
+
+def _noting_loop(make: Callable[..., None]) -> Callable[..., None]:
+    @wraps(make)
+    def make_and_note(loop: asyncio.BaseEventLoop, *args: Any, **options: Any) -> None:
+        make(loop, *args, **options)
+        key = id(loop)
+        _loops[key] = ref(loop, lambda _: _loops.pop(key, None))
+
+    return make_and_note
+
+
+def _noting_alarm(arm: Callable[..., Any], *timer: int) -> Callable[..., Any]:
+    """Wrap what sets an interval timer, whose number is `timer` or the first argument."""
+
+    @wraps(arm)
+    def arm_and_note(*args: Any) -> Any:
+        result = arm(*args)
+        which, seconds = [*timer, *args][:2]
+        jobs = ALARMS.setdefault(which, [])
+        job = current_job.get()
+        if not seconds:
+            jobs.clear()
+        elif not any(each is job for each in jobs):
+            jobs.append(job)
+        return result
+
+    return arm_and_note
 
 
 def _noting_work(make: Callable[[Future[Any]], None]) -> Callable[[Future[Any]], None]:
@@ -157,27 +246,30 @@ def _noting_child(start: Callable[..., Any]) -> Callable[..., Any]:
 def _note_child(pid: int) -> None:
     _direct.add(pid)
     started = _of_running_job()
-    if _is_shared():
-        _pids.add(pid)
+    if is_infrastructure(sys._getframe(2)):
+        _pids[pid] = True
     elif started is not None:
         started.children.add(pid)
         _recent.append((time.monotonic(), started.job))
-        _pids.add(pid)
+        _pids[pid] = False
     elif threading.current_thread() is threading.main_thread():
-        _pids.add(pid)  # started by no job, such as by a module at its import
+        _pids[pid] = True  # started by no job, such as by a module at its import
     if len(_direct) > _PIDS_MOST:
         living = children(os.getpid())
-        _pids.intersection_update(living)
         _direct.intersection_update(living)
+        for ended in _pids.keys() - living:
+            _pids.pop(ended, None)
 
 
-def _is_shared() -> bool:
-    """Return whether the code that runs now starts what several jobs share."""
-    frame = sys._getframe(2)
-    for _ in range(_FRAMES_MOST):
-        if frame.f_globals.get("__name__", "").startswith(_SHARED):
+def is_infrastructure(frame: FrameType | None) -> bool:
+    """Return whether the code that starts a thread or a process in this frame starts what several jobs share."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith(_POOLS):
+            return frame.f_code.co_name not in _RUN_WORK
+        if module.startswith(_SHARED):
             return True
-        if frame.f_back is None:
-            break
+        if module not in _STARTERS and not module.startswith("multiprocessing."):
+            return False
         frame = frame.f_back
     return False
