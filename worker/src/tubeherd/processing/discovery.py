@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,17 +12,24 @@ from typing import Final
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.processing.reasons import describe
+from tubeherd.sources import NO_SOURCES, Sources
 
 EXECUTORS_FOLDER: Final = Path("/app/executors")
 ENTRY_POINT_GROUP: Final = "tubeherd.executors"
+_INSTALLED: Final = ("site-packages", "dist-packages")
 
 
-def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict[str, Executor]:
-    """Import the modules (None: every module in `folder`) and the entry points; return their executors by tube.
+def load(
+    modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER, sources: Sources = NO_SOURCES
+) -> dict[str, Executor]:
+    """Import the modules and the entry points, and return their executors by tube.
 
-    Raises ExecutorError if an import fails, or if there is no executor after all imports.
+    The modules are those of `sources`, if there are any, otherwise `modules`, and if these are None, every module in
+    `folder`. Raises ExecutorError if an import fails, or if there is no executor after all imports.
     """
-    if modules is None:
+    if sources.modules:
+        _import_sources(sources)
+    elif modules is None:
         for path in sorted(folder.glob("[!.]*.py")):  # without hidden files: editors make such copies
             _import_file(path)
     else:
@@ -30,8 +38,9 @@ def load(modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER) -> dict
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         _import(entry_point.value, entry_point.load)
     if not registry:
-        where = str(folder) if modules is None else some_of(modules) or f"the entry points {ENTRY_POINT_GROUP}"
-        raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE)")
+        named = [source.named for source in sources.modules] or modules
+        where = str(folder) if named is None else some_of(named) or f"the entry points {ENTRY_POINT_GROUP}"
+        raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE){sources.hint}")
     return dict(registry)
 
 
@@ -50,15 +59,47 @@ def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude
     return list(dict.fromkeys(tubes))
 
 
+def _import_sources(sources: Sources) -> None:
+    installed = next((at for at, path in enumerate(sys.path) if path.endswith(_INSTALLED)), len(sys.path))
+    sys.path[installed:installed] = [folder for folder in sources.folders if folder not in sys.path]
+    for source in sources.modules:
+        _import(source.named, partial(importlib.import_module, source.module))
+        if source.file is not None:
+            _check_file(source.module, Path(source.file))
+    _check_helpers(sources)
+
+
 def _import_file(path: Path) -> None:
     if path.stem in sys.stdlib_module_names:
         raise ExecutorError(f"{path.name} has the name of a module of Python's own: rename the file")
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     _import(str(path), partial(importlib.import_module, path.stem))
-    found = getattr(sys.modules[path.stem], "__file__", None)
+    _check_file(path.stem, path)
+
+
+def _check_file(module: str, path: Path) -> None:
+    """Raise ExecutorError if a module that was imported is another one than that of this file."""
+    found = getattr(sys.modules.get(module), "__file__", None)
     if found is None or not Path(found).samefile(path):
-        raise ExecutorError(f"{path.name} has the name of an installed package, {path.stem}: rename the file")
+        name = module.partition(".")[0]
+        raise ExecutorError(f"{path.name} has the name of an installed package, {name}: rename the file")
+
+
+def _check_helpers(sources: Sources) -> None:
+    """Raise ExecutorError if a module was imported that two of the folders have: one of them has got the wrong one."""
+    folders = dict.fromkeys(source.folder for source in sources.modules if source.folder is not None)
+    having: dict[str, list[str]] = {}
+    for folder in folders if len(folders) > 1 else ():
+        for path in Path(folder).glob("*.py"):
+            having.setdefault(path.stem, []).append(folder)
+    for name, places in having.items():
+        found = getattr(sys.modules.get(name), "__file__", None)
+        if len(places) > 1 and found is not None and os.path.dirname(found) in places:
+            raise ExecutorError(
+                f"{name}.py is in {' and in '.join(places)}, and a worker can import only one of them: rename one, or "
+                "run a worker for each folder"
+            )
 
 
 def _import(name: str, load_it: Callable[[], object]) -> None:
@@ -68,13 +109,23 @@ def _import(name: str, load_it: Callable[[], object]) -> None:
     except ExecutorError as error:
         raise ExecutorError(f"{name}: {error}") from error
     except BaseException as error:
-        raise ExecutorError(f"{name} cannot be imported: {describe(error)}{_source_line(error)}") from error
+        why = f"{describe(error)}{_source_line(error)}{_advice(name, error)}"
+        raise ExecutorError(f"{name} cannot be imported: {why}") from error
+
+
+def _advice(name: str, error: BaseException) -> str:
+    """Return the right command if a name of a module was not found that is a file in the current folder."""
+    if not isinstance(error, ModuleNotFoundError) or f"{name}.".partition(f"{error.name}.")[0]:
+        return ""
+    file = name if name.endswith(".py") else f"{name.replace('.', os.sep)}.py"
+    return f"; for the file in the current folder write tubeherd run {file}" if os.path.isfile(file) else ""
 
 
 def _source_line(error: BaseException) -> str:
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
-    if isinstance(error, SyntaxError) or trace is None:
+    file = "" if trace is None else trace.tb_frame.f_code.co_filename
+    if isinstance(error, SyntaxError) or trace is None or file.startswith("<frozen importlib"):
         return ""
-    return f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
+    return f" ({Path(file).name}, line {trace.tb_lineno})"

@@ -10,6 +10,7 @@ from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.slot.lane import Lane
 from tubeherd.slot.limits import Progress
+from tubeherd.sources import Sources
 
 
 class SlotContext(NamedTuple):
@@ -27,5 +28,7 @@ class SlotContext(NamedTuple):
     metrics: Metrics | None
     tally: Tally | None
     progress: Progress
+    sources: Sources
+    """The modules of executors that the arguments of the command name."""
     notices: Sequence[Notice]
     """What became of jobs of dead slots. This slot publishes it before it takes a job."""

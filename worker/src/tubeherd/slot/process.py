@@ -56,7 +56,7 @@ class SlotProcess:
     def _do_jobs(self) -> Exit:
         """Import the executors, publish notices, then do jobs until a limit, a stop or the end of the supervisor."""
         try:
-            executors = discovery.load(self._settings.executors)
+            executors = discovery.load(self._settings.executors, sources=self._context.sources)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:
             log.error(str(error))

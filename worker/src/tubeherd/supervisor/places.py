@@ -35,6 +35,7 @@ from tubeherd.slot.lane import Lane
 from tubeherd.slot.limits import Progress
 from tubeherd.slot.process import SlotProcess
 from tubeherd.slot.sequential import SequentialSlot
+from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import SlotHandle
@@ -92,10 +93,17 @@ class Reaped(NamedTuple):
 class Places:
     """Forks, replaces and reaps the slots of one worker."""
 
-    def __init__(self, settings: WorkerSettings, metrics: Metrics | None, reactor: Reactor) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        metrics: Metrics | None,
+        reactor: Reactor,
+        sources: Sources = NO_SOURCES,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._reactor = reactor
+        self._sources = sources
         self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
         self._places: list[Place] = []
         self._notices: list[Notice] = []
@@ -275,6 +283,7 @@ class Places:
                     metrics=self._metrics,
                     tally=tally,
                     progress=place.progress,
+                    sources=self._sources,
                     notices=self._notices,
                 )
                 process = SlotProcess(self._settings, context, self._kind)

@@ -24,6 +24,7 @@ from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
+from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.health import CannotListen, HealthServer
 from tubeherd.supervisor.places import Places, Reaped
 from tubeherd.supervisor.reactor import Reactor
@@ -41,15 +42,18 @@ _CONNECTED: Final = (Phase.COMMAND, Phase.WAITING, Phase.EXECUTING, Phase.RESTIN
 class Supervisor:
     """Runs as many slots as the setting `concurrency` says, until a signal or one of the slots stops the worker."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        """Install the signal handlers, and listen for health requests if the settings say so; raises CannotListen."""
+    def __init__(self, settings: WorkerSettings, sources: Sources = NO_SOURCES) -> None:
+        """Install the signal handlers, and listen for health requests if the settings say so; raises CannotListen.
+
+        `sources` are modules of executors that the slots import instead of those of the settings.
+        """
         self._reactor = Reactor()
         self._health: HealthServer | None = None
         self._metrics: Metrics | None = None
         if settings.health:
             self._health = HealthServer(settings.health, self._reactor.selector, self._is_ready, self._metrics_text)
             self._metrics = _make_metrics()
-        self._places = Places(settings, self._metrics, self._reactor)
+        self._places = Places(settings, self._metrics, self._reactor, sources)
         self._watch = Watch(settings)
         settler = Settler(Reporter(self._metrics, settings=settings), writer_of(settings, self._metrics))
         self._takeover = TakeOver(settings.policy(), settler)

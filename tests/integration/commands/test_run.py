@@ -1,0 +1,176 @@
+"""`tubeherd run` as a new user types it: in the folder of the executors, without a PYTHONPATH."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.beanstalkd import NOTHING
+from tests.support.waiting import wait_for
+
+TUBEHERD = os.path.join(os.path.dirname(sys.executable), "tubeherd")
+MAIL = """
+from pathlib import Path
+from tubeherd import executor
+@executor("mail")
+def mail(payload): Path("notes").open("a").write(f"{__name__} {payload}\\n")
+"""
+
+
+class Command:
+    """`tubeherd run` in a folder, with its output in files."""
+
+    def __init__(self, folder, server, *arguments, **env):
+        self.folder = folder
+        self._log = folder / "log"
+        with self._log.open("wb") as stream:
+            variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+            self.process = subprocess.Popen(
+                [TUBEHERD, "run", *arguments],
+                cwd=folder,
+                env=variables | {"TUBEHERD_SERVER": server} | env,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+            )
+
+    def output(self):
+        return self._log.read_text()
+
+    def events(self):
+        return [json.loads(line)["event"] for line in self.output().splitlines() if line.startswith("{")]
+
+    def notes(self):
+        notes = self.folder / "notes"
+        return notes.read_text().splitlines() if notes.exists() else []
+
+    def wait_for(self, condition, what="it"):
+        return wait_for(condition, lambda: f"{what}\n{self.output()}", 15)
+
+    def end(self):
+        self.process.terminate()
+        return self.process.wait(15)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """The folder in which the command is typed."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def write(folder, **files):
+    """Write Python files; the names have __ for a slash."""
+    for name, text in files.items():
+        path = folder / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def command(here, beanstalkd):
+    """Start `tubeherd run` in the folder: `command(*arguments, **variables)`."""
+    begun = []
+
+    def start(*arguments, **env):
+        begun.append(Command(here, beanstalkd.server, *arguments, **env))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.process.kill()
+        one.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "module"),
+    [
+        (["mail.py"], ["mail"], "mail"),
+        (["mail"], ["mail"], "mail"),
+        (["."], ["mail"], "mail"),
+        (["jobs/mail.py"], ["jobs__mail"], "mail"),
+        (["jobs.mail"], ["jobs__mail"], "jobs.mail"),
+        (["jobs"], ["jobs__mail"], "mail"),
+    ],
+)
+def test_executors_of_the_current_folder_run(here, command, beanstalkd, arguments, files, module):
+    write(here, **dict.fromkeys(files, MAIL))
+    beanstalkd.put_json("mail", 1)
+    worker = command(*arguments)
+    worker.wait_for(lambda: worker.notes() == [f"{module} 1"], "the job is done")
+    assert worker.end() == 0
+
+
+def test_several_modules_run_and_import_what_is_beside_them(here, command, beanstalkd):
+    helped = "import helper, common.words\n" + MAIL
+    write(here, mail=MAIL, jobs__report=helped.replace('"mail"', '"report"'), jobs__helper="", common__words="")
+    beanstalkd.put_json("mail", 1)
+    beanstalkd.put_json("report", 2)
+    worker = command("mail.py", "jobs/report.py")
+    worker.wait_for(lambda: sorted(worker.notes()) == ["mail 1", "report 2"], "both jobs are done")
+    assert worker.end() == 0
+
+
+def test_arguments_win_over_the_variable(here, command, beanstalkd):
+    write(here, mail=MAIL)
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", TUBEHERD_EXECUTORS="nowhere")
+    worker.wait_for(lambda: worker.notes() == ["mail 1"], "the job is done")
+
+
+def test_file_with_the_name_of_an_installed_module_wins_over_it(here, command, beanstalkd):
+    write(here, psutil=MAIL)
+    beanstalkd.put_json("mail", 1)
+    worker = command("psutil.py")
+    worker.wait_for(lambda: worker.notes() == ["psutil 1"], "the job is done")
+
+
+def test_files_of_the_folder_do_not_take_the_place_of_pythons_own_modules(here, command, beanstalkd):
+    own = "raise RuntimeError('Python has a module of this name')"
+    write(here, mail="import traceback, difflib\n" + MAIL, traceback=own, difflib=own, queue=own, secrets=own)
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py")
+    worker.wait_for(lambda: worker.notes() == ["mail 1"], "the job is done")
+    assert worker.end() == 0
+    assert "error" not in worker.output()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "said"),
+    [
+        (["mial.py"], {"mail": MAIL}, "there is no file mial.py: did you mean tubeherd run mail.py?"),
+        (["mail.py"], {"mail": "def ("}, "mail.py cannot be imported: SyntaxError: invalid syntax (mail.py, line 1)"),
+        (["mail.py"], {"mail": "x = 1"}, "no executor found in mail.py: decorate a function with @executor(TUBE)"),
+        (["util.py"], {"mail": MAIL, "util": ""}, "@executor(TUBE); did you mean tubeherd run mail.py?"),
+        (["mail.py"], {"mail": "import helper"}, "No module named 'helper' (mail.py, line 1)"),
+        (["."], {"util": ""}, "no .py file in the folder . has an executor"),
+        ([], {"mail": MAIL}, "no executor found in /app/executors: decorate a function with @executor(TUBE); did you "
+         "mean tubeherd run mail.py?"),
+        (["--executors", "mail"], {"mail": MAIL}, "No module named 'mail'; for the file in the current folder write "
+         "tubeherd run mail.py"),
+        (["--executors", "mail.py"], {"mail": MAIL}, "write tubeherd run mail.py"),
+        (["--executors", "jobs.mail"], {"jobs__mail": MAIL}, "write tubeherd run jobs/mail.py"),
+        (["pydantic.py"], {"pydantic": MAIL}, "pydantic.py has the name of an installed package, pydantic: rename"),
+        (["tubeherd"], {}, "no executor found in tubeherd"),
+        (["a/mail.py", "b/mail.py"], {"a__mail": MAIL, "b__mail": MAIL}, "a/mail.py and b/mail.py would both be the "
+         "module mail: rename one of them, or write tubeherd run a.mail b.mail"),
+        (["a/mail.py", "b/report.py"], {"a__mail": "import helper\n" + MAIL, "a__helper": "", "b__helper": "",
+         "b__report": "import helper\n" + MAIL.replace('"mail"', '"report"')}, "helper.py is in "),
+    ],
+)  # fmt: skip
+def test_wrong_executors_are_answered_with_what_is_wrong(here, command, beanstalkd, arguments, files, said):
+    beanstalkd.put_json("mail", 1)
+    write(here, **files)
+    worker = command(*arguments)
+    assert worker.process.wait(15) == 3
+    assert said in worker.events()[0]
+    assert "Traceback" not in worker.output()
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
+
+
+def test_arguments_and_the_option_are_not_both_taken(here, command):
+    worker = command("mail.py", "--executors", "mail")
+    assert worker.process.wait(15) == 2
+    assert worker.output() == "name the executors either as arguments or with --executors, not both\n"

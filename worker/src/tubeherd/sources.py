@@ -1,0 +1,28 @@
+"""Which modules of executors the arguments of `tubeherd run` name; `starting.arguments` finds them out."""
+
+from typing import Final, NamedTuple
+
+
+class Source(NamedTuple):
+    """A module of executors that an argument of `tubeherd run` names."""
+
+    module: str
+    file: str | None
+    """The path of the file that the module has to come from; None for an installed module."""
+    folder: str | None
+    """The folder from which Python finds the module; None for an installed module."""
+    named: str
+    """The module as the user wrote it."""
+
+
+class Sources(NamedTuple):
+    """The modules that the arguments of `tubeherd run` name."""
+
+    modules: tuple[Source, ...]
+    folders: tuple[str, ...]
+    """Where Python looks for modules after its own ones and before the installed ones."""
+    hint: str
+    """What else the user may have meant, if the modules have no executors; the end of a message, or empty."""
+
+
+NO_SOURCES: Final = Sources((), (), "")

@@ -1,0 +1,1 @@
+"""What `tubeherd run` finds out before the worker starts: which modules to import, and what the file of a pool says."""
