@@ -112,7 +112,8 @@ def test_invalid_payload(beanstalkd, queue, body):
     def mail(mail: Mail):
         raise AssertionError("must not run")
 
-    processed = process(queue, body)
+    beanstalkd.put("mail", body)  # by a producer that does not know the executor
+    processed = queue.process(queue.get(timeout=5))
     assert isinstance(processed.verdict, Bury)
     assert processed.verdict.reason.startswith("payload is not valid")
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}

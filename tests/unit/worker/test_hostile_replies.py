@@ -89,6 +89,8 @@ EXCHANGES = {
     "put": Exchange(
         lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1), b"USING a\r\nINSERTED 9999999999999999999\r\n"
     ),
+    "max_job_size": Exchange(lambda it: it.max_job_size(), document(b"---\nmax-job-size: 65535\ndraining: false\n")),
+    "take_put": Exchange(lambda it: it.take_put(), b"INSERTED 9\r\n"),
     "kick_buried": Exchange(lambda it: it.kick_buried("a", 5), TUBE + b"USING a\r\nKICKED 4\r\n"),
     "watch_only": Exchange(lambda it: it.watch_only(["a", "b"]), b"WATCHING 2\r\nWATCHING 3\r\nWATCHING 2\r\n"),
     "ignore_others": Exchange(

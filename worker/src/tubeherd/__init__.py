@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tubeherd.by_hand.acted import Refused as Refused
     from tubeherd.by_hand.acted import TubeChange as TubeChange
     from tubeherd.by_hand.pausing import Paused as Paused
+    from tubeherd.by_hand.putting import PutManyStopped as PutManyStopped
     from tubeherd.events import Action as Action
     from tubeherd.executors import Abort as Abort
     from tubeherd.executors import Executor as Executor
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from tubeherd.processing.coroutines import CancelledLate as CancelledLate
     from tubeherd.processing.reasons import InvalidPayload as InvalidPayload
     from tubeherd.processing.reporting import SlotDied as SlotDied
+    from tubeherd.queue.answers import AnswerLost as AnswerLost
     from tubeherd.queue.answers import QueueUnavailable as QueueUnavailable
     from tubeherd.queue.answers import RefusedError as RefusedError
     from tubeherd.queue.answers import Reserved as Reserved
@@ -50,6 +52,7 @@ _MODULES: Final = {
     "tubeherd.burials.record": ("BurialGroup", "BurialRecord", "Burials"),
     "tubeherd.by_hand.acted": ("Acted", "BrokenOff", "Refused", "TubeChange"),
     "tubeherd.by_hand.pausing": ("Paused",),
+    "tubeherd.by_hand.putting": ("PutManyStopped",),
     "tubeherd.events": ("Action",),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
     "tubeherd.job": ("Job", "JobStats"),
@@ -59,7 +62,7 @@ _MODULES: Final = {
     "tubeherd.processing.coroutines": ("CancelledLate",),
     "tubeherd.processing.reasons": ("InvalidPayload",),
     "tubeherd.processing.reporting": ("SlotDied",),
-    "tubeherd.queue.answers": ("QueueUnavailable", "RefusedError", "Reserved", "Settled"),
+    "tubeherd.queue.answers": ("AnswerLost", "QueueUnavailable", "RefusedError", "Reserved", "Settled"),
     "tubeherd.queue.looking": ("TubeCounters",),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}

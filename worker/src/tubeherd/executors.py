@@ -105,6 +105,16 @@ class Executor:
     """How long one of its jobs may run in a worker, in seconds; if None, as long as the worker's setting says."""
     max_lost_deliveries: int | None = None
     """How often one of its jobs may be lost before it is buried; if None, as often as the worker's setting says."""
+    payload_of: Callable[[Any], Any] | None = None
+    """Returns the payload of an object of the program that puts jobs; None if no such function was given."""
+
+    def maps(self, value: object) -> bool:
+        """Return whether the parameter of `payload_of` is annotated with a type of which `value` is."""
+        try:
+            first = next(iter(inspect.signature(self.payload_of, eval_str=True).parameters.values()))  # type: ignore[arg-type]
+            return isinstance(value, first.annotation)
+        except (NameError, StopIteration, TypeError, ValueError):  # it has no annotation, or none that can be tested
+            return False
 
     @property
     def source(self) -> str:
@@ -126,6 +136,7 @@ def executor(
     retry_delays: Iterable[str | float | timedelta] | None = None,
     timeout: str | float | timedelta | None = None,
     max_lost_deliveries: int | None = None,
+    payload_of: Callable[[Any], Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function or coroutine function as the executor of the tube `name`.
 
@@ -137,6 +148,9 @@ def executor(
     before each further attempt at a failed job, such as ["10s", "10m"]; if empty, the first failure buries the job.
     `timeout` is how long a job may run in a worker; a script that calls `QueueManager.process` sets no limit. A job is
     buried if it was lost `max_lost_deliveries` times, or never if that is 0.
+
+    `payload_of` is a function that returns the payload of an object, such as the id of a row. `QueueManager.put_for`
+    calls it for objects of the type with which its first parameter is annotated.
 
     Raises ExecutorError if the function cannot be an executor, if one of the other arguments makes no sense, or if the
     tube has an executor already.
@@ -152,12 +166,18 @@ def executor(
         seconds = None if timeout is None else parse_timeout(timeout)
         if max_lost_deliveries is not None:
             Policy(max_lost_deliveries=max_lost_deliveries)
+        if payload_of is not None and not callable(payload_of):
+            raise ValueError(f"payload_of is a function, not {shortened(repr(payload_of), 60)}")
     except ValueError as error:
         raise ExecutorError(f"the executor {name!r} cannot be used: {error}") from error
 
     def register(function: Function) -> Function:
         made = replace(
-            _make(name, function), schedule=schedule, timeout=seconds, max_lost_deliveries=max_lost_deliveries
+            _make(name, function),
+            schedule=schedule,
+            timeout=seconds,
+            max_lost_deliveries=max_lost_deliveries,
+            payload_of=payload_of,
         )
         if name in registry:
             raise ExecutorError(f"two executors for tube {name!r}: {registry[name].source} and {made.source}")

@@ -14,21 +14,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, overload
+from typing import Final, NoReturn, Self, overload
 from weakref import WeakSet
-
-from pydantic_core import from_json, to_json
 
 from tubeherd.burials.record import Burials
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.by_hand.acted import Acted
 from tubeherd.by_hand.choice import STATES, choose
 from tubeherd.by_hand.methods import ChangesByHand
+from tubeherd.by_hand.producing import PutsByHand
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
-from tubeherd.job_options import check_priority, make_schedule, parse_delay, parse_ttr
+from tubeherd.job_options import check_priority, make_schedule, parse_delay
 from tubeherd.policy import Delete, Policy, Rejected, Rescheduled, Verdict
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch
@@ -36,14 +35,13 @@ from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
-from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.queue.connections import Connections
 from tubeherd.queue.server import DEFAULT_SERVER
 
 _PAUSE_SECONDS: Final = 0.1
 
 
-class QueueManager(ChangesByHand):
+class QueueManager(ChangesByHand, PutsByHand):
     """Puts jobs into tubes of a beanstalkd, and reserves and processes jobs; for a producer, a script or a shell.
 
     All threads of a process may use one manager, also by `asyncio.to_thread`. It opens as many connections as threads
@@ -83,10 +81,11 @@ class QueueManager(ChangesByHand):
             raise ValueError("give either retry_delays or a policy, which has its own")
         if retry_delays is not None:
             policy = Policy(make_schedule(retry_delays))
-        super().__init__(server)
+        ChangesByHand.__init__(self, server)
         self._executors = executors
         self._tubes = None if tubes is None else [check_tube(tube) for tube in _listed(tubes)]
         self._connections = Connections(server)
+        PutsByHand.__init__(self, self._connections, executors)
         self._watched: Sequence[str] | None = None
         """The tubes from which `get` reserves jobs; None before the first call."""
         self._policy = policy or Policy()
@@ -127,30 +126,6 @@ class QueueManager(ChangesByHand):
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled or copied: a copy would use the same connections."""
         raise TypeError("a QueueManager cannot be copied or given to another process: make one there")
-
-    def put(
-        self,
-        tube: str,
-        payload: Any,
-        *,
-        delay: str | float | timedelta | datetime = 0,
-        priority: int = DEFAULT_PRIORITY,
-        ttr: str | float | timedelta = DEFAULT_TTR,
-    ) -> int:
-        """Put a job into a tube and return its id.
-
-        A payload of bytes, bytearray or memoryview is put as it is, and any other (a pydantic model, dataclass, dict,
-        …) as JSON. `delay` is how long the job waits before it is ready ("10 minutes", seconds, timedelta), or a
-        datetime until which it waits; a datetime without a time zone is local time, and one that is past means no
-        delay. Priority 0 is the most urgent. `ttr` is how long a worker may hold the job without a touch.
-
-        Raises ValueError for a value out of range, and for a payload that cannot be written as JSON, such as NaN.
-        """
-        body = _body_of(payload)
-        tube, priority = check_tube(tube), check_priority(priority)
-        delay_seconds, ttr_seconds = parse_delay(delay, time.time()), parse_ttr(ttr)
-        with self._connections.any() as connection:
-            return connection.put(tube, body, priority=priority, delay=delay_seconds, ttr=ttr_seconds)
 
     def get(self, timeout: str | float | timedelta = 0) -> Reserved | None:
         """Reserve a job and return it, or None if no job came within `timeout` ("10 seconds", seconds, timedelta).
@@ -349,19 +324,6 @@ class QueueManager(ChangesByHand):
 
 def _listed(tubes: str | Sequence[str]) -> Sequence[str]:
     return [tubes] if isinstance(tubes, str) else tubes
-
-
-def _body_of(payload: Any) -> bytes:
-    """Return the body of a job with this payload; raises ValueError if it cannot be written as JSON."""
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return bytes(payload)
-    body = to_json(payload)
-    if b"NaN" in body or b"Infinity" in body:  # also words in a text
-        try:
-            from_json(body, allow_inf_nan=False)
-        except ValueError as error:
-            raise ValueError(f"the payload holds NaN or an infinite number, which JSON cannot: {error}") from error
-    return body
 
 
 _managers: Final[WeakSet[QueueManager]] = WeakSet()

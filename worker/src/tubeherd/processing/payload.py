@@ -38,6 +38,19 @@ def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:
         raise InvalidPayload(describe_invalid(error, adapter)) from None
 
 
+def check_body(executor: Executor, body: bytes) -> None:
+    """Raise InvalidPayload if the executor could not take this body; to be called before the job is put.
+
+    If `worker.action.execute.pre` has listeners here, nothing is checked, because they may change the payload first.
+    """
+    if executor.adapter is None or events.execute_pre.receivers:
+        return
+    try:
+        executor.adapter.validator.validate_json(body)
+    except ValidationError as error:
+        raise InvalidPayload(describe_invalid(error, executor.adapter)) from None
+
+
 def _decode(body: bytes) -> Any:
     try:
         return from_json(body)

@@ -60,7 +60,7 @@ _is_context_hidden: Final[Callable[[BaseException], bool]] = vars(BaseException)
 _name_of: Final[Callable[[type], str]] = vars(type)["__name__"].__get__
 
 
-class InvalidPayload(Exception):
+class InvalidPayload(ValueError):
     """The executor cannot take this body. The message holds no part of the body, which may be secret."""
 
 

@@ -28,13 +28,17 @@ from greenstalk import BeanstalkdError as RefusedError
 from tubeherd.job import JobStats
 
 __all__ = [
+    "AnswerLost",
     "Buried",
     "BuriedError",
     "Burying",
     "DeadlineSoonError",
+    "DrainingError",
+    "JobTooBigError",
     "LeaseGone",
     "NotFoundError",
     "NotIgnoredError",
+    "OutOfMemoryError",
     "QueueUnavailable",
     "RefusedError",
     "Reserved",
@@ -62,6 +66,10 @@ _REFUSALS: Final[Mapping[bytes, type[RefusedError]]] = {
 
 class QueueUnavailable(ConnectionError):
     """beanstalkd cannot be reached, or the connection to it cannot be used any more."""
+
+
+class AnswerLost(QueueUnavailable):
+    """A put was sent, and the connection broke before its answer came: beanstalkd may have put the job, or not."""
 
 
 class LeaseGone(Exception):

@@ -14,6 +14,7 @@ from typing import Final
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.queue.answers import (
+    AnswerLost,
     Buried,
     BuriedError,
     Burying,
@@ -80,10 +81,28 @@ class Connection(TubeConnection):
     def put(self, tube: str, body: bytes, *, priority: int, delay: int, ttr: int) -> int:
         """Put a job into a tube and return its id; `delay` and `ttr` in seconds.
 
-        Raises RefusedError (JOB_TOO_BIG, DRAINING, …).
+        Raises RefusedError (JOB_TOO_BIG, DRAINING, …); after BURIED the job exists, and is buried because beanstalkd
+        has no memory to queue it. Raises AnswerLost if the put was sent, but not answered; after any other
+        QueueUnavailable nothing was put.
         """
+        self.begin_puts(tube)
+        try:
+            self.ask_puts([body], priority=priority, delay=delay, ttr=ttr)
+            return self.take_put()
+        except QueueUnavailable as error:
+            raise AnswerLost(f"{error}, so the job may have been put or not") from error
+
+    def begin_puts(self, tube: str) -> None:
+        """Have each put go into this tube, until another one is used."""
         self._use(tube)
-        self._wire.write(b"put %d %d %d %d\r\n%b\r\n" % (priority, delay, ttr, len(body), body))
+
+    def ask_puts(self, bodies: Iterable[bytes], *, priority: int, delay: int, ttr: int) -> None:
+        """Send a put for each body, PIPELINE_MOST at most; `take_put` must follow as many times."""
+        head = b"put %d %d %d " % (priority, delay, ttr)
+        self._wire.write(b"".join([b"%b%d\r\n%b\r\n" % (head, len(body), body) for body in bodies]))
+
+    def take_put(self) -> int:
+        """Take the answer to one put, and return the id of the job; raises RefusedError, see `put`."""
         return int(self._wire.take_line(_INSERTED)[1])
 
     def ask_reserve(self, timeout: int) -> None:

@@ -69,6 +69,12 @@ class Connections:
         with self._use(lambda _: True) as opened:
             yield opened.connection
 
+    @contextmanager
+    def without_lease(self) -> Iterator[Connection]:
+        """Use a connection that holds no lease for long, so that no verdict has to wait; raises QueueUnavailable."""
+        with self._use(lambda each: not each.holds_lease()) as opened:
+            yield opened.connection
+
     def reserve(self, tubes: Sequence[str], seconds: int) -> Reserved | None:
         """Reserve a job of these tubes and return it, or None if none came within `seconds`, or a little earlier.
 

@@ -19,6 +19,7 @@ KICKED: Final = re.compile(rb"KICKED (\d{1,19})\r\n")
 USING: Final = re.compile(rb"USING [!-~]+\r\n")
 _WATCHING: Final = re.compile(rb"WATCHING \d{1,19}\r\n")
 _COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
+_MAX_JOB_SIZE: Final = re.compile(rb"^max-job-size: (\d{1,10})$", re.MULTILINE)
 LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
 
 
@@ -76,6 +77,13 @@ class TubeConnection:
             self._wire.write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
             stats.update({name: self.take_tube_stats(name) for name in batch})
         return stats
+
+    def max_job_size(self) -> int:
+        """Return how many bytes the body of a job may have."""
+        self._wire.write(b"stats\r\n")
+        if (found := _MAX_JOB_SIZE.search(self._take_document())) is None:
+            raise unexpected_answer("counters")
+        return int(found[1])
 
     def kick_buried(self, tube: str, bound: int) -> int:
         """Kick up to `bound` buried jobs of a tube and return how many.
