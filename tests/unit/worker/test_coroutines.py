@@ -8,7 +8,8 @@ import pytest
 
 from tubeherd.job import Job, current_job
 from tubeherd.processing import coroutines
-from tubeherd.processing.coroutines import CancelledLate, Deadline, RunningJob, any_overdue, loop_holder, within
+from tubeherd.processing.coroutines import RunningJob, any_overdue, loop_holder, within
+from tubeherd.processing.deadlines import CancelledLate, Deadline
 
 JOB = Job(7, "mail", 1, 5, 0, 0)
 

@@ -17,7 +17,8 @@ from tests.support.processing import executor_of, executor_taking, leased, proce
 from tubeherd import events
 from tubeherd.executors import Abort, Reject, Reschedule
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release
-from tubeherd.processing.coroutines import Deadline
+from tubeherd.processing.deadlines import Deadline
+from tubeherd.processing.job_loop import process_concurrently
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import REASON_MAX, describe
 from tubeherd.processing.reporting import Reporter
@@ -385,7 +386,7 @@ def test_nothing_is_kept_of_what_tasks_start_after_their_job_has_ended():
                 for _ in range(count):
                     attempt = processor.attempt(leased(b"{}"))
                     deadline = Deadline(time.monotonic() + 60, 60)
-                    await asyncio.create_task(processor.process_concurrently(attempt, deadline, lambda: None))
+                    await asyncio.create_task(process_concurrently(attempt, deadline, lambda: None))
             await asyncio.gather(*left)
         return len(BY_JOB)
 

@@ -145,3 +145,12 @@ def test_a_name_that_is_none_of_the_package_is_refused():
         _ = tubeherd.Jobs
     with pytest.raises(ImportError, match="cannot import name 'Jobs'"):
         from tubeherd import Jobs  # noqa: F401
+
+
+def test_a_single_slot_without_coroutines_loads_no_asyncio_and_several_slots_share_it():
+    import_worker = "from tubeherd.supervisor import places; from tubeherd.settings import WorkerSettings"
+    for settings, loaded in (("", False), ("concurrency=2", True), ("async_concurrency=2", True)):
+        kind = f"places._kind_of_slot(WorkerSettings(executors=['x'], {settings}))"
+        script = f"import sys; {import_worker}; {kind}; print('asyncio' in sys.modules)"
+        done = subprocess.run([sys.executable, "-Ic", script], capture_output=True, text=True, check=True)
+        assert done.stdout == f"{loaded}\n"

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from tubeherd.policy import Policy as Policy
     from tubeherd.policy import Release as Release
     from tubeherd.policy import RetrySchedule as RetrySchedule
-    from tubeherd.processing.attempt import DeadlinePassed as DeadlinePassed
     from tubeherd.processing.attempt import FlushFailed as FlushFailed
     from tubeherd.processing.attempt import Processed as Processed
-    from tubeherd.processing.coroutines import CancelledLate as CancelledLate
+    from tubeherd.processing.deadlines import CancelledLate as CancelledLate
+    from tubeherd.processing.deadlines import DeadlinePassed as DeadlinePassed
     from tubeherd.processing.reasons import InvalidPayload as InvalidPayload
     from tubeherd.processing.reporting import SlotDied as SlotDied
     from tubeherd.queue.answers import AnswerLost as AnswerLost
@@ -58,8 +58,8 @@ _MODULES: Final = {
     "tubeherd.job": ("Job", "JobStats"),
     "tubeherd.manager": ("QueueManager",),
     "tubeherd.policy": ("BurialKind", "Bury", "Delete", "Policy", "Release", "RetrySchedule"),
-    "tubeherd.processing.attempt": ("DeadlinePassed", "FlushFailed", "Processed"),
-    "tubeherd.processing.coroutines": ("CancelledLate",),
+    "tubeherd.processing.attempt": ("FlushFailed", "Processed"),
+    "tubeherd.processing.deadlines": ("CancelledLate", "DeadlinePassed"),
     "tubeherd.processing.reasons": ("InvalidPayload",),
     "tubeherd.processing.reporting": ("SlotDied",),
     "tubeherd.queue.answers": ("AnswerLost", "QueueUnavailable", "RefusedError", "Reserved", "Settled"),

@@ -36,17 +36,13 @@ from tubeherd.policy import (
     Returned,
     Verdict,
 )
-from tubeherd.processing.coroutines import CancelledLate
+from tubeherd.processing.deadlines import CancelledLate, DeadlinePassed
 from tubeherd.processing.payload import prepare_payload
 from tubeherd.processing.reasons import InvalidPayload, describe, members, source_line, text_of, traceback_text
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
 _REQUESTS: Final = (Reschedule, Reject, Abort)
-
-
-class DeadlinePassed(BaseException):
-    """Raised inside an executor whose job ran longer than its timeout. An `except Exception` does not catch it."""
 
 
 class FlushFailed(Exception):

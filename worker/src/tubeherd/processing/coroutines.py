@@ -13,17 +13,16 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from tubeherd.descriptors import low_numbers_taken
 from tubeherd.job import Job
 from tubeherd.logs import log
+from tubeherd.processing.deadlines import CLEANUP_SECONDS, CancelledLate, Deadline, too_long_reason
 from tubeherd.processing.leftovers import Leftovers
 from tubeherd.processing.started import BY_JOB
 
 Result = TypeVar("Result")
-CLEANUP_SECONDS: Final = 4.0
-"""How long what a job has left may go on after its deadline, in seconds. The supervisor waits longer than that."""
 _PAUSE_FIRST: Final = 0.001
 _PAUSE_MOST: Final = 0.05
 _OWN_CODE: Final = (str(Path(__file__).parents[1]) + os.sep, str(Path(asyncio.__file__).parent) + os.sep)
@@ -38,19 +37,6 @@ def new_runner() -> asyncio.Runner:
         runner = asyncio.Runner()
         runner.get_loop()
     return runner
-
-
-class CancelledLate(Exception):
-    """A coroutine was cancelled at its job's deadline."""
-
-
-class Deadline(NamedTuple):
-    """The time at which a job is stopped if it still runs."""
-
-    at: float
-    """On the monotonic clock, in seconds."""
-    timeout: float
-    """The limit from which `at` was computed, in seconds; error messages show it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -237,11 +223,6 @@ def forget_started(job: Job) -> None:
 def any_overdue() -> bool:
     """Return whether any job is past its deadline and the loop has not cancelled it."""
     return any(running.is_overdue() for running in _all_running)
-
-
-def too_long_reason(timeout: float) -> str:
-    """Return why a job failed that was stopped at its deadline; `timeout` in seconds."""
-    return f"the job ran longer than its timeout of {timeout:g} s"
 
 
 def held_loop_reason(running: RunningJob) -> str:

@@ -10,13 +10,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tubeherd.job import Job
 from tubeherd.processes import children, descendants, has_ended, started_at
 from tubeherd.processing import started
-from tubeherd.processing.left_in_loops import LeftInLoops
 from tubeherd.processing.started import ALARMS, THREADS, Started
+
+if TYPE_CHECKING:
+    from tubeherd.processing.left_in_loops import LeftInLoops
 
 
 class Leftovers:
@@ -26,18 +28,25 @@ class Leftovers:
         """`since` is when the job was reserved, on the monotonic clock."""
         self._job = job
         self._since = since
-        self._in_loops = LeftInLoops(job)
+        self._in_loops = _left_in_loops(job)
 
     def end(self) -> str:
         """End what can be ended and return in words what is left; an empty text if it is certain that nothing is."""
         mine = started.BY_JOB.get(id(self._job))
-        left = [*self._in_loops.end(), *self._alarms(), *self._threads(), *self._children(mine)]
+        left = [*self._loops(), *self._alarms(), *self._threads(), *self._children(mine)]
         left += [*_work(mine), *_work_of_multiprocessing()]
         return ", ".join(dict.fromkeys(left))
 
     def close_generators(self, error: BaseException | None) -> None:
         """Begin to close the asynchronous generators that are suspended in frames which this error passed through."""
-        self._in_loops.close_generators(error)
+        if self._in_loops is not None:
+            self._in_loops.close_generators(error)
+
+    def _loops(self) -> Iterator[str]:
+        if not started.are_loops_noted():  # code of a job has loaded asyncio, after the executors were imported
+            yield "perhaps something in an event loop"
+        if self._in_loops is not None:
+            yield from self._in_loops.end()
 
     def _alarms(self) -> Iterator[str]:
         """Switch off the interval timers that only this job has set."""
@@ -88,6 +97,15 @@ class Leftovers:
         if started.is_known(child) or started_at(child) < self._since:
             return False
         return not started.other_job_has_started_a_child(self._job, self._since)
+
+
+def _left_in_loops(job: Job) -> "LeftInLoops | None":
+    """Return what the job has left in event loops; None if nobody has loaded asyncio, so that there is none."""
+    if "asyncio" not in sys.modules:
+        return None
+    from tubeherd.processing.left_in_loops import LeftInLoops
+
+    return LeftInLoops(job)
 
 
 def _work(mine: Started | None) -> Iterator[str]:

@@ -1,31 +1,21 @@
-"""Runs the attempts at jobs in one process: one after the other, or many as coroutines on an event loop.
+"""Runs the attempts at jobs in one process, one after the other; `job_loop` awaits what is a coroutine.
 
 The process is a slot of a worker, or a script that uses `QueueManager`. The steps of an attempt are described in
 `attempt`. It ends with a verdict: to delete, release or bury the job.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from contextvars import copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tubeherd.executors import Executor
-from tubeherd.job import Job
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
-from tubeherd.processing.coroutines import (
-    Deadline,
-    RunningJob,
-    any_running,
-    forget_started,
-    new_runner,
-    run_to_end,
-    within,
-)
-from tubeherd.processing.started import BY_JOB
+from tubeherd.processing.deadlines import Deadline
 from tubeherd.queue.answers import Reserved
+
+if TYPE_CHECKING:
+    from tubeherd.processing.job_loop import JobLoop
 
 
 class Processor:
@@ -38,7 +28,8 @@ class Processor:
         self._policy = policy
         self._policies: dict[str, Policy] = {}
         """By tube, the policy of its executor; filled at the first job of each tube."""
-        self._runner: asyncio.Runner | None = None
+        self._loop: JobLoop | None = None
+        """The loop for what executors of coroutine functions return; None until the first of them."""
         self.in_loop = False
         """Whether `process` awaits a coroutine, which the event loop cancels at its deadline."""
         self.broken_off = False
@@ -68,53 +59,20 @@ class Processor:
         except BaseException as error:  # also SystemExit: a job must not end the process
             return attempt.fail(error)
 
-    async def process_concurrently(
-        self, attempt: Attempt, deadline: Deadline, report_left_behind: Callable[[], None]
-    ) -> None:
-        """Do what `process` does, as one of many jobs on the running event loop, and set `attempt.processed`.
-
-        If the job is stopped, that waits until nothing of it goes on; `report_left_behind` is called if it takes long.
-        """
-        if attempt.processed is not None:
-            return
-
-        async def run(running: RunningJob) -> Processed:
-            try:
-                result = attempt.call()
-                if is_awaitable(result):
-                    result = await result
-                return attempt.finish(result)
-            except BaseException as error:  # here, so that user code which it runs can be broken off like the job's
-                running.ended_by = error
-                return attempt.fail(error)
-
-        try:
-            attempt.processed = await within(attempt.job, deadline, run, report_left_behind)
-        except BaseException as error:
-            attempt.processed = attempt.fail(error)
-        finally:
-            if BY_JOB:
-                forget_started(attempt.job)
-
     def fail(self, reserved: Reserved, error: BaseException) -> Processed:
         """Return the verdict on a job that failed before its attempt began or after its executor had returned."""
         return self.attempt(reserved).fail(error)
 
     def close(self) -> None:
         """Close the event loop of `process`, if there is one."""
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
 
     def leave_to_parent(self) -> None:
-        """Have nobody close the event loop in a process that was just forked.
-
-        The loops of parent and child share one epoll instance of the kernel. The child's loop would take out of it what
-        wakes the parent's.
-        """
-        if self._runner is not None:
-            with suppress(AttributeError):  # a loop of another library may be closed differently
-                self._runner.get_loop().close = lambda: None  # type: ignore[method-assign]
+        """Have nobody close the event loop in a process that was just forked."""
+        if self._loop is not None:
+            self._loop.leave_to_parent()
 
     def _policy_for(self, tube: str) -> Policy:
         executor = self._executors.get(tube)
@@ -125,28 +83,13 @@ class Processor:
 
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""
-        if self._runner is None or self._runner.get_loop().is_closed():  # code of a job may have closed it
-            self._runner = new_runner()
+        if self._loop is None or self._loop.is_closed:
+            from tubeherd.processing.job_loop import JobLoop
+
+            self._loop = JobLoop(note=deadline is not None)
         self.in_loop = True
         try:
-            # Each job gets a copy of the context, so that it does not see the context variables of the job before.
-            context = copy_context()
-            if deadline is None:  # in a script, where Ctrl-C is to end the loop
-                return self._runner.run(_await_until(attempt.job, result, None), context=context)
-            return run_to_end(self._runner.get_loop(), _await_until(attempt.job, result, deadline), context)
-        except asyncio.CancelledError:  # the job cancelled itself: its task has ended, and the loop is in order
-            raise
-        except BaseException as error:
-            # An exception like DeadlinePassed, which is no Exception, may have stopped code at any point. If the loop
-            # itself is broken, the job's own task is left in it.
-            self.broken_off |= not isinstance(error, Exception) or any_running()
-            raise
+            return self._loop.run(attempt.job, result, deadline)
         finally:
             self.in_loop = False
-
-
-async def _await_until(job: Job, result: Awaitable[Any], deadline: Deadline | None) -> Any:
-    async def run(_running: RunningJob) -> Any:
-        return await result
-
-    return await (result if deadline is None else within(job, deadline, run))
+            self.broken_off |= self._loop.in_disorder

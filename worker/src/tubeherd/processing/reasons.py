@@ -4,7 +4,6 @@ An exception may be hostile: its `__str__` may raise anything or return megabyte
 over, and a chain of causes may have no end. What is made of it here is bounded, and nothing here raises.
 """
 
-import asyncio
 import linecache
 import os
 from collections import Counter, deque
@@ -16,7 +15,7 @@ from types import CodeType, TracebackType
 from typing import Final
 
 from tubeherd.logs import ErrorDetail
-from tubeherd.processing.coroutines import CancelledLate
+from tubeherd.processing.deadlines import CancelledLate
 
 _Frame = tuple[CodeType, int]
 """A frame of a traceback: its code and the number of its line."""
@@ -48,7 +47,7 @@ _OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
 _PYTHON: Final = os.path.dirname(os.__file__) + os.sep
 _NOT_USER_CODE: Final = (_OWN_CODE, "<frozen ")
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_ASYNCIO: Final = str(Path(asyncio.__file__).parent) + os.sep
+_ASYNCIO: Final = str(Path(os.__file__).parent / "asyncio") + os.sep
 # Read past the user's classes, which may define attributes of these names.
 _get_members: Final[Callable[[BaseException], tuple[BaseException, ...]]] = vars(BaseExceptionGroup)[
     "exceptions"

@@ -8,7 +8,6 @@ noted: each has a context, in which `current_job` is.
 
 import _posixsubprocess
 import _thread
-import asyncio
 import os
 import signal
 import subprocess
@@ -22,11 +21,14 @@ from contextlib import suppress
 from contextvars import Context
 from functools import partial, wraps
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet, ref
 
 from tubeherd.job import Job, current_job
 from tubeherd.processes import children, has_ended
+
+if TYPE_CHECKING:  # asyncio takes 3 MiB of memory, which a slot without coroutines does not need
+    import asyncio
 
 _SHARED: Final = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
 """Modules that start processes which several jobs share."""
@@ -68,7 +70,7 @@ BY_JOB: Final[dict[int, Started]] = {}
 """What the jobs that have not ended have started, by the identity of the `Job`. Whoever ends a job removes it."""
 THREADS: Final[set[StartedThread]] = set()
 """The threads that Python has started in this process and that have not ended."""
-_loops: Final[dict[int, ref[asyncio.BaseEventLoop]]] = {}
+_loops: Final[dict[int, "ref[asyncio.BaseEventLoop]"]] = {}
 """The event loops that were made in this process, by their identity; a WeakSet would not be safe in threads."""
 ALARMS: Final[dict[int, list[Job | None]]] = {}
 """By interval timer of the process, such as `signal.ITIMER_REAL`: the jobs that have set it since it was off."""
@@ -82,7 +84,7 @@ _recent: Final[deque[tuple[float, Job]]] = deque(maxlen=256)
 """When the last child processes were started, on the monotonic clock, and by which jobs."""
 
 
-def loops() -> list[asyncio.AbstractEventLoop]:
+def loops() -> "list[asyncio.AbstractEventLoop]":
     """Return the event loops that were made in this process."""
     return [loop for each in list(_loops.values()) if (loop := each()) is not None]
 
@@ -139,9 +141,9 @@ def note_starts() -> None:
         if (start := getattr(module, name, None)) is not None:
             setattr(module, name, _noting_thread(start))
     Future.__init__ = _noting_work(Future.__init__)  # type: ignore[method-assign, assignment]
-    asyncio.BaseEventLoop.__init__ = _noting_loop(asyncio.BaseEventLoop.__init__)  # type: ignore[method-assign]
     signal.setitimer = _noting_alarm(signal.setitimer)
     signal.alarm = _noting_alarm(signal.alarm, signal.ITIMER_REAL)
+    note_loops()
     for module, name in (
         (os, "fork"),
         (os, "forkpty"),
@@ -151,6 +153,19 @@ def note_starts() -> None:
         (_posixsubprocess, "fork_exec"),
     ):
         setattr(module, name, _noting_child(getattr(module, name)))
+
+
+def note_loops() -> None:
+    """Wrap, in the process of a slot, what makes event loops, if anybody has loaded asyncio."""
+    if not are_loops_noted():
+        loop: Any = sys.modules["asyncio"].BaseEventLoop
+        loop.__init__ = _noting_loop(loop.__init__)
+
+
+def are_loops_noted() -> bool:
+    """Return whether each loop is noted: since `note_loops` was called, or because nobody has loaded asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is None or hasattr(asyncio.BaseEventLoop.__init__, "__wrapped__")
 
 
 def _of_running_job() -> Started | None:
@@ -195,7 +210,7 @@ def _run_thread(thread: StartedThread, function: Callable[..., Any], *args: Any,
 
 def _noting_loop(make: Callable[..., None]) -> Callable[..., None]:
     @wraps(make)
-    def make_and_note(loop: asyncio.BaseEventLoop, *args: Any, **options: Any) -> None:
+    def make_and_note(loop: "asyncio.BaseEventLoop", *args: Any, **options: Any) -> None:
         make(loop, *args, **options)
         key = id(loop)
         _loops[key] = ref(loop, lambda _: _loops.pop(key, None))

@@ -38,8 +38,6 @@ def open_socket(server: str, timeout: float) -> socket.socket:
         sock = _connected(address, timeout)
     except OSError as error:
         raise QueueUnavailable(f"cannot reach beanstalkd at {server}: {error.strerror or error}") from error
-    except UnicodeError as error:  # a label of the name is empty or longer than 63 characters
-        raise QueueUnavailable(f"cannot reach beanstalkd at {server}: it is no host name") from error
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # If the server's machine is gone, the connection breaks after half a minute, even if nothing is sent on it.
@@ -59,7 +57,9 @@ def _connected(address: tuple[str, int], timeout: float) -> socket.socket:
     nothing which code of a job prints meanwhile can be sent to beanstalkd.
     """
     failure = OSError("the host has no address")
-    for family, kind, protocol, _, peer in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+    host, port = address
+    # As bytes, because for a text, which may be no ASCII, Python would load half a MiB of tables in each slot.
+    for family, kind, protocol, _, peer in socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM):
         with opening():  # a thread may do this while a job closes a standard stream
             sock = moved_socket(socket.socket(family, kind, protocol))
         try:

@@ -19,7 +19,7 @@ from typing import Final
 
 from tubeherd.events import FlushReason
 from tubeherd.executors import Executor
-from tubeherd.processing.attempt import Attempt, DeadlinePassed, FlushFailed
+from tubeherd.processing.attempt import Attempt, FlushFailed
 from tubeherd.processing.coroutines import (
     any_overdue,
     held_loop_reason,
@@ -28,6 +28,8 @@ from tubeherd.processing.coroutines import (
     new_runner,
     run_to_end,
 )
+from tubeherd.processing.deadlines import DeadlinePassed
+from tubeherd.processing.job_loop import process_concurrently
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
@@ -202,7 +204,7 @@ class ConcurrentSlot(Slot):
         work = asyncio.current_task()
 
         async def process() -> None:
-            await self._processor.process_concurrently(attempt, deadline, lambda: self._drain(lane, attempt, work))
+            await process_concurrently(attempt, deadline, lambda: self._drain(lane, attempt, work))
             if self.forked_by_job:  # ends before this copy of the event loop goes on with the other jobs
                 end_fork(attempt.job.id)
 

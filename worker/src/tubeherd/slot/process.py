@@ -22,7 +22,7 @@ from tubeherd.processing import discovery
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
-from tubeherd.processing.started import note_starts
+from tubeherd.processing.started import note_loops, note_starts
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.control import encode_delays
 from tubeherd.slot.context import SlotContext
@@ -62,6 +62,7 @@ class SlotProcess:
             log.error(str(error))
             return Exit.EXECUTORS
         streams.mend()
+        note_loops()
         if self._context.tally:
             self._context.tally.begin(tubes)
         reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)

@@ -9,8 +9,8 @@ from types import FrameType
 from typing import Final
 
 from tubeherd.job import current_job
-from tubeherd.processing.attempt import DeadlinePassed, Processed
-from tubeherd.processing.coroutines import CLEANUP_SECONDS, any_overdue, loop_holder, too_long_reason
+from tubeherd.processing.attempt import Processed
+from tubeherd.processing.deadlines import CLEANUP_SECONDS, DeadlinePassed, too_long_reason
 from tubeherd.processing.leftovers import Leftovers
 from tubeherd.processing.started import BY_JOB
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
@@ -37,7 +37,7 @@ class SequentialSlot(Slot):
         deadline = self._deadline(self._breakable)
         if time.monotonic() < deadline.at:
             return
-        if not self._processor.in_loop or (loop_holder(frame) and any_overdue()):
+        if not self._processor.in_loop or _holds_loop_too_long(frame):
             self._breakable = None
             self._processor.broken_off = True
             self._broken_off_by = DeadlinePassed(too_long_reason(deadline.timeout))
@@ -120,3 +120,10 @@ class SequentialSlot(Slot):
     def _lateness(self, reserved: Reserved) -> DeadlinePassed:
         error, self._broken_off_by = self._broken_off_by, None
         return error or super()._lateness(reserved)
+
+
+def _holds_loop_too_long(frame: FrameType | None) -> bool:
+    """Return whether a job's own code holds the event loop past its deadline, so that the loop cannot cancel it."""
+    from tubeherd.processing.coroutines import any_overdue, loop_holder  # loaded: there is a loop
+
+    return loop_holder(frame) is not None and any_overdue()

@@ -26,8 +26,8 @@ from tubeherd.formats.text import NAMED_MOST
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.processing.attempt import DeadlinePassed, FlushFailed, Processed
-from tubeherd.processing.coroutines import CancelledLate, Deadline, too_long_reason
+from tubeherd.processing.attempt import FlushFailed, Processed
+from tubeherd.processing.deadlines import CancelledLate, Deadline, DeadlinePassed, too_long_reason
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import traceback_text
 from tubeherd.processing.settling import Settler

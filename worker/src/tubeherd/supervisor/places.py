@@ -29,12 +29,11 @@ from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Page, Phase
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
-from tubeherd.slot.concurrent import ConcurrentSlot
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.lane import Lane
 from tubeherd.slot.limits import Progress
 from tubeherd.slot.process import SlotProcess
-from tubeherd.slot.sequential import SequentialSlot
+from tubeherd.slot.slot import Slot
 from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.reactor import Reactor
@@ -104,7 +103,7 @@ class Places:
         self._metrics = metrics
         self._reactor = reactor
         self._sources = sources
-        self._kind = ConcurrentSlot if settings.async_concurrency > 1 else SequentialSlot
+        self._kind = _kind_of_slot(settings)
         self._places: list[Place] = []
         self._notices: list[Notice] = []
         """What became of jobs of dead slots. The next slot publishes `worker.job.failed` and `worker.job.buried`.
@@ -350,3 +349,19 @@ def _allow_files(lanes: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES_PER_LANE * lanes + _FILES_BESIDE:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _kind_of_slot(settings: WorkerSettings) -> type[Slot]:
+    """Import and return the class of the slots.
+
+    asyncio takes 3 MiB. A single slot imports it only if a job needs it; if there are several, they share this memory.
+    """
+    if settings.async_concurrency > 1:
+        from tubeherd.slot.concurrent import ConcurrentSlot
+
+        return ConcurrentSlot
+    if settings.concurrency > 1:
+        from tubeherd.processing import job_loop  # noqa: F401 - loaded for the slots
+    from tubeherd.slot.sequential import SequentialSlot
+
+    return SequentialSlot

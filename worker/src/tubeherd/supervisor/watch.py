@@ -17,7 +17,7 @@ from typing import Final
 
 from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import BurialKind, Failed, Interrupted
-from tubeherd.processing.coroutines import too_long_reason
+from tubeherd.processing.deadlines import too_long_reason
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import SHARED_PHASES, Phase, State
 from tubeherd.shared_memory.slot_page import Request
