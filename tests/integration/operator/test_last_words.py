@@ -16,7 +16,7 @@ def ended(tmp_path, beanstalkd):
     def run(executors, *options):
         worker = Worker(tmp_path / f"worker-{len(workers)}", beanstalkd.server, executors, options)
         workers.append(worker)
-        code = worker.process.wait(15)
+        code = worker.exit_code()
         return code, last_words({"exitCode": code, "message": worker.output()})
 
     yield run

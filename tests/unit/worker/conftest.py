@@ -31,7 +31,8 @@ def fork():
         if pid == 0:
             function()
             os.write(writer, b"x")
-            signal.pause()
+            while True:  # signal.pause() would wait for ever if a signal came just before
+                time.sleep(0.02)
         pids.append(pid)
         os.close(writer)
         assert os.read(reader, 1) == b"x"
