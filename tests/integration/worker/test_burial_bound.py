@@ -96,6 +96,8 @@ def beanstalkd(tmp_path):
     server.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(360)  # it does much, which takes minutes on a busy machine
 def test_100_000_burials_stay_within_the_bound_and_the_newest_keep_their_reason(beanstalkd, burier):
     two, buried, highest = [burier(), burier()], [], 0
     client = beanstalkd.client()

@@ -256,6 +256,7 @@ def reserved_on(beanstalkd, kind):
     return connection, sock, job
 
 
+@pytest.mark.timeout(360)  # it does much, which takes minutes on a busy machine
 def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_record(beanstalkd):
     """A copy of its connection lives on in the supervisor, which then closes it, as the page says COMMAND."""
 
@@ -290,6 +291,7 @@ def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_recor
     assert set(outcomes) == {("ready", False), ("ready", True), ("buried", True)}
 
 
+@pytest.mark.timeout(360)  # it does much, which takes minutes on a busy machine
 def test_connection_cut_at_any_byte_of_a_burial_loses_no_job_and_no_reason(beanstalkd, proxy):
     connection, sock, job = reserved_on(beanstalkd, CountingSocket)
     BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, whole_record(job)))
