@@ -79,7 +79,10 @@ class Terminal:
         return self._received.decode(errors="replace")
 
     def screen(self) -> list[str]:
-        """Return the lines that a person sees now, those that were scrolled away too, without trailing blanks."""
+        """Return the lines that a person sees now, those that were scrolled away too, without trailing blanks.
+
+        Raises ValueError if the command has written what controls a terminal in a way that is not expected.
+        """
         return Screen(self.columns).show(self.written())
 
     def text(self) -> str:
@@ -208,13 +211,13 @@ class Screen:
 
     def _erase(self, command: str, number: int) -> None:
         """Erase the line (K), or the whole screen (J), from here on unless there is a number."""
-        line = self._lines[self._line]
-        if number:
-            line[:] = [" "] * self._column
-        else:
-            del line[self._column :]
         if command == "J":
             del self._lines[self._line + 1 :]
+        for line in self._lines if command == "J" and number else [self._lines[self._line]]:
+            if number:
+                line.clear()
+            else:
+                del line[self._column :]
 
     def _move_to(self, line: int) -> None:
         self._line = line

@@ -10,8 +10,8 @@ from tests.support.terminal import CTRL_C, Screen, Terminal
 ASKING = """
 import os, signal
 print(os.get_terminal_size().columns, os.isatty(0))
-print("hello", input("name? "))
 try:
+    print("hello", input("name? "))
     signal.pause()
 except KeyboardInterrupt:
     raise SystemExit(7)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tests.support.project import ROOT
 from tubeherd.commands.run import run
 from tubeherd.commands.schedule import schedule
+from tubeherd.commands.why import why
 from tubeherd.configuration import WrongSettings, option
 from tubeherd.declarations import shape
 from tubeherd.formats.memory_share import MIB, slot_share
@@ -242,3 +243,11 @@ def test_shares_stay_below_the_limit_at_which_the_kernel_would_kill(limit, concu
     share = slot_share(limit * MIB, concurrency)
     assert share.soft < share.hard
     assert share.hard * concurrency + 16 * MIB < limit * MIB
+
+
+def test_light_server_option_is_the_one_of_the_declaration():
+    parameters = inspect.signature(why).parameters
+    light = get_args(parameters["server"].annotation)[1]
+    declared = inspect.signature(run).parameters["server"].default
+    assert (light.default, *light.param_decls) == declared.param_decls  # typer: an annotation has no default
+    assert (light.metavar, light.help, light.show_default) == (declared.metavar, declared.help, declared.show_default)

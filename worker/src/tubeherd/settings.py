@@ -16,14 +16,14 @@ from tubeherd.configuration import Settings
 from tubeherd.declarations import Unset, find
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.formats.addresses import LISTENER, parse_listener
-from tubeherd.formats.durations import Duration
+from tubeherd.formats.durations import DURATION, parse_duration
 from tubeherd.formats.memory_share import MemoryShare, slot_share
-from tubeherd.formats.sizes import Size
-from tubeherd.formats.tubes import TubeName
+from tubeherd.formats.sizes import SIZE, parse_size
+from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.job_options import MAX_RETRIES
 from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
-from tubeherd.queue.server import DEFAULT_SERVER, SERVER, parse_server
+from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,11 @@ def _off_at_zero(value: float) -> float | None:
     return value or None
 
 
+Duration = Annotated[float, BeforeValidator(parse_duration), DURATION]
+"""The type of a field whose value is seconds, written in any form that `parse_duration` reads."""
+Size = Annotated[int, BeforeValidator(parse_size), SIZE]
+"""The type of a field whose value is bytes, written in any form that `parse_size` reads."""
+TubeName = Annotated[str, AfterValidator(check_tube), TUBE]
 Server = Annotated[str, AfterValidator(_check_server), SERVER]
 Listener = Annotated[str, AfterValidator(_check_listener), LISTENER]
 Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(_comma_list)]
@@ -98,7 +103,7 @@ class ServerSettings(Settings):
     foreign: ClassVar[str] = "OPERATOR_.*|CACHE"
     has_options: ClassVar[bool] = True
 
-    server: Annotated[Server, Field(description="host:port of beanstalkd."), PoolField()] = DEFAULT_SERVER
+    server: Annotated[Server, Field(description=SERVER_MEANING), PoolField()] = DEFAULT_SERVER
 
 
 class WorkerSettings(ServerSettings):

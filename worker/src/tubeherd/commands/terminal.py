@@ -4,19 +4,48 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
 
 import typer
 
-from tubeherd.configuration import Settings, WrongSettings
 from tubeherd.exits import Exit
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
 
-Model = TypeVar("Model", bound=Settings)
+if TYPE_CHECKING:
+    from tubeherd.configuration import Settings
+
+Model = TypeVar("Model", bound="Settings")
+_SERVER_VARIABLE: Final = "TUBEHERD_SERVER"
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar=f"<{SERVER.name}>",
+        help=f"{SERVER_MEANING.removesuffix('.')} (default: {DEFAULT_SERVER})",
+        show_default=False,
+    ),
+]
+"""The option of a command that needs no other setting.
+
+It is the same as the one that `options` makes of the declaration in `settings`, which takes long to import.
+"""
 
 
-def load(model: type[Model], options: Mapping[str, str | bool | None]) -> Model:
+def server_of(option: str | None) -> str:
+    """Return where beanstalkd is, by the option, the variable or the default. Ends if that is no address."""
+    server = option or os.environ.get(_SERVER_VARIABLE) or DEFAULT_SERVER
+    try:
+        parse_server(server)
+    except ValueError as error:
+        fail(f"--server ({_SERVER_VARIABLE}): {error}", Exit.USAGE)
+    return server
+
+
+def load(model: "type[Model]", options: Mapping[str, str | bool | None]) -> Model:
     """Return the settings that options and variables set; an option of None was not given. Ends if they are wrong."""
+    from tubeherd.configuration import WrongSettings
+
     try:
         return model.load(os.environ, {name: value for name, value in options.items() if value is not None})
     except WrongSettings as error:

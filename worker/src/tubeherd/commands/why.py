@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import fail, failing_in_words, for_terminal, load
-from tubeherd.options import takes_options
-from tubeherd.settings import ServerSettings
+from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
 
 if TYPE_CHECKING:
     from tubeherd.burials.record import Burials
@@ -16,22 +14,20 @@ if TYPE_CHECKING:
 EXAMPLES: Final = ("tubeherd why", "tubeherd why mail", "tubeherd why --job 4711")
 
 
-@takes_options(ServerSettings)
 def why(
     tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube", metavar="TUBE")] = None,
     job: Annotated[int | None, typer.Option(min=0, metavar="<id>", help="Show the whole record of this job")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
-    **options: str | bool | None,
+    server: Server = None,
 ) -> None:
     """Show why jobs are buried: how many for which error and where in the code.
 
     This reads the records of the newest burials, which workers keep in the tube tubeherd.burials.
     """
-    from tubeherd.manager import QueueManager
+    from tubeherd.burials.reader import read_burials
 
-    settings = load(ServerSettings, {name: value for name, value in options.items() if value != ""})
-    with failing_in_words("when the burial records were read"), QueueManager(settings.server) as queue:
-        burials = queue.burials(tube)
+    with failing_in_words("when the burial records were read"):
+        burials = read_burials(server_of(server), tube)
     typer.echo(_groups(burials, json) if job is None else _record(burials, job, tube, json))
 
 

@@ -2,9 +2,7 @@
 
 import re
 from datetime import timedelta
-from typing import Annotated, Final
-
-from pydantic import BeforeValidator
+from typing import Final
 
 from tubeherd.formats.text import TextFormat
 
@@ -48,7 +46,3 @@ def format_duration(seconds: float) -> str:
 
 def _short(unit: str) -> str:
     return unit if unit == "ms" else unit[0]
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), DURATION]
-"""The type of a pydantic field whose value is seconds, written in any form that `parse_duration` reads."""

@@ -1,8 +1,6 @@
 """Sizes of memory as Kubernetes writes quantities: `268435456`, `256Mi`, `1.5Gi`, `500M`."""
 
-from typing import Annotated, Final
-
-from pydantic import BeforeValidator
+from typing import Final
 
 from tubeherd.formats.text import TextFormat
 
@@ -28,7 +26,3 @@ def parse_size(text: str | int) -> int:
     unit = text[len(number) :].lower()
     base = 1024 if unit.endswith("i") else 1000
     return int(float(number) * base ** _POWERS[unit.rstrip("i")])
-
-
-Size = Annotated[int, BeforeValidator(parse_size), SIZE]
-"""The type of a pydantic field whose value is bytes, written in any form that `parse_size` reads."""

@@ -1,8 +1,6 @@
 """The names of tubes, as beanstalkd's protocol allows them."""
 
-from typing import Annotated, Final
-
-from pydantic import AfterValidator
+from typing import Final
 
 from tubeherd.formats.text import TextFormat
 
@@ -30,7 +28,3 @@ def check_tube(name: str) -> str:
     if name.startswith(RESERVED):
         raise ValueError(f"{name[:60]!r} is reserved: names that begin with {RESERVED} are Tubeherd's own tubes")
     return name
-
-
-TubeName = Annotated[str, AfterValidator(check_tube), TUBE]
-"""The type of a pydantic field whose value is the name of a tube."""

@@ -13,6 +13,7 @@ SERVER: Final = TextFormat(
     max_length=ADDRESS_LENGTH,
     examples="beanstalkd:11300 or [::1]:11300",
 )
+SERVER_MEANING: Final = "host:port of beanstalkd."
 
 
 def parse_server(server: str) -> tuple[str, int]:

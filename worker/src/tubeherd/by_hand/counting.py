@@ -1,0 +1,111 @@
+"""Counts the jobs of tubes, and how fast they come and go: two looks at the same counters, some time apart."""
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tubeherd.formats.tubes import RESERVED, TUBE
+from tubeherd.queue.looking import LookingConnection, TubeCounters, connect_to_look
+
+_ALWAYS_WATCHED: Final = "default"
+"""Every connection watches and uses this tube at first, so that says nothing about workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was counted at one moment."""
+
+    at: float
+    """The moment, on the monotonic clock, in seconds."""
+    tubes: tuple[TubeCounters, ...]
+    """In the order of their names."""
+    workers: int
+    """How many connections to the server have ever reserved a job."""
+
+    def lacks_worker(self, tube: TubeCounters) -> bool:
+        """Return whether a tube has jobs that wait for a worker, and no connection takes jobs from it."""
+        watching = min(tube.watching, self.workers) if tube.name == _ALWAYS_WATCHED else tube.watching
+        return tube.ready + tube.delayed > 0 and watching == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many jobs a second were put into a tube, and deleted from it, as all are that are done."""
+
+    put: float
+    deleted: float
+
+
+def look(connection: LookingConnection, patterns: Sequence[str] = ()) -> Look:
+    """Count the tubes whose names match one of the patterns; if there is none, all but Tubeherd's own.
+
+    Raises QueueUnavailable or RefusedError.
+    """
+    names = sorted(_chosen(connection.tube_names(), patterns))
+    at = time.monotonic()
+    tubes = tuple(tube for tube in connection.tubes(names) if patterns or not _is_unused(tube))
+    return Look(at, tubes, connection.server().workers)
+
+
+def rates(before: Look, now: Look) -> dict[str, Rate]:
+    """Return the rates of the tubes that both looks have counted, by name."""
+    seconds = now.at - before.at
+    known = {tube.name: tube for tube in before.tubes}
+    found = {}
+    for tube in now.tubes:
+        old = known.get(tube.name)
+        # The counters of a tube begin anew if it did not exist for a moment.
+        if old is not None and seconds > 0 and tube.total_jobs >= old.total_jobs and tube.deleted >= old.deleted:
+            put, deleted = tube.total_jobs - old.total_jobs, tube.deleted - old.deleted
+            found[tube.name] = Rate(put / seconds, deleted / seconds)
+    return found
+
+
+def busiest_first(tubes: Iterable[TubeCounters]) -> list[TubeCounters]:
+    """Return the tubes sorted by the number of their jobs; of equal ones, first those with workers that wait."""
+    return sorted(tubes, key=lambda tube: (-tube.jobs, -tube.waiting, tube.name))
+
+
+def check_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return the patterns as they are; raises ValueError for one that can match no tube."""
+    checked = tuple(patterns)
+    for pattern in checked:
+        if not TUBE.matches(pattern.replace("*", "x").replace("?", "x")):
+            raise ValueError(
+                f"{pattern[:60]!r} matches no tube: write the name of a tube, or a pattern like 'news*', where * is "
+                "any text and ? is any letter"
+            )
+    return checked
+
+
+def tube_stats(server: str, patterns: Iterable[str] = ()) -> Look:
+    """Count the tubes on the beanstalkd at `host:port`, as `look` does, on a connection of its own.
+
+    Raises QueueUnavailable or RefusedError, and ValueError for a wrong address or a pattern that can match no tube.
+    """
+    checked = check_patterns(patterns)
+    connection = connect_to_look(server)
+    try:
+        return look(connection, checked)
+    finally:
+        connection.close()
+
+
+def _chosen(names: Iterable[str], patterns: Sequence[str]) -> Iterable[str]:
+    if not patterns:
+        return (name for name in names if not name.startswith(RESERVED))
+    # A pattern that does not begin with the reserved word does not match the names that do.
+    regex = re.compile("|".join(f"(?:{_regex(pattern)})" for pattern in patterns))
+    return (name for name in names if regex.fullmatch(name))
+
+
+def _regex(pattern: str) -> str:
+    words = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return words if pattern.startswith(RESERVED) else f"(?!{re.escape(RESERVED)}){words}"
+
+
+def _is_unused(tube: TubeCounters) -> bool:
+    """Return whether this is the tube that always exists, and nobody has used it."""
+    return tube.name == _ALWAYS_WATCHED and not (tube.jobs or tube.total_jobs or tube.waiting)

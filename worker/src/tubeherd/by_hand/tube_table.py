@@ -1,0 +1,66 @@
+"""Shows tubes with their jobs as a table for a terminal, with notes below it. Pure."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from tubeherd.by_hand.counting import Look, Rate, busiest_first
+from tubeherd.formats.columns import Column, counted, lay_out, number, span
+from tubeherd.formats.text import some_of
+from tubeherd.queue.looking import TubeCounters
+
+_COLUMNS: Final = (
+    Column(""),
+    Column("TUBE", shrinks=True),
+    *(Column(head, is_number=True) for head in ("READY", "RESERVED", "DELAYED", "BURIED", "WAITING")),
+)
+_RATES: Final = (Column("IN/S", is_number=True), Column("DONE/S", is_number=True))
+_LACKS_WORKER: Final = "!"
+_TUBE_WIDTH: Final = 12
+"""If a name would get fewer columns than this, the space between columns is halved."""
+
+
+def tube_table(look: Look, rates: Mapping[str, Rate] | None, width: int, most: int | None) -> list[str]:
+    """Return the lines of a table of so many columns of the terminal.
+
+    If there are no more than `most` tubes, they are sorted by name; otherwise the `most` tubes with the most jobs are
+    shown. The rates are shown unless they are None.
+    """
+    shown = look.tubes if most is None or len(look.tubes) <= most else busiest_first(look.tubes)[:most]
+    lines: list[str] = []
+    if shown:
+        columns = (*_COLUMNS, *(() if rates is None else _RATES))
+        rows = [_row(look, tube, rates) for tube in shown]
+        fixed = [
+            max(len(row[at]) for row in [[c.head for c in columns], *rows]) for at in range(len(columns)) if at != 1
+        ]
+        gap = 2 if width - sum(fixed) - 2 * len(fixed) >= _TUBE_WIDTH else 1
+        lines += lay_out(columns, rows, width, gap)
+    for note in _notes(look, shown):
+        lines += textwrap.wrap(note, width)
+    return lines
+
+
+def _row(look: Look, tube: TubeCounters, rates: Mapping[str, Rate] | None) -> list[str]:
+    mark = _LACKS_WORKER if look.lacks_worker(tube) else ""
+    counts = (tube.ready, tube.reserved, tube.delayed, tube.buried, tube.waiting)
+    row = [mark, tube.name, *map(number, counts)]
+    if rates is not None:
+        rate = rates.get(tube.name)
+        row += ["-", "-"] if rate is None else [number(rate.put), number(rate.deleted)]
+    return row
+
+
+def _notes(look: Look, shown: Sequence[TubeCounters]) -> Iterator[str]:
+    if not look.tubes:
+        yield "No tube: a tube exists only while it has jobs, or a worker watches it."
+    if len(shown) < len(look.tubes):
+        others = len(look.tubes) - len(shown)
+        jobs = sum(tube.jobs for tube in look.tubes) - sum(tube.jobs for tube in shown)
+        yield f"These have the most jobs. {counted(others, 'other tube')} with {counted(jobs, 'job')}: see --all."
+    if lacking := [tube for tube in look.tubes if look.lacks_worker(tube)]:
+        names = some_of([tube.name for tube in busiest_first(lacking)])
+        jobs = sum(tube.ready + tube.delayed for tube in lacking)
+        yield f"! {counted(jobs, 'job')} and no worker: {names}"
+    if paused := [tube for tube in look.tubes if tube.pause_left]:
+        yield f"Paused: {some_of([f'{tube.name} for {span(tube.pause_left)}' for tube in paused])}"

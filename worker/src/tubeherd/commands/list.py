@@ -1,0 +1,128 @@
+"""`tubeherd list`: tubes and their jobs."""
+
+import builtins
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
+
+if TYPE_CHECKING:
+    from tubeherd.by_hand.counting import Look
+    from tubeherd.queue.looking import LookingConnection
+
+_MOST: Final = 100
+"""How many tubes are shown at most, unless the user asks for all; on a terminal that is drawn anew, as many as fit."""
+_PAUSE_SECONDS: Final = 1.0
+"""How long to wait between two looks, at least."""
+_SHARE: Final = 0.2
+"""The looks take at most this share of the time, however many tubes there are."""
+_LINES_BESIDE: Final = 8
+"""How many lines of the terminal are kept for the heads of the columns and for the notes below the table."""
+
+
+def list(  # noqa: A001 - the name of the subcommand
+    tubes: Annotated[
+        builtins.list[str] | None, typer.Argument(help="Only these: names, or patterns like 'news*'", metavar="[TUBE]...")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print once, also on a terminal", metavar=" ")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help=f"Print all tubes, not only {_MOST}", metavar=" ")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, once", metavar=" ")] = False,
+    server: Server = None,
+) -> None:
+    """Show the tubes and how many of their jobs are ready, reserved, delayed and buried.
+
+    WAITING is how many slots of workers wait for a job. On a terminal the table is drawn anew every second, until
+    Ctrl-C, with the jobs put and deleted a second. A tube with jobs and without a worker is marked with !. Tubes whose
+    names begin with "tubeherd." are shown if they are asked for: 'tubeherd.*'.
+    """
+    from tubeherd.by_hand.counting import check_patterns
+
+    address = server_of(server)
+    with failing_in_words("when the tubes were counted"):
+        patterns = check_patterns(tubes or ())
+        if json or once or show_all or not _can_redraw():
+            _print_once(address, patterns, None if show_all else _MOST, json)
+        else:
+            _redraw(address, patterns)
+
+
+def _print_once(server: str, patterns: Sequence[str], most: int | None, json: bool) -> None:
+    from tubeherd.by_hand.counting import tube_stats
+    from tubeherd.by_hand.tube_table import tube_table
+
+    look = tube_stats(server, patterns)
+    if patterns and not look.tubes:
+        fail(f"there is no tube {' or '.join(patterns)}: a tube exists only while it has jobs or a worker watches it")
+    if json:
+        typer.echo(_as_json(look))
+    else:
+        typer.echo(for_terminal("\n".join(tube_table(look, None, get_terminal_size().columns, most))))
+
+
+def _as_json(look: "Look") -> str:
+    from json import dumps
+
+    tubes = [tube._asdict() | {"lacks_worker": look.lacks_worker(tube)} for tube in look.tubes]
+    return dumps({"tubes": tubes}, indent=2)
+
+
+def _can_redraw() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _redraw(server: str, patterns: Sequence[str]) -> None:
+    """Draw the table again and again until Ctrl-C. If beanstalkd goes away, wait until it is back."""
+    from tubeherd.by_hand.counting import look, rates
+    from tubeherd.by_hand.tube_table import tube_table
+    from tubeherd.queue.answers import QueueUnavailable
+    from tubeherd.queue.looking import connect_to_look
+
+    drawing = _Drawing()
+    connection: LookingConnection | None = None
+    before: Look | None = None
+    with suppress(KeyboardInterrupt):
+        while True:
+            began = time.monotonic()
+            size = get_terminal_size()
+            try:
+                connection = connection or connect_to_look(server)
+                now = look(connection, patterns)
+            except QueueUnavailable as error:
+                if before is None:
+                    raise
+                connection = None
+                drawing.draw(wrap(f"{error}. Trying again until Ctrl-C.", size.columns), size)
+            else:
+                lines = tube_table(now, rates(before, now) if before else {}, size.columns, size.lines - _LINES_BESIDE)
+                drawing.draw(lines, size)
+                before = now
+            took = time.monotonic() - began
+            time.sleep(max(_PAUSE_SECONDS, took / _SHARE - took))
+
+
+class _Drawing:
+    """Lines on the terminal, of which each drawing replaces the one before."""
+
+    def __init__(self) -> None:
+        self._drawn = 0
+        """How many lines were drawn, and can be replaced."""
+        self._size: os.terminal_size | None = None
+
+    def draw(self, lines: Sequence[str], size: os.terminal_size) -> None:
+        """Draw these lines, as far as they fit."""
+        fitting = lines[: size.lines - 1]
+        begin = f"\x1b[{self._drawn}A" if self._drawn else ""
+        if self._size not in (None, size):  # the lines that were drawn have other places now
+            begin = "\x1b[H\x1b[2J"
+        text = begin + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J"
+        sys.stdout.buffer.write(for_terminal(text))
+        sys.stdout.buffer.flush()
+        self._drawn, self._size = len(fitting), size
