@@ -52,12 +52,13 @@ class Terminal:
         self._hung_up = False
         self._master, slave = pty.openpty()
         self.resize(columns, lines)
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             command,
             stdin=slave if stdin is None else stdin,
             stdout=slave if stdout is None else stdout,
             stderr=slave,
-            env=os.environ | {"TERM": "xterm"} | dict(env or {}),
+            env=inherited | {"TERM": "xterm"} | dict(env or {}),
             cwd=folder,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0),
@@ -91,8 +92,12 @@ class Terminal:
 
     def wait_for(self, text: str, seconds: float = 15.0) -> list[str]:
         """Wait until the screen shows this text, and return the screen; raises TimeoutError after so many seconds."""
-        wait_for(lambda: text in self.text(), lambda: f"{text!r} on the screen:\n{self.text()}", seconds)
-        return self.screen()
+
+        def found() -> list[str]:
+            screen = self.screen()
+            return screen if text in "\n".join(screen) else []
+
+        return wait_for(found, lambda: f"{text!r} on the screen:\n{self.text()}", seconds)
 
     def send(self, keys: str) -> None:
         """Type these keys; `CTRL_C` is the one that interrupts."""

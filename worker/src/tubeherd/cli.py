@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from tubeherd.exits import Exit
 from tubeherd.streams import streams
 
-COMMANDS: Final = ("run", "schedule", "why")
+COMMANDS: Final = ("run", "list", "why", "schedule")
 """In the order of the help."""
 
 

@@ -25,13 +25,14 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.OK: "The command did what it was asked to. `run`: SIGTERM or Ctrl-C stopped the worker and its jobs have "
+    Exit.OK: "The command did what it was asked to. `list`: Ctrl-C ended it. `run`: SIGTERM or "
+    "Ctrl-C stopped the worker and its jobs have "
     "ended, or a limit was reached with `--on-limit stop`.",
     Exit.FAILED: "The command could not do what it was asked to; the last line on standard error says why. `run`: an "
     "executor raised `Abort`, or a listener of `worker.flush` raised.",
     Exit.USAGE: "An argument, an option, a `TUBEHERD_*` variable or a file that an option names is wrong.",
     Exit.EXECUTORS: "`run`: the executors cannot be used. One cannot be found or imported, a tube has none, or a tube "
     "has two.",
-    Exit.INTERRUPTED: "Ctrl-C ended the command, except `run`.",
+    Exit.INTERRUPTED: "Ctrl-C ended the command, except `run` and `list`.",
 }
 """What the exit codes mean that users see."""

@@ -2,31 +2,35 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tubeherd.formats.tubes import RESERVED, TUBE
-from tubeherd.queue.looking import LookingConnection, TubeCounters, connect_to_look
+from tubeherd.queue.looking import LookingConnection, ServerCounters, TubeCounters, connect_to_look
 
 _ALWAYS_WATCHED: Final = "default"
 """Every connection watches and uses this tube at first, so that says nothing about workers."""
+_BATCH: Final = 100
+"""How many tubes are counted between two looks at the clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Stats:
     """What was counted at one moment."""
 
     at: float
     """The moment, on the monotonic clock, in seconds."""
     tubes: tuple[TubeCounters, ...]
     """In the order of their names."""
-    workers: int
-    """How many connections to the server have ever reserved a job."""
+    uncounted: int
+    """How many further tubes were not counted, because that would have taken too long."""
+    server: ServerCounters
+    """The counters of the server itself; those of jobs are of all tubes, the reserved ones too."""
 
     def lacks_worker(self, tube: TubeCounters) -> bool:
         """Return whether a tube has jobs that wait for a worker, and no connection takes jobs from it."""
-        watching = min(tube.watching, self.workers) if tube.name == _ALWAYS_WATCHED else tube.watching
+        watching = min(tube.watching, self.server.workers) if tube.name == _ALWAYS_WATCHED else tube.watching
         return tube.ready + tube.delayed > 0 and watching == 0
 
 
@@ -38,19 +42,28 @@ class Rate:
     deleted: float
 
 
-def look(connection: LookingConnection, patterns: Sequence[str] = ()) -> Look:
+def count_tubes(
+    connection: LookingConnection,
+    patterns: Sequence[str] = (),
+    seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Stats:
     """Count the tubes whose names match one of the patterns; if there is none, all but Tubeherd's own.
 
-    Raises QueueUnavailable or RefusedError.
+    After so many seconds the rest is not counted: each command takes beanstalkd the longer the more tubes it has, with
+    100,000 of them some milliseconds. Raises QueueUnavailable or RefusedError.
     """
+    at = clock()
     names = sorted(_chosen(connection.tube_names(), patterns))
-    at = time.monotonic()
-    tubes = tuple(tube for tube in connection.tubes(names) if patterns or not _is_unused(tube))
-    return Look(at, tubes, connection.server().workers)
+    tubes: list[TubeCounters] = []
+    while len(tubes) < len(names) and (not tubes or seconds is None or clock() < at + seconds):
+        tubes += connection.tubes(names[len(tubes) : len(tubes) + _BATCH])
+    counted = tuple(tube for tube in tubes if patterns or not _is_unused(tube))
+    return Stats(at, counted, len(names) - len(tubes), connection.server())
 
 
-def rates(before: Look, now: Look) -> dict[str, Rate]:
-    """Return the rates of the tubes that both looks have counted, by name."""
+def rates(before: Stats, now: Stats) -> dict[str, Rate]:
+    """Return the rates of the tubes that were counted both times, by name."""
     seconds = now.at - before.at
     known = {tube.name: tube for tube in before.tubes}
     found = {}
@@ -80,15 +93,15 @@ def check_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
     return checked
 
 
-def tube_stats(server: str, patterns: Iterable[str] = ()) -> Look:
-    """Count the tubes on the beanstalkd at `host:port`, as `look` does, on a connection of its own.
+def server_stats(server: str, patterns: Iterable[str] = (), seconds: float | None = None) -> Stats:
+    """Count the tubes on the beanstalkd at `host:port`, as `count_tubes` does, on a connection of its own.
 
     Raises QueueUnavailable or RefusedError, and ValueError for a wrong address or a pattern that can match no tube.
     """
     checked = check_patterns(patterns)
     connection = connect_to_look(server)
     try:
-        return look(connection, checked)
+        return count_tubes(connection, checked, seconds)
     finally:
         connection.close()
 

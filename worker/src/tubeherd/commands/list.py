@@ -15,13 +15,16 @@ import typer
 from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
 
 if TYPE_CHECKING:
-    from tubeherd.by_hand.counting import Look
+    from tubeherd.by_hand.counting import Stats
     from tubeherd.queue.looking import LookingConnection
 
+EXAMPLES: Final = ("tubeherd list", "tubeherd list mail 'news*' --once", "tubeherd list --json | jq .tubes[].buried")
 _MOST: Final = 100
 """How many tubes are shown at most, unless the user asks for all; on a terminal that is drawn anew, as many as fit."""
 _PAUSE_SECONDS: Final = 1.0
 """How long to wait between two looks, at least."""
+_SECONDS: Final = 2.0
+"""How long to count, unless the user asks for all tubes: beanstalkd is slow if it has very many."""
 _SHARE: Final = 0.2
 """The looks take at most this share of the time, however many tubes there are."""
 _LINES_BESIDE: Final = 8
@@ -30,18 +33,24 @@ _LINES_BESIDE: Final = 8
 
 def list(  # noqa: A001 - the name of the subcommand
     tubes: Annotated[
-        builtins.list[str] | None, typer.Argument(help="Only these: names, or patterns like 'news*'", metavar="[TUBE]...")
+        builtins.list[str] | None,
+        typer.Argument(help="Only these: names, or patterns like 'news*'", metavar="[TUBE]..."),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print once, also on a terminal", metavar=" ")] = False,
     show_all: Annotated[bool, typer.Option("--all", help=f"Print all tubes, not only {_MOST}", metavar=" ")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, once", metavar=" ")] = False,
     server: Server = None,
 ) -> None:
-    """Show the tubes and how many of their jobs are ready, reserved, delayed and buried.
+    """Show the tubes: how many jobs are ready, reserved, delayed and buried.
 
-    WAITING is how many slots of workers wait for a job. On a terminal the table is drawn anew every second, until
-    Ctrl-C, with the jobs put and deleted a second. A tube with jobs and without a worker is marked with !. Tubes whose
-    names begin with "tubeherd." are shown if they are asked for: 'tubeherd.*'.
+    WAITING is how many slots of workers wait for a job of the tube.
+
+    A tube marked with ! has jobs, and no worker takes them.
+
+    On a terminal the table is drawn anew every second until Ctrl-C, and then
+    also shows how many jobs a second are put and deleted.
+
+    Tubes whose names begin with tubeherd. show if asked for: 'tubeherd.*'.
     """
     from tubeherd.by_hand.counting import check_patterns
 
@@ -55,23 +64,23 @@ def list(  # noqa: A001 - the name of the subcommand
 
 
 def _print_once(server: str, patterns: Sequence[str], most: int | None, json: bool) -> None:
-    from tubeherd.by_hand.counting import tube_stats
+    from tubeherd.by_hand.counting import server_stats
     from tubeherd.by_hand.tube_table import tube_table
 
-    look = tube_stats(server, patterns)
-    if patterns and not look.tubes:
+    stats = server_stats(server, patterns, _SECONDS if most else None)
+    if patterns and not stats.tubes:
         fail(f"there is no tube {' or '.join(patterns)}: a tube exists only while it has jobs or a worker watches it")
     if json:
-        typer.echo(_as_json(look))
+        typer.echo(_as_json(stats))
     else:
-        typer.echo(for_terminal("\n".join(tube_table(look, None, get_terminal_size().columns, most))))
+        typer.echo(for_terminal("\n".join(tube_table(stats, None, get_terminal_size().columns, most))))
 
 
-def _as_json(look: "Look") -> str:
+def _as_json(stats: "Stats") -> str:
     from json import dumps
 
-    tubes = [tube._asdict() | {"lacks_worker": look.lacks_worker(tube)} for tube in look.tubes]
-    return dumps({"tubes": tubes}, indent=2)
+    tubes = [tube._asdict() | {"lacks_worker": stats.lacks_worker(tube)} for tube in stats.tubes]
+    return dumps({"tubes": tubes, "uncounted": stats.uncounted}, indent=2)
 
 
 def _can_redraw() -> bool:
@@ -80,21 +89,21 @@ def _can_redraw() -> bool:
 
 def _redraw(server: str, patterns: Sequence[str]) -> None:
     """Draw the table again and again until Ctrl-C. If beanstalkd goes away, wait until it is back."""
-    from tubeherd.by_hand.counting import look, rates
+    from tubeherd.by_hand.counting import count_tubes, rates
     from tubeherd.by_hand.tube_table import tube_table
     from tubeherd.queue.answers import QueueUnavailable
     from tubeherd.queue.looking import connect_to_look
 
     drawing = _Drawing()
     connection: LookingConnection | None = None
-    before: Look | None = None
+    before: Stats | None = None
     with suppress(KeyboardInterrupt):
         while True:
             began = time.monotonic()
             size = get_terminal_size()
             try:
                 connection = connection or connect_to_look(server)
-                now = look(connection, patterns)
+                now = count_tubes(connection, patterns, _SECONDS)
             except QueueUnavailable as error:
                 if before is None:
                     raise
@@ -122,7 +131,7 @@ class _Drawing:
         begin = f"\x1b[{self._drawn}A" if self._drawn else ""
         if self._size not in (None, size):  # the lines that were drawn have other places now
             begin = "\x1b[H\x1b[2J"
-        text = begin + "".join(f"{line}\x1b[K\n" for line in fitting) + "\x1b[J"
+        text = begin + "".join(f"\x1b[K{line}\n" for line in fitting) + "\x1b[J"
         sys.stdout.buffer.write(for_terminal(text))
         sys.stdout.buffer.flush()
         self._drawn, self._size = len(fitting), size

@@ -45,7 +45,16 @@ _JOB: Final = re.compile(
     rb"reserves: (\d{1,19})\ntimeouts: (\d{1,19})\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n"
 )
 """The answer to `stats-job`, as the same versions write it."""
-_COUNTERS: Final = re.compile(rb"^(current-jobs-[a-z]+|total-jobs|current-[a-z]+|uptime): (\d{1,19})$", re.MULTILINE)
+_SERVER: Final = (
+    b"total-jobs",
+    b"current-tubes",
+    b"current-workers",
+    b"current-jobs-ready",
+    b"current-jobs-reserved",
+    b"current-jobs-delayed",
+    b"current-jobs-buried",
+)
+_COUNTERS: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_SERVER), re.MULTILINE)
 
 
 class TubeCounters(NamedTuple):
@@ -109,6 +118,10 @@ class ServerCounters(NamedTuple):
     tubes: int
     workers: int
     """How many connections have ever reserved a job."""
+    ready: int
+    reserved: int
+    delayed: int
+    buried: int
 
 
 class Peeked(NamedTuple):
@@ -127,7 +140,7 @@ class LookingConnection(TubeConnection):
         self._wire.write(b"stats\r\n")
         found = {name: int(count) for name, count in _COUNTERS.findall(self._take_document())}
         try:
-            return ServerCounters(found[b"total-jobs"], found[b"current-tubes"], found[b"current-workers"])
+            return ServerCounters(*[found[name] for name in _SERVER])
         except KeyError:
             raise unexpected_answer("counters") from None
 
