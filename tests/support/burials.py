@@ -6,6 +6,8 @@ from typing import Any, Final
 import greenstalk
 
 from tests.support.beanstalkd import Beanstalkd
+from tubeherd.burials import record as records
+from tubeherd.burials.record import BurialRecord
 
 RECORDS: Final = "tubeherd.burials"
 
@@ -25,6 +27,14 @@ def burial_records(beanstalkd: Beanstalkd) -> list[dict[str, Any]]:
         for job in taken:
             client.release(job, priority=65536)
         client.close()
+
+
+def encode(record: BurialRecord) -> bytes:
+    """Return a record as the body of a job, as a worker writes it."""
+    fields = record._asdict()
+    return records.encode(
+        **fields | {"time": record.time.isoformat().replace("+00:00", "Z"), "kind": record.kind.value}
+    )
 
 
 def count_records(beanstalkd: Beanstalkd) -> int:

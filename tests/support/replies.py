@@ -26,10 +26,16 @@ def stats_job(**changed: object) -> bytes:
     return document(b"---\n" + "".join(f"{name}: {value}\n" for name, value in counters.items()).encode("latin-1"))
 
 
-def stats_tube(buried: int = 4) -> bytes:
-    """Return the answer to `stats-tube` for a tube with 1 ready, 2 reserved, 3 delayed and so many buried jobs."""
-    counts = b"current-jobs-urgent: 0\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
-    return document(b"---\nname: a\n" + counts + b"current-jobs-buried: %d\n" % buried)
+def stats_tube(buried: int = 4, *, ready: int = 1, delayed: int = 3) -> bytes:
+    """Return the answer to `stats-tube` for a tube with 2 reserved jobs, and so many in the other states."""
+    counts = f"urgent: 0 ready: {ready} reserved: 2 delayed: {delayed} buried: {buried}".split(" ")
+    lines = [f"current-jobs-{name} {count}\n" for name, count in zip(counts[::2], counts[1::2], strict=True)]
+    return document(f"---\nname: a\n{''.join(lines)}".encode())
+
+
+def stats(server_id: str = "1a2b") -> bytes:
+    """Return the answer to `stats` of a server that calls itself this, cut to a few of its counters."""
+    return document(b"---\ncurrent-jobs-buried: 4\nid: %b\nhostname: a\n" % server_id.encode())
 
 
 class AnsweredSocket(socket.socket):

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.beanstalkd import NOTHING, Beanstalkd
-from tests.support.burials import RECORDS, burial_records, count_records
+from tests.support.burials import RECORDS, burial_records, count_records, encode
 from tubeherd.burials import writer as writing
 from tubeherd.burials.reader import read_burials
-from tubeherd.burials.record import RECORDS_A_LOOK, RECORDS_MOST, BurialRecord, encode
+from tubeherd.burials.record import RECORDS_A_LOOK, RECORDS_MOST, BurialRecord
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import BurialKind
 from tubeherd.queue.answers import Burying, Settled

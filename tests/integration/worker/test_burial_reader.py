@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.beanstalkd import NOTHING
-from tests.support.burials import RECORDS, burial_records, count_records
+from tests.support.burials import RECORDS, burial_records, count_records, encode
 from tests.support.waiting import wait_for
 from tubeherd import QueueManager, QueueUnavailable
 from tubeherd.burials.reader import BurialReader, read_burials
-from tubeherd.burials.record import BurialRecord, encode
+from tubeherd.burials.record import BurialRecord
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import BurialKind
 from tubeherd.queue.answers import Burying

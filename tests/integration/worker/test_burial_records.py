@@ -11,11 +11,11 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.beanstalkd import NOTHING, Beanstalkd
-from tests.support.burials import RECORDS, burial_records, count_records
+from tests.support.burials import RECORDS, burial_records, count_records, encode
 from tests.support.waiting import PATIENCE, wait_for
 from tubeherd import Bury, Delete, Policy, Processed, QueueManager, RetrySchedule, executor
 from tubeherd.burials.reader import read_burials
-from tubeherd.burials.record import BurialRecord, encode
+from tubeherd.burials.record import BurialRecord
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import BurialKind
 from tubeherd.processing import recording
@@ -219,6 +219,54 @@ def test_connection_goes_on_after_a_lease_was_gone(beanstalkd, buried):
     assert [each["job"] for each in burial_records(beanstalkd)] == [job]
 
 
+def test_record_goes_if_the_lease_was_gone_and_the_next_reserve_was_sent_already(beanstalkd, buried):
+    buried(*buried.reserve())  # the first burial looks how many records there are, which none does with a reserve
+    gone, job = *buried.reserve(), beanstalkd.put("mail")
+    buried.connection.settle(gone, Delete())
+    burying = Burying(gone, 5, record(gone))
+    assert buried.writer.bury(buried.connection, burying, ask_reserve=True) is Settled.LEASE_GONE
+    assert buried.connection.take_reserved().stats.id == job
+    assert count_records(beanstalkd) == 2
+    buried.writer.make_room()
+    assert count_records(beanstalkd) == 1
+
+
+WRITES = """
+from tubeherd import events, executor
+from tubeherd.queue.wire import Wire
+from traces import note
+
+write = Wire.write
+def noted(self, data):
+    words = [line.split(b" ")[0].decode() for line in data.split(b"\\r\\n")]
+    note("+".join(word for word in words if word in ("put", "bury", "reserve-with-timeout")))
+    write(self, data)
+Wire.write = noted
+
+@executor("mail")
+def mail(payload): raise LookupError
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "together"),
+    [
+        ("", "put+bury+reserve-with-timeout"),
+        ("\n@events.job_buried.connect\ndef on_buried(job, **fields): ...", "put+bury"),
+        ("\n@events.job_failed.connect\ndef on_failed(job, **fields): ...", "put+bury"),
+    ],
+    ids=["no listener", "buried", "failed"],
+)
+def test_next_job_is_asked_for_together_with_a_burial_unless_listeners_come_first(
+    beanstalkd, run_worker, more, together
+):
+    jobs = [beanstalkd.put("mail") for _ in range(4)]
+    worker = run_worker(beanstalkd.server, WRITES + more, *NONE)
+    worker.wait_for_lines("buried", len(jobs))
+    writes = [note for note in worker.notes() if "bury" in note]
+    assert writes == ["put+bury", *[together] * (len(jobs) - 1)]  # the first looks how many records there are
+
+
 # Killed in the middle of the write
 
 
@@ -257,11 +305,15 @@ def reserved_on(beanstalkd, kind):
 
 
 @pytest.mark.timeout(360)  # it does much, which takes minutes on a busy machine
-def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_record(beanstalkd):
+@pytest.mark.parametrize("ask_reserve", [False, True], ids=["with a look", "with a reserve"])
+def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_record(beanstalkd, ask_reserve):
     """A copy of its connection lives on in the supervisor, which then closes it, as the page says COMMAND."""
 
     def bury(connection, job):
-        return BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, whole_record(job)))
+        writer = BurialWriter(beanstalkd.server)
+        if ask_reserve:  # as if the process had buried a job before: the first burial looks, and sends no reserve
+            writer._since_look = 0
+        return writer.bury(connection, Burying(job, 5, whole_record(job)), ask_reserve=ask_reserve)
 
     connection, sock, job = reserved_on(beanstalkd, CountingSocket)
     assert bury(connection, job) is Settled.DONE
@@ -287,7 +339,7 @@ def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_recor
             beanstalkd.stats_job(job)["state"] == "buried"
         )
         beanstalkd.delete(job)
-    # After the put comes the bury, after that the look at how many records there are.
+    # After the put comes the bury, after that the look at how many records there are, or the reserve.
     assert set(outcomes) == {("ready", False), ("ready", True), ("buried", True)}
 
 
@@ -380,7 +432,7 @@ def test_exception_that_can_hardly_be_described_is_recorded(beanstalkd, run_work
 
 
 def test_record_that_cannot_be_made_is_lost_and_the_job_is_buried(beanstalkd, monkeypatch, logged):
-    def encode(record):
+    def encode(**fields):
         raise RuntimeError("no")
 
     monkeypatch.setattr(recording, "encode", encode)

@@ -7,19 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.burials import encode
 from tubeherd.burials.record import (
-    MESSAGE_MAX,
     NAME_MAX,
-    TRACEBACK_MAX,
     BurialRecord,
     Burials,
     as_json,
     decode,
-    encode,
     group,
 )
 from tubeherd.burials.sorting import sort_out
 from tubeherd.burials.table import table, whole
+from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
 from tubeherd.policy import BurialKind
 from tubeherd.queue.bulk import JobState, Taken
 
@@ -81,17 +80,17 @@ def test_longest_record_fits_into_a_job(letter):
     body = encode(RECORD._replace(error=long, place=long, message=long, worker=long, traceback=long))
     assert len(body) < MOST_BYTES
     read = decode(body)
-    if letter != "\ud800":  # which is written as the six letters \ud800
-        assert read.message == letter * MESSAGE_MAX
-        assert (read.error, read.place, read.worker) == (letter * NAME_MAX,) * 3
-        assert read.traceback == letter * TRACEBACK_MAX
+    shown = "?" if letter == "\ud800" else letter  # half a character, which UTF-8 cannot hold
+    assert read.message == shown * REASON_MAX
+    assert (read.error, read.place, read.worker) == (shown * NAME_MAX,) * 3
+    assert read.traceback == shown * TRACEBACK_MAX
 
 
 def test_texts_of_a_record_that_another_program_wrote_are_cut():
     long = dict.fromkeys(["error", "place", "message", "worker", "traceback"], "x" * 60_000)
     read = decode(changed(**long))
     assert [len(text) for text in (read.error, read.place, read.worker)] == [NAME_MAX] * 3
-    assert (len(read.message), len(read.traceback)) == (MESSAGE_MAX, TRACEBACK_MAX)
+    assert (len(read.message), len(read.traceback)) == (REASON_MAX, TRACEBACK_MAX)
 
 
 def changed(**fields):

@@ -4,13 +4,14 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.replies import AnsweredSocket, stats_tube
+from tests.support.replies import AnsweredSocket, stats, stats_job, stats_tube
+from tubeherd.burials import writer as writing
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.queue.answers import Burying, QueueUnavailable, Settled
 from tubeherd.queue.connection import Connection
 
 BURYING = Burying(7, 5, b"{}")
-LOOK = stats_tube()
+LOOK = stats_tube() + b"NOT_FOUND\r\n" + stats()
 
 
 class Counter:
@@ -53,3 +54,44 @@ def test_record_of_a_lease_that_was_gone_is_deleted():
 def test_refused_burial_closes_the_connection_because_more_answers_are_on_their_way():
     with pytest.raises(QueueUnavailable, match="beanstalkd answered INTERNAL_ERROR when a job was to be buried"):
         bury(b"USING a\r\nINSERTED 9\r\nINTERNAL_ERROR\r\n", LOOK)
+
+
+class RememberingSocket(AnsweredSocket):
+    """A socket that remembers each write."""
+
+    def __init__(self, pieces):
+        super().__init__(pieces)
+        self.written = []
+
+    def sendall(self, data, flags=0):
+        self.written.append(data)
+
+
+FIRST = b"USING a\r\nINSERTED 9\r\nBURIED\r\n" + LOOK
+
+
+def test_record_and_burial_and_next_reserve_go_out_in_one_write_in_this_order():
+    pieces = (FIRST, b"INSERTED 10\r\nBURIED\r\nRESERVED 7 2\r\n{}\r\n", stats_job())
+    with closing(Connection(sock := RememberingSocket(pieces))) as connection:
+        writer = BurialWriter("nowhere:1")
+        assert writer.looks_next
+        writer.bury(connection, BURYING)
+        assert not writer.looks_next
+        assert writer.bury(connection, BURYING, ask_reserve=True) is Settled.DONE
+        assert connection.take_reserved().stats.id == 7
+    assert sock.written[1] == b"put 65536 0 120 2\r\n{}\r\nbury 7 5\r\nreserve-with-timeout 0\r\n"
+
+
+@pytest.mark.parametrize(("server", "deleted"), [("same", [b"delete 10\r\ndelete 11\r\n"]), ("another", [])])
+def test_old_records_are_deleted_by_id_only_on_the_server_that_gave_the_ids(monkeypatch, server, deleted):
+    """A server that was started again may have given such an id to a job of a user."""
+    monkeypatch.setattr(writing, "RECORDS_A_LOOK", 2)
+    monkeypatch.setattr(writing, "RECORDS_MOST", 8)
+    look = stats_tube(delayed=0, buried=0, ready=8) + b"FOUND 10 2\r\n{}\r\n"
+    pieces = [b"USING a\r\nINSERTED 9\r\nBURIED\r\n" + stats_tube() + b"NOT_FOUND\r\n" + stats("same")]
+    pieces += [b"INSERTED 10\r\nBURIED\r\n", b"INSERTED 11\r\nBURIED\r\n", look, stats(server), b"DELETED\r\n" * 2]
+    with closing(Connection(sock := RememberingSocket(pieces))) as connection:
+        writer = BurialWriter("nowhere:1")
+        for _ in range(3):
+            writer.bury(connection, BURYING)
+    assert [data for data in sock.written if data.startswith(b"delete")] == deleted

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.replies import AnsweredSocket, document, stats_job, stats_tube
+from tests.support.replies import AnsweredSocket, document, stats, stats_job, stats_tube
 from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.bulk import BulkConnection
@@ -60,6 +60,12 @@ def bulk(action):
     return lambda it: action(BulkConnection(it.socket, "a"))
 
 
+def buried(connection, jobs):
+    """Bury these jobs in one write, with their records in the tube a."""
+    connection.ask_burials(jobs, "a", 120)
+    return tuple(map(connection.take_buried, jobs))
+
+
 OPENED = b"WATCHING 2\r\nWATCHING 1\r\nUSING a\r\n"
 """The answers to what opens a connection for one tube."""
 TOTALS = stats_tube().replace(b"buried: 4\n", b"buried: 4\ntotal-jobs: 9\n")
@@ -71,16 +77,15 @@ EXCHANGES = {
     "delete": Exchange(lambda it: it.settle(7, Delete()), b"DELETED\r\n"),
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
     "bury": Exchange(lambda it: it.settle(7, Bury(5, "why", BurialKind.EXCEPTION)), b"BURIED\r\n"),
-    "bury_with_record": Exchange(
-        lambda it: it.bury(Burying(7, 5, b"{}"), "a", 120), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"
-    ),
+    "bury_with_record": Exchange(lambda it: buried(it, [Burying(7, 5, b"{}")]), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"),
     "bury_all": Exchange(
-        lambda it: tuple(it.bury_all([Burying(7, 5, b"{}"), Burying(8, 5, None)], "a", 120, ask_stats=False)),
+        lambda it: buried(it, [Burying(7, 5, b"{}"), Burying(8, 5, None)]),
         b"USING a\r\nDRAINING\r\nBURIED\r\nNOT_FOUND\r\n",
     ),
+    "look": Exchange(lambda it: it.take_look("a"), TUBE + b"FOUND 7 2\r\n{}\r\n" + stats()),
+    "server_id": Exchange(lambda it: it.server_id(), stats()),
     "totals": Exchange(bulk(lambda it: it.totals()), OPENED + TOTALS),
     "buried_jobs": Exchange(bulk(lambda it: it.buried_jobs()), OPENED + TUBE),
-    "oldest": Exchange(bulk(lambda it: it.oldest()), OPENED + b"FOUND 7 2\r\n{}\r\n"),
     "take": Exchange(bulk(lambda it: tuple(it.take(2))), OPENED + b"RESERVED 7 2\r\n{}\r\nTIMED_OUT\r\n"),
     "states": Exchange(bulk(lambda it: tuple(it.states([7, 8]))), OPENED + STATES),
     "delete_all": Exchange(bulk(lambda it: it.delete([7, 8])), OPENED + b"DELETED\r\nNOT_FOUND\r\n"),

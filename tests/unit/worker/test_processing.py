@@ -16,11 +16,12 @@ from pydantic import BaseModel, Field, model_validator
 from tests.support.processing import executor_of, executor_taking, leased, processor_of
 from tubeherd import events
 from tubeherd.executors import Abort, Reject, Reschedule
+from tubeherd.formats.text import REASON_MAX
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release
 from tubeherd.processing.deadlines import Deadline
 from tubeherd.processing.job_loop import process_concurrently
 from tubeherd.processing.processor import Processor
-from tubeherd.processing.reasons import REASON_MAX, describe
+from tubeherd.processing.reasons import describe
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.started import BY_JOB, _of_running_job
 from tubeherd.queue.answers import Settled

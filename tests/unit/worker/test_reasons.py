@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd.processing.reasons import REASON_MAX, TRACEBACK_MAX, InvalidPayload, describe, source_line, traceback_text
+from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
+from tubeherd.processing.reasons import InvalidPayload, describe, source_line, traceback_text
 
 
 class Unspeakable(Exception):

@@ -85,6 +85,11 @@ class Log:
         line = b'{"timestamp":"%b.%06dZ","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
         self._put(line % (date, microseconds, job, tube.encode(), seconds))
 
+    def timestamp(self) -> str:
+        """Return the present time in UTC, in RFC 3339."""
+        date, microseconds = self._now()
+        return (b"%b.%06dZ" % (date, microseconds)).decode()
+
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
         fields = {key: _bounded(value) for key, value in fields.items() if value is not None}
         event = event[:_TEXT_MAX]
@@ -97,8 +102,7 @@ class Log:
             pass
 
     def _as_json(self, level: str, event: str, fields: dict[str, object]) -> bytes:
-        date, microseconds = self._now()
-        line = {"timestamp": f"{date.decode()}.{int(microseconds):06d}Z", "level": level, "event": event, **fields}
+        line = {"timestamp": self.timestamp(), "level": level, "event": event, **fields}
         try:
             return to_json(line, fallback=repr) + b"\n"
         except ValueError:  # a text has half a surrogate pair, which UTF-8 cannot hold

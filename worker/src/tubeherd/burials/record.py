@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import AwareDatetime, Field, TypeAdapter
 from pydantic_core import from_json, to_json
 
+from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
 from tubeherd.formats.tubes import RESERVED
 from tubeherd.policy import BurialKind
 
@@ -26,10 +27,6 @@ RECORD_PRIORITY: Final = 65536
 """The priority of every record. It is the same for all, so that beanstalkd hands out the oldest first."""
 RECORD_TTR: Final = 120
 """How long a reader may hold a record, in seconds."""
-MESSAGE_MAX: Final = 500
-"""The length of a message, in characters."""
-TRACEBACK_MAX: Final = 4096
-"""The length of a traceback, in characters."""
 NAME_MAX: Final = 200
 """The length of the name of a type, of a place and of the name of a worker, in characters."""
 
@@ -103,20 +100,31 @@ class Burials:
         return Burials(records, self.read_elsewhere, max(0, buried - len(records) - self.read_elsewhere))
 
 
-def encode(record: BurialRecord) -> bytes:
-    """Return a record as the body of a job; texts that are too long are cut."""
-    job, tube, time, kind, error, place, message, attempts, worker, traceback = record
+def encode(
+    *,
+    job: int,
+    tube: str,
+    time: str,
+    kind: str,
+    error: str | None,
+    place: str | None,
+    message: str,
+    attempts: int,
+    worker: str,
+    traceback: str | None,
+) -> bytes:
+    """Return a record as the body of a job; texts that are too long are cut. `time` is in RFC 3339."""
     fields = {
         "job": job,
         "tube": tube,
         "time": time,
-        "kind": str(kind),  # to write an enum takes longer than to write all else
-        "error": _cut(error, NAME_MAX),
-        "place": _cut(place, NAME_MAX),
-        "message": message[:MESSAGE_MAX],
+        "kind": kind,
+        "error": error and error[:NAME_MAX],
+        "place": place and place[:NAME_MAX],
+        "message": message[:REASON_MAX],
         "attempts": attempts,
         "worker": worker[:NAME_MAX],
-        "traceback": _cut(traceback, TRACEBACK_MAX),
+        "traceback": traceback and traceback[:TRACEBACK_MAX],
     }
     try:
         return to_json(fields)
@@ -132,11 +140,11 @@ def decode(body: bytes | None) -> BurialRecord | None:
     except (ValueError, TypeError):
         return None
     return found._replace(
-        error=_cut(found.error, NAME_MAX),
-        place=_cut(found.place, NAME_MAX),
-        message=found.message[:MESSAGE_MAX],
+        error=found.error and found.error[:NAME_MAX],
+        place=found.place and found.place[:NAME_MAX],
+        message=found.message[:REASON_MAX],
         worker=found.worker[:NAME_MAX],
-        traceback=_cut(found.traceback, TRACEBACK_MAX),
+        traceback=found.traceback and found.traceback[:TRACEBACK_MAX],
     )
 
 
@@ -169,12 +177,8 @@ def _group(members: Sequence[BurialRecord]) -> BurialGroup:
     )  # fmt: skip
 
 
-def _cut(text: str | None, most: int) -> str | None:
-    return text if text is None else text[:most]
-
-
 def _whole(value: Any) -> Any:
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 @cache

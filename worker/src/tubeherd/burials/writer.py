@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from tubeherd.burials.record import RECORD_PRIORITY, RECORD_TTR, RECORDS_A_LOOK, RECORDS_MOST, RECORDS_TUBE
 from tubeherd.burials.sorting import sort_out
 from tubeherd.logs import log
-from tubeherd.policy import Delete
-from tubeherd.queue.answers import Buried, Burying, QueueUnavailable, RefusedError, Settled, TubeStats
+from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.bulk import BulkConnection, connect_to_tube
 from tubeherd.queue.connection import Connection
 
@@ -50,30 +49,44 @@ class BurialWriter:
         self._full = False
         """Whether no record is put until the next look, because no room could be made."""
         self._own: deque[int] = deque(maxlen=RECORDS_MOST + RECORDS_A_LOOK)
-        """The ids of the records that this process has put, the oldest first; some may be gone."""
+        """The ids of the records that this process has put on this server, the oldest first; some may be gone."""
+        self._server_id = ""
+        """What beanstalkd called itself at the last look. Another one, or one that was restarted, gives ids anew."""
+        self._orphans: list[int] = []
+        """The ids of the records, put since the last write, whose jobs were not buried, because the lease was gone."""
         self._last_trouble = ""
 
-    def bury(self, connection: Connection, job: Burying) -> Settled:
-        """Bury one job, and return what beanstalkd did; raises QueueUnavailable or RefusedError if that is unknown."""
-        if self._full or self._since_look >= RECORDS_A_LOOK - 1:
-            (settled,) = self._bury_some(connection, [job])
-            return settled
-        self._since_look += 1
-        buried = connection.bury(job, RECORDS_TUBE, RECORD_TTR)
-        if orphans := self._check(buried):
-            _delete(connection, orphans)
-        return buried.settled
+    @property
+    def looks_next(self) -> bool:
+        """Whether the next burial is to look at the number of records, and perhaps to remove old ones."""
+        return self._since_look >= RECORDS_A_LOOK - 1
+
+    def bury(self, connection: Connection, job: Burying, *, ask_reserve: bool = False) -> Settled:
+        """Bury one job, and return what beanstalkd did; raises QueueUnavailable or RefusedError if that is unknown.
+
+        If `ask_reserve`, a reserve is sent in the same write; it must not be if the writer `looks_next`.
+        """
+        job = self._send(connection, [job], ask_reserve)[0]
+        settled = self._take(connection, job)
+        if not ask_reserve:
+            self._tidy(connection)
+        return settled
 
     def bury_all(self, connection: Connection, jobs: Iterable[Burying]) -> Iterator[Settled]:
         """Bury many jobs in few writes; yield what beanstalkd did with each, in order. Raises what `bury` raises."""
         left = iter(jobs)
         while some := list(islice(left, max(1, RECORDS_A_LOOK - self._since_look))):
-            yield from self._bury_some(connection, some)
+            for job in self._send(connection, some):
+                yield self._take(connection, job)
+            self._tidy(connection)
             self.make_room()
 
     def make_room(self) -> None:
-        """Remove old records if the last look found too many; to be called after `bury`. Raises nothing."""
-        if self._excess <= 0:
+        """Remove old records if the last look found too many, and the record of a job that was not buried.
+
+        To be called after `bury`, when no other command of the job follows. Raises nothing.
+        """
+        if self._excess <= 0 and not self._orphans:
             return
         self._excess = 0
         try:
@@ -84,68 +97,72 @@ class BurialWriter:
         else:
             self._full = left > RECORDS_A_LOOK  # others are reading the old ones
 
-    def _bury_some(self, connection: Connection, jobs: Sequence[Burying]) -> Iterator[Settled]:
-        """Bury the jobs in one write."""
-        self._since_look += len(jobs)
-        look = self._since_look >= RECORDS_A_LOOK
+    def _send(self, connection: Connection, jobs: Sequence[Burying], ask_reserve: bool = False) -> Sequence[Burying]:
+        """Send burials in one write, and return them: without their records if there is no room for any."""
+        self._orphans = []
         if self._full:
             jobs = [job._replace(record=None) for job in jobs]
-        orphans = []
-        for buried in connection.bury_all(jobs, RECORDS_TUBE, RECORD_TTR, ask_stats=look):
-            orphans += self._check(buried)
-            yield buried.settled
-        if look:
-            self._look(connection.take_tube_stats(RECORDS_TUBE))
-        if orphans:
-            _delete(connection, orphans)
+        self._since_look += len(jobs)
+        look = self._since_look >= RECORDS_A_LOOK
+        connection.ask_burials(jobs, RECORDS_TUBE, RECORD_TTR, look=look, ask_reserve=ask_reserve)
+        return jobs
 
-    def _check(self, buried: Buried) -> list[int]:
-        """Count the record if it was lost; return its id if the job was not buried, because the record must go then."""
-        settled, record = buried
+    def _take(self, connection: Connection, job: Burying) -> Settled:
+        """Take the answers to one burial. Count the record if it was lost, and remember its id if it was not."""
+        settled, record = connection.take_buried(job)
         if not isinstance(record, int):
             self._lose(record)
         elif settled is Settled.LEASE_GONE:
-            return [record]
+            self._orphans.append(record)
         else:
             self._own.append(record)
-        return []
+        return settled
 
-    def _look(self, stats: TubeStats) -> None:
+    def _tidy(self, connection: Connection) -> None:
+        """Look how many records there are if it is time. Delete those that nobody needs; readers drop the others."""
+        if self._since_look >= RECORDS_A_LOOK:
+            self._look(connection)
+        connection.delete(self._orphans)
+        self._orphans = []
+
+    def _look(self, connection: Connection) -> None:
+        """Look how many records there are too many, and remove them at once if this process has put the oldest ones.
+
+        It nearly always has: if other processes bury jobs too, their records are among the oldest as well, and they do
+        the same. To take records out, as `make_room` does, takes far longer.
+        """
+        stats, oldest, server_id = connection.take_look(RECORDS_TUBE)
         self._since_look = 0
+        if server_id != self._server_id:  # a job of a user may have the id of what was a record
+            self._own.clear()
+            self._server_id = server_id
         self._excess = stats.ready + stats.reserved + stats.delayed + stats.buried - RECORDS_MOST
+        parked = stats.delayed + stats.buried  # records that were parked are older than those that are ready
+        while oldest is not None and self._own and self._own[0] < oldest:  # others have removed it
+            self._own.popleft()
+        if self._excess >= RECORDS_A_LOOK and not parked and self._own and self._own[0] == oldest:
+            going = [self._own.popleft() for _ in range(min(RECORDS_A_LOOK, len(self._own)))]
+            connection.delete(going)
+            self._excess -= len(going)
         if self._excess <= 0:
             self._full = False
 
     def _remove_oldest(self) -> int:
-        """Remove the oldest records, but those of jobs that are not buried any more first; return the excess left."""
+        """Remove orphans, then the oldest records, those of jobs not buried any more first; return the excess left."""
         connection = connect_to_tube(self._server, RECORDS_TUBE, _PATIENCE_SECONDS)
         try:
+            if self._orphans and connection.server_id() == self._server_id:
+                connection.delete(self._orphans)
             for _ in range(_ROUNDS_MOST):
                 excess = connection.totals().jobs - RECORDS_MOST
                 if excess <= 0:
                     break
                 connection.make_all_ready()  # parked records are older than those that are ready
-                if not (self._remove_own(connection, excess) or _remove_some(connection)):
+                if not _remove_some(connection):
                     break
             return connection.totals().jobs - RECORDS_MOST
         finally:
             connection.abandon()
-
-    def _remove_own(self, connection: BulkConnection, excess: int) -> bool:
-        """Remove RECORDS_A_LOOK records of this process, if as many have to go and the oldest of all is among them.
-
-        Return whether they were removed. This takes half as long as to take records out, and nearly always does: if
-        other processes bury jobs too, their records are among the oldest as well, and they do the same.
-        """
-        if excess < RECORDS_A_LOOK:
-            return False
-        oldest = connection.oldest()
-        while oldest is not None and self._own and self._own[0] < oldest:  # others have removed it
-            self._own.popleft()
-        if oldest is None or not self._own or self._own[0] != oldest:
-            return False
-        connection.delete([self._own.popleft() for _ in range(min(RECORDS_A_LOOK, len(self._own)))])
-        return True
 
     def _lose(self, refused: str | None) -> None:
         """Count a record that was not written."""
@@ -164,12 +181,6 @@ class BurialWriter:
 def writer_of(settings: "WorkerSettings", counter: LossCounter | None) -> BurialWriter | None:
     """Return what writes the records of a worker; None if its settings say that there are to be none."""
     return BurialWriter(settings.server, counter) if settings.burial_records == "on" else None
-
-
-def _delete(connection: Connection, orphans: Sequence[int]) -> None:
-    """Delete records whose jobs were not buried. If one is gone, or is being read, readers drop it."""
-    for _ in connection.settle_all([(record, Delete()) for record in orphans]):
-        pass
 
 
 def _remove_some(connection: BulkConnection) -> bool:

@@ -7,6 +7,10 @@ from typing import Final, TypeGuard
 
 NAMED_MOST: Final = 10
 """So many names of a list a message has."""
+REASON_MAX: Final = 500
+"""The length of the reason why a job failed, in characters."""
+TRACEBACK_MAX: Final = 4096
+"""The length of a traceback as text, in bytes of UTF-8 where it is made, in characters where others made it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,12 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Final
 
+from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
 from tubeherd.logs import ErrorDetail
 from tubeherd.processing.deadlines import CancelledLate
 
 _Frame = tuple[CodeType, int]
 """A frame of a traceback: its code and the number of its line."""
-REASON_MAX: Final = 500
-"""The length of a reason, in characters."""
-TRACEBACK_MAX: Final = 4096
-"""The length of a traceback as text, in bytes of UTF-8."""
 _MEMBERS_NAMED: Final = 100
 """So many members of a group are looked at for its reason."""
 _FRAMES_MOST: Final = (16, 8, 4, 2, 1)

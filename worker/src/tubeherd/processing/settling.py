@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from tubeherd.burials.writer import BurialWriter
-from tubeherd.policy import Bury
+from tubeherd.policy import Bury, Verdict
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.recording import with_record
 from tubeherd.processing.reporting import Notice, Reporter
@@ -26,16 +26,18 @@ class Settler:
         self.reporter = reporter
         self._writer = writer
 
+    def may_ask_reserve(self, verdict: Verdict) -> bool:
+        """Return whether a reserve may be sent in the same write as this verdict: old burial records may come first."""
+        return not (isinstance(verdict, Bury) and self._writer is not None and self._writer.looks_next)
+
     def settle(self, connection: Connection, done: Processed, *, ask_reserve: bool = False) -> Settled:
         """Settle a verdict and return what became of it; the caller must report it.
 
-        If `ask_reserve`, a reserve for the next job is sent in the same write. Raises QueueUnavailable or RefusedError;
-        it is not known then whether beanstalkd carried the verdict out.
+        If `ask_reserve`, a reserve for the next job is sent in the same write; the caller has asked `may_ask_reserve`.
+        Raises QueueUnavailable or RefusedError; it is not known then whether beanstalkd carried the verdict out.
         """
         if self._writer is not None and isinstance(done.verdict, Bury):
-            if ask_reserve:
-                raise ValueError("no reserve is sent together with a burial, because listeners come first")
-            return self._writer.bury(connection, with_record(done, done.verdict))
+            return self._writer.bury(connection, with_record(done, done.verdict), ask_reserve=ask_reserve)
         return connection.settle(done.job.id, done.verdict, ask_reserve=ask_reserve)
 
     def settle_and_report_all(
@@ -55,13 +57,12 @@ class Settler:
             self.publish(notice, done.error)
 
     def publish(self, notice: Notice, error: BaseException | None) -> None:
-        """Publish what became of a job; if it was buried, keep the burial records within bounds."""
+        """Publish what became of a job, and keep the burial records within bounds."""
         self.reporter.publish(notice, error)
-        if notice.buried:
-            self.after_burial()
+        self.after_burial()
 
     def after_burial(self) -> None:
-        """Remove old burial records if there are too many; to be called after a burial was reported."""
+        """Remove burial records that are too old, or that are of no use; to be called after a burial was reported."""
         if self._writer is not None:
             self._writer.make_room()
 

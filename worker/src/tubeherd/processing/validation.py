@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from tubeherd.processing.reasons import REASON_MAX
+from tubeherd.formats.text import REASON_MAX
 
 _QUOTE_LENGTH: Final = 6
 """So many characters in a row that a message and a payload share count as a quotation."""

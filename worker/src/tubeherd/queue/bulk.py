@@ -11,11 +11,10 @@ from typing import Final, NamedTuple
 
 from tubeherd.policy import Release
 from tubeherd.queue.answers import DeadlineSoonError, NotFoundError, TimedOutError
-from tubeherd.queue.connection import DELETED, RESERVED, Connection
+from tubeherd.queue.connection import RESERVED, Connection
 from tubeherd.queue.tubes import KICKED, PIPELINE_MOST
 from tubeherd.queue.wire import open_socket, unexpected_answer
 
-_FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
 _EVERY_JOB: Final = 2**31
 _COUNT: Final = re.compile(rb"^(current-jobs-(?:ready|reserved|delayed|buried)|total-jobs): (\d{1,19})$", re.MULTILINE)
 _STATE: Final = re.compile(rb"^tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)$", re.MULTILINE)
@@ -83,16 +82,6 @@ class BulkConnection(Connection):
         for _ in range(2):
             self._wire.take_line(KICKED)
 
-    def oldest(self) -> int | None:
-        """Return the id of the job that `take` would take out first; None if none is ready."""
-        self._wire.write(b"peek-ready\r\n")
-        try:
-            found = self._wire.take_line(_FOUND)
-        except NotFoundError:
-            return None
-        self._wire.take_body(int(found[2]))
-        return int(found[1])
-
     def take(self, most: int) -> list[Taken]:
         """Take up to `most` jobs out of those that are ready; of equal priority those first that were put first."""
         taken: list[Taken] = []
@@ -118,16 +107,6 @@ class BulkConnection(Connection):
         # A job whose lease has ended meanwhile is ready already, or somebody else has taken it out.
         for _ in self.settle_all([(job_id, Release(0, priority)) for job_id in job_ids]):
             pass
-
-    def delete(self, job_ids: Sequence[int]) -> None:
-        """Delete jobs that were taken out."""
-        for start in range(0, len(job_ids), PIPELINE_MOST):
-            batch = job_ids[start : start + PIPELINE_MOST]
-            self._wire.write(b"".join([b"delete %d\r\n" % job_id for job_id in batch]))
-            # To take each answer alone takes longer than all else. No answer is shorter than this one.
-            if not self._wire.take_exactly(b"DELETED\r\n" * len(batch)):
-                for _ in batch:
-                    self._take_settled(DELETED)
 
     def _take_one(self) -> Taken | None:
         try:

@@ -26,6 +26,7 @@ from tubeherd.queue.answers import (
     Reserved,
     Settled,
     TimedOutError,
+    TubeStats,
 )
 from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.tubes import PIPELINE_MOST, USING, TubeConnection
@@ -41,8 +42,12 @@ _INSERTED: Final = re.compile(rb"INSERTED (\d{1,19})\r\n")
 # beanstalkd answers BURIED if it has no memory to queue the new job, which exists nevertheless.
 _INSERTED_OR_BURIED: Final = re.compile(rb"(?:INSERTED|BURIED) (\d{1,19})\r\n")
 DELETED: Final = re.compile(rb"DELETED\r\n")
+_FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
 _RELEASED: Final = re.compile(rb"RELEASED\r\n")
 _BURIED: Final = re.compile(rb"BURIED\r\n")
+_INSERTED_AND_BURIED: Final = re.compile(rb"INSERTED (\d{1,19})\r\nBURIED\r\n")
+"""The answers to a burial with its record, which nearly always are these; to take both at once takes half as long."""
+_SERVER_ID: Final = re.compile(rb"^id: ([!-~]{1,100})$", re.MULTILINE)
 _TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
 _JOB_STATS: Final = re.compile(
     rb"OK [0-9]++\r\n---\nid: ([0-9]{1,19}+)\ntube: \"?([!#-~]{1,200}+)\"?\nstate: [a-z]++\n"
@@ -158,21 +163,56 @@ class Connection(TubeConnection):
             for _, expected in batch:
                 yield self._take_settled(expected)
 
-    def bury(self, job: Burying, tube: str, ttr: int) -> Buried:
-        """Bury a reserved job in one write, right after the put of its record into `tube` with this TTR, in seconds."""
-        self._send_using(tube, _bury_command(job, ttr))
-        return self._take_buried(job)
+    def ask_burials(
+        self, jobs: Iterable[Burying], tube: str, ttr: int, *, look: bool = False, ask_reserve: bool = False
+    ) -> None:
+        """Send the burials of reserved jobs in one write, each right after the put of its record into `tube`.
 
-    def bury_all(self, jobs: Sequence[Burying], tube: str, ttr: int, *, ask_stats: bool) -> Iterator[Buried]:
-        """Do what `bury` does with several jobs in one write; yield what was done with each, in order.
-
-        There may be PIPELINE_MOST / 2 jobs at most. If `ask_stats`, the same write asks for the counters of the tube;
-        `take_tube_stats` must follow.
+        `ttr` is that of the records, in seconds. There may be PIPELINE_MOST / 2 jobs at most; `take_buried` must follow
+        for each. If `look`, `take_look` must follow next; and if `ask_reserve`, `take_reserved` must, as after
+        `settle`.
         """
-        commands = b"".join([_bury_command(job, ttr) for job in jobs])
-        self._send_using(tube, commands + b"stats-tube %b\r\n" % tube.encode() if ask_stats else commands)
-        for job in jobs:
-            yield self._take_buried(job)
+        commands = [_bury_command(job, ttr) for job in jobs]
+        if look:
+            commands.append(b"stats-tube %b\r\npeek-ready\r\nstats\r\n" % tube.encode())
+        if ask_reserve:
+            commands.append(self._reserve_command())
+        if self._used != tube:  # whoever shares the connection uses no other tube
+            self._wire.write(b"use %b\r\n%b" % (tube.encode(), b"".join(commands)))
+            self._wire.take_line(USING)
+            self._used = tube
+        else:
+            self._wire.write(b"".join(commands))
+
+    def take_buried(self, job: Burying) -> Buried:
+        """Take the answers to one burial."""
+        if job.record is not None and (match := self._wire.take_if(_INSERTED_AND_BURIED)) is not None:
+            self.has_settled = True
+            return Buried(_DONE, int(match[1]))
+        record = None if job.record is None else self._take_put()
+        try:
+            return Buried(self._take_settled(_BURIED), record)
+        except RefusedError as error:  # the answers to the commands that follow are not read any more
+            raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
+
+    def take_look(self, tube: str) -> tuple[TubeStats, int | None, str]:
+        """Take the counters of the tube, the id of its first ready job or None, and the server's name for itself."""
+        return self.take_tube_stats(tube), self._take_peeked(), self._take_server_id()
+
+    def server_id(self) -> str:
+        """Return the server's name for itself. A server that is started again has another, and may give ids again."""
+        self._wire.write(b"stats\r\n")
+        return self._take_server_id()
+
+    def delete(self, job_ids: Sequence[int]) -> None:
+        """Delete jobs that this connection has reserved, or that nobody has; those that are gone do not matter."""
+        for start in range(0, len(job_ids), PIPELINE_MOST):
+            batch = job_ids[start : start + PIPELINE_MOST]
+            self._wire.write(b"".join([b"delete %d\r\n" % job_id for job_id in batch]))
+            # To take each answer alone takes longer than all else. No answer is shorter than this one.
+            if not self._wire.take_exactly(b"DELETED\r\n" * len(batch)):
+                for _ in batch:
+                    self._take_settled(DELETED)
 
     def touch(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
         """Begin the TTR of a lease anew. If `ask_reserve`, a reserve is sent in the same write, as by `settle`."""
@@ -195,21 +235,19 @@ class Connection(TubeConnection):
         except RefusedError as error:
             return str(error)
 
-    def _send_using(self, tube: str, commands: bytes) -> None:
-        """Send commands of which a put puts into `tube`."""
-        if self._used == tube:  # whoever shares the connection uses no other tube
-            self._wire.write(commands)
-        else:
-            self._wire.write(b"use %b\r\n%b" % (tube.encode(), commands))
-            self._wire.take_line(USING)
-            self._used = tube
-
-    def _take_buried(self, job: Burying) -> Buried:
-        record = None if job.record is None else self._take_put()
+    def _take_peeked(self) -> int | None:
+        """Take the answer to a peek: the id of a job, or None if there is none."""
         try:
-            return Buried(self._take_settled(_BURIED), record)
-        except RefusedError as error:  # the answers to the commands that follow are not read any more
-            raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
+            found = self._wire.take_line(_FOUND)
+        except NotFoundError:
+            return None
+        self._wire.take_body(int(found[2]))
+        return int(found[1])
+
+    def _take_server_id(self) -> str:
+        if (found := _SERVER_ID.search(self._take_document())) is None:
+            raise unexpected_answer("counters")
+        return found[1].decode()
 
     def _take_settled(self, expected: re.Pattern[bytes]) -> Settled:
         try:

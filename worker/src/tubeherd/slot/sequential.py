@@ -70,7 +70,7 @@ class SequentialSlot(Slot):
             lane.page.write_phase_and_unlock()  # the slot has the lock if the connection is new
             self._batch.flush("batch", lane)
             return None
-        # The last verdict may have been sent without a reserve, as a burial is. So a job may be ready.
+        # The last verdict may have been sent without a reserve, because listeners came first. So a job may be ready.
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._batch.flush("idle", lane)

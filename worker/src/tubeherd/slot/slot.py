@@ -4,8 +4,8 @@
 2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
    the job from now on.
 3. process: execute the job and decide on the verdict, which is to delete, release or bury it (`processing.attempt`).
-4. finish: send the verdict, and with it the next reserve unless a flush, listeners or a limit come first; log and count
-   the verdict; go on with step 2, or with step 1 if no reserve was sent.
+4. finish: send the verdict, and with it the next reserve unless a flush, listeners, old burial records or a limit come
+   first; log and count the verdict; go on with step 2, or with step 1 if no reserve was sent.
 
 To settle a verdict means to send it and to read beanstalkd's answer. A lane has one connection of the slot at a time,
 and a page in shared memory. A flush is the event `worker.flush`, at which user code may store the results of several
@@ -262,12 +262,19 @@ class Slot(ABC):
         """Return whether the next reserve may be sent together with the verdict on this job."""
         # Listeners of a flush, a failure or a burial may run for long. They run before the lane takes another job,
         # which would have to wait for them.
-        listeners_first = (
+        something_first = (
             batch_full
             or (lane.deferred and time.monotonic() >= lane.flush_by)
-            or (not isinstance(done.verdict, Delete) and _may_have_listeners(done.verdict))
+            or (not isinstance(done.verdict, Delete) and self._something_follows(done.verdict))
         )
-        return not listeners_first and self._limits.exit_wanted(self._reserves_waiting) is None
+        return not something_first and self._limits.exit_wanted(self._reserves_waiting) is None
+
+    def _something_follows(self, verdict: Release | Bury) -> bool:
+        """Return whether the slot has something to do after the verdict: listeners, or to remove old burial records."""
+        if isinstance(verdict, Bury):
+            listened = events.job_buried.receivers or events.job_failed.receivers
+            return bool(listened) or not self._settler.may_ask_reserve(verdict)
+        return bool(verdict.failure and events.job_failed.receivers)
 
     def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
         """Settle the verdict and return what became of the job; or defer the job and return None."""
@@ -283,7 +290,3 @@ class Slot(ABC):
         except OSError:  # the job closed the socket: the slot ends by this error, and the supervisor gives the verdict
             lane.page.write_phase_and_unlock(Phase.EXECUTING)
             raise
-
-
-def _may_have_listeners(verdict: Release | Bury) -> bool:
-    return isinstance(verdict, Bury) or bool(verdict.failure and events.job_failed.receivers)

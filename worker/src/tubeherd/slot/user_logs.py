@@ -10,9 +10,10 @@ import sys
 import threading
 from typing import Final
 
+from tubeherd.formats.text import TRACEBACK_MAX
 from tubeherd.job import current_job
 from tubeherd.logs import ErrorDetail, LogLevel, log
-from tubeherd.processing.reasons import TRACEBACK_MAX, describe, source_line, traceback_text
+from tubeherd.processing.reasons import describe, source_line, traceback_text
 
 _MESSAGE_MAX: Final = 8192
 """The length of a message, in characters."""
