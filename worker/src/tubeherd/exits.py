@@ -14,8 +14,10 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     EXECUTORS = 3
+    HUNG_UP = 129
     INTERRUPTED = 130
-    """Never given by code of ours: typer ends so for KeyboardInterrupt. A worker handles Ctrl-C, and ends with OK."""
+    TERMINATED = 143
+    """For these three, a worker ends with OK. Typer itself ends with INTERRUPTED for KeyboardInterrupt."""
     CRASHED = 70
     """A slot ended by an error that no job caused; its last log line names the error."""
     RECYCLE = 64
@@ -33,6 +35,8 @@ MEANINGS: Final = {
     Exit.USAGE: "An argument, an option, a `TUBEHERD_*` variable or a file that an option names is wrong.",
     Exit.EXECUTORS: "`run`: the executors cannot be used. One cannot be found or imported, a tube has none, or a tube "
     "has two.",
+    Exit.HUNG_UP: "The terminal was closed and that ended the command, except `run`.",
     Exit.INTERRUPTED: "Ctrl-C ended the command, except `run` and `list`.",
+    Exit.TERMINATED: "SIGTERM ended the command, except `run`.",
 }
 """What the exit codes mean that users see."""

@@ -45,13 +45,15 @@ class Acting:
         *,
         rate: float | None = None,
         dry_run: bool = False,
+        most: int | None = None,
         stop: Callable[[], bool] = never,
         show: Callable[[Acted], object] = show_nothing,
         clock: Clock | None = None,
     ) -> None:
         """Connect to the beanstalkd at `host:port`, where it is to be done; raises QueueUnavailable.
 
-        `rate` is how many jobs are kicked in a second, for a kick only; None for as fast as possible. Once `stop`
+        `rate` is how many jobs are kicked in a second, for a kick only; None for as fast as possible. `most` is a
+        further bound of their number. Once `stop`
         returns true, the rest is left alone. `show` is called now and then with what was done so far.
         """
         self._server = server
@@ -61,7 +63,7 @@ class Acting:
         self._changer = Changer(
             self._connection, deed, rate=rate, dry_run=dry_run, stop=stop, show=show, clock=clock or Clock()
         )
-        self._changer.left = choice.count
+        self._changer.left = min((bound for bound in (choice.count, most) if bound is not None), default=None)
         self._before: dict[str, TubeCounters] = {}
         """The tubes concerned, as they were at the beginning."""
         self._after: dict[str, TubeCounters] = {}

@@ -1,0 +1,52 @@
+"""`tubeherd pause` and `tubeherd resume`."""
+
+import greenstalk
+import pytest
+
+from tests.support.command import as_json, tubeherd
+
+
+@pytest.fixture
+def run(beanstalkd):
+    return lambda *arguments: tubeherd(*arguments, "--server", beanstalkd.server)
+
+
+def pause_of(beanstalkd, tube):
+    return beanstalkd.client().stats_tube(tube)["pause"]
+
+
+def test_paused_tube_gives_out_no_job_until_it_is_resumed(beanstalkd, run):
+    beanstalkd.put("mail")
+    client = beanstalkd.client()
+    client.watch("mail")
+    done = run("pause", "mail", "10m")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"mail: paused for another ")
+    assert done.stdout.endswith(b"(before: not paused)\n")
+    assert pause_of(beanstalkd, "mail") == 600
+    with pytest.raises(greenstalk.TimedOutError):
+        client.reserve(timeout=0)
+    assert run("resume", "mail").stdout.startswith(b"mail: not paused (before: paused for another ")
+    assert client.reserve(timeout=0).id == 1
+
+
+def test_dry_run_and_json(beanstalkd, run):
+    beanstalkd.put("mail")
+    assert run("pause", "mail", "10m", "--dry-run").stdout == (
+        b"mail: not paused; nothing was changed, because this is a dry run\n"
+    )
+    assert pause_of(beanstalkd, "mail") == 0
+    told = as_json(run("pause", "mail", "90s", "--json"))
+    assert 80 <= told.pop("after") <= 90
+    assert told == {"tube": "mail", "exists": True, "before": 0, "dry_run": False}
+    as_json(run("resume", "mail", "--json", "--dry-run"))
+    assert pause_of(beanstalkd, "mail") == 90
+
+
+@pytest.mark.parametrize("command", ["pause mial 10m", "resume mial", "pause mial 10m --dry-run"])
+def test_tube_that_does_not_exist_is_named(run, command):
+    done = run(*command.split())
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == (
+        b"nothing was done: beanstalkd has no tube mial now, because it has neither jobs nor workers\n"
+    )

@@ -1,0 +1,52 @@
+"""A progress bar on a terminal."""
+
+import sys
+import time
+from shutil import get_terminal_size
+from typing import Final
+
+_PAUSE_SECONDS: Final = 0.1
+"""How long a line stands at least before it is drawn anew."""
+_BAR_COLUMNS: Final = 20
+
+
+class ProgressBar:
+    """One line on standard error that is drawn again and again; nothing if that is no terminal.
+
+    It is drawn with nothing but carriage returns and blanks, which every terminal understands.
+    """
+
+    def __init__(self, done: str) -> None:
+        """`done` says what is counted, such as `kicked`."""
+        self._word = done
+        self._draws = sys.stderr.isatty()
+        self._drawn = ""
+        self._draw_at = 0.0
+
+    def show(self, done: int, of: int | None, note: str = "") -> None:
+        """Show how many were done of how many, if that is known; and a note."""
+        if self._draws and (now := time.monotonic()) >= self._draw_at:
+            self._draw_at = now + _PAUSE_SECONDS
+            self._draw(_line(self._word, done, of, note, get_terminal_size().columns))
+
+    def end(self) -> None:
+        """Remove the line."""
+        if self._drawn:
+            self._draw("")
+
+    def _draw(self, line: str) -> None:
+        try:
+            sys.stderr.write("\r" + line.ljust(len(self._drawn)) + ("" if line else "\r"))
+            sys.stderr.flush()
+        except OSError:  # the terminal is gone
+            self._draws = False
+        self._drawn = line
+
+
+def _line(word: str, done: int, of: int | None, note: str, columns: int) -> str:
+    if of is None:
+        line = f"{done:,} {word}"
+    else:
+        filled = _BAR_COLUMNS * done // of if of else _BAR_COLUMNS
+        line = f"[{'#' * filled}{'.' * (_BAR_COLUMNS - filled)}] {done:,} of {of:,} {word}"
+    return (line + note)[: columns - 1]
