@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from tubeherd.by_hand.acted import BrokenOff as BrokenOff
     from tubeherd.by_hand.acted import Refused as Refused
     from tubeherd.by_hand.acted import TubeChange as TubeChange
+    from tubeherd.by_hand.looked import Stats as Stats
+    from tubeherd.by_hand.looked_jobs import Inspected as Inspected
+    from tubeherd.by_hand.looked_jobs import InspectedJob as InspectedJob
+    from tubeherd.by_hand.looked_jobs import NextJobs as NextJobs
     from tubeherd.by_hand.pausing import Paused as Paused
     from tubeherd.by_hand.putting import PutManyStopped as PutManyStopped
     from tubeherd.events import Action as Action
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from tubeherd.queue.answers import RefusedError as RefusedError
     from tubeherd.queue.answers import Reserved as Reserved
     from tubeherd.queue.answers import Settled as Settled
+    from tubeherd.queue.looking import JobCounters as JobCounters
+    from tubeherd.queue.looking import ServerCounters as ServerCounters
     from tubeherd.queue.looking import TubeCounters as TubeCounters
 
 _MODULES: Final = {
@@ -53,6 +59,9 @@ _MODULES: Final = {
     "tubeherd.by_hand.acted": ("Acted", "BrokenOff", "Refused", "TubeChange"),
     "tubeherd.by_hand.pausing": ("Paused",),
     "tubeherd.by_hand.putting": ("PutManyStopped",),
+    "tubeherd.by_hand.looked": ("Stats",),
+    "tubeherd.by_hand.looked_jobs": ("Inspected", "InspectedJob", "NextJobs"),
+    "tubeherd.queue.looking": ("JobCounters", "ServerCounters", "TubeCounters"),
     "tubeherd.events": ("Action",),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
     "tubeherd.job": ("Job", "JobStats"),
@@ -63,7 +72,6 @@ _MODULES: Final = {
     "tubeherd.processing.reasons": ("InvalidPayload",),
     "tubeherd.processing.reporting": ("SlotDied",),
     "tubeherd.queue.answers": ("AnswerLost", "QueueUnavailable", "RefusedError", "Reserved", "Settled"),
-    "tubeherd.queue.looking": ("TubeCounters",),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from tubeherd.exits import Exit
 from tubeherd.streams import streams
 
-COMMANDS: Final = ("run", "list", "why", "kick", "delete", "clear", "pause", "resume", "schedule")
+COMMANDS: Final = ("run", "list", "why", "peek", "inspect", "kick", "delete", "clear", "pause", "resume", "schedule")
 """In the order of the help."""
 
 

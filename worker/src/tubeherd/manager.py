@@ -21,6 +21,7 @@ from tubeherd.burials.record import Burials
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.by_hand.acted import Acted
 from tubeherd.by_hand.choice import STATES, choose
+from tubeherd.by_hand.looking_methods import LooksByHand
 from tubeherd.by_hand.methods import ChangesByHand
 from tubeherd.by_hand.producing import PutsByHand
 from tubeherd.events import DEFAULT_BATCH_SIZE
@@ -41,7 +42,7 @@ from tubeherd.queue.server import DEFAULT_SERVER
 _PAUSE_SECONDS: Final = 0.1
 
 
-class QueueManager(ChangesByHand, PutsByHand):
+class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
     """Puts jobs into tubes of a beanstalkd, and reserves and processes jobs; for a producer, a script or a shell.
 
     All threads of a process may use one manager, also by `asyncio.to_thread`. It opens as many connections as threads

@@ -6,32 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from tubeherd.by_hand.looked import ALWAYS_WATCHED, Stats
 from tubeherd.formats.tubes import RESERVED, TUBE
-from tubeherd.queue.looking import LookingConnection, ServerCounters, TubeCounters, connect_to_look
+from tubeherd.queue.looking import LookingConnection, TubeCounters, connect_to_look
 
-_ALWAYS_WATCHED: Final = "default"
-"""Every connection watches and uses this tube at first, so that says nothing about workers."""
 _BATCH: Final = 100
 """How many tubes are counted between two looks at the clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What was counted at one moment."""
-
-    at: float
-    """The moment, on the monotonic clock, in seconds."""
-    tubes: tuple[TubeCounters, ...]
-    """In the order of their names."""
-    uncounted: int
-    """How many further tubes were not counted, because that would have taken too long."""
-    server: ServerCounters
-    """The counters of the server itself; those of jobs are of all tubes, the reserved ones too."""
-
-    def lacks_worker(self, tube: TubeCounters) -> bool:
-        """Return whether a tube has jobs that wait for a worker, and no connection takes jobs from it."""
-        watching = min(tube.watching, self.server.workers) if tube.name == _ALWAYS_WATCHED else tube.watching
-        return tube.ready + tube.delayed > 0 and watching == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +101,4 @@ def _regex(pattern: str) -> str:
 
 def _is_unused(tube: TubeCounters) -> bool:
     """Return whether this is the tube that always exists, and nobody has used it."""
-    return tube.name == _ALWAYS_WATCHED and not (tube.jobs or tube.total_jobs or tube.waiting)
+    return tube.name == ALWAYS_WATCHED and not (tube.jobs or tube.total_jobs or tube.waiting)

@@ -15,7 +15,7 @@ import typer
 from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
 
 if TYPE_CHECKING:
-    from tubeherd.by_hand.counting import Stats
+    from tubeherd.by_hand.looked import Stats
     from tubeherd.queue.looking import LookingConnection
 
 EXAMPLES: Final = ("tubeherd list", "tubeherd list mail 'news*' --once", "tubeherd list --json | jq .tubes[].buried")

@@ -1,0 +1,136 @@
+"""`tubeherd inspect`: the jobs of a tube, or all about one job."""
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
+from tubeherd.exits import Exit
+
+if TYPE_CHECKING:
+    from tubeherd.by_hand.inspecting import Inspection
+    from tubeherd.by_hand.looked_jobs import InspectedJob
+
+EXAMPLES: Final = (
+    "tubeherd inspect mail",
+    "tubeherd inspect mail --state delayed --count 5",
+    "tubeherd inspect --job 4711",
+    "tubeherd inspect mail --count 1000 --json | jq .jobs[].payload",
+)
+_WHEN: Final = "when the jobs were looked at"
+
+
+def inspect(
+    tube: Annotated[str | None, typer.Argument(help="The tube", metavar="TUBE")] = None,
+    state: Annotated[str, typer.Option(help="ready, reserved, delayed or buried", metavar="<state>")] = "buried",
+    job: Annotated[int | None, typer.Option(min=0, metavar="<id>", help="Show all about this job")] = None,
+    count: Annotated[int, typer.Option(min=1, metavar="<number>", help="How many jobs to show at a time")] = 25,
+    skip: Annotated[int, typer.Option(min=0, metavar="<number>", help="Leave out so many jobs first")] = 0,
+    walk: Annotated[int, typer.Option(min=0, metavar="<number>", help="How many job ids to look at")] = 100_000,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    server: Server = None,
+) -> None:
+    """Show the jobs of a tube that are in one state, or all about one job.
+
+    On a terminal, Enter shows the next jobs, and q ends.
+
+    Nothing about the jobs changes: not their order, state or attempts.
+
+    Buried jobs are found by their burial records, the newest first. To read
+    the records reserves and releases the records, not the jobs.
+
+    Other jobs are looked for among the job ids near those that are known, as
+    many as --walk says, and come in no order.
+    """
+    if (tube is None) == (job is None):
+        fail("name either a tube, or a job by --job: tubeherd inspect mail", Exit.USAGE)
+    address = server_of(server)
+    with failing_in_words(_WHEN):
+        if job is not None:
+            _print_job(address, job, json)
+        elif tube is not None and json:
+            _print_json(address, tube, state, count, skip, walk)
+        elif tube is not None:
+            _print_pages(address, tube, state, count, skip, walk)
+
+
+def _print_job(server: str, job_id: int, json: bool) -> None:
+    from pydantic_core import to_json
+
+    from tubeherd.by_hand.inspecting import inspect_job
+    from tubeherd.by_hand.job_view import as_json, everything
+
+    if job_id >= 2**63:
+        fail(f"there is no job {job_id}: ids are smaller numbers")
+    job = inspect_job(server, job_id)
+    if job is None:
+        fail(f"there is no job {job_id}: it is done or deleted, or never was")
+    if json:
+        typer.echo(to_json(as_json(job), indent=2, inf_nan_mode="null"))
+    else:
+        typer.echo(for_terminal("\n".join(everything(job, datetime.now(UTC), get_terminal_size().columns))))
+
+
+def _print_json(server: str, tube: str, state: str, count: int, skip: int, walk: int) -> None:
+    from pydantic_core import to_json
+
+    from tubeherd.by_hand.inspecting import inspect as inspect_tube
+    from tubeherd.by_hand.job_view import as_json
+
+    found = inspect_tube(server, tube, state, count=count, skip=skip, walk=walk)
+    fields = found._asdict() | {"jobs": [as_json(job) for job in found.jobs]}
+    typer.echo(to_json(fields, indent=2, inf_nan_mode="null"))
+
+
+def _print_pages(server: str, tube: str, state: str, count: int, skip: int, walk: int) -> None:
+    from tubeherd.by_hand.inspecting import inspecting
+
+    with inspecting(server, tube, state, walk) as inspection:
+        jobs, shown = inspection.jobs(skip), skip
+        while page := list(islice(jobs, count)):
+            shown += len(page)
+            _print_page(page)
+            if shown >= inspection.search.counted or len(page) < count or not _wants_more(shown, inspection):
+                break
+        for note in _notes(tube, state, shown, shown < skip + count, inspection):
+            typer.echo(for_terminal("\n".join(wrap(note, get_terminal_size().columns))))
+
+
+def _print_page(page: "list[InspectedJob]") -> None:
+    from tubeherd.by_hand.job_view import summary
+
+    now, width = datetime.now(UTC), get_terminal_size().columns
+    for job in page:
+        typer.echo(for_terminal("\n".join(summary(job, now, width))))
+
+
+def _wants_more(shown: int, inspection: "Inspection") -> bool:
+    """Ask for the next page on a terminal; in a pipe there is none."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        answer = input(f"{shown:,} of {inspection.search.counted:,}. Enter: more; q: end ")
+    except EOFError:
+        return False
+    return not answer.strip().lower().startswith("q")
+
+
+def _notes(tube: str, state: str, shown: int, complete: bool, inspection: "Inspection") -> Iterator[str]:
+    search = inspection.search
+    if not search.counted:
+        yield f"No job of tube {tube} is {state}."
+    elif complete and search.found < search.counted:
+        yield (
+            f"{search.found:,} of {search.counted:,} {state} jobs were found among {search.walked:,} job ids. "
+            "A larger --walk finds more, unless the others have left the state."
+        )
+    elif shown < search.counted:
+        yield f"{shown:,} of {search.counted:,} {state} jobs. --skip {shown} shows the next ones."
+    if inspection.read_elsewhere:
+        yield f"{inspection.read_elsewhere:,} burial records could not be seen, because somebody else is reading."
