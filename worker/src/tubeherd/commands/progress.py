@@ -23,11 +23,11 @@ class ProgressBar:
         self._drawn = ""
         self._draw_at = 0.0
 
-    def show(self, done: int, of: int | None, note: str = "") -> None:
-        """Show how many were done of how many, if that is known; and a note."""
+    def show(self, done: int, of: int | None, note: str = "", *, share: float | None = None) -> None:
+        """Show how many were done of how many, if that is known, or only which share of all; and a note."""
         if self._draws and (now := time.monotonic()) >= self._draw_at:
             self._draw_at = now + _PAUSE_SECONDS
-            self._draw(_line(self._word, done, of, note, get_terminal_size().columns))
+            self._draw(_line(self._word, done, of, note, share, get_terminal_size().columns))
 
     def end(self) -> None:
         """Remove the line."""
@@ -43,10 +43,11 @@ class ProgressBar:
         self._drawn = line
 
 
-def _line(word: str, done: int, of: int | None, note: str, columns: int) -> str:
-    if of is None:
-        line = f"{done:,} {word}"
-    else:
-        filled = _BAR_COLUMNS * done // of if of else _BAR_COLUMNS
-        line = f"[{'#' * filled}{'.' * (_BAR_COLUMNS - filled)}] {done:,} of {of:,} {word}"
+def _line(word: str, done: int, of: int | None, note: str, share: float | None, columns: int) -> str:
+    if of is not None:
+        share = done / of if of else 1.0
+    line = f"{done:,} {word}" if of is None else f"{done:,} of {of:,} {word}"
+    if share is not None:
+        filled = int(_BAR_COLUMNS * min(share, 1.0))
+        line = f"[{'#' * filled}{'.' * (_BAR_COLUMNS - filled)}] {line}"
     return (line + note)[: columns - 1]

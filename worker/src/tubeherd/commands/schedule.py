@@ -2,73 +2,111 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from typing import Annotated, Final
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import fail, load
+from tubeherd.commands.terminal import fail, failing_in_words, load, print_last
+from tubeherd.exits import Exit
 from tubeherd.options import takes_options
+from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.settings import ServerSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from tubeherd.by_hand.scheduling import Schedule
 
 EXAMPLES: Final = (
     'tubeherd schedule mail \'{"to": "ann@example.com"}\'',
     "tubeherd schedule mail '{}' --delay '10 minutes'",
     "tubeherd schedule mail < mails.jsonl",
+    "tubeherd schedule mail --file mails.jsonl --dry-run",
 )
 
 
 @takes_options(ServerSettings)
 def schedule(
     tube: Annotated[str, typer.Argument(help="The tube to put into")],
-    payload: Annotated[str | None, typer.Argument(help="JSON; if left out, each line of stdin is a payload")] = None,
+    payload: Annotated[
+        str | None, typer.Argument(help="JSON; if left out, each line of stdin is a payload", show_default=False)
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option(help="Put a job for each line of this file; - is stdin", metavar="<path>")
+    ] = None,
+    skip: Annotated[int, typer.Option(min=0, metavar="<lines>", help="Leave out so many lines at the beginning")] = 0,
     delay: Annotated[str, typer.Option(help="Wait before the job is ready, like '10 minutes'")] = "0",
     priority: Annotated[int, typer.Option(help="0 is the most urgent")] = DEFAULT_PRIORITY,
     ttr: Annotated[
         str, typer.Option(help="How long a worker may hold the job without touching it")
     ] = f"{DEFAULT_TTR}s",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, put nothing", metavar=" ")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
     **options: str | bool | None,
 ) -> None:
-    """Put a job into a tube, or one for each line of stdin."""
-    from tubeherd.manager import QueueManager
-    from tubeherd.queue.answers import QueueUnavailable, RefusedError
+    """Put a job into a tube, or one for each line of a file or of stdin.
+
+    If it is stopped, it prints how many jobs were put, and the --skip with which to go on.
+    """
+    from tubeherd.by_hand.scheduling import Schedule
 
     settings = load(ServerSettings, {name: value for name, value in options.items() if value != ""})
+    if payload is not None and (file is not None or skip):
+        fail("give either a payload or lines, to which alone --file and --skip belong", Exit.USAGE)
     for message in WorkerSettings.misspelt(os.environ):
         typer.echo(message, err=True)
-    count = 0
+    fd = _open(file)
+    if payload is None and os.isatty(fd):
+        typer.echo("Type a payload as JSON on each line; Ctrl-D ends, Ctrl-C stops.", err=True)
+    with failing_in_words("when jobs were to be put"):
+        made = Schedule(settings.server, tube, delay=delay, priority=priority, ttr=ttr, skip=skip, dry_run=dry_run)
+    if made.warning is not None:
+        typer.echo(f"warning: {made.warning}", err=True)
+    stopped, code = _put(made, payload, fd)
+    if json:
+        from pydantic_core import to_json
+
+        print_last(to_json(made.as_json(stopped)).decode())
+    elif stopped is None:
+        print_last(made.done())
+    if stopped is not None:
+        fail(f"{stopped}; {made.rest()}", code)
+
+
+def _put(made: "Schedule", payload: str | None, fd: int) -> tuple[str | None, int]:
+    """Put the jobs; return what stopped that, or None, and the exit code."""
+    from tubeherd.by_hand.lines import Stopped
+    from tubeherd.commands.progress import ProgressBar
+    from tubeherd.commands.stopping import Stopping
+
+    size = os.fstat(fd).st_size
+    began = time.monotonic()
+    bar = ProgressBar("jobs put")
+
+    def show(read: int) -> None:
+        rate = made.put / max(0.001, time.monotonic() - began)
+        bar.show(made.put, None, f", {rate:,.0f}/s", share=read / size if size else None)
+
+    with Stopping() as stopping:
+        try:
+            if payload is not None:
+                made.put_one(payload.encode(errors="surrogateescape"))
+            else:
+                made.put_lines(fd, stopping.fd, show)
+        except (Stopped, KeyboardInterrupt):
+            return f"stopped by {stopping.name}", stopping.exit_code
+        except (QueueUnavailable, ValueError) as error:
+            return str(error), Exit.FAILED
+        finally:
+            bar.end()
+    return made.refused(), Exit.FAILED
+
+
+def _open(file: str | None) -> int:
+    """Return a descriptor of the file, or of standard input."""
+    if file is None or file == "-":
+        return sys.stdin.fileno()
     try:
-        with QueueManager(settings.server) as queue:
-            for body in [_json(payload, "the payload")] if payload is not None else _lines():
-                job = queue.put(tube, body, delay=delay, priority=priority, ttr=ttr)
-                count += 1
-    except RefusedError as error:
-        fail(f"beanstalkd refused job {count + 1}: {type(error).__name__}{_queued(count)}")
-    except (QueueUnavailable, ValueError) as error:
-        fail(f"{error}{_queued(count)}")
-    if payload is not None:
-        typer.echo(f"job {job} put into tube {tube}")
-    else:
-        typer.echo(f"{count} jobs put into tube {tube}")
-
-
-def _lines() -> Iterator[bytes]:
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        if text := line.strip():
-            yield _json(text, f"line {number}")
-
-
-def _json(text: str | bytes, what: str) -> bytes:
-    from pydantic_core import from_json
-
-    body = text.encode(errors="surrogateescape") if isinstance(text, str) else text
-    try:
-        from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise ValueError(f"{what} is no JSON: {error}") from error
-    return body
-
-
-def _queued(count: int) -> str:
-    return f"; {count} jobs before it were put" if count else ""
+        return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        fail(f"--file {file}: {getattr(error, 'strerror', None) or error}", Exit.USAGE)

@@ -1,5 +1,6 @@
 """Lets a command that is asked to stop (Ctrl-C, SIGTERM, a closed terminal) finish its step, and print what it did."""
 
+import os
 import signal
 from types import FrameType, TracebackType
 from typing import Final, Self
@@ -13,6 +14,8 @@ class Stopping:
     def __init__(self) -> None:
         self.number: int | None = None
         """The signal that came first."""
+        self.fd, self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        """A descriptor that can be read as soon as a signal came, for what waits for other descriptors."""
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
@@ -26,6 +29,8 @@ class Stopping:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        os.close(self.fd)
+        os.close(self._wakeup)
 
     def is_asked(self) -> bool:
         """Return whether the command was asked to stop."""
@@ -45,3 +50,4 @@ class Stopping:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
+        os.write(self._wakeup, b".")

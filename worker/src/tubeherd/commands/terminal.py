@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
 
 import typer
@@ -54,8 +54,25 @@ def load(model: "type[Model]", options: Mapping[str, str | bool | None]) -> Mode
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Print a message to standard error, and end with this exit code."""
-    typer.echo(message, err=True)
+    with suppress(OSError):  # nobody reads it
+        typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+def print_last(text: str) -> None:
+    """Print the last line of a command that has changed the queue; if nobody reads it, print it to standard error.
+
+    The exit code is then as if somebody had read it, because who takes an error for a reason to try again would change
+    the queue twice.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        with suppress(OSError):
+            typer.echo(text, err=True)
 
 
 @contextmanager
