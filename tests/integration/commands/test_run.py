@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from tests.support.beanstalkd import NOTHING
+from tests.support.network import free_address
+from tests.support.terminal import CTRL_C, Terminal
 from tests.support.waiting import wait_for
 
 TUBEHERD = os.path.join(os.path.dirname(sys.executable), "tubeherd")
@@ -174,3 +177,88 @@ def test_arguments_and_the_option_are_not_both_taken(here, command):
     worker = command("mail.py", "--executors", "mail")
     assert worker.process.wait(15) == 2
     assert worker.output() == "name the executors either as arguments or with --executors, not both\n"
+
+
+# On a terminal
+
+TWO = """
+from functools import partial
+from tubeherd import executor
+@executor("mail", retry_delays=["10s", "10m"])
+def send(payload): ...
+class Reports:
+    def make(self, payload): ...
+executor("report")(Reports().make)
+executor("thumbs", retry_delays=[])(partial(print, end=""))
+"""
+
+
+@pytest.fixture
+def terminal(here, beanstalkd):
+    """Start `tubeherd run` in the folder on a terminal: `terminal(*arguments, columns=80, **variables)`."""
+    begun = []
+
+    def start(*arguments, columns=80, **env):
+        env |= {"TUBEHERD_SERVER": beanstalkd.server}
+        begun.append(Terminal([TUBEHERD, "run", *arguments], columns=columns, env=env, folder=here))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.close()
+
+
+def test_banner_on_a_terminal_shows_tubes_with_executors_and_retries(here, terminal, beanstalkd):
+    address = free_address()
+    write(here, jobs=TWO)
+    screen = terminal("jobs.py", "--health", address, "--concurrency", "2").wait_for("connected")
+    assert [line.rstrip() for line in screen[:8]] == [
+        f"tubeherd {version('tubeherd')}",
+        f"  server   {beanstalkd.server}",
+        "  tube     mail    jobs.send          retried after 10s, 10m",
+        "  tube     report  jobs.Reports.make  retried after 10m",
+        "  tube     thumbs  functools.partial  buried at the first failure",
+        "  slots    2, for as many jobs at a time",
+        f"  metrics  http://{address}/metrics",
+        "Ctrl-C stops the worker after its running jobs.",
+    ]
+
+
+def test_banner_is_shown_once_and_fits_60_columns(here, terminal, beanstalkd):
+    many = "".join(f"executor('{'t' * 50}{n}')(print_{n})\n" for n in range(100))
+    functions = "".join(f"def print_{n}(payload): ...\n" for n in range(100))
+    write(here, jobs=f"from tubeherd import executor\n{functions}{many}")
+    beanstalkd.put_json("t" * 50 + "1", 1)
+    beanstalkd.put_json("t" * 50 + "2", 1)
+    shown = terminal("jobs.py", "--max-jobs", "1", columns=60)
+    wait_for(lambda: shown.text().count("slot recycled") == 2, shown.text, 15)
+    assert shown.text().count("Ctrl-C stops") == 1
+    assert "           and 80 more tubes" in shown.screen()
+    banner = shown.written().partition("Ctrl-C stops")[0]
+    assert max(map(len, banner.splitlines())) <= 60
+
+
+def test_banner_is_not_shown_in_a_pipe_or_as_json(here, command, terminal):
+    write(here, mail=MAIL)
+    worker = command("mail.py", "--log-format", "text")
+    worker.wait_for(lambda: "connected" in worker.output(), "connected")
+    assert "metrics" not in worker.output()
+    shown = terminal("mail.py", "--log-format", "json")
+    shown.wait_for("connected")
+    assert "metrics" not in shown.text()
+
+
+def test_ctrl_c_on_a_terminal_stops_the_worker_with_0(here, terminal):
+    write(here, mail=MAIL)
+    shown = terminal("mail.py")
+    shown.wait_for("connected")
+    shown.send(CTRL_C)
+    assert shown.wait() == 0
+    assert "Traceback" not in shown.text()
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
+def test_no_color_takes_the_colours_from_a_terminal(here, terminal, variable, coloured):
+    shown = terminal("mial.py", NO_COLOR=variable)
+    assert shown.wait() == 3
+    assert ("\033[31m" in shown.written()) is coloured

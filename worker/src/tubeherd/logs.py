@@ -33,6 +33,8 @@ class Log:
         """Write text, of the level info and above, until `configure` is called."""
         self._text = True
         self._colours = False
+        self.is_for_people = False
+        """Whether lines are text on a terminal."""
         self._fd = 2
         self._least = _LEVELS.index("info")
         self._second = 0
@@ -42,12 +44,24 @@ class Log:
         """Set the format and the least level, for this process and for processes that are forked from it later."""
         terminal = sys.stderr is not None and sys.stderr.isatty()
         self._text = log_format == "text" or (log_format == "auto" and terminal)
+        self.is_for_people = self._text and terminal
         self._colours = terminal and not os.environ.get("NO_COLOR")
         self._least = _LEVELS.index(level)
 
     def write_to(self, fd: int) -> None:
         """Write to this descriptor from now on, also in processes that are forked later."""
         self._fd = fd
+
+    def columns(self) -> int:
+        """Return how many characters a line of the terminal has; 80 if that is unknown."""
+        try:
+            return os.get_terminal_size(self._fd).columns or 80
+        except OSError:
+            return 80
+
+    def show(self, text: str) -> None:
+        """Write these lines as they are, whatever the level, except for what a terminal might take for a command."""
+        self._put("".join(f"{line}\n" for line in _lines(text)).encode(errors="backslashreplace"))
 
     def debug(self, event: str, **fields: object) -> None:
         """Log what helps only a developer."""

@@ -30,5 +30,7 @@ class SlotContext(NamedTuple):
     progress: Progress
     sources: Sources
     """The modules of executors that the arguments of the command name."""
+    shows_banner: bool
+    """Whether this slot shows on the terminal which tubes the worker serves."""
     notices: Sequence[Notice]
     """What became of jobs of dead slots. This slot publishes it before it takes a job."""

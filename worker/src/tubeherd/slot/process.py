@@ -63,6 +63,10 @@ class SlotProcess:
             return Exit.EXECUTORS
         streams.mend()
         note_loops()
+        if self._context.shows_banner:
+            from tubeherd.slot.banner import banner
+
+            log.show(banner(self._settings, {tube: executors[tube] for tube in tubes}, log.columns()))
         if self._context.tally:
             self._context.tally.begin(tubes)
         reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)

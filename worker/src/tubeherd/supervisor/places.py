@@ -103,6 +103,8 @@ class Places:
         self._metrics = metrics
         self._reactor = reactor
         self._sources = sources
+        self._shows_banner = log.is_for_people
+        """Whether the next slot that is forked shows the banner."""
         self._kind = _kind_of_slot(settings)
         self._places: list[Place] = []
         self._notices: list[Notice] = []
@@ -283,6 +285,7 @@ class Places:
                     tally=tally,
                     progress=place.progress,
                     sources=self._sources,
+                    shows_banner=self._shows_banner,
                     notices=self._notices,
                 )
                 process = SlotProcess(self._settings, context, self._kind)
@@ -296,7 +299,7 @@ class Places:
         with suppress(OSError):
             os.setpgid(pid, pid)
         slot = place.slot = SlotHandle(pid, ours, page, lanes, self._notices, tally)
-        self._notices = []
+        self._notices, self._shows_banner = [], False
         self._reactor.register(ours, lambda: self._receive(slot))
 
     def _open_page(self, opened: ExitStack) -> Page:
