@@ -182,14 +182,14 @@ def test_arguments_and_the_option_are_not_both_taken(here, command):
 # On a terminal
 
 TWO = """
-from functools import partial
 from tubeherd import executor
 @executor("mail", retry_delays=["10s", "10m"])
 def send(payload): ...
 class Reports:
     def make(self, payload): ...
 executor("report")(Reports().make)
-executor("thumbs", retry_delays=[])(partial(print, end=""))
+@executor("thumbs", retry_delays=[])
+async def shrink(payload): ...
 """
 
 
@@ -217,7 +217,7 @@ def test_banner_on_a_terminal_shows_tubes_with_executors_and_retries(here, termi
         f"  server   {beanstalkd.server}",
         "  tube     mail    jobs.send          retried after 10s, 10m",
         "  tube     report  jobs.Reports.make  retried after 10m",
-        "  tube     thumbs  functools.partial  buried at the first failure",
+        "  tube     thumbs  jobs.shrink        buried at the first failure",
         "  slots    2, for as many jobs at a time",
         f"  metrics  http://{address}/metrics",
         "Ctrl-C stops the worker after its running jobs.",
@@ -262,3 +262,55 @@ def test_no_color_takes_the_colours_from_a_terminal(here, terminal, variable, co
     shown = terminal("mial.py", NO_COLOR=variable)
     assert shown.wait() == 3
     assert ("\033[31m" in shown.written()) is coloured
+
+
+# With the file of a pool
+
+POOL = """
+apiVersion: tubeherd.io/v1alpha1
+kind: WorkerPool
+metadata: {name: mail}
+spec:
+  tubes: [mail]
+  server: SERVER
+  replicas: 2
+  retry: {delays: []}
+  env: [{name: WORDS, value: of the pool}]
+"""
+FAILING = """
+import os
+from tubeherd import executor
+@executor("mail")
+def mail(payload): raise ValueError(os.environ["WORDS"])
+@executor("report")
+def report(payload): ...
+"""
+
+
+def test_pool_gives_a_worker_its_tubes_retries_and_variables(here, command, beanstalkd):
+    write(here, mail=FAILING)
+    (here / "pool.yaml").write_text(POOL.replace("SERVER", beanstalkd.server))
+    beanstalkd.put_json("report", 1)
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--pool", "pool.yaml", TUBEHERD_SERVER="")
+    worker.wait_for(lambda: beanstalkd.count("mail")["buried"] == 1, "buried at the first failure")
+    assert "ValueError: of the pool" in worker.output()
+    assert worker.events()[0].startswith("pool mail: without a cluster this means nothing: replicas")
+    assert beanstalkd.count("report")["ready"] == 1
+
+
+def test_options_and_variables_win_over_the_pool(here, command, beanstalkd):
+    write(here, mail=FAILING)
+    (here / "pool.yaml").write_text(POOL.replace("SERVER", "127.0.0.1:1"))
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--pool", "pool.yaml", "--retry-delays", "1h", WORDS="of the user")
+    worker.wait_for(lambda: beanstalkd.count("mail")["delayed"] == 1, "tried again in an hour")
+    assert "ValueError: of the user" in worker.output()
+
+
+def test_wrong_pool_is_wrong_usage(here, command):
+    write(here, mail=MAIL)
+    (here / "pool.yaml").write_text("kind: Deployment")
+    worker = command("mail.py", "--pool", "pool.yaml")
+    assert worker.process.wait(15) == 2
+    assert worker.output() == "pool.yaml has no object of the kind WorkerPool: it has Deployment\n"

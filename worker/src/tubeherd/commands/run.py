@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -18,6 +19,7 @@ EXAMPLES: Final = (
     "tubeherd run mail.py",
     "tubeherd run . --concurrency 4 --retry-delays 10s,10m",
     "tubeherd run jobs/mail.py jobs.report --server queue:11300",
+    "tubeherd run mail.py --pool workerpool.yaml",
 )
 
 
@@ -31,6 +33,15 @@ def run(
             show_default=False,
         ),
     ] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="<file>",
+            help="Take tubes, limits, retries and variables from a WorkerPool, which is what a cluster would be given. "
+            "Options and variables of yours win over it",
+            show_default=False,
+        ),
+    ] = None,
     **options: str | bool | None,
 ) -> None:
     """Run a worker: reserve jobs, execute them, delete, retry or bury them.
@@ -39,13 +50,14 @@ def run(
 
     Exit codes: 0 SIGTERM, or a limit was reached; 1 Abort, or a flush failed; 2 wrong settings; 3 unusable executors.
     """
+    ignored = _set_variables(pool) if pool is not None else []
     settings = load(WorkerSettings, options)
     if what and options["executors"] is not None:
         fail("name the executors either as arguments or with --executors, not both", Exit.USAGE)
     log.write_to(streams.keep())
     log.configure(settings.log_format, settings.log_level)
     sources = _sources(what or (), settings)
-    for message in WorkerSettings.misspelt(os.environ):
+    for message in (*ignored, *WorkerSettings.misspelt(os.environ)):
         log.warning(message)
     from tubeherd.supervisor.health import CannotListen
     from tubeherd.supervisor.supervisor import Supervisor
@@ -54,6 +66,18 @@ def run(
         raise typer.Exit(Supervisor(settings, sources).run())
     except CannotListen as error:
         fail(f"{WorkerSettings.named('health')}: {error}", Exit.USAGE)
+
+
+def _set_variables(pool: Path) -> list[str]:
+    """Set the variables that the file of a pool stands for; return messages about what it says in vain."""
+    from tubeherd.starting.pool_file import WrongPool, read_pool
+
+    try:
+        read = read_pool(pool, os.environ)
+    except WrongPool as error:
+        fail(str(error), Exit.USAGE)
+    os.environ.update(read.variables)
+    return [f"pool {read.name}: {message}" for message in read.ignored]
 
 
 def _sources(what: Sequence[str], settings: WorkerSettings) -> Sources:
