@@ -314,3 +314,148 @@ def test_wrong_pool_is_wrong_usage(here, command):
     worker = command("mail.py", "--pool", "pool.yaml")
     assert worker.process.wait(15) == 2
     assert worker.output() == "pool.yaml has no object of the kind WorkerPool: it has Deployment\n"
+
+
+# Until nothing is left
+
+SPREADING = """
+from pathlib import Path
+from tubeherd import QueueManager, executor
+import os
+@executor("mail")
+def mail(payload):
+    with QueueManager(os.environ["TUBEHERD_SERVER"]) as queue:
+        for _ in range(3 if payload else 0):
+            queue.put("mail", payload - 1)
+    with open("notes", "a") as notes:
+        notes.write(f"{payload}\\n")
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--concurrency", "3"), ("--async-concurrency", "5"), ("--ack-after-flush",)])
+def test_until_empty_does_what_jobs_put_and_then_stops_with_0(here, command, beanstalkd, options):
+    source = SPREADING.replace("def mail", "async def mail") if "--async-concurrency" in options else SPREADING
+    write(here, mail=source)
+    beanstalkd.put_json("mail", 3)
+    delayed = beanstalkd.put("mail", delay=3600)
+    worker = command("mail.py", "--until-empty", *options)
+    assert worker.process.wait(30) == 0
+    assert sorted(worker.notes()) == sorted("3" + 3 * "2" + 9 * "1" + 27 * "0")
+    assert beanstalkd.count("mail") == NOTHING | {"delayed": 1}
+    assert beanstalkd.stats_job(delayed)["reserves"] == 0
+    assert "no job is ready and none runs: the worker stops" in worker.events()
+
+
+def test_until_empty_waits_for_a_job_that_runs(here, command, beanstalkd):
+    slow = SPREADING.replace("    with QueueManager", "    import time; time.sleep(payload)\n    with QueueManager")
+    write(here, mail=slow.replace("range(3", "range(1"))
+    beanstalkd.put_json("mail", 2)  # longer than the other slot waits for a job
+    worker = command("mail.py", "--until-empty", "--concurrency", "2")
+    assert worker.process.wait(30) == 0
+    assert worker.notes() == ["2", "1", "0"]
+
+
+def test_until_empty_leaves_failed_jobs_to_their_retries(here, command, beanstalkd):
+    write(here, mail=FAILING)
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--until-empty", "--include", "mail", WORDS="x")
+    assert worker.process.wait(30) == 0
+    assert beanstalkd.count("mail") == NOTHING | {"delayed": 1}
+
+
+# After a change of a file
+
+VERSION = """
+from tubeherd import executor
+@executor("mail")
+def mail(payload): open("notes", "a").write("VERSION\\n")
+"""
+
+
+def version_of(number):
+    return VERSION.replace("VERSION", str(number))
+
+
+def test_reload_runs_the_changed_file_though_it_is_as_long_and_as_old(here, command, beanstalkd):
+    write(here, mail=version_of(1))
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--reload", "--concurrency", "2")
+    worker.wait_for(lambda: worker.notes() == ["1"], "version 1")
+    for number in range(2, 5):
+        write(here, mail=version_of(number))
+        worker.wait_for(lambda number=number: beanstalkd.waiting("mail") == 2 and said(worker, number - 1), "replaced")
+        beanstalkd.put_json("mail", 1)
+        worker.wait_for(lambda number=number: len(worker.notes()) == number, f"version {number}")
+        assert worker.notes()[-1] == str(number)
+    assert worker.end() == 0
+
+
+def said(worker, count, event="mail.py changed: each slot is replaced after its job"):
+    return worker.events().count(event) == count and worker.events().count("slot recycled between jobs") == 2 * count
+
+
+def test_reload_ends_no_worker_for_a_broken_file_and_goes_on_when_it_is_mended(here, command, beanstalkd):
+    write(here, mail="import helper\n" + version_of(1), helper="")
+    worker = command("mail.py", "--reload", "--concurrency", "3")
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 3, "connected")
+    write(here, helper="def (")
+    waits = "the worker waits until a file of the executors changes"
+    worker.wait_for(lambda: waits in worker.events(), "it waits")
+    broken = "mail.py cannot be imported: SyntaxError: invalid syntax (helper.py, line 1)"
+    assert worker.events().count(broken) == 1
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 0, "no slot is left")
+    beanstalkd.put_json("mail", 1)
+    write(here, helper="raise RuntimeError")
+    worker.wait_for(lambda: worker.events().count(waits) == 2, "it waits again")
+    write(here, helper="")
+    worker.wait_for(lambda: worker.notes() == ["1"], "the job is done")
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 3, "all slots are back")
+    assert worker.end() == 0
+
+
+@pytest.mark.parametrize("code", ["def (", "import os; os._exit(9)", "import nowhere", "x = 1"])
+def test_reload_waits_where_the_first_import_fails(here, command, beanstalkd, code):
+    write(here, mail=code)
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--reload")
+    worker.wait_for(lambda: "the worker waits until a file of the executors changes" in worker.events(), "it waits")
+    write(here, mail=version_of(1))
+    worker.wait_for(lambda: worker.notes() == ["1"], "the job is done")
+    assert worker.end() == 0
+
+
+def test_reload_ends_an_import_that_does_not_end(here, command, beanstalkd):
+    write(here, mail="open('notes', 'a').write('begun\\n')\nwhile True: pass")
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--reload")
+    worker.wait_for(lambda: worker.notes() == ["begun"], "the import has begun")
+    write(here, mail=version_of(1))
+    worker.wait_for(lambda: worker.notes() == ["begun", "1"], "the job is done")
+    assert worker.end() == 0
+
+
+def test_reload_lets_a_running_job_end_as_it_was(here, command, beanstalkd):
+    slow = version_of(1) + "    import pathlib, time\n    while not pathlib.Path('go').exists(): time.sleep(0.01)\n"
+    write(here, mail=slow.replace("def mail(payload): open", "def mail(payload):\n    open"))
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--reload")
+    worker.wait_for(lambda: worker.notes() == ["1"], "the job runs")
+    write(here, mail=version_of(2))
+    worker.wait_for(lambda: "mail.py changed: each slot is replaced after its job" in worker.events(), "noticed")
+    (here / "go").touch()
+    beanstalkd.put_json("mail", 1)
+    worker.wait_for(lambda: worker.notes() == ["1", "2"], "the next job runs the new version")
+    assert [event for event in worker.events() if event == "deleted"] == ["deleted"] * 2
+    assert worker.end() == 0
+
+
+def test_reload_without_a_file_to_wait_for_ends(here, command):
+    worker = command("--executors", "nowhere", "--reload")
+    assert worker.process.wait(15) == 3
+
+
+def test_reload_that_waits_stops_with_0(here, command):
+    write(here, mail="def (")
+    worker = command("mail.py", "--reload")
+    worker.wait_for(lambda: "the worker waits until a file of the executors changes" in worker.events(), "it waits")
+    assert worker.end() == 0

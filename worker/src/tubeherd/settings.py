@@ -217,6 +217,20 @@ class WorkerSettings(ServerSettings):
         Field(description="How long listeners of a flush, failure or burial may run before their slot is killed."),
         Unset("10m, or the job timeout if that is longer"),
     ] = None
+    until_empty: Annotated[
+        bool,
+        Field(
+            description="Stop with 0 when no job is ready and none runs here; delayed jobs, retries too, are left. "
+            "A job that was kicked or put meanwhile is done first. The jobs of a paused tube do not count as ready."
+        ),
+    ] = False
+    reload: Annotated[
+        bool,
+        Field(
+            description="Replace the slots when a Python file beside those of the executors has changed. Running jobs "
+            "end first. While the files cannot be imported, the worker waits for the next change."
+        ),
+    ] = False
     grace_period: Annotated[Duration, Field(description="How long jobs may go on after SIGTERM."), SetByOperator()] = (
         70.0
     )

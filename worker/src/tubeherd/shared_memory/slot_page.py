@@ -17,9 +17,11 @@ from typing import Final
 _REQUEST_AT: Final = 0
 _LISTENING_AT: Final = 8
 _HOLDER_AT: Final = 16
-_SIZE: Final = 24
+_IDLE_AT: Final = 24
+_SIZE: Final = 40
 _JOB: Final = struct.Struct("=Q")
 _TIME: Final = struct.Struct("=d")
+_SPAN: Final = struct.Struct("=dd")
 _UNKNOWN: Final = 2**64 - 1
 
 
@@ -29,10 +31,11 @@ class Request(IntEnum):
     NOTHING = 0
     RECYCLE = 1
     STOP = 2
+    RELOAD = 3
 
 
 class SlotPage:
-    """The supervisor writes `request`, the slot writes `listening_since`, and both write `loop_holder`."""
+    """The supervisor writes `request`, the slot writes `listening_since` and `idle`, and both write `loop_holder`."""
 
     def __init__(self) -> None:
         """Make the page, in the supervisor, before the slot is forked; raises OSError."""
@@ -68,6 +71,20 @@ class SlotPage:
             yield
         finally:
             self.listening_since = 0.0
+
+    @property
+    def idle(self) -> tuple[float, float]:
+        """From when to when no job of the slot ran and none was ready, on the monotonic clock; (0, 0) if unknown.
+
+        The slot writes it for `--until-empty`. Nobody but the slot knows when a reserve of its was sent and that no job
+        came.
+        """
+        since, until = _SPAN.unpack_from(self._map, _IDLE_AT)
+        return since, until
+
+    @idle.setter
+    def idle(self, span: tuple[float, float]) -> None:
+        _SPAN.pack_into(self._map, _IDLE_AT, *span)
 
     def clear_loop_holder(self) -> None:
         """Write, in the supervisor, that the loop's holder is unknown, before SIGTERM has the slot write it."""

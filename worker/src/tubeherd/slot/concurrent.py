@@ -143,7 +143,7 @@ class ConcurrentSlot(Slot):
         self._set_free(lane)
 
     async def _wait_for_job(self, lane: Lane, connection: Connection) -> Reserved | None:
-        pending = self._ask_for_job(lane, connection)
+        pending = self._ask_for_job(lane, connection, alone=not self._tasks)
         self._reserves_waiting = 1
         answered = await self._wait_for_answer(connection.socket, pending.longest_wait)
         self._reserves_waiting = 0

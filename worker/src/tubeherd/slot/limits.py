@@ -54,7 +54,9 @@ class Limits:
         request = self._page.request
         if self.stopped_by_user_code:
             return Exit.FAILED
-        if (request and request == Request.STOP) or os.getppid() != self._supervisor:
+        if request and request in (Request.STOP, Request.RELOAD):
+            return Exit.OK if request == Request.STOP else Exit.RECYCLE
+        if os.getppid() != self._supervisor:
             return Exit.OK
         if self._processor.broken_off or self.draining:
             return Exit.RECYCLE

@@ -7,6 +7,7 @@ on the control socket ends the wait.
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.processing.started import note_loops, note_starts
 from tubeherd.settings import WorkerSettings
-from tubeherd.shared_memory.control import encode_delays
+from tubeherd.shared_memory.control import encode_delays, encode_folder
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import crash, end_process
 from tubeherd.slot.slot import Slot
@@ -55,12 +56,15 @@ class SlotProcess:
 
     def _do_jobs(self) -> Exit:
         """Import the executors, publish notices, then do jobs until a limit, a stop or the end of the supervisor."""
+        sys.dont_write_bytecode |= self._settings.reload  # two changes in one second would look the same in a cache
         try:
             executors = discovery.load(self._settings.executors, sources=self._context.sources)
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:
             log.error(str(error))
+            self._send_folders(error)
             return Exit.EXECUTORS
+        self._send_folders()
         streams.mend()
         note_loops()
         if self._context.shows_banner:
@@ -78,6 +82,14 @@ class SlotProcess:
         for notice in self._context.notices:
             reporter.publish(notice)
         return self._slot.run()
+
+    def _send_folders(self, error: ExecutorError | None = None) -> None:
+        """Send the folders of the imported modules to the supervisor, if it is to watch them."""
+        if self._settings.reload:
+            from tubeherd.slot.loaded import loaded_folders
+
+            for folder in loaded_folders(error):
+                self._context.control.send(encode_folder(folder))
 
     def _send_schedules(self, executors: Mapping[str, Executor]) -> None:
         """Send the schedules of the executors that have their own to the supervisor, which never imports executors."""

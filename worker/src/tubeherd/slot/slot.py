@@ -49,6 +49,8 @@ _JOBS_BETWEEN_REAPS: Final = 1000
 """So many jobs a slot begins until it looks for orphans again, if it never waits for a job meanwhile."""
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job, in seconds."""
+_UNTIL_EMPTY_SECONDS: Final = 1
+"""The same with `--until-empty`, where the supervisor is to learn soon that no job came."""
 
 
 class PendingReserve(NamedTuple):
@@ -58,6 +60,8 @@ class PendingReserve(NamedTuple):
     """When it was sent, on the monotonic clock."""
     timeout: int
     """How long beanstalkd is to wait for a job, in seconds."""
+    alone: bool
+    """Whether no job of the slot runs meanwhile."""
 
     @property
     def longest_wait(self) -> float:
@@ -162,12 +166,12 @@ class Slot(ABC):
 
     # 1. Ask
 
-    def _ask_for_job(self, lane: Lane, connection: Connection) -> PendingReserve:
-        """Send a reserve which beanstalkd answers as soon as a job is ready."""
+    def _ask_for_job(self, lane: Lane, connection: Connection, *, alone: bool = True) -> PendingReserve:
+        """Send a reserve which beanstalkd answers as soon as a job is ready; `alone` if no other job runs now."""
         reap_orphans()
-        timeout = self._limits.seconds_to_wait(IDLE_SECONDS)
+        timeout = self._limits.seconds_to_wait(_UNTIL_EMPTY_SECONDS if self._settings.until_empty else IDLE_SECONDS)
         lane.page.lock_for_command()
-        pending = PendingReserve(time.monotonic(), timeout)
+        pending = PendingReserve(time.monotonic(), timeout, alone)
         connection.ask_reserve(timeout)
         lane.page.write_waiting()
         return pending
@@ -189,7 +193,10 @@ class Slot(ABC):
         """
         lane.page.lock_for_command()  # writes COMMAND instead of WAITING; the slot has the lock already
         if answered:
-            return self._begin(lane, connection)
+            reserved = self._begin(lane, connection)
+            if reserved is None and pending.alone and time.monotonic() >= pending.asked + pending.timeout:
+                self._slot_page.idle = pending.asked, pending.asked + pending.timeout
+            return reserved
         if stop:
             lane.drop()  # the answer may still come: the next slot could mistake it for the answer to its own command
             raise Stop

@@ -170,6 +170,27 @@ class Places:
                 place.inherited = [None] * self._settings.async_concurrency
                 place.slot, place.fork_at = None, time.monotonic()
 
+    @property
+    def idle(self) -> bool:
+        """Whether there was a moment when no slot had a job, and none was ready.
+
+        A slot writes from when to when a reserve of its waited in vain. If these times overlap for all slots, no job
+        ran then that could have put another one, and a ready one would have been the answer to a reserve.
+        """
+        spans = [place.slot.page.idle if place.slot else (0.0, 0.0) for place in self._places]
+        return bool(spans) and max(since for since, _ in spans) < min(until for _, until in spans)
+
+    def show_banner(self) -> None:
+        """Have the next slot that is forked show the banner, if there is a terminal."""
+        self._shows_banner = log.is_for_people
+
+    def release(self, *, one: bool = False) -> None:
+        """Let the places that were held have their slots; only the first of them if `one`."""
+        held = [place for place in self._places if place.slot is None and place.fork_at == math.inf]
+        for place in held[:1] if one else held:
+            place.fork_at, place.early_deaths = time.monotonic(), 0
+        self.fill()
+
     def pass_on(self, notices: Sequence[Notice]) -> None:
         """Give these notices to the next slot that is forked, which publishes them before it takes a job."""
         self._notices += notices
@@ -182,6 +203,7 @@ class Places:
             self._places.remove(place)
             for connection in filter(None, place.connections):
                 connection.abandon()
+        self.release()
         for slot in self.slots:
             slot.ask_to_stop()
 
@@ -216,12 +238,15 @@ class Places:
         while not all(map(has_ended, orphans)) and time.monotonic() < until:
             time.sleep(_KILL_PAUSE)
 
-    def refill(self, reaped: Reaped) -> None:
-        """Have another slot follow in the place: at once, or later if slots die there before they begin a job."""
+    def refill(self, reaped: Reaped, *, hold: bool = False) -> None:
+        """Have another slot follow in the place: at once, or later if slots die there before they begin a job.
+
+        If the place is to `hold`, no slot follows before `release`.
+        """
         place, slot, _ = reaped
         died_early = slot.phase is not Phase.DONE and not slot.jobs_begun
         pause = _BACKOFF_FIRST * 2**place.early_deaths if died_early and place.early_deaths else 0.0
-        place.fork_at = time.monotonic() + min(pause, _BACKOFF_MOST)
+        place.fork_at = math.inf if hold else time.monotonic() + min(pause, _BACKOFF_MOST)
         place.early_deaths = place.early_deaths + 1 if died_early else 0
         place.progress = self._progress_after(place.progress, slot)
         place.inherited = place.connections

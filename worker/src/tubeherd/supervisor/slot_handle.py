@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from tubeherd.policy import Failed, Interrupted, RetrySchedule
 from tubeherd.processing.reporting import Notice
-from tubeherd.shared_memory.control import DELAYS_BYTES, decode_delays
+from tubeherd.shared_memory.control import MESSAGE_BYTES, decode_delays, decode_folder
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
@@ -50,6 +50,8 @@ class SlotHandle:
     """What the slot counts for /metrics; None without the option --health."""
     schedules: dict[str, RetrySchedule] = field(default_factory=dict)
     """The retry schedules of the slot's executors that have their own, by tube; complete before its first job."""
+    folders: list[str] = field(default_factory=list)
+    """With `--reload`, the folders from which the slot has imported modules."""
     death: Death | None = None
     """Why the supervisor has killed the slot; None if it has not."""
     draining_since: float | None = None
@@ -89,14 +91,16 @@ class SlotHandle:
         """Receive copies of the connections that the slot has opened, and schedules; return whether more can come."""
         while True:
             try:
-                message, fds, _, _ = socket.recv_fds(self.control, DELAYS_BYTES, _SOCKETS_MOST)
+                message, fds, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, _SOCKETS_MOST)
             except BlockingIOError:
                 return True
             except OSError:  # the slot has closed its end, or is dead
                 return False
             if not message:
                 return False
-            if not fds:
+            if (folder := decode_folder(message)) is not None:
+                self.folders.append(folder)
+            elif not fds:
                 tube, delays = decode_delays(message)
                 self.schedules[tube] = RetrySchedule(delays)
             for fd in fds:
@@ -107,6 +111,18 @@ class SlotHandle:
         self.page.request = Request.STOP
         with suppress(OSError):  # the slot has ended
             self.control.send(b"s")
+
+    def ask_to_reload(self) -> None:
+        """Ask the slot to end after its present job, so that the next one imports the executors as they are now.
+
+        If it still imports them, and no listener can have begun, it is killed: the import may never end.
+        """
+        if self.phase is Phase.STARTING and not self.notices:
+            self.kill(Death(Interrupted("the executors have changed")))
+        elif self.page.request != Request.STOP and self.page.request != Request.RELOAD:
+            self.page.request = Request.RELOAD
+            with suppress(OSError):  # the slot has ended
+                self.control.send(b"r")
 
     @contextmanager
     def executions_locked(self) -> Iterator[bool]:

@@ -13,10 +13,11 @@ means so.
 import gc
 import signal
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tubeherd.burials.writer import writer_of
 from tubeherd.exits import Exit
+from tubeherd.formats.text import some_of
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics
 from tubeherd.processes import become_subreaper
@@ -24,6 +25,7 @@ from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Phase
+from tubeherd.shared_memory.slot_page import Request
 from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.health import CannotListen, HealthServer
 from tubeherd.supervisor.places import Places, Reaped
@@ -31,6 +33,9 @@ from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import SlotHandle
 from tubeherd.supervisor.takeover import TakeOver
 from tubeherd.supervisor.watch import Watch
+
+if TYPE_CHECKING:
+    from tubeherd.supervisor.reloading import Reloading
 
 _TICK_SECONDS: Final = 0.1
 """How long to wait for a signal or a socket before every slot is looked at again, in seconds."""
@@ -55,6 +60,8 @@ class Supervisor:
             self._metrics = _make_metrics()
         self._places = Places(settings, self._metrics, self._reactor, sources)
         self._watch = Watch(settings)
+        self._until_empty = settings.until_empty
+        self._reloading = _watch_files(sources) if settings.reload else None
         settler = Settler(Reporter(self._metrics, settings=settings), writer_of(settings, self._metrics))
         self._takeover = TakeOver(settings.policy(), settler)
         self._not_started = settings.concurrency - 1
@@ -82,6 +89,11 @@ class Supervisor:
                 self._handle_end(reaped)
             for slot in self._places.slots:
                 self._look_at(slot)
+            if self._reloading and self._stopping_since is None:
+                self._reload(self._reloading)
+            if self._until_empty and self._stopping_since is None and not self._not_started and self._places.idle:
+                log.info("no job is ready and none runs: the worker stops")
+                self._stop()
             self._watch.take_answers(self._places.slots)
         for notice in self._places.notices:
             event = "worker.job.buried" if notice.buried else "worker.job.failed"
@@ -101,8 +113,25 @@ class Supervisor:
 
     def _look_at(self, slot: SlotHandle) -> None:
         if slot.phase is not Phase.STARTING:
-            self._start_the_others()
+            self._has_started(reloads=slot.page.request == Request.RELOAD)
         self._watch.look(slot, self._stopping_since)
+
+    def _has_started(self, *, reloads: bool) -> None:
+        """Go on with the other places, as a slot has imported the executors; if it `reloads`, as they were before."""
+        self._start_the_others()
+        if self._reloading and not reloads and self._reloading.succeeded():
+            self._places.release()
+
+    def _reload(self, reloading: "Reloading") -> None:
+        """Replace the slots after their present jobs, if a file of the executors has changed."""
+        for slot in self._places.slots:
+            reloading.watch(slot.folders)
+        if names := reloading.changed(time.monotonic()):
+            log.info(f"{some_of(names)} changed: each slot is replaced after its job")
+            for slot in self._places.slots:
+                slot.ask_to_reload()
+            self._places.show_banner()
+            self._places.release(one=True)
 
     def _start_the_others(self) -> None:
         """Start the other slots. The first started alone, so that an error in the executors is logged once."""
@@ -118,7 +147,7 @@ class Supervisor:
         If a job of a dead slot has failed while the worker stops, or in a slot that drained, a last slot follows, which
         publishes that and takes no job.
         """
-        phase = reaped.slot.phase
+        phase, reloads = reaped.slot.phase, reaped.slot.page.request == Request.RELOAD
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
         else:
@@ -127,11 +156,27 @@ class Supervisor:
         last_follows = self._places.notices and phase is not Phase.STARTING
         no_other = self._stopping_since is not None or reaped.place.drains_for is not None
         if last_follows if no_other else not ended_at_limit:
-            self._places.refill(reaped)
+            self._places.refill(reaped, hold=self._holds(reaped))
         else:
             self._places.remove(reaped)
         if phase is not Phase.STARTING:  # the slot may have imported the executors and ended since the last look
-            self._start_the_others()
+            self._has_started(reloads=reloads)
+
+    def _holds(self, reaped: Reaped) -> bool:
+        """Return whether the place waits until a file of the executors has changed, or another slot imported them."""
+        others = (slot for slot in self._places.slots if slot is not reaped.slot)
+        starting = any(slot.phase is Phase.STARTING for slot in others)
+        return self._reloading is not None and self._stopping_since is None and self._reloading.holds(starting=starting)
+
+    def _wait_for_change(self, slot: SlotHandle) -> bool:
+        """Return whether the worker waits for a change of the executors, which this slot could not import."""
+        if self._reloading is None or self._stopping_since is not None:
+            return False
+        self._reloading.watch(slot.folders)
+        self._reloading.failed()
+        if self._reloading.waits:
+            log.info("the worker waits until a file of the executors changes")
+        return self._reloading.waits
 
     def _left(self, reaped: Reaped) -> None:
         if reaped.slot.has_left_behind:  # what these jobs had left has ended with the slot
@@ -141,14 +186,18 @@ class Supervisor:
             log.info("slot recycled between jobs", pid=reaped.slot.pid)
         elif reaped.code == Exit.LIMIT:
             log.info("slot ended: it reached a limit", pid=reaped.slot.pid)
-        elif reaped.code in (Exit.EXECUTORS, Exit.FAILED):
+        elif reaped.code == Exit.FAILED or (reaped.code == Exit.EXECUTORS and not self._wait_for_change(reaped.slot)):
             self._give_up(Exit(reaped.code))
 
     def _died(self, reaped: Reaped) -> None:
         place, slot, code = reaped
         death = self._takeover.death_of(slot, code)
         self._places.pass_on(self._takeover.take_over(slot, death))
-        if place.early_deaths + 1 >= _STARTS_MOST and slot.phase is Phase.STARTING:
+        if slot.phase is not Phase.STARTING:
+            return
+        if slot.death is None and self._wait_for_change(slot):
+            log.error(f"{death.outcome.reason} while it imported the executors")
+        elif place.early_deaths + 1 >= _STARTS_MOST:
             log.error(f"{death.outcome.reason} while it imported the executors, {_STARTS_MOST} times in a row")
             self._give_up(Exit.EXECUTORS)
 
@@ -171,6 +220,12 @@ class Supervisor:
 
     def _metrics_text(self) -> bytes:
         return self._metrics.text() if self._metrics else b""
+
+
+def _watch_files(sources: Sources) -> "Reloading":
+    from tubeherd.supervisor.reloading import Reloading  # only for --reload
+
+    return Reloading(source.folder for source in sources.modules if source.folder is not None)
 
 
 def _make_metrics() -> Metrics:
