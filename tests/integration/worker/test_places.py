@@ -12,7 +12,7 @@ from tubeherd import events, executor
 def mail(payload): pass
 @events.job_buried.connect
 def buried(job, error, reason, attempts):
-    print(f"heard of {job.id}: {reason}", flush=True)
+    print(f"heard of {job.id}: {reason}\\n", end="")  # in one write, because two processes print
 """
 
 WITHOUT_PROCESSES = """
