@@ -183,7 +183,7 @@ class Screen:
             self._move_to(self._line + 1)
             self._column = 0
         line = self._lines[self._line]
-        line += [" "] * (self._column + width - len(line))
+        line += [" "] * (max(1, self._column + width) - len(line))
         if width == 0:
             line[max(0, self._column - 1)] += letter
         else:
