@@ -185,7 +185,8 @@ class Screen:
         line = self._lines[self._line]
         line += [" "] * (max(1, self._column + width) - len(line))
         if width == 0:
-            line[max(0, self._column - 1)] += letter
+            before = max(0, self._column - 1)
+            line[before : self._column] = ["".join([*line[before : self._column], letter])]
         else:
             line[self._column : self._column + width] = [letter, *[""] * (width - 1)]
         self._column += width
