@@ -211,6 +211,14 @@ def test_reader_that_goes_away_is_no_traceback(beanstalkd):
     assert b"TUBE" in done.stdout
 
 
+@pytest.mark.parametrize("arguments", ["list", "list --json", "peek mail", "inspect mail --state ready", "why"])
+def test_output_that_cannot_be_written_is_one_clear_line(beanstalkd, arguments):
+    beanstalkd.put("mail")
+    shell = f"{' '.join(LIST[:-1])} {arguments} --server {beanstalkd.server} >/dev/full"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, b"the output cannot be written: No space left on device\n")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_traceback(beanstalkd, closed):
     done = subprocess.run(

@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from tests.support.project import ROOT
 from tubeherd.commands.run import run
-from tubeherd.commands.schedule import schedule
-from tubeherd.commands.why import why
+from tubeherd.commands.terminal import Server
 from tubeherd.configuration import WrongSettings, option
 from tubeherd.declarations import shape
 from tubeherd.formats.memory_share import MIB, slot_share
-from tubeherd.settings import PoolField, ServerSettings, SetByOperator, WorkerSettings
+from tubeherd.settings import PoolField, SetByOperator, WorkerSettings
 
 VARIABLES = {
     "server": ("[::1]:1", "[::1]:1"),
@@ -79,11 +78,6 @@ def test_every_setting_is_an_option_of_run():
         name: parameter.default.param_decls for name, parameter in parameters if name in WorkerSettings.model_fields
     }
     assert options == {name: ("--" + name.replace("_", "-"),) for name in WorkerSettings.model_fields}
-
-
-def test_options_of_a_command_stand_beside_its_own_parameters():
-    assert {"tube", "payload", "delay", "server"} <= inspect.signature(schedule).parameters.keys()
-    assert inspect.signature(schedule).parameters.keys() >= ServerSettings.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", WorkerSettings.model_fields)
@@ -246,8 +240,7 @@ def test_shares_stay_below_the_limit_at_which_the_kernel_would_kill(limit, concu
 
 
 def test_light_server_option_is_the_one_of_the_declaration():
-    parameters = inspect.signature(why).parameters
-    light = get_args(parameters["server"].annotation)[1]
+    light = get_args(Server)[1]
     declared = inspect.signature(run).parameters["server"].default
     assert (light.default, *light.param_decls) == declared.param_decls  # typer: an annotation has no default
     assert (light.metavar, light.help, light.show_default) == (declared.metavar, declared.help, declared.show_default)

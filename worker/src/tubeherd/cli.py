@@ -3,6 +3,7 @@
 Such a module has a function of its own name, and `EXAMPLES`: command lines, which the help shows.
 """
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -16,6 +17,7 @@ from tubeherd.streams import streams
 
 COMMANDS: Final = ("run", "list", "why", "peek", "inspect", "kick", "delete", "clear", "pause", "resume", "schedule")
 """In the order of the help."""
+_CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Commands(TyperGroup):
@@ -69,6 +71,11 @@ def main() -> None:
     streams.open_closed()
     try:
         app(prog_name="tubeherd")
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
+        raise SystemExit(int(Exit.FAILED)) from None
     finally:
         _flush()
 

@@ -96,22 +96,17 @@ TimeLimit = Annotated[Duration, AfterValidator(_off_at_zero)] | None
 NO_LIMIT: Final = Unset("no limit")
 
 
-class ServerSettings(Settings):
-    """The settings of a command that only needs to know where beanstalkd is."""
+class WorkerSettings(Settings):
+    """The settings of `tubeherd run`; times in seconds, sizes in bytes. A limit of None or 0 is no limit.
+
+    The first sentence of a description is the help of the option.
+    """
 
     prefix: ClassVar[str] = "TUBEHERD_"
     foreign: ClassVar[str] = "OPERATOR_.*|CACHE"
     has_options: ClassVar[bool] = True
 
     server: Annotated[Server, Field(description=SERVER_MEANING), PoolField()] = DEFAULT_SERVER
-
-
-class WorkerSettings(ServerSettings):
-    """The settings of `tubeherd run`; times in seconds, sizes in bytes. A limit of None or 0 is no limit.
-
-    The first sentence of a description is the help of the option.
-    """
-
     executors: Annotated[
         Modules | None, Field(description="Modules to import executors from."), Unset("all in /app/executors")
     ] = None

@@ -12,10 +12,9 @@ from typing import Final, NamedTuple
 from tubeherd.burials.reader import read_burials
 from tubeherd.burials.record import BurialRecord, Burials
 from tubeherd.formats.tubes import check_tube
-from tubeherd.queue.looking import JobCounters, LookingConnection, connect_to_look
+from tubeherd.queue.looking import STATES, JobCounters, LookingConnection, connect_to_look
 from tubeherd.queue.tubes import PIPELINE_MOST
 
-STATES: Final = ("ready", "reserved", "delayed", "buried")
 WALK_MOST: Final = 100_000
 """How many ids a walk looks at, unless the caller asks for another number. They take about a second."""
 _EMPTY_MOST: Final = 4 * PIPELINE_MOST

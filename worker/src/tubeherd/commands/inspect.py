@@ -12,6 +12,7 @@ import typer
 
 from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
 from tubeherd.exits import Exit
+from tubeherd.queue.looking import STATES
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.inspecting import Inspection
@@ -50,6 +51,8 @@ def inspect(
     """
     if (tube is None) == (job is None):
         fail("name either a tube, or a job by --job: tubeherd inspect mail", Exit.USAGE)
+    if state not in STATES:
+        fail(f"--state: {state!r} is no state of a job: write {', '.join(STATES[:-1])} or {STATES[-1]}", Exit.USAGE)
     address = server_of(server)
     with failing_in_words(_WHEN):
         if job is not None:

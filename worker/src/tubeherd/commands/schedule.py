@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import fail, failing_in_words, load, print_last
+from tubeherd.commands.terminal import Server, fail, failing_in_words, print_last, server_of, warn_of_misspelt
 from tubeherd.exits import Exit
-from tubeherd.options import takes_options
 from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
-from tubeherd.settings import ServerSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.scheduling import Schedule
@@ -25,7 +23,6 @@ EXAMPLES: Final = (
 )
 
 
-@takes_options(ServerSettings)
 def schedule(
     tube: Annotated[str, typer.Argument(help="The tube to put into")],
     payload: Annotated[
@@ -42,7 +39,7 @@ def schedule(
     ] = f"{DEFAULT_TTR}s",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, put nothing", metavar=" ")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
-    **options: str | bool | None,
+    server: Server = None,
 ) -> None:
     """Put a job into a tube, or one for each line of a file or of stdin.
 
@@ -50,16 +47,15 @@ def schedule(
     """
     from tubeherd.by_hand.scheduling import Schedule
 
-    settings = load(ServerSettings, {name: value for name, value in options.items() if value != ""})
+    address = server_of(server)
     if payload is not None and (file is not None or skip):
         fail("give either a payload or lines, to which alone --file and --skip belong", Exit.USAGE)
-    for message in WorkerSettings.misspelt(os.environ):
-        typer.echo(message, err=True)
+    warn_of_misspelt()
     fd = _open(file)
     if payload is None and os.isatty(fd):
         typer.echo("Type a payload as JSON on each line; Ctrl-D ends, Ctrl-C stops.", err=True)
     with failing_in_words("when jobs were to be put"):
-        made = Schedule(settings.server, tube, delay=delay, priority=priority, ttr=ttr, skip=skip, dry_run=dry_run)
+        made = Schedule(address, tube, delay=delay, priority=priority, ttr=ttr, skip=skip, dry_run=dry_run)
     if made.warning is not None:
         typer.echo(f"warning: {made.warning}", err=True)
     stopped, code = _put(made, payload, fd)

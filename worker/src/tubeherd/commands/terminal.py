@@ -42,6 +42,15 @@ def server_of(option: str | None) -> str:
     return server
 
 
+def warn_of_misspelt() -> None:
+    """Print a warning for each variable that looks like one of a setting's and is none."""
+    if any(name.upper().startswith("TUBEHERD_") and name != _SERVER_VARIABLE for name in os.environ):
+        from tubeherd.settings import WorkerSettings  # takes long, so only if it is needed
+
+        for message in WorkerSettings.misspelt(os.environ):
+            typer.echo(message, err=True)
+
+
 def load(model: "type[Model]", options: Mapping[str, str | bool | None]) -> Model:
     """Return the settings that options and variables set; an option of None was not given. Ends if they are wrong."""
     from tubeherd.configuration import WrongSettings

@@ -16,6 +16,7 @@ from tubeherd.queue.wire import REPLY_SECONDS, open_socket, unexpected_answer
 Item = TypeVar("Item")
 PEEKS_MOST: Final = 50
 """The most bodies that are asked for in one write: each may be as large as the server allows."""
+STATES: Final = ("ready", "reserved", "delayed", "buried")
 _FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
 _NUMBER: Final = rb"(\d{1,19})\n"
 _TUBE: Final = re.compile(
