@@ -84,10 +84,10 @@ class Changer:
                 self.missed += 1
         return done
 
-    def kick(self, tube: str, jobs: int) -> int:
-        """Kick so many jobs of a tube by one command, and return how many were kicked."""
-        self.unsure = jobs
-        kicked = self.connection.kick(tube, jobs)
+    def kick(self, tube: str, most: int) -> int:
+        """Kick up to so many buried jobs of a tube by one command, and return how many were kicked."""
+        self.unsure = most
+        kicked = self.connection.kick_buried(tube, most)
         self.unsure = 0
         self.count(tube, kicked)
         return kicked

@@ -12,6 +12,8 @@ _BURST_SECONDS: Final = 0.1
 """As many jobs as the rate allows in this time may be kicked at once."""
 _LONGEST_PAUSE: Final = 0.05
 """How long a pause lasts at most before it is asked whether to stop, in seconds."""
+_SHORTEST_PAUSE: Final = 0.001
+"""A shorter one might end before the clock shows that any time has passed."""
 _REMEMBERED_MOST: Final = PIPELINE_MOST
 """So many kicked jobs are looked at again, the newest ones, so that a kick of any size needs no more memory."""
 _ENOUGH: Final = 10
@@ -53,7 +55,7 @@ class Pace:
             self._counted_at = now
             if self._credit >= 1:
                 return min(PIPELINE_MOST, int(self._credit))
-            self._clock.sleep(min(_LONGEST_PAUSE, (1 - self._credit) / self._rate))
+            self._clock.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, (1 - self._credit) / self._rate)))
         return 0
 
     def spend(self, jobs: int) -> None:

@@ -28,10 +28,7 @@ def kick_tubes(changer: Changer, tubes: Iterable[TubeCounters]) -> None:
     for tube in tubes:
         left = tube.buried
         while left > 0 and (may := changer.may_change()):
-            # Counted just before, because beanstalkd kicks delayed jobs if none is buried.
-            (now,) = changer.connection.tubes([tube.name])
-            most = min(may, left, now.buried)
-            kicked = changer.kick(tube.name, most) if most else 0
+            kicked = changer.kick(tube.name, min(may, left))
             if not kicked:
                 break
             left -= kicked

@@ -11,7 +11,6 @@ from typing import Final, Literal
 from tubeherd.queue.answers import NotFoundError
 from tubeherd.queue.connection import DELETED
 from tubeherd.queue.looking import LookingConnection
-from tubeherd.queue.tubes import KICKED
 from tubeherd.queue.wire import REPLY_SECONDS, open_socket
 
 State = Literal["ready", "delayed", "buried"]
@@ -30,13 +29,6 @@ class ChangingConnection(LookingConnection):
         self._wire.write(b"peek-%b\r\n" % state.encode())
         peeked = self._take_peeked()
         return None if peeked is None else peeked.id
-
-    def kick(self, tube: str, bound: int) -> int:
-        """Kick up to `bound` buried jobs of a tube, or as many delayed ones if none is buried; return how many."""
-        if self._used != tube:
-            self._use(tube)
-        self._wire.write(b"kick %d\r\n" % bound)
-        return int(self._wire.take_line(KICKED)[1])
 
     def kick_jobs(self, job_ids: Sequence[int]) -> Iterator[bool]:
         """Make buried or delayed jobs ready, PIPELINE_MOST at most; yield of each whether it was one of these."""
