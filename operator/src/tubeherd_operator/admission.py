@@ -13,8 +13,12 @@ from tubeherd.queue.server import SERVER
 Rules = dict[str, Any]
 
 
+def _rules(*rules: tuple[str, str]) -> Rules:
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
+
+
 def _rule(rule: str, message: str) -> Rules:
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
+    return _rules((rule, message))
 
 
 _PORT: Final = "int(self.substring(self.lastIndexOf(':') + 1))"
@@ -38,6 +42,15 @@ MEMORY: Final = _rule(  # the same as memory_share.slot_share
     f"memoryLimit must be at least {math.ceil(SUPERVISOR_RESERVE / MARGIN / MIB)}Mi, and "
     f"{math.ceil(SMALLEST_SHARE / MARGIN / MIB)}Mi more for each slot (see concurrency)",
 )
+BUILT_IN: Final = _rules(
+    ("!has(self.command) || self.command.all(t, t in self.tubes)", "each tube of command must be among tubes"),
+    ("!has(self.http) || self.http.all(t, t in self.tubes)", "each tube of http must be among tubes"),
+    (
+        "!has(self.command) || !has(self.http) || self.http.all(t, !(t in self.command))",
+        "a tube has either a command or a URL in http, not both",
+    ),
+)
+SPEC: Final = {key: [*MEMORY[key], *BUILT_IN[key]] for key in MEMORY}
 ENV: Final = _rule(
     f"self.all(e, !(e.name in {NOT_FOR_ENV}))",
     "the operator sets this TUBEHERD_ variable from a field of the spec: remove it, and set the field instead",

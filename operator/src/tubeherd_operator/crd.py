@@ -14,6 +14,7 @@ from tubeherd_operator.decisions.status import WorkerPoolStatus
 
 _HEADER = "# Generated from the pydantic models by `make crd`; a test fails when it is stale.\n"
 _KEPT = ("description", "format", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern")
+_KEPT_OF_MAPS = ("maxProperties", "minProperties")
 
 
 def custom_resource_definition() -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _spec() -> dict[str, Any]:
     fields = spec["properties"]
     fields["tubes"]["x-kubernetes-list-type"] = "set"
     fields["env"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], **admission.ENV}
-    return spec | admission.MEMORY
+    return spec | admission.SPEC
 
 
 def _structural(model: type[BaseModel]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
     if "anyOf" in schema:
         (inner,) = [option for option in schema["anyOf"] if option.get("type") != "null"]
         return _inline({**inner, **{key: value for key, value in schema.items() if key != "anyOf"}}, definitions)
-    result = {key: schema[key] for key in _KEPT if key in schema}
+    result = {key: schema[key] for key in (*_KEPT, *_KEPT_OF_MAPS) if key in schema}
     result |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
     result |= deepcopy(admission.BY_PATTERN.get(schema.get("pattern", ""), {}))
     result["type"] = schema["type"]
@@ -103,6 +104,8 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
     if "properties" in schema:
         result["properties"] = {name: _inline(value, definitions) for name, value in schema["properties"].items()}
         result["required"] = schema.get("required", [])
+    elif isinstance(schema.get("additionalProperties"), dict):
+        result["additionalProperties"] = _inline(schema["additionalProperties"], definitions)
     elif schema["type"] == "object":
         result["x-kubernetes-preserve-unknown-fields"] = True
     return {key: value for key, value in result.items() if value != []}

@@ -19,7 +19,9 @@ IMAGE = "tubeherd-worker:1"
 SERVER = "beanstalkd.queue.svc:11300"
 NOW = "2026-11-25T12:00:00Z"
 FULL = {
-    "tubes": ["mail", "$(HOME)"],
+    "tubes": ["mail", "$(HOME)", "sms", "invoice"],
+    "command": {"sms": "php sms.php --from $(SENDER)", "$(HOME)": "sh -c 'echo $$'"},
+    "http": {"invoice": "https://shop.example.com/jobs?of=invoice"},
     "replicas": 3,
     "concurrency": 2,
     "maxJobs": 1000,

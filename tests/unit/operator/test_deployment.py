@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tubeherd.formats.durations import DURATION
 from tubeherd.formats.sizes import SIZE
+from tubeherd.formats.tube_maps import COMMAND, URL
 from tubeherd.formats.tubes import RESERVED, TUBE
 from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
 from tubeherd.queue.server import SERVER
@@ -65,6 +66,7 @@ def test_worker_understands_every_variable_it_gets(pools):
     assert (settings.max_memory, settings.job_timeout) == (256 << 20, 600)
     assert settings.retry_delays == (10, 600)
     assert (settings.max_lost_deliveries, settings.batch_size, settings.grace_period) == (5, 30, 610)
+    assert (settings.command, settings.http) == (pools.full["command"], pools.full["http"])
     assert (settings.async_concurrency, settings.ack_after_flush) == (8, True)
     reserved = set(re.findall(r"'(TUBEHERD_[A-Z_]+)'", render()))
     assert variables(pools, pools.full).keys() == reserved, "spec.env must not set these"
@@ -77,6 +79,8 @@ TEXTS = {
     TUBE.pattern: st.from_regex(TUBE.pattern, fullmatch=True).filter(lambda name: not name.startswith(RESERVED)),
     DURATION.pattern: DURATIONS,
     SIZE.pattern: st.builds("{}{}".format, st.integers(30, 999), st.sampled_from(["G", "Gi", "T"])),  # for 1000 slots
+    COMMAND.pattern: st.from_regex(COMMAND.pattern, fullmatch=True),
+    URL.pattern: st.builds("https://{}.example/{}".format, st.integers(0, 99), st.sampled_from(["", "a?b=c", "$(A)"])),
     SERVER.pattern: st.sampled_from(["beanstalkd", "beanstalkd.queue.svc:1", "[::1]:65535"]),
 }
 
@@ -84,6 +88,10 @@ TEXTS = {
 def values_of(schema):
     """Return a strategy for what the API server takes for a field."""
     match schema["type"]:
+        case "object" if "additionalProperties" in schema:
+            tubes = {COMMAND.pattern: ["mail", "sms"], URL.pattern: ["invoice", "$(HOME)"]}  # a tube has only one
+            values = schema["additionalProperties"]
+            return st.dictionaries(st.sampled_from(tubes[values["pattern"]]), values_of(values), min_size=1)
         case "object":
             fields = {name: values_of(field) for name, field in schema["properties"].items()}
             return st.fixed_dictionaries({}, optional=fields)

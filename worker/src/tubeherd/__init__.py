@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tubeherd import events as events
+    from tubeherd.builtin.errors import CommandFailed as CommandFailed
+    from tubeherd.builtin.errors import HttpFailed as HttpFailed
+    from tubeherd.builtin.errors import HttpUnanswered as HttpUnanswered
     from tubeherd.burials.record import BurialGroup as BurialGroup
     from tubeherd.burials.record import BurialRecord as BurialRecord
     from tubeherd.burials.record import Burials as Burials
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from tubeherd.queue.looking import TubeCounters as TubeCounters
 
 _MODULES: Final = {
+    "tubeherd.builtin.errors": ("CommandFailed", "HttpFailed", "HttpUnanswered"),
     "tubeherd.burials.record": ("BurialGroup", "BurialRecord", "Burials"),
     "tubeherd.by_hand.acted": ("Acted", "BrokenOff", "Refused", "TubeChange"),
     "tubeherd.by_hand.pausing": ("Paused",),

@@ -71,7 +71,8 @@ def values_in_words(field: FieldInfo) -> str:
         most = bound("max_length", of.metadata)
         return f"{kind_in_words(field)} with commas between them" + ("" if most is None else f", {most} at most")
     if of.format:
-        return f"{of.format.name}, like {of.format.examples}"
+        each = ", a line for each tube" if get_origin(of.type) is dict else ""
+        return f"{of.format.name}, like {of.format.examples}{each}"
     if get_origin(of.type) is Literal:
         *words, last = get_args(of.type)
         return f"{', '.join(words)} or {last}"

@@ -69,6 +69,16 @@ class Reschedule(Exception):
         return self._in if self._at is None else max(0, math.ceil(self._at - now))
 
 
+class Outside(BaseException):
+    """Base of the exceptions for what went wrong outside of Python: in a program, or behind a URL."""
+
+    def __init__(self, message: str, place: str, output: str = "") -> None:
+        """Take where it went wrong, without secrets, and the end of what was written there, at most 4 KiB."""
+        super().__init__(message)
+        self.place = place
+        self.output = output
+
+
 class Reject(Exception):
     """Raised by an executor, to have its job buried at once, because no further attempt would help.
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -31,11 +32,11 @@ def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Return the option of a setting, in the form that typer reads. `Settings.load` checks its text later."""
     is_flag = field.annotation is bool
+    is_map = get_origin(field.annotation) is dict  # the option may be given again for each further tube
+    type_ = bool if is_flag else list[str] if is_map else str
     metavar = " " if is_flag else f"<{kind_in_words(field)}>"  # for an empty one typer writes <bool>
     info = typer.Option(None, option(name), help=_help(field), metavar=metavar, show_default=False)
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=bool | None if is_flag else str | None
-    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=type_ | None)
 
 
 def _help(field: FieldInfo) -> str:
@@ -45,6 +46,8 @@ def _help(field: FieldInfo) -> str:
     of = shape(field)
     if of.is_list:
         values = "with commas; "
+    elif get_origin(of.type) is dict:
+        values = "again for each further tube; "
     elif of.format or of.type is bool:  # the metavar, such as <duration>, says enough, and a flag takes no value
         values = ""
     return f"{sentence} ({values}default: {default_in_words(field)})"

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from tubeherd.declarations import bound, default_in_words, find, shape
 from tubeherd.formats.durations import DURATION
+from tubeherd.formats.tube_maps import COMMAND, TUBES_MOST, URL
 from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import PoolField, SetByOperator, WorkerSettings
@@ -35,6 +36,8 @@ NOT_FOR_ENV: Final = [
 """The variables that `env` must not set, because a field of the spec or the operator sets them."""
 
 Tube = Annotated[str, Field(pattern=TUBE.pattern, min_length=1, max_length=TUBE.max_length), AfterValidator(check_tube)]
+Command = Annotated[str, Field(pattern=COMMAND.pattern, max_length=COMMAND.max_length)]
+Url = Annotated[str, Field(pattern=URL.pattern, max_length=URL.max_length)]
 Duration = Annotated[str, Field(pattern=DURATION.pattern, max_length=DURATION.max_length)]
 
 
@@ -44,6 +47,11 @@ def _words(setting: str) -> str:
     written = shape(field).format
     examples = f" Examples: {written.examples}." if written else ""
     return f"{field.description}{examples} Default: {default_in_words(field)}."
+
+
+def _of_tubes(setting: str, examples: str) -> str:
+    """Return the description of the field that sets something for each of several tubes."""
+    return f"{_SETTINGS[setting].description} The keys are among tubes. Example of a value: {examples}. Default: none."
 
 
 def _field(setting: str) -> tuple[Any, Any]:
@@ -102,7 +110,13 @@ class _Spec(_Model):
         min_length=1,
         max_length=64,
         description="Names of the tubes to take jobs from. Each needs an executor of the same name in the image or in "
-        "the ConfigMap.",
+        "the ConfigMap, or else a command or a URL.",
+    )
+    command: dict[str, Command] | None = Field(
+        None, min_length=1, max_length=TUBES_MOST, description=_of_tubes("command", COMMAND.examples)
+    )
+    http: dict[str, Url] | None = Field(
+        None, min_length=1, max_length=TUBES_MOST, description=_of_tubes("http", URL.examples)
     )
     image: str | None = Field(
         None,

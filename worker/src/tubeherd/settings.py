@@ -19,10 +19,11 @@ from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import DURATION, parse_duration
 from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import SIZE, parse_size
+from tubeherd.formats.tube_maps import COMMANDS, URLS, parse_commands, parse_urls
 from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.job_options import MAX_RETRIES
 from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
-from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, Policy, RetrySchedule
+from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, MAX_DELAY, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
 
 
@@ -59,6 +60,8 @@ def _as_text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return "\n".join(f"{tube}={value[tube]}" for tube in sorted(value))
     return str(value)
 
 
@@ -77,6 +80,12 @@ def _check_delays(value: tuple[float, ...]) -> tuple[float, ...]:
     return value
 
 
+def _check_reschedule_delay(value: float) -> float:
+    if not 1 <= value <= MAX_DELAY:  # with no delay at all a job would run again and again, as fast as it can
+        raise ValueError(f"a job is rescheduled by 1 to {MAX_DELAY} seconds, not by {value:g}")
+    return value
+
+
 def _off_at_zero(value: float) -> float | None:
     return value or None
 
@@ -91,6 +100,9 @@ Listener = Annotated[str, AfterValidator(_check_listener), LISTENER]
 Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(_comma_list)]
 Modules = Annotated[tuple[str, ...], BeforeValidator(_comma_list_or_none)]
 RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(_comma_list_or_none), AfterValidator(_check_delays)]
+Commands = Annotated[dict[str, str], BeforeValidator(parse_commands), COMMANDS]
+Urls = Annotated[dict[str, str], BeforeValidator(parse_urls), URLS]
+RescheduleDelay = Annotated[Duration, AfterValidator(_check_reschedule_delay)]
 TimeLimit = Annotated[Duration, AfterValidator(_off_at_zero)] | None
 
 NO_LIMIT: Final = Unset("no limit")
@@ -103,13 +115,49 @@ class WorkerSettings(Settings):
     """
 
     prefix: ClassVar[str] = "TUBEHERD_"
-    foreign: ClassVar[str] = "OPERATOR_.*|CACHE"
+    foreign: ClassVar[str] = "OPERATOR_.*|CACHE|JOB_(ID|TUBE|ATTEMPT|PRIORITY|AGE|LOST_DELIVERIES)"
     has_options: ClassVar[bool] = True
 
     server: Annotated[Server, Field(description=SERVER_MEANING), PoolField()] = DEFAULT_SERVER
     executors: Annotated[
         Modules | None, Field(description="Modules to import executors from."), Unset("all in /app/executors")
     ] = None
+    command: Annotated[
+        Commands,
+        Field(
+            description="Commands that do the jobs of tubes, without any Python. A job's body is on standard input, "
+            "its id, tube and attempt are in TUBEHERD_JOB_ID, TUBEHERD_JOB_TUBE and TUBEHERD_JOB_ATTEMPT. Exit code 0 "
+            "means done, 75 again later, 100 bury it at once, any other that the job has failed. No shell reads the "
+            "command."
+        ),
+        Unset("none"),
+        PoolField(),
+    ] = {}  # noqa: RUF012 - pydantic copies it
+    http: Annotated[
+        Urls,
+        Field(
+            description="URLs to which the jobs of tubes are sent by POST, without any Python. The body is the job's, "
+            "its id, tube and attempt are in the headers Tubeherd-Job-Id, Tubeherd-Job-Tube and Tubeherd-Job-Attempt. "
+            "An answer of 2xx means done, 409, 429 or 503 again later, any other that the job has failed."
+        ),
+        Unset("none"),
+        PoolField(),
+    ] = {}  # noqa: RUF012
+    http_ca: Annotated[
+        str | None,
+        Field(
+            max_length=4096,
+            description="File with certificates of authorities to trust for https, beside the system's.",
+        ),
+        Unset("none"),
+    ] = None
+    reschedule_delay: Annotated[
+        RescheduleDelay,
+        Field(
+            description="How long a job waits that a command or URL asks to have again. An answer's header Retry-After "
+            "wins, up to an hour."
+        ),
+    ] = 60.0
     include: Annotated[
         Tubes, Field(description="Tubes to take jobs from."), Unset("those of all executors"), PoolField("tubes")
     ] = ()
@@ -273,6 +321,13 @@ class WorkerSettings(Settings):
     def variables(cls, values: Mapping[str, Any]) -> dict[str, str]:
         """Return the variables from which `load` would read these values, which have the settings' names as keys."""
         return {cls.variable(name): _as_text(values[name]) for name in cls.model_fields if name in values}
+
+    @field_validator("http")
+    @classmethod
+    def _check_done_once(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if both := sorted(value.keys() & info.data.get("command", {}).keys()):
+            raise ValueError(f"the tube {both[0]!r} has a command too: remove one of them")
+        return value
 
     @field_validator("max_memory")
     @classmethod

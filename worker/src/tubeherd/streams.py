@@ -113,6 +113,13 @@ class StandardStreams:
                     with suppress(OSError):  # no number is free: the next call tries again
                         _put_null(fd)
 
+    def write_error(self, data: bytes) -> None:
+        """Write what a program has written to its standard error to that of this process."""
+        printer = self._err or sys.__stderr__
+        if printer is not None:
+            printer.buffer.write(data)
+            printer.flush()
+
     def _printer(self, fd: int) -> TextIO:
         before: TextIO | None = getattr(sys, _NAMES[fd])
         encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "backslashreplace")

@@ -42,7 +42,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    **options: str | bool | None,
+    **options: str | bool | list[str] | None,
 ) -> None:
     """Run a worker: reserve jobs, execute them, delete, retry or bury them.
 
@@ -82,7 +82,8 @@ def _set_variables(pool: Path) -> list[str]:
 
 def _sources(what: Sequence[str], settings: WorkerSettings) -> Sources:
     """Return the modules that the arguments name, which win over a variable. Nothing is imported for a container."""
-    if not what and (settings.executors is not None or os.path.isdir("/app/executors")):
+    needs_none = settings.executors is not None or settings.command or settings.http
+    if not what and (needs_none or os.path.isdir("/app/executors")):
         return NO_SOURCES
     from tubeherd.starting.arguments import WrongSource, find_sources
 

@@ -51,7 +51,7 @@ def warn_of_misspelt() -> None:
             typer.echo(message, err=True)
 
 
-def load(model: "type[Model]", options: Mapping[str, str | bool | None]) -> Model:
+def load(model: "type[Model]", options: Mapping[str, str | bool | list[str] | None]) -> Model:
     """Return the settings that options and variables set; an option of None was not given. Ends if they are wrong."""
     from tubeherd.configuration import WrongSettings
 

@@ -4,14 +4,16 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.processing.reasons import describe
+from tubeherd.settings import WorkerSettings
 from tubeherd.sources import NO_SOURCES, Sources
 
 EXECUTORS_FOLDER: Final = Path("/app/executors")
@@ -20,12 +22,16 @@ _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 def load(
-    modules: Sequence[str] | None, folder: Path = EXECUTORS_FOLDER, sources: Sources = NO_SOURCES
+    modules: Sequence[str] | None,
+    folder: Path = EXECUTORS_FOLDER,
+    sources: Sources = NO_SOURCES,
+    built_in: Mapping[str, Executor] = MappingProxyType({}),
 ) -> dict[str, Executor]:
-    """Import the modules and the entry points, and return their executors by tube.
+    """Import the modules and the entry points, and return the executors by tube, those that are built in too.
 
     The modules are those of `sources`, if there are any, otherwise `modules`, and if these are None, every module in
-    `folder`. Raises ExecutorError if an import fails, or if there is no executor after all imports.
+    `folder`. Raises ExecutorError if an import fails, if a tube has two executors, or if there is no executor after all
+    imports.
     """
     if sources.modules:
         _import_sources(sources)
@@ -37,11 +43,25 @@ def load(
             _import(name, partial(importlib.import_module, name))
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         _import(entry_point.value, entry_point.load)
-    if not registry:
+    if not registry and not built_in:
         named = [source.named for source in sources.modules] or modules
         where = str(folder) if named is None else some_of(named) or f"the entry points {ENTRY_POINT_GROUP}"
         raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE){sources.hint}")
-    return dict(registry)
+    for tube in built_in:
+        if tube in registry:
+            raise ExecutorError(
+                f"tube {tube!r} has an executor, {registry[tube].source}, and a command or a URL: remove one of them"
+            )
+    return {**registry, **built_in}
+
+
+def built_in(settings: WorkerSettings) -> dict[str, Executor]:
+    """Return the executors that do jobs by commands and URLs; raises ExecutorError if one cannot work here."""
+    if not settings.command and not settings.http:
+        return {}
+    from tubeherd.builtin.declared import executors_of  # loaded only where it is used
+
+    return executors_of(settings)
 
 
 def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude: Sequence[str]) -> list[str]:

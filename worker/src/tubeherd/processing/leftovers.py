@@ -86,15 +86,18 @@ class Leftovers:
                 tree.remove(child)
             if all(map(has_ended, tree)):
                 continue
-            if child in known or (known and self._is_orphan_of_this_job(child)):
+            session = _session_of(child)
+            if child in known or session in known or (known and self._is_orphan_of_this_job(child, session)):
                 _kill(tree)
                 yield "a child process"
-            elif (shared or not started.is_known(child)) and any(started_at(pid) >= self._since for pid in tree):
+            elif not shared and (started.is_known(child) or started.is_known(session)):
+                continue  # another job's
+            elif any(started_at(pid) >= self._since for pid in tree):
                 yield "perhaps a child process"
 
-    def _is_orphan_of_this_job(self, child: int) -> bool:
+    def _is_orphan_of_this_job(self, child: int, session: int) -> bool:
         """Return whether an orphan, whose parent has ended, must come from this job: no other has started a process."""
-        if started.is_known(child) or started_at(child) < self._since:
+        if started.is_known(child) or started.is_known(session) or started_at(child) < self._since:
             return False
         return not started.other_job_has_started_a_child(self._job, self._since)
 
@@ -106,6 +109,14 @@ def _left_in_loops(job: Job) -> "LeftInLoops | None":
     from tubeherd.processing.left_in_loops import LeftInLoops
 
     return LeftInLoops(job)
+
+
+def _session_of(pid: int) -> int:
+    """Return the id of a process's session, which is that of the process that began it; 0 if the process has ended."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def _work(mine: Started | None) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CodeType, TracebackType
 from typing import Final
 
+from tubeherd.executors import Outside
 from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
 from tubeherd.logs import ErrorDetail
 from tubeherd.processing.deadlines import CancelledLate
@@ -112,6 +113,8 @@ def source_line(error: BaseException | None) -> str | None:
     try:
         if isinstance(error, CancelledLate):
             error = error.__cause__ or error  # the CancelledError, which passed through the coroutine
+        if isinstance(error, Outside):
+            return error.place
         places = map(_place, [*members(error)[:_MEMBERS_NAMED], error])
         return next(filter(None, places), None)
     except BaseException:  # user code runs here, such as `__class__` made a property
@@ -135,6 +138,8 @@ def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") ->
     try:
         if isinstance(error, InvalidPayload):
             return None
+        if isinstance(error, Outside):  # Python's frames are those of the worker, and say nothing
+            return error.output or None
         shown = _Collector().collect(error)
         for frames_most in _FRAMES_MOST:
             text = "\n".join(_lines(shown, frames_most)).encode(errors="backslashreplace")

@@ -58,7 +58,11 @@ class SlotProcess:
         """Import the executors, publish notices, then do jobs until a limit, a stop or the end of the supervisor."""
         sys.dont_write_bytecode |= self._settings.reload  # two changes in one second would look the same in a cache
         try:
-            executors = discovery.load(self._settings.executors, sources=self._context.sources)
+            executors = discovery.load(
+                self._settings.executors,
+                sources=self._context.sources,
+                built_in=discovery.built_in(self._settings),
+            )
             tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:
             log.error(str(error))

@@ -227,16 +227,20 @@ class Places:
 
         A living slot is itself the subreaper of what its jobs start, so orphans come only from slots that have ended.
         """
+        until = time.monotonic() + _KILL_SECONDS
+        # Looked for again and again, because a process may start another one just before it is killed.
+        while (orphans := self._living_orphans()) and time.monotonic() < until:
+            for pid in orphans:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_KILL_PAUSE)
+
+    def _living_orphans(self) -> list[int]:
         slots = {slot.pid for slot in self.slots}
         orphans = [pid for pid in children(os.getpid()) if pid not in slots and pid not in self._not_ours]
         for orphan in orphans.copy():
             orphans += descendants(orphan)
-        for pid in orphans:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        until = time.monotonic() + _KILL_SECONDS
-        while not all(map(has_ended, orphans)) and time.monotonic() < until:
-            time.sleep(_KILL_PAUSE)
+        return [pid for pid in orphans if not has_ended(pid)]
 
     def refill(self, reaped: Reaped, *, hold: bool = False) -> None:
         """Have another slot follow in the place: at once, or later if slots die there before they begin a job.
