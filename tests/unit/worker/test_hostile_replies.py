@@ -20,6 +20,7 @@ from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.bulk import BulkConnection
 from tubeherd.queue.connection import Connection, connect
+from tubeherd.queue.looking import LookingConnection
 
 U64 = range(2**64)
 
@@ -53,6 +54,22 @@ FOUR = b"DELETED\r\n".join(
     b"RESERVED %d 2\r\n{}\r\n%b" % (job, JOB.replace(b"id: 7", b"id: %d" % job)) for job in (5, 6, 7, 8)
 )
 STATES = b"NOT_FOUND\r\n" + JOB
+
+
+WHOLE_TUBE = document(
+    b"---\nname: a\ncurrent-jobs-urgent: 0\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
+    b"current-jobs-buried: 4\ntotal-jobs: 50\ncurrent-using: 0\ncurrent-watching: 6\ncurrent-waiting: 5\n"
+    b"cmd-delete: 40\ncmd-pause-tube: 1\npause: 60\npause-time-left: 7\n"
+)
+SERVER = document(
+    b"---\ncurrent-jobs-urgent: 0\ncurrent-jobs-ready: 1\ncurrent-jobs-reserved: 2\ncurrent-jobs-delayed: 3\n"
+    b"current-jobs-buried: 4\ntotal-jobs: 50\ncurrent-tubes: 6\ncurrent-workers: 5\n"
+)
+
+
+def looking(action):
+    """Return what only looks."""
+    return lambda it: action(LookingConnection(it.socket))
 
 
 def bulk(action):
@@ -89,6 +106,12 @@ EXCHANGES = {
     "take": Exchange(bulk(lambda it: tuple(it.take(2))), OPENED + b"RESERVED 7 2\r\n{}\r\nTIMED_OUT\r\n"),
     "states": Exchange(bulk(lambda it: tuple(it.states([7, 8]))), OPENED + STATES),
     "delete_all": Exchange(bulk(lambda it: it.delete([7, 8])), OPENED + b"DELETED\r\nNOT_FOUND\r\n"),
+    "look_at_tubes": Exchange(looking(lambda it: tuple(it.tubes(["a", "b"]))), WHOLE_TUBE + b"NOT_FOUND\r\n"),
+    "look_at_jobs": Exchange(looking(lambda it: tuple(it.jobs([7, 8]))), JOB + b"NOT_FOUND\r\n"),
+    "look_at_bodies": Exchange(looking(lambda it: tuple(it.peek([7, 8]))), b"FOUND 7 2\r\n{}\r\nNOT_FOUND\r\n"),
+    "look_at_next": Exchange(looking(lambda it: it.peek_next("a", "ready")), b"USING a\r\nFOUND 7 2\r\n{}\r\n"),
+    "look_at_names": Exchange(looking(lambda it: tuple(it.tube_names())), document(b"---\n- a\n- b\n")),
+    "look_at_server": Exchange(looking(lambda it: it.server()), SERVER),
     "take_touched": Exchange(lambda it: it.take_touched(), b"TOUCHED\r\n"),
     "stats_tubes": Exchange(lambda it: it.stats_tubes(["a", "b", "c"]), TUBE + b"NOT_FOUND\r\n" + TUBE),
     "put": Exchange(

@@ -191,7 +191,8 @@ class LookingConnection(TubeConnection):
         if found is None or int(found[1]) != job_id:
             raise unexpected_answer("counters of that job")
         _, tube, state, *numbers = found.groups()
-        return JobCounters(job_id, tube.decode(), state.decode(), *map(int, numbers))
+        # The time that is left may be a little less than nothing, until beanstalkd looks at the job.
+        return JobCounters(job_id, tube.decode(), state.decode(), *[max(0, int(count)) for count in numbers])
 
     def _take_peeked(self) -> Peeked | None:
         try:
