@@ -15,7 +15,20 @@ from typer.core import TyperGroup
 from tubeherd.exits import Exit
 from tubeherd.streams import streams
 
-COMMANDS: Final = ("run", "list", "why", "peek", "inspect", "kick", "delete", "clear", "pause", "resume", "schedule")
+COMMANDS: Final = (
+    "run",
+    "list",
+    "why",
+    "peek",
+    "inspect",
+    "kick",
+    "delete",
+    "clear",
+    "pause",
+    "resume",
+    "schedule",
+    "execute",
+)
 """In the order of the help."""
 _CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

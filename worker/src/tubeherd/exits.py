@@ -14,6 +14,8 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     EXECUTORS = 3
+    RESCHEDULED = 75
+    REJECTED = 100
     HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -33,8 +35,10 @@ MEANINGS: Final = {
     Exit.FAILED: "The command could not do what it was asked to; the last line on standard error says why. `run`: an "
     "executor raised `Abort`, or a listener of `worker.flush` raised.",
     Exit.USAGE: "An argument, an option, a `TUBEHERD_*` variable or a file that an option names is wrong.",
-    Exit.EXECUTORS: "`run`: the executors cannot be used. One cannot be found or imported, a tube has none, or a tube "
-    "has two.",
+    Exit.EXECUTORS: "`run`, `execute`: the executors cannot be used. One cannot be found or imported, a tube has none, "
+    "or a tube has two.",
+    Exit.RESCHEDULED: "`execute`: the job would be executed again later, because it asked for that.",
+    Exit.REJECTED: "`execute`: the job would be buried at once. Its executor rejected it, or cannot take the payload.",
     Exit.HUNG_UP: "The terminal was closed and that ended the command, except `run`.",
     Exit.INTERRUPTED: "Ctrl-C ended the command, except `run` and `list`.",
     Exit.TERMINATED: "SIGTERM ended the command, except `run`.",

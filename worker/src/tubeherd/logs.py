@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Literal, get_args
 
 from pydantic_core import to_json
@@ -62,6 +64,16 @@ class Log:
     def show(self, text: str) -> None:
         """Write these lines as they are, whatever the level, except for what a terminal might take for a command."""
         self._put("".join(f"{line}\n" for line in _lines(text)).encode(errors="backslashreplace"))
+
+    @contextmanager
+    def kept_in(self, fd: int) -> Iterator[None]:
+        """Write every line as JSON to this descriptor, until the block ends; nothing appears elsewhere."""
+        before = self._fd, self._text, self._least
+        self._fd, self._text, self._least = fd, False, 0
+        try:
+            yield
+        finally:
+            self._fd, self._text, self._least = before
 
     def debug(self, event: str, **fields: object) -> None:
         """Log what helps only a developer."""

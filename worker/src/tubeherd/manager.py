@@ -4,12 +4,10 @@ A lease is the reservation of a job; a verdict is what is done with a job after 
 bury it. A slot is a process of a worker that does the same as `QueueManager.get` and `process` do here.
 """
 
-import inspect
 import math
 import os
 import threading
 import time
-from asyncio import get_running_loop
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -21,6 +19,7 @@ from tubeherd.burials.record import Burials
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.by_hand.acted import Acted
 from tubeherd.by_hand.choice import STATES, choose
+from tubeherd.by_hand.executing import check_loop
 from tubeherd.by_hand.looking_methods import LooksByHand
 from tubeherd.by_hand.methods import ChangesByHand
 from tubeherd.by_hand.producing import PutsByHand
@@ -164,7 +163,7 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         """
         if job.stats.tube not in self._executors:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
-        _check_loop(self._executors[job.stats.tube])
+        check_loop(self._executors[job.stats.tube], "await asyncio.to_thread(queue.process, job)")
         self._connections.begin(job.stats.id)
         processed = self._execute(job)
         try:
@@ -337,17 +336,3 @@ def _begin_in_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_in_fork)
-
-
-def _check_loop(executor: Executor) -> None:
-    """Raise RuntimeError if the executor is a coroutine function that cannot run: an event loop runs in this thread."""
-    if not inspect.iscoroutinefunction(executor.function):
-        return
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(
-        f"the executor {executor.name!r} is a coroutine function, and an event loop runs in this thread already: "
-        "await asyncio.to_thread(queue.process, job)"
-    )

@@ -56,7 +56,7 @@ def run(
         fail("name the executors either as arguments or with --executors, not both", Exit.USAGE)
     log.write_to(streams.keep())
     log.configure(settings.log_format, settings.log_level)
-    sources = _sources(what or (), settings)
+    sources = sources_of(what or (), settings)
     for message in (*ignored, *WorkerSettings.misspelt(os.environ)):
         log.warning(message)
     from tubeherd.supervisor.health import CannotListen
@@ -80,7 +80,7 @@ def _set_variables(pool: Path) -> list[str]:
     return [f"pool {read.name}: {message}" for message in read.ignored]
 
 
-def _sources(what: Sequence[str], settings: WorkerSettings) -> Sources:
+def sources_of(what: Sequence[str], settings: WorkerSettings) -> Sources:
     """Return the modules that the arguments name, which win over a variable. Nothing is imported for a container."""
     needs_none = settings.executors is not None or settings.command or settings.http
     if not what and (needs_none or os.path.isdir("/app/executors")):

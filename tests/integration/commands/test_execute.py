@@ -1,0 +1,147 @@
+"""`tubeherd execute`: one payload through its executor, without a queue."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.terminal import CTRL_C, Terminal
+from tests.support.waiting import wait_for
+
+EXECUTORS = """
+import logging, sys, time
+from pydantic import BaseModel
+from tubeherd import Abort, Job, Reject, Reschedule, events, executor
+
+class Mail(BaseModel):
+    to: str
+
+@executor("mail")
+def mail(mail: Mail, job: Job):
+    print("printed", file=sys.stderr)
+    logging.getLogger("mail").info("logged")
+    if mail.to == "nobody": raise LookupError(f"no such \\x1b[2J customer, attempt {job.attempt}")
+    if mail.to == "later": raise Reschedule("20s", message="too early")
+    if mail.to == "never": raise Reject("unsubscribed")
+    if mail.to == "stop": raise Abort("out of paper")
+    if mail.to == "slow": open("begun", "w").close(); time.sleep(60)
+    return {"sent": mail.to}
+
+@executor("raw")
+async def raw(payload: bytes): return payload
+
+@events.flush.connect
+def flush(reason, count): print(f"flushed {count}", file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def execute(tmp_path):
+    (tmp_path / "mail.py").write_text(EXECUTORS)
+
+    def run(*arguments, stdin=b""):
+        command = [sys.executable, "-m", "tubeherd", "execute", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=30, cwd=tmp_path)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "words"),
+    [
+        ("ann", 0, ["done after", "result: {'sent': 'ann'}", "the job would be deleted"]),
+        ("nobody", 1, ["failed after", "mail.py:", "reason: LookupError: no such", "ready again after 601 s"]),
+        ("later", 75, ["rescheduled after", "reason: too early", "ready again after 20 s"]),
+        ("never", 100, ["rejected after", "reason: unsubscribed", "the job would be buried"]),
+        ("stop", 1, ["aborted after", "out of paper", "ready again after 60 s, and the worker would stop"]),
+    ],
+)
+def test_verdict_and_exit_code(execute, to, code, words):
+    done = execute("mail", json.dumps({"to": to}), "mail.py")
+    assert done.returncode == code, done.stderr
+    text = done.stdout.decode()
+    assert [word for word in words if word not in text] == []
+    assert b"\x1b" not in done.stdout + done.stderr
+    said = done.stderr.decode()
+    assert "printed" in said
+    assert "INFO mail: logged" in said
+    assert "flushed 1" in said
+    assert ("Traceback (most recent call last):" in said) == (to in ("nobody", "never"))
+
+
+@pytest.mark.parametrize("payload", ['{"to": 4711}', "{oops}", ""])
+def test_invalid_payload(execute, payload):
+    done = execute("mail", payload, "mail.py")
+    assert done.returncode == 100
+    assert b"invalid after" in done.stdout
+    assert b"the job would be buried" in done.stdout
+    assert b"4711" not in done.stdout + done.stderr
+
+
+def test_attempt_and_retry_delays(execute):
+    done = execute("mail", '{"to": "nobody"}', "mail.py", "--attempt", "2", "--retry-delays", "10s")
+    assert done.returncode == 1
+    assert b"attempt 2" in done.stdout
+    assert b"the job would be buried" in done.stdout
+    done = execute("mail", "{}", "mail.py", "--attempt", "3", "--retry-delays", "10s")
+    assert (done.returncode, done.stderr) == (2, b"a job with these retry delays has attempts from 1 to 2, not 3\n")
+
+
+def test_payload_from_stdin_and_executors_by_option(execute, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = execute("raw", "-", "--executors", "mail", stdin=b"\xff\n")
+    assert done.returncode == 0
+    assert b"result: b'\\xff\\n'" in done.stdout
+
+
+def test_json(execute):
+    told = json.loads(execute("mail", '{"to": "nobody"}', "mail.py", "--json").stdout)
+    assert (told["outcome"], told["verdict"], told["delay"], told["attempt"]) == ("failed", "release", 601, 1)
+    assert told["traceback"].startswith("Traceback")
+    assert json.loads(execute("mail", '{"to": "ann"}', "mail.py", "--json").stdout)["result"] == {"sent": "ann"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["mial", "{}", "mail.py"], 3, "tube 'mial' has no executor here; the tubes with one are: mail, raw"),
+        (["mail", "{}", "mali.py"], 3, "mali.py"),
+        (["mail", "{}", "mail.py", "--executors", "mail"], 2, "either as arguments or with --executors"),
+        (["mail", "{}", "mail.py", "--retry-delays", "soon"], 2, "'soon' is no duration"),
+    ],
+)
+def test_what_cannot_run(execute, arguments, code, said):
+    done = execute(*arguments)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_listener_of_flush_that_raises(execute, tmp_path):
+    (tmp_path / "mail.py").write_text(
+        EXECUTORS.replace("def flush(reason, count): ", "def flush(reason, count): 1/0; ")
+    )
+    done = execute("mail", '{"to": "ann"}', "mail.py")
+    assert done.returncode == 1
+    assert b"a listener of worker.flush raised, which would stop the worker:" in done.stderr
+    assert b"ZeroDivisionError" in done.stderr
+
+
+def test_ctrl_c_on_a_terminal(tmp_path):
+    (tmp_path / "mail.py").write_text(EXECUTORS)
+    command = [sys.executable, "-m", "tubeherd", "execute", "mail", '{"to": "slow"}', "mail.py"]
+    with Terminal(command, folder=tmp_path) as terminal:
+        wait_for((tmp_path / "begun").exists, "the executor runs")
+        terminal.send(CTRL_C)
+        assert terminal.wait() == 130
+        assert "failed after" in terminal.text()
+
+
+def test_reader_of_the_output_that_is_gone(execute, tmp_path):
+    shell = f'{sys.executable} -m tubeherd execute mail \'{{"to": "ann"}}\' mail.py | true; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, timeout=30)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode in (0, 1)
+    assert done.returncode != -signal.SIGPIPE
