@@ -8,6 +8,8 @@ from tests.support.beanstalkd import NOTHING, Beanstalkd
 from tests.support.burials import RECORDS, put_record
 from tests.support.waiting import wait_for
 from tubeherd import QueueManager
+from tubeherd.by_hand.acting import Acting
+from tubeherd.by_hand.choice import choose
 
 
 @pytest.fixture
@@ -166,3 +168,11 @@ def test_many_jobs_need_no_more_memory_than_a_few(fast_beanstalkd):
         tracemalloc.stop()
         queue.close()
     assert fast_beanstalkd.count("mail") == NOTHING
+
+
+def test_stop_while_the_tubes_are_counted_changes_nothing(beanstalkd):
+    beanstalkd.bury("mail", 1)
+    acted = Acting(beanstalkd.server, choose(None, all_tubes=True), "kicked", stop=lambda: True).run()
+    assert (acted.done, acted.stopped) == (0, "asked")
+    acted = Acting(beanstalkd.server, choose("mail"), "kicked", stop=lambda: True, dry_run=True).run()
+    assert (acted.done, acted.stopped) == (0, "asked")

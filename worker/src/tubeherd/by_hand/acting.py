@@ -75,7 +75,8 @@ class Acting:
         """Do it, and return what was done; raises BrokenOff. Whatever is raised, `acted` has what was done before."""
         try:
             self._count_tubes()
-            self._act()
+            if self._changer.stopped is None:
+                self._act()
             self._changer.end()
             concerned = [name for name in self._before if self._is_concerned(name)]
             self._after = {tube.name: tube for tube in self._connection.tubes(concerned)}
@@ -105,6 +106,8 @@ class Acting:
             return
         names = self._connection.tube_names() if choice.tube is None else [choice.tube]
         for tube in self._connection.tubes([name for name in names if not name.startswith(RESERVED)]):
+            if self._changer.should_stop():  # with 100,000 tubes it takes minutes to count them
+                return
             if tube.name == choice.tube or jobs_in(tube, choice.states):
                 self._before[tube.name] = tube
 

@@ -55,7 +55,7 @@ class Changer:
         self._show(self.acted())
         if self.dry_run:
             most = PIPELINE_MOST
-        elif (most := self._pace.wait(self._should_stop)) == 0 and self.stopped is None:
+        elif (most := self._pace.wait(self.should_stop)) == 0 and self.stopped is None:
             self.stopped = "asked"
         return most if self.left is None else min(most, self.left)
 
@@ -123,7 +123,8 @@ class Changer:
             dry_run=self.dry_run,
         )
 
-    def _should_stop(self) -> bool:
+    def should_stop(self) -> bool:
+        """Return whether the rest is left alone, and note why."""
         if self._stop():
             self.stopped = "asked"
         elif self._comebacks is not None and self._comebacks.is_due():
