@@ -115,3 +115,19 @@ def test_reserved_tube_is_refused_by_the_model_and_by_a_rule_of_the_schema():
     tubes = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     (rule,) = tubes["properties"]["tubes"]["items"]["x-kubernetes-validations"]
     assert rule["rule"] == "!self.startsWith('tubeherd.')"
+
+
+@pytest.mark.parametrize("name", ["command", "http"])
+def test_commands_and_urls_are_bounded_by_tube_and_checked_against_the_tubes(name):
+    field = properties()[name]
+    assert (field["type"], field["minProperties"], field["maxProperties"]) == ("object", 1, 64)
+    assert field["additionalProperties"].keys() == {"type", "pattern", "maxLength"}
+    rules = [validation["rule"] for validation in admission.SPEC["x-kubernetes-validations"]]
+    assert f"!has(self.{name}) || self.{name}.all(t, t in self.tubes)" in rules
+    assert len(rules) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"command": {"mail": "php 'mail"}}, {"http": {"mail": "ftp://host/"}}])
+def test_command_and_url_that_no_worker_takes_are_refused_by_the_model(wrong):
+    with pytest.raises(ValidationError, match="String should match pattern"):
+        WorkerPoolSpec.model_validate({"tubes": ["mail"]} | wrong)
