@@ -49,6 +49,11 @@ def test_completion_knows_each_command_and_its_options(command):
     assert option in asked.stdout.decode().split()
 
 
+def test_completion_knows_the_words_that_an_option_takes():
+    asked = tubeherd(_TUBEHERD_COMPLETE="complete_bash", COMP_WORDS="tubeherd run --log-format ", COMP_CWORD="3")
+    assert asked.stdout.split() == [b"auto", b"text", b"json"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_of_a_shell_can_be_printed(shell):
     done = tubeherd("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import get_origin
+from typing import Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -35,8 +35,20 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     is_map = get_origin(field.annotation) is dict  # the option may be given again for each further tube
     type_ = bool if is_flag else list[str] if is_map else str
     metavar = " " if is_flag else f"<{kind_in_words(field)}>"  # for an empty one typer writes <bool>
-    info = typer.Option(None, option(name), help=_help(field), metavar=metavar, show_default=False)
+    info = typer.Option(
+        None, option(name), help=_help(field), metavar=metavar, show_default=False, autocompletion=_completion(field)
+    )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=type_ | None)
+
+
+def _completion(field: FieldInfo) -> Callable[[str], list[str]] | None:
+    """Return what completes the value of an option in a shell; None if the option takes no words to choose from."""
+    words = get_args(shape(field).type) if get_origin(shape(field).type) is Literal else ()
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete if words else None
 
 
 def _help(field: FieldInfo) -> str:

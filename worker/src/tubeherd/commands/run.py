@@ -19,6 +19,8 @@ EXAMPLES: Final = (
     "tubeherd run mail.py",
     "tubeherd run . --concurrency 4 --retry-delays 10s,10m",
     "tubeherd run jobs/mail.py jobs.report --server queue:11300",
+    "tubeherd run mail.py --reload",
+    "tubeherd run mail.py --until-empty",
     "tubeherd run mail.py --pool workerpool.yaml",
 )
 
@@ -48,7 +50,8 @@ def run(
 
     Every option can be given as a variable too: TUBEHERD_MAX_JOBS for --max-jobs.
 
-    Exit codes: 0 SIGTERM, or a limit was reached; 1 Abort, or a flush failed; 2 wrong settings; 3 unusable executors.
+    Exit codes: 0 SIGTERM, Ctrl-C, a limit, or nothing is left to do; 1 Abort, or a flush failed; 2 wrong settings; 3
+    unusable executors.
     """
     ignored = _set_variables(pool) if pool is not None else []
     settings = load(WorkerSettings, options)
