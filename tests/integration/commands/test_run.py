@@ -29,7 +29,8 @@ class Command:
         self.folder = folder
         self._log = folder / "log"
         with self._log.open("wb") as stream:
-            variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+            left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+            variables = {key: value for key, value in os.environ.items() if key not in left_out}
             self.process = subprocess.Popen(
                 [TUBEHERD, "run", *arguments],
                 cwd=folder,

@@ -85,8 +85,10 @@ def _set_variables(pool: Path) -> list[str]:
 
 def sources_of(what: Sequence[str], settings: WorkerSettings) -> Sources:
     """Return the modules that the arguments name, which win over a variable. Nothing is imported for a container."""
+    from tubeherd.processing.discovery import EXECUTORS_FOLDER
+
     needs_none = settings.executors is not None or settings.command or settings.http
-    if not what and (needs_none or os.path.isdir("/app/executors")):
+    if not what and (needs_none or EXECUTORS_FOLDER.is_dir()):
         return NO_SOURCES
     from tubeherd.starting.arguments import WrongSource, find_sources
 
