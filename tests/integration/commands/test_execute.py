@@ -145,3 +145,14 @@ def test_reader_of_the_output_that_is_gone(execute, tmp_path):
     assert b"Traceback" not in done.stderr
     assert done.returncode in (0, 1)
     assert done.returncode != -signal.SIGPIPE
+
+
+def test_payload_of_a_command_is_executed_as_in_a_worker(tmp_path):
+    command = ["execute", "mail", '{"to": "you"}']
+    variables = {"TUBEHERD_COMMAND": "mail=sh -c 'cat; echo why >&2; exit 3'", "PATH": "/usr/bin:/bin"}
+    run = subprocess.run(
+        [sys.executable, "-m", "tubeherd", *command], cwd=tmp_path, env=variables, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert run.stdout.startswith('{"to": "you"}')
+    assert "CommandFailed: exit code 3: why" in run.stdout + run.stderr

@@ -63,7 +63,7 @@ def execute(
 
     body = sys.stdin.buffer.read() if payload == "-" else payload.encode(errors="surrogateescape")
     try:
-        found = discovery.load(settings.executors, sources=sources)
+        found = discovery.load(settings.executors, sources=sources, built_in=discovery.built_in(settings))
         # Nothing happens here if the modules have configured `logging` themselves.
         logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         run = execute_payload(found, tube, body, attempt=attempt, retry_delays=settings.retry_delays)
