@@ -100,7 +100,7 @@ def test_json_needs_no_parser_of_yaml(read, monkeypatch):
         ("just words", "has no object of the kind WorkerPool: it has str"),
         ("kind: Deployment", "has no object of the kind WorkerPool: it has Deployment"),
         ("kind: [WorkerPool]", "has no object of the kind WorkerPool"),
-        ("a: [", "is no YAML: while parsing"),
+        ("a: [", "is no YAML: expected the node content, but found '<stream end>', line 1"),
         ("a: b: c", "is no YAML: mapping values are not allowed here"),
         ("{{ .Values.x }}: 1", "is no YAML: "),
         ("a: !!python/object:os.system x", "is no YAML: could not determine a constructor"),
@@ -120,6 +120,7 @@ def test_json_needs_no_parser_of_yaml(read, monkeypatch):
         (f"{HEAD}spec: {{tubes: [a], env: [{{name: A, value: 1}}]}}", "spec.env.0.value: Input should be a"),
         (f"{HEAD}spec: {{tubes: [a], env: [{{name: TUBEHERD_MAX_JOBS, value: '1'}}]}}",
          "spec.env must not set TUBEHERD_MAX_JOBS, because a field of the spec sets it"),
+        (f'{HEAD}spec: {{tubes: [a], env: [{{name: A, value: "a\\0b"}}]}}', "the value of A has a NUL in it"),
         ("x" * (3 << 20), "is larger than 2 MiB"),
     ],
 )  # fmt: skip
@@ -127,6 +128,23 @@ def test_what_is_no_pool_is_refused_with_the_reason(read, text, said):
     with pytest.raises(WrongPool, match=re.escape(said)) as raised:
         read(text)
     assert len(str(raised.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("spec: {tubes: [a], http: {a: 'https://me:hunter2@host/ x'}}", "spec.http.a: write it like https://"),
+        ('spec: {tubes: [a], command: {a: "mysql -phunter2 \'x"}}', "spec.command.a: write it like php mail.php"),
+        ("spec: {tubes: [a], command: {a: [mysql, -phunter2]}}", "spec.command.a: "),
+        ("spec: {tubes: [a], env: [{name: A, value: {hunter2: 1}}]}", "spec.env.0.value: "),
+        ("spec: {tubes: [a], env: [{name: A, value: hunter2: x}]}", "is no YAML: "),
+        ("spec:\n  tubes: [a]\n  env:\n  - name: A\n    value: hunter2: x\n", "is no YAML: mapping values are not"),
+    ],
+)
+def test_messages_quote_nothing_where_secrets_may_be(read, text, said):
+    with pytest.raises(WrongPool, match=re.escape(said)) as raised:
+        read(HEAD + text)
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(("path", "said"), [("nowhere.yaml", "No such file"), (".", "Is a directory")])

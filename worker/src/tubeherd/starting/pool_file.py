@@ -13,12 +13,16 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
+from tubeherd.formats.tube_maps import COMMAND, URL
 from tubeherd.pool import GROUP, KIND, NOT_FOR_ENV, POOL_FIELDS, VERSION, WorkerPoolSpec
 from tubeherd.settings import WorkerSettings
 
 _BYTES_MOST: Final = 2 << 20
 """More than the API server would take."""
 _ERRORS_MOST: Final = 10
+_SECRET: Final = ("command", "http", "env")
+"""The fields of a spec in which secrets may be, such as passwords in URLs; no message quotes them."""
+_EXAMPLES: Final = {"command": COMMAND.examples, "http": URL.examples}
 _REFERENCE: Final = re.compile(r"\$(\$|\((\w+)\))")
 
 
@@ -50,6 +54,8 @@ def read_pool(path: Path, environ: Mapping[str, str]) -> PoolFile:
             raise WrongPool(f"{path}: spec.env must not set {entry.name}, because a field of the spec sets it")
         if entry.value_from is None:
             variables[entry.name] = _expanded(entry.value or "", variables | set_already)
+            if "\0" in variables[entry.name]:
+                raise WrongPool(f"{path}: spec.env: the value of {entry.name} has a NUL in it, and no variable can")
         elif entry.name not in set_already:
             ignored.append(
                 f"the variable {entry.name} comes from the cluster: set it yourself if the executors need it"
@@ -100,7 +106,13 @@ def _documents(path: Path) -> list[Any]:
     try:
         return [one for one in yaml.safe_load_all(text) if one is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise WrongPool(f"{path} is no YAML: {_one_line(error)}") from None
+        raise WrongPool(f"{path} is no YAML: {_yaml_problem(error)}") from None
+
+
+def _yaml_problem(error: Any) -> str:
+    """Return what the parser of YAML found, and where; without the line itself, which may hold a secret."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    return f"{problem}, line {mark.line + 1}" if problem and mark else _one_line(error)
 
 
 def _the_pool(documents: list[Any], path: Path) -> Mapping[str, Any]:
@@ -126,13 +138,19 @@ def _spec(spec: Any, path: Path) -> Any:
     try:
         found = WorkerPoolSpec.model_validate(spec)
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            place = ".".join(map(str, detail["loc"]))
-            given = "" if detail["type"] == "missing" else f", not {str(detail['input'])[:60]!r}"
-            errors.append(f"spec.{place}: {detail['msg']}{given}")
+        errors += map(_in_words, error.errors(include_url=False))
     if errors:
         raise WrongPool("\n".join(f"{path}: {error}" for error in errors[:_ERRORS_MOST]))
     return found
+
+
+def _in_words(detail: Any) -> str:
+    """Return what pydantic says of one wrong value of the spec."""
+    field, place = detail["loc"][0], ".".join(map(str, detail["loc"]))
+    if detail["type"] == "string_pattern_mismatch" and field in _EXAMPLES:
+        return f"spec.{place}: write it like {_EXAMPLES[field]}"
+    given = "" if detail["type"] == "missing" or field in _SECRET else f", not {str(detail['input'])[:60]!r}"
+    return f"spec.{place}: {detail['msg']}{given}"
 
 
 def _unknown(spec: Mapping[Any, Any], known: set[str]) -> list[str]:
