@@ -159,7 +159,34 @@ def test_only_an_alarm_that_no_other_has_set_is_switched_off(monkeypatch, set_by
         assert (signal.getitimer(signal.ITIMER_PROF)[0] > 0) is on
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    assert started.ALARMS == {signal.ITIMER_PROF: []}
+    assert not any(started.ALARMS.values())
+
+
+def test_alarm_that_went_off_is_nobodys_when_another_job_sets_it(monkeypatch):
+    monkeypatch.setattr(signal, "setitimer", started._noting_alarm(signal.setitimer))
+    before = signal.signal(signal.SIGPROF, signal.SIG_IGN)
+    try:
+        in_job(OTHER, lambda: signal.setitimer(signal.ITIMER_PROF, 0.001))
+        while any(signal.getitimer(signal.ITIMER_PROF)):
+            pass
+        in_job(JOB, lambda: signal.setitimer(signal.ITIMER_PROF, 1000))
+        assert list(started.ALARMS[signal.ITIMER_PROF]) == [JOB]
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def test_timer_that_each_job_sets_anew_and_none_switches_off_keeps_few_jobs(monkeypatch):
+    monkeypatch.setattr(signal, "setitimer", started._noting_alarm(signal.setitimer))
+    jobs = [JOB._replace(id=number) for number in range(1000)]
+    try:
+        for job in jobs:
+            in_job(job, lambda: signal.setitimer(signal.ITIMER_PROF, 1000))
+        noted = started.ALARMS[signal.ITIMER_PROF]
+        assert noted[-1] is jobs[-1]
+        assert len(noted) < 100
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 # Event loops

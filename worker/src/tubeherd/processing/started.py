@@ -38,6 +38,8 @@ _RUN_WORK: Final = ("run", "_worker", "_process_worker")
 _STARTERS: Final = ("threading", "subprocess", "os")
 """Modules through which others start threads and processes; those of `multiprocessing` are such too."""
 _PIDS_MOST: Final = 1000
+_ALARM_JOBS_MOST: Final = 16
+"""So many jobs are noted that have set the same timer. What earlier ones have set does not go on any more."""
 _REAP_SECONDS: Final = 2.0
 
 
@@ -72,8 +74,8 @@ THREADS: Final[set[StartedThread]] = set()
 """The threads that Python has started in this process and that have not ended."""
 _loops: Final[dict[int, "ref[asyncio.BaseEventLoop]"]] = {}
 """The event loops that were made in this process, by their identity; a WeakSet would not be safe in threads."""
-ALARMS: Final[dict[int, list[Job | None]]] = {}
-"""By interval timer of the process, such as `signal.ITIMER_REAL`: the jobs that have set it since it was off."""
+ALARMS: Final[dict[int, deque[Job | None]]] = {}
+"""By interval timer of the process, such as `signal.ITIMER_REAL`: the last jobs that have set it since it was off."""
 _pids: Final[dict[int, bool]] = {}
 """Child processes of which it is known who has started them, and whether jobs share them; some may have ended."""
 _direct: Final[set[int]] = set()
@@ -225,11 +227,12 @@ def _noting_alarm(arm: Callable[..., Any], *timer: int) -> Callable[..., Any]:
     def arm_and_note(*args: Any) -> Any:
         result = arm(*args)
         which, seconds = [*timer, *args][:2]
-        jobs = ALARMS.setdefault(which, [])
+        jobs = ALARMS.setdefault(which, deque(maxlen=_ALARM_JOBS_MOST))
         job = current_job.get()
-        if not seconds:
+        was_on = any(result) if isinstance(result, tuple) else result
+        if not seconds or not was_on:
             jobs.clear()
-        elif not any(each is job for each in jobs):
+        if seconds and not any(each is job for each in jobs):
             jobs.append(job)
         return result
 
