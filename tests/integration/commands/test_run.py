@@ -437,6 +437,20 @@ def test_reload_ends_an_import_that_does_not_end(here, command, beanstalkd):
     assert worker.end() == 0
 
 
+def test_reload_counts_no_import_that_it_ended_itself(here, command, beanstalkd):
+    slow = "open('notes', 'a').write('NUMBER\\n')\nwhile True: pass"
+    write(here, mail=slow.replace("NUMBER", "0"))
+    beanstalkd.put_json("mail", 1)
+    worker = command("mail.py", "--reload")
+    for number in range(1, 7):  # more often than imports may fail in a row
+        worker.wait_for(lambda number=number: len(worker.notes()) == number, f"import {number} has begun")
+        write(here, mail=slow.replace("NUMBER", str(number)))
+    worker.wait_for(lambda: len(worker.notes()) == 7, "the last import has begun")
+    write(here, mail=version_of(7))
+    worker.wait_for(lambda: worker.notes()[7:] == ["7"], "the job is done")
+    assert worker.end() == 0
+
+
 def test_reload_lets_a_running_job_end_as_it_was(here, command, beanstalkd):
     slow = version_of(1) + "    import pathlib, time\n    while not pathlib.Path('go').exists(): time.sleep(0.01)\n"
     write(here, mail=slow.replace("def mail(payload): open", "def mail(payload):\n    open"))

@@ -248,7 +248,7 @@ class Places:
         If the place is to `hold`, no slot follows before `release`.
         """
         place, slot, _ = reaped
-        died_early = slot.phase is not Phase.DONE and not slot.jobs_begun
+        died_early = slot.phase is not Phase.DONE and not slot.jobs_begun and not slot.was_interrupted
         pause = _BACKOFF_FIRST * 2**place.early_deaths if died_early and place.early_deaths else 0.0
         place.fork_at = math.inf if hold else time.monotonic() + min(pause, _BACKOFF_MOST)
         place.early_deaths = place.early_deaths + 1 if died_early else 0

@@ -69,6 +69,11 @@ class SlotHandle:
         return next((lane.page.phase for lane in self.lanes if not lane.page.left_behind), Phase.DONE)
 
     @property
+    def was_interrupted(self) -> bool:
+        """Whether the supervisor has killed the slot for no fault of the slot's or of its jobs."""
+        return self.death is not None and isinstance(self.death.outcome, Interrupted)
+
+    @property
     def has_left_behind(self) -> bool:
         """Whether a stopped job of the slot has left something that goes on until the slot ends."""
         return any(lane.page.left_behind for lane in self.lanes)

@@ -193,7 +193,7 @@ class Supervisor:
         place, slot, code = reaped
         death = self._takeover.death_of(slot, code)
         self._places.pass_on(self._takeover.take_over(slot, death))
-        if slot.phase is not Phase.STARTING:
+        if slot.phase is not Phase.STARTING or slot.was_interrupted:
             return
         if slot.death is None and self._wait_for_change(slot):
             log.error(f"{death.outcome.reason} while it imported the executors")
