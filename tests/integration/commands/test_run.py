@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -258,6 +259,45 @@ def test_ctrl_c_on_a_terminal_stops_the_worker_with_0(here, terminal):
     assert "Traceback" not in shown.text()
 
 
+UNTIL_GO = """
+import pathlib, time
+from tubeherd import executor
+@executor("mail")
+def mail(payload):
+    pathlib.Path("begun").touch()
+    while not pathlib.Path("go").exists(): time.sleep(0.01)
+"""
+
+
+def test_worker_whose_terminal_is_closed_ends_after_its_job_with_0(here, terminal, beanstalkd):
+    write(here, mail=UNTIL_GO)
+    job = beanstalkd.put("mail", ttr=1)  # so short that the job runs elsewhere soon if nobody keeps its lease
+    shown = terminal("mail.py", "--job-timeout", "1h")
+    wait_for((here / "begun").exists, "the job runs")
+    shown.hang_up()
+    wait_for(lambda: beanstalkd.stats_job(job)["age"] >= 3, "three TTRs have passed")
+    assert beanstalkd.stats_job(job)["reserves"] == 1
+    assert shown.process.poll() is None
+    beanstalkd.put("mail")
+    (here / "go").touch()
+    assert shown.process.wait(15) == 0
+    assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
+
+
+def test_worker_under_nohup_goes_on_when_the_terminal_is_closed(here, command, beanstalkd):
+    write(here, mail=MAIL)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        worker = command("mail.py")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    worker.wait_for(lambda: "connected" in worker.events(), "connected")
+    worker.process.send_signal(signal.SIGHUP)
+    beanstalkd.put_json("mail", 1)
+    worker.wait_for(lambda: worker.notes() == ["mail 1"], "the job is done")
+    assert worker.end() == 0
+
+
 @pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
 def test_no_color_takes_the_colours_from_a_terminal(here, terminal, variable, coloured):
     shown = terminal("mial.py", NO_COLOR=variable)
@@ -295,7 +335,7 @@ def test_pool_gives_a_worker_its_tubes_retries_and_variables(here, command, bean
     beanstalkd.put_json("mail", 1)
     worker = command("mail.py", "--pool", "pool.yaml", TUBEHERD_SERVER="")
     worker.wait_for(lambda: beanstalkd.count("mail")["buried"] == 1, "buried at the first failure")
-    assert "ValueError: of the pool" in worker.output()
+    worker.wait_for(lambda: "ValueError: of the pool" in worker.output(), "it is logged")
     assert worker.events()[0].startswith("pool mail: without a cluster this means nothing: replicas")
     assert beanstalkd.count("report")["ready"] == 1
 
@@ -306,7 +346,7 @@ def test_options_and_variables_win_over_the_pool(here, command, beanstalkd):
     beanstalkd.put_json("mail", 1)
     worker = command("mail.py", "--pool", "pool.yaml", "--retry-delays", "1h", WORDS="of the user")
     worker.wait_for(lambda: beanstalkd.count("mail")["delayed"] == 1, "tried again in an hour")
-    assert "ValueError: of the user" in worker.output()
+    worker.wait_for(lambda: "ValueError: of the user" in worker.output(), "it is logged")
 
 
 def test_wrong_pool_is_wrong_usage(here, command):

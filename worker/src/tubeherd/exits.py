@@ -29,9 +29,9 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.OK: "The command did what it was asked to. `list`: Ctrl-C ended it. `run`: SIGTERM or "
-    "Ctrl-C stopped the worker and its jobs have "
-    "ended, a limit was reached with `--on-limit stop`, or nothing was left to do with `--until-empty`.",
+    Exit.OK: "The command did what it was asked to. `list`: Ctrl-C ended it. `run`: SIGTERM, Ctrl-C or a closed "
+    "terminal stopped the worker and its jobs have ended, a limit "
+    "was reached with `--on-limit stop`, or nothing was left to do with `--until-empty`.",
     Exit.FAILED: "The command could not do what it was asked to; the last line on standard error says why. `run`: an "
     "executor raised `Abort`, or a listener of `worker.flush` raised.",
     Exit.USAGE: "An argument, an option, a `TUBEHERD_*` variable or a file that an option names is wrong.",

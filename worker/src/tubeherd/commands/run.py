@@ -50,8 +50,8 @@ def run(
 
     Every option can be given as a variable too: TUBEHERD_MAX_JOBS for --max-jobs.
 
-    Exit codes: 0 SIGTERM, Ctrl-C, a limit, or nothing is left to do; 1 Abort, or a flush failed; 2 wrong settings; 3
-    unusable executors.
+    Exit codes: 0 SIGTERM, Ctrl-C, a closed terminal, a limit, or nothing is left to do; 1 Abort, or a flush failed; 2
+    wrong settings; 3 unusable executors.
     """
     ignored = _set_variables(pool) if pool is not None else []
     settings = load(WorkerSettings, options)

@@ -16,13 +16,13 @@ from tubeherd.descriptors import low_numbers_taken
 from tubeherd.logs import log
 from tubeherd.processing.reasons import describe
 
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WAKEUP_BYTES: Final = 4096
 """How many bytes to read at once; Python writes one for each signal. If any are left, the next wait ends at once."""
 
 
 class Reactor:
-    """A selector that also returns SIGTERM and SIGINT; SIGCHLD only ends the wait."""
+    """A selector that also returns SIGTERM, SIGINT and SIGHUP; SIGCHLD only ends the wait."""
 
     def __init__(self) -> None:
         """Install the signal handlers; only in the main thread."""
@@ -36,7 +36,8 @@ class Reactor:
         signal.set_wakeup_fd(self._wakeup_write.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in _STOP_SIGNALS:
-            signal.signal(number, lambda number, _: self._signals.append(number))
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, lambda number, _: self._signals.append(number))
         # The entry point of the container's image blocks SIGTERM, so that one which came before now is not lost.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 

@@ -104,7 +104,7 @@ class Supervisor:
         return self._exit
 
     def _on_signal(self, number: int) -> None:
-        """Handle SIGTERM or SIGINT."""
+        """Handle SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed)."""
         if self._stopping_since is None:
             self._stop()
             log.info(f"{signal.Signals(number).name}: no further job is reserved; running jobs may finish")
