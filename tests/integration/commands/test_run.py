@@ -226,6 +226,19 @@ def test_banner_on_a_terminal_shows_tubes_with_executors_and_retries(here, termi
     ]
 
 
+def test_banner_shows_commands_and_urls_without_their_secrets(here, terminal):
+    commands = (
+        "--command",
+        "mail=true mail.php --password hunter2",
+        "--http",
+        "report=http://me:hunter2@host/x?k=hunter2",
+    )
+    screen = "\n".join(terminal(*commands).wait_for("connected"))
+    assert "  tube     mail    true mail.php  retried after 10m" in screen
+    assert "  tube     report  http://host/x  retried after 10m" in screen
+    assert "hunter2" not in screen
+
+
 def test_banner_is_shown_once_and_fits_60_columns(here, terminal, beanstalkd):
     many = "".join(f"executor('{'t' * 50}{n}')(print_{n})\n" for n in range(100))
     functions = "".join(f"def print_{n}(payload): ...\n" for n in range(100))

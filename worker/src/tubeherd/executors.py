@@ -117,6 +117,8 @@ class Executor:
     """How often one of its jobs may be lost before it is buried; if None, as often as the worker's setting says."""
     payload_of: Callable[[Any], Any] | None = None
     """Returns the payload of an object of the program that puts jobs; None if no such function was given."""
+    place: str | None = None
+    """The command or the URL that does its jobs, without secrets; None if a function of the user's does them."""
 
     def maps(self, value: object) -> bool:
         """Return whether the parameter of `payload_of` is annotated with a type of which `value` is."""
@@ -128,8 +130,8 @@ class Executor:
 
     @property
     def source(self) -> str:
-        """The module and the name of the function, for error messages."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        """The module and the name of the user's function, or the command or URL, as messages name it."""
+        return self.place or f"{self.function.__module__}.{self.function.__qualname__}"
 
     def policy(self, default: Policy) -> Policy:
         """Return the rules for its jobs: those of the worker or script, with what this executor has of its own."""

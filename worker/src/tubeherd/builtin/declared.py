@@ -1,17 +1,19 @@
 """Makes the built-in executors that the settings declare."""
 
+from typing import TYPE_CHECKING
+
 from tubeherd.builtin.command import Command
 from tubeherd.executors import Executor, ExecutorError
 from tubeherd.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from tubeherd.builtin.http import Endpoint
 
 
 def executors_of(settings: WorkerSettings) -> dict[str, Executor]:
     """Return the executors by their tubes; raises ExecutorError if one cannot work here."""
     delay = settings.reschedule_delay
-    made = {
-        tube: Executor(tube, Command(tube, command, delay).run, adapter=None, takes_job=True)
-        for tube, command in settings.command.items()
-    }
+    made = {tube: _executor(tube, Command(tube, command, delay)) for tube, command in settings.command.items()}
     return made | (_endpoints(settings) if settings.http else {})
 
 
@@ -24,6 +26,9 @@ def _endpoints(settings: WorkerSettings) -> dict[str, Executor]:
         raise ExecutorError("--http needs a client that is not installed: pip install 'tubeherd[http]'") from error
     client = Client(settings.http_ca)
     return {
-        tube: Executor(tube, Endpoint(url, client, settings.reschedule_delay).run, adapter=None, takes_job=True)
-        for tube, url in settings.http.items()
+        tube: _executor(tube, Endpoint(url, client, settings.reschedule_delay)) for tube, url in settings.http.items()
     }
+
+
+def _executor(tube: str, does: "Command | Endpoint") -> Executor:
+    return Executor(tube, does.run, adapter=None, takes_job=True, place=does.place)
