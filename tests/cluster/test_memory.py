@@ -58,7 +58,9 @@ def reasons(namespace):
     """Return the reasons of the worker's verdicts, from its log."""
     (pod,) = namespace.find("pods", "tubeherd.io/pool=mail")
     text = namespace.kubectl("logs", pod["metadata"]["name"]).stdout
-    return [reason for line in text.splitlines() if (reason := json.loads(line).get("reason"))]
+    # While the container's log file is changed, the kubelet answers with a sentence instead of the log.
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [line["reason"] for line in lines if "reason" in line]
 
 
 def kill_all_processes(container_id):
