@@ -16,11 +16,16 @@ def test_whatever_a_text_holds_nothing_of_it_controls_a_terminal(text):
     assert not any(letter in plain(text) for letter in "\x1b\x9b\n\r\u202e\u2066\t")
 
 
-@given(TEXT, st.integers(2, 40), st.booleans())
+@given(TEXT, st.integers(1, 40), st.booleans())
 def test_cut_text_fits_and_shows_that_it_was_cut(text, most, keeps_end):
     shown = cut(text, most, keeps_end=keeps_end)
     assert columns_of(shown) <= most
     assert shown == text if columns_of(text) <= most else "…" in shown
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_where_nothing_fits_one_column_is_taken(most):
+    assert cut("mail", most) == "…"
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, st.integers(0, 10**6)), max_size=5), st.integers(40, 120))

@@ -1,19 +1,30 @@
 """Jobs as text: payloads laid out, whatever they are."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from tests.support.terminal import Screen
-from tubeherd.by_hand.job_view import payload_lines
+from tubeherd.burials.record import BurialRecord
+from tubeherd.by_hand.job_view import as_json, payload_lines, summary
+from tubeherd.by_hand.looked_jobs import InspectedJob
+from tubeherd.policy import BurialKind
+from tubeherd.queue.looking import JobCounters
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
+
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+COUNTERS = JobCounters(1, "mail", "buried", 0, 0, 0, 60, 0, 1, 0, 0, 1, 0)
+RECORD = BurialRecord(1, "mail", NOW, BurialKind.EXCEPTION, "KeyError", "mail.py:1", "KeyError: 'to' " * 9, 2, "host")
 
 
 @given(JSON, st.booleans(), st.integers(1, 100))
@@ -61,3 +72,28 @@ def test_long_json_has_a_line_for_each_item():
         '  "n": 1',
         "}",
     ]
+
+
+@given(st.binary(max_size=100), st.integers(-2, 30))
+def test_lines_of_a_job_are_made_for_the_narrowest_terminal_too(body, width):
+    assert summary(InspectedJob(COUNTERS, body, RECORD), NOW, width)
+
+
+@pytest.mark.parametrize(
+    ("body", "payload"),
+    [
+        (b'{"to":"ann"}', {"to": "ann"}),
+        (b'{"to":"\\ud800"}', None),
+        (b"[" * 255 + b"]" * 255, None),
+        (b"[" * 60_000 + b"]" * 60_000, None),
+        (b"1" * 5_000, None),
+        (b"\xff", None),
+        (None, None),
+    ],
+)
+def test_every_body_can_be_written_as_json(body, payload):
+    found = json.loads(to_json({"jobs": [as_json(InspectedJob(COUNTERS, body, RECORD))]}))["jobs"][0]
+    assert found["payload"] == payload
+    assert (found["body"], found["body_base64"]) == (
+        (None, "/w==") if body == b"\xff" else (body and body.decode(), None)
+    )

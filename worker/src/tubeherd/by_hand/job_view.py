@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pydantic_core import from_json
+
 from tubeherd.burials.table import whole
 from tubeherd.by_hand.looked_jobs import InspectedJob
 from tubeherd.formats.columns import columns_of, counted, cut, plain, span
 from tubeherd.queue.looking import JobCounters
 
 _INDENT: Final = "  "
+_NARROWEST: Final = 8
+"""If a terminal has fewer columns than this, lines are laid out for so many."""
 _PAYLOAD_LINES: Final = 8
 """So many lines of a payload are shown of each of many jobs."""
 _REASON_LINES: Final = 2
@@ -30,6 +34,7 @@ _PART: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 def summary(job: InspectedJob, now: datetime, width: int) -> list[str]:
     """Return some lines for a job: id, age, attempts and reason, and the beginning of its payload."""
+    width = max(_NARROWEST, width)
     counters = job.counters
     facts = [f"job {counters.id}", *_since(job, now), f"put {span(counters.age)} ago", _attempts(job)]
     lines = textwrap.wrap(", ".join(facts), width)
@@ -76,16 +81,18 @@ def payload_lines(body: bytes | None, width: int) -> list[str]:
 def as_json(job: InspectedJob) -> dict[str, Any]:
     """Return all that is known of a job as what JSON can hold.
 
-    `payload` is the value of a body that is JSON; `body` the text of a body that is text; `body_base64` any other.
+    `payload` is the value of a body that workers take as JSON: not if it has half a surrogate pair, or is nested more
+    than 200 deep, because it could not be written as JSON again. `body` is the text of a body that is text;
+    `body_base64` any other.
     """
     found: dict[str, Any] = {**job.counters._asdict(), "payload": None, "body": None, "body_base64": None}
     if job.body is not None:
         try:
             found["body"] = job.body.decode()
-            found["payload"] = json.loads(found["body"])
+            found["payload"] = from_json(job.body)
         except UnicodeDecodeError:
             found["body_base64"] = b64encode(job.body).decode()
-        except (ValueError, RecursionError):
+        except ValueError:
             pass
     found["record"] = None if job.record is None else job.record._asdict()
     return found

@@ -40,7 +40,8 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
 
 
 def cut(text: str, most: int, *, keeps_end: bool = False) -> str:
-    """Return a text of at most so many columns of the terminal, with … for what is cut off."""
+    """Return a text of at most so many columns of the terminal, but at least one, with … for what is cut off."""
+    most = max(1, most)
     if columns_of(text) <= most:
         return text
     text = text[-most:] if keeps_end else text[:most]  # no letter has less than one column
