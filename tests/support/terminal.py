@@ -103,6 +103,10 @@ class Terminal:
         """Type these keys; `CTRL_C` is the one that interrupts."""
         os.write(self._master, keys.encode())
 
+    def send_bytes(self, data: bytes) -> None:
+        """Type bytes that may be no text."""
+        os.write(self._master, data)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the command."""
         self.process.send_signal(number)

@@ -102,6 +102,25 @@ def test_any_other_answer_deletes_nothing(beanstalkd, on_terminal, keys, code):
     assert beanstalkd.count("mail")["buried"] == 3
 
 
+def test_answer_that_is_no_text_deletes_nothing(beanstalkd, on_terminal):
+    beanstalkd.bury("mail")
+    terminal = on_terminal("delete", "mail")
+    terminal.wait_for("[y/N]")
+    terminal.send_bytes(b"\xff\n")
+    assert terminal.wait() == 1
+    assert "nothing was deleted" in terminal.text()
+    assert beanstalkd.count("mail")["buried"] == 1
+
+
+def test_no_name_of_an_error_controls_the_terminal(beanstalkd, on_terminal):
+    beanstalkd.bury("mail")
+    put_record(beanstalkd, 1, error="\x1b[31m\x9b1mmirrored\u202e")
+    terminal = on_terminal("delete", "mail", "--error", "KeyError", "--yes")
+    assert terminal.wait() == 1
+    assert "\x1b" not in terminal.written()
+    assert "?[31m?1mmirrored?" in terminal.text()
+
+
 def test_nothing_is_asked_if_there_is_nothing_to_delete(beanstalkd, on_terminal):
     beanstalkd.put("mail")
     terminal = on_terminal("delete", "mail")

@@ -118,7 +118,7 @@ def test_job_without_a_record_says_so(beanstalkd, tubeherd):
     assert tubeherd("inspect", "--job", "1").stdout.endswith(b"\nNo record says why it is buried.\n")
 
 
-@pytest.mark.parametrize("job", ["99", "9223372036854775808", "99999999999999999999999"])
+@pytest.mark.parametrize("job", ["99", "9223372036854775808", "18446744073709551615"])
 def test_job_that_is_not_there(tubeherd, job):
     done = tubeherd("inspect", "--job", job)
     assert done.returncode == 1
@@ -133,13 +133,20 @@ def test_job_that_is_not_there(tubeherd, job):
         (["mail", "--state", "done"], b"'done' is no state of a job: write ready, reserved, delayed or buried"),
         (["mail", "--job", "one"], b"Invalid value for '--job'"),
         (["mail", "--count", "0"], b"Invalid value for '--count'"),
+        (["mail", "--count", "9" * 30], b"Invalid value for '--count'"),
+        (["mail", "--skip", "9" * 30], b"Invalid value for '--skip'"),
+        (["mail", "--walk", "9" * 30], b"Invalid value for '--walk'"),
+        (["--job", "0"], b"the id of a job is a whole number from 1 to 18446744073709551615, not 0"),
+        (["--job", "-1"], b"the id of a job is a whole number from 1"),
+        (["--job", "18446744073709551616"], b"the id of a job is a whole number from 1"),
+        (["mail", "--server", ""], b"'' is no server"),
         (["two words"], b"'two words' is no tube name"),
         (["tubeherd.burials"], b"'tubeherd.burials' is reserved"),
     ],
 )
 def test_wrong_arguments_are_refused(tubeherd, arguments, said):
     done = tubeherd("inspect", *arguments)
-    assert done.returncode in (1, 2)
+    assert (done.returncode, done.stdout) == (2, b"")
     assert said in done.stderr
     assert b"Traceback" not in done.stderr
 
@@ -153,6 +160,30 @@ def test_jobs_that_were_not_found_are_counted(beanstalkd, tubeherd):
         "1 of 2 ready jobs were found among 10 job ids. A larger --walk finds more, unless the others have left the "
         "state. "
     )  # fmt: skip
+
+
+def test_where_all_jobs_are_left_out_this_is_said(beanstalkd, tubeherd):
+    buried(beanstalkd, range(3))
+    done = tubeherd("inspect", "mail", "--skip", "3")
+    assert (done.returncode, done.stdout) == (0, b"No further job: 3 of tube mail are buried.\n")
+
+
+@pytest.mark.parametrize("command", [["peek", "mail"], ["inspect", "mail"]])
+def test_payload_that_is_no_whole_text_hides_no_other_job(beanstalkd, tubeherd, command):
+    buried(beanstalkd, ["one", b'"\\ud800"'])
+    beanstalkd.put("mail", b"[" * 300 + b"]" * 300)
+    done = tubeherd(*command, "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)
+
+
+def test_answer_that_is_no_text_shows_the_next_page(beanstalkd):
+    buried(beanstalkd, range(3))
+    with Terminal([*COMMAND, "inspect", "mail", "--count", "2", "--server", beanstalkd.server]) as terminal:
+        terminal.wait_for("2 of 3. Enter: more; q: end")
+        terminal.send_bytes(b"\xff\n")
+        assert terminal.wait() == 0
+        assert "job 1, " in terminal.text()
 
 
 def test_each_state_as_json(beanstalkd, tubeherd):

@@ -100,7 +100,7 @@ def test_tube_that_is_not_there_is_an_error(list_tubes):
 
 def test_what_is_no_name_is_refused(list_tubes):
     done = list_tubes("two words")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert done.stderr.startswith(b"'two words' matches no tube")
 
 
@@ -168,6 +168,12 @@ def test_terminal_shows_as_many_tubes_as_fit(beanstalkd, on_terminal):
     terminal.resize(60, 15)
     terminal.wait_for("33 other tubes")
     assert len(terminal.screen()) <= 15
+
+
+def test_lowest_terminal_shows_the_tube_with_the_most_jobs(beanstalkd, on_terminal):
+    beanstalkd.put("other")
+    beanstalkd.put_numbers("mail", 2)
+    on_terminal(lines=5).wait_for("!  mail ")
 
 
 def test_terminal_goes_on_when_the_server_is_back(beanstalkd, on_terminal):

@@ -21,13 +21,17 @@ def test_paused_tube_gives_out_no_job_until_it_is_resumed(beanstalkd, run):
     client.watch("mail")
     done = run("pause", "mail", "10m")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"mail: paused for another ")
-    assert done.stdout.endswith(b"(before: not paused)\n")
+    assert done.stdout == b"mail: paused for 10m (before: not paused)\n"
     assert pause_of(beanstalkd, "mail") == 600
     with pytest.raises(greenstalk.TimedOutError):
         client.reserve(timeout=0)
     assert run("resume", "mail").stdout.startswith(b"mail: not paused (before: paused for another ")
     assert client.reserve(timeout=0).id == 1
+
+
+def test_pause_of_its_last_second_is_shown_as_one(beanstalkd, run):
+    beanstalkd.put("mail")
+    assert run("pause", "mail", "500ms").stdout == b"mail: paused for 1s (before: not paused)\n"
 
 
 def test_dry_run_and_json(beanstalkd, run):

@@ -53,23 +53,24 @@ def test_schedule_stops_at_the_first_bad_line_and_says_what_was_put(beanstalkd, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["mail", "{oops}"], b"the payload is no JSON"),
-        (["two words", "{}"], b"'two words' is no tube name"),
-        (["tubeherd.burials", "{}"], b"'tubeherd.burials' is reserved"),
-        (["mail", "[NaN]"], b"the payload is no JSON"),
-        (["mail", "{}", "--delay", "soon"], b"'soon' is no duration"),
-        (["mail", "{}", "--priority", "-1"], b"a priority is from 0"),
+        (["mail", "{oops}"], 1, b"the payload is no JSON"),
+        (["two words", "{}"], 2, b"'two words' is no tube name"),
+        (["tubeherd.burials", "{}"], 2, b"'tubeherd.burials' is reserved"),
+        (["mail", "[NaN]"], 1, b"the payload is no JSON"),
+        (["mail", "{}", "--delay", "soon"], 2, b"'soon' is no duration"),
+        (["mail", "{}", "--priority", "-1"], 2, b"a priority is from 0"),
         (
             ["mail", '"' + "x" * 70_000 + '"'],
+            1,
             b"it is larger than the 65535 bytes that this beanstalkd takes (JOB_TOO_BIG; see its -z); no jobs were put",
         ),
     ],
 )
-def test_schedule_refuses_what_could_not_work(schedule, arguments, said):
+def test_schedule_refuses_what_could_not_work(schedule, arguments, code, said):
     done = schedule(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == code
     assert said in done.stderr
     assert b"Traceback" not in done.stderr
 
@@ -309,21 +310,23 @@ def test_why_as_json_is_utf_8_whatever_the_encoding_of_the_terminal(beanstalkd, 
 
 def test_why_where_nothing_is_buried(why):
     assert (why().returncode, why().stdout) == (0, b"No job is buried.\n")
+    assert why("mail").stdout == b"No job of tube mail is buried.\n"
     assert json.loads(why("--json").stdout) == {"groups": [], "read_elsewhere": 0, "without_record": 0}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["two words"], b"'two words' is no tube name"),
-        (["tubeherd.burials"], b"'tubeherd.burials' is reserved"),
-        (["--server", "127.0.0.1:1"], b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused"),
+        (["two words"], 2, b"'two words' is no tube name"),
+        (["tubeherd.burials"], 2, b"'tubeherd.burials' is reserved"),
+        (["--job", "0"], 2, b"Invalid value for '--job'"),
+        (["--server", "127.0.0.1:1"], 1, b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused"),
     ],
 )
-def test_why_refuses_what_could_not_work(beanstalkd, arguments, said):
+def test_why_refuses_what_could_not_work(beanstalkd, arguments, code, said):
     arguments = arguments if "--server" in arguments else [*arguments, "--server", beanstalkd.server]
     done = tubeherd("why", *arguments)
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (code, b"")
     assert said in done.stderr
     assert b"Traceback" not in done.stderr
 

@@ -75,6 +75,10 @@ def test_kind_of_a_burial_counts_as_its_error():
         ({"jobs": [1], "count": 1}, "the ids name the jobs already"),
         ({"jobs": [1], "error": "KeyError"}, "the ids name the jobs already"),
         ({"jobs": [1], "older_than": "1h"}, "the ids name the jobs already"),
+        ({"jobs": 7}, "given as a list"),
+        ({"jobs": "12"}, "the id of a job is a whole number"),
+        ({"tube": "mail", "error": ""}, "an error is the name"),
+        ({"tube": "mail", "error": KeyError}, "an error is the name"),
         ({"tube": "mail", "count": 0}, "a count of jobs"),
         ({"tube": "mail", "count": -1}, "a count of jobs"),
         ({"tube": "mail", "count": 1.5}, "a count of jobs"),
@@ -100,7 +104,9 @@ def test_rate(rate, a_second):
     assert parse_rate(rate) == a_second
 
 
-@pytest.mark.parametrize("rate", ["0/s", "0.000/s", "50", "50/d", "-1/s", "fast", "", "1e9/s", 50, "50 / s", None])
+@pytest.mark.parametrize(
+    "rate", ["0/s", "0.000/s", "50", "50/d", "-1/s", "fast", "", "1e9/s", 50, "50 / s", None, "\u0661/s"]
+)
 def test_what_is_no_rate_is_refused(rate):
     with pytest.raises(ValueError, match="is no rate"):
         parse_rate(rate)

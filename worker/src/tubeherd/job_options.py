@@ -50,6 +50,13 @@ def parse_timeout(timeout: str | float | timedelta) -> float:
     return seconds
 
 
+def check_job_id(job_id: int) -> int:
+    """Return the id of a job as it is; raises ValueError for what cannot be one."""
+    if isinstance(job_id, bool) or not isinstance(job_id, int) or not 0 < job_id < 2**64:
+        raise ValueError(f"the id of a job is a whole number from 1 to {2**64 - 1}, not {repr(job_id)[:60]}")
+    return job_id
+
+
 def check_priority(priority: int) -> int:
     """Return a priority as an int; raises ValueError for one that beanstalkd cannot hold, and for no whole number."""
     try:

@@ -23,11 +23,14 @@ _COLUMNS: Final = (
 )
 
 
-def table(burials: Burials, now: datetime, width: int) -> str:
-    """Return the groups as a table of so many columns, with what the records do not show below it."""
+def table(burials: Burials, now: datetime, width: int, tube: str | None = None) -> str:
+    """Return the groups as a table of so many columns, with what the records do not show below it.
+
+    `tube` is the one that they are about; None for all.
+    """
     groups = burials.groups
     lines = list(lay_out(_COLUMNS, [_cells(group, now) for group in groups], width)) if groups else []
-    for note in _notes(burials):
+    for note in _notes(burials, tube):
         lines += textwrap.wrap(note, width)
     return "\n".join(lines)
 
@@ -51,14 +54,14 @@ def whole(record: BurialRecord, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def _notes(burials: Burials) -> Iterator[str]:
+def _notes(burials: Burials, tube: str | None) -> Iterator[str]:
     """Yield a sentence for the sum, and for each reason why a buried job is not in the table."""
     records, groups = len(burials.records), len(burials.groups)
     if records:
         sums = f"{counted(records, 'buried job')} in {counted(groups, 'group')}"
         yield f"{sums}. tubeherd why --job SAMPLE shows a traceback."
     elif not (burials.read_elsewhere or burials.without_record):
-        yield "No job is buried."
+        yield f"No job{'' if tube is None else f' of tube {tube}'} is buried."
     if burials.read_elsewhere:
         yield (
             f"{counted(burials.read_elsewhere, 'record')} could not be seen, because somebody else is reading: "

@@ -11,12 +11,13 @@ from typing import Final, get_args
 from tubeherd.burials.record import BurialRecord
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import RESERVED, check_tube
+from tubeherd.job_options import check_job_id
 from tubeherd.policy import BurialKind
 from tubeherd.queue.changing import State
 from tubeherd.queue.looking import JobCounters
 
 STATES: Final[Sequence[State]] = get_args(State)
-_RATE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)/([smh])")
+_RATE: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)/([smh])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -64,6 +65,8 @@ def choose(
         raise ValueError("say which jobs are meant by one of these: a tube, all tubes, or the ids of jobs")
     if jobs is not None and (error, older_than, count) != (None, None, None):
         raise ValueError("the ids name the jobs already: with them, give no error, no age and no count")
+    if error is not None and not (isinstance(error, str) and error):
+        raise ValueError(f"an error is the name under which tubeherd why lists it, not {repr(error)[:60]}")
     choice = Choice(
         None if tube is None else check_tube(tube),
         () if jobs is None else _ids(jobs),
@@ -102,12 +105,11 @@ def why_not(seen: JobCounters | None, states: Sequence[str]) -> str:
 
 
 def _ids(jobs: Iterable[int]) -> tuple[int, ...]:
-    ids = tuple(dict.fromkeys(jobs))
+    if not isinstance(jobs, Iterable):
+        raise ValueError(f"the ids of jobs are given as a list, not as {repr(jobs)[:60]}")
+    ids = tuple(dict.fromkeys(map(check_job_id, jobs)))
     if not ids:
         raise ValueError("no ids of jobs are given")
-    for job_id in ids:
-        if isinstance(job_id, bool) or not isinstance(job_id, int) or not 0 < job_id < 2**64:
-            raise ValueError(f"the id of a job is a whole number from 1 to {2**64 - 1}, not {repr(job_id)[:60]}")
     return ids
 
 

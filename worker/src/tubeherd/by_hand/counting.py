@@ -65,10 +65,10 @@ def check_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
     """Return the patterns as they are; raises ValueError for one that can match no tube."""
     checked = tuple(patterns)
     for pattern in checked:
-        if not TUBE.matches(pattern.replace("*", "x").replace("?", "x")):
+        if not isinstance(pattern, str) or not TUBE.matches(pattern.replace("*", "x").replace("?", "x")):
             raise ValueError(
-                f"{pattern[:60]!r} matches no tube: write the name of a tube, or a pattern like 'news*', where * is "
-                "any text and ? is any letter"
+                f"{str(pattern)[:60]!r} matches no tube: write the name of a tube, or a pattern like 'news*', where * "
+                "is any text and ? is any letter"
             )
     return checked
 

@@ -9,10 +9,15 @@ from tubeherd.burials.reader import read_burials
 from tubeherd.by_hand.finding import WALK_MOST, Search
 from tubeherd.by_hand.looked_jobs import Inspected, InspectedJob, NextJobs
 from tubeherd.formats.tubes import check_tube
+from tubeherd.job_options import check_job_id
 from tubeherd.queue.looking import PEEKS_MOST, LookingConnection, connect_to_look
 
+_NUMBER_MOST: Final = 10**12
+"""The largest number of jobs, or of ids, that is taken."""
 PEEKED_STATES: Final = ("ready", "delayed", "buried")
 """The states of which beanstalkd shows the first job."""
+_PEEKS_MOST: Final = 20
+"""So many times the next job may be gone when its counters are asked for, as it may be if workers are fast."""
 _FIRST_PAGE: Final = 10
 """How many bodies are asked for at first, so that the first page appears at once."""
 
@@ -30,8 +35,9 @@ def peek(server: str, tube: str) -> NextJobs:
 def inspect_job(server: str, job_id: int) -> InspectedJob | None:
     """Return all that is known of a job, with the burial record if it is buried; None if there is no such job.
 
-    Raises QueueUnavailable or RefusedError, and ValueError for a wrong address.
+    Raises QueueUnavailable or RefusedError, and ValueError for a wrong address or id.
     """
+    check_job_id(job_id)
     with _looking(server) as connection:
         (counters,) = connection.jobs([job_id])
         (peeked,) = connection.peek([job_id])
@@ -66,23 +72,39 @@ class Inspection:
 @contextmanager
 def inspecting(server: str, tube: str, state: str, walk: int = WALK_MOST) -> Iterator[Inspection]:
     """Look at the jobs of a tube that are in one state, on a connection of its own; raises what `Search` raises."""
+    check_tube(tube)
+    _check_number("walk", walk)
     with _looking(server) as connection:
         yield Inspection(connection, server, tube, state, walk)
 
 
 def inspect(server: str, tube: str, state: str, *, count: int, skip: int = 0, walk: int = WALK_MOST) -> Inspected:
-    """Return up to `count` jobs of a tube that are in one state, but for the first `skip` ones."""
+    """Return up to `count` jobs of a tube that are in one state, but for the first `skip` ones.
+
+    Raises what `Search` raises, and ValueError for a number out of range.
+    """
+    _check_number("count", count)
+    _check_number("skip", skip)
     with inspecting(server, tube, state, walk) as inspection:
         jobs = tuple(islice(inspection.jobs(skip), count))
         return Inspected(jobs, inspection.search.counted, inspection.search.walked, inspection.read_elsewhere)
 
 
 def _first(connection: LookingConnection, tube: str, state: str) -> InspectedJob | None:
-    peeked = connection.peek_next(tube, state)
-    if peeked is None:
-        return None
-    (counters,) = connection.jobs([peeked.id])
-    return None if counters is None else InspectedJob(counters, peeked.body, None)
+    """Return the first job in a state; None if there is none, or if others take each one before it can be looked at."""
+    for _ in range(_PEEKS_MOST):
+        peeked = connection.peek_next(tube, state)
+        if peeked is None:
+            break
+        (counters,) = connection.jobs([peeked.id])
+        if counters is not None and counters.state == state:
+            return InspectedJob(counters, peeked.body, None)
+    return None
+
+
+def _check_number(name: str, number: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _NUMBER_MOST:
+        raise ValueError(f"{name} is a whole number from 0 to {_NUMBER_MOST}, not {repr(number)[:60]}")
 
 
 @contextmanager

@@ -45,14 +45,17 @@ class LooksByHand:
         releases the records. Other jobs are looked for among `walk` ids near those that are known, and come in no
         order.
 
-        Raises ValueError for a name that is no tube's, and for a state that there is not.
+        Raises ValueError for a name that is no tube's, for a state that there is not, and for a negative number.
         """
         from tubeherd.by_hand.inspecting import inspect
 
         return inspect(self._server, tube, state, count=count, skip=skip, walk=walk)
 
     def inspect_job(self, job_id: int) -> InspectedJob | None:
-        """Return all that is known of a job, with its burial record if it is buried; None if there is no such job."""
+        """Return all that is known of a job, with its burial record if it is buried; None if there is no such job.
+
+        Raises ValueError for what is no id of a job.
+        """
         from tubeherd.by_hand.inspecting import inspect_job
 
         return inspect_job(self._server, job_id)

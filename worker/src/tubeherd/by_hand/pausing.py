@@ -17,7 +17,7 @@ class Paused(NamedTuple):
     """False if beanstalkd has no such tube; a tube exists while it has jobs or a connection uses or watches it."""
     before: TubeCounters
     after: TubeCounters
-    """`pause_left` says for how many seconds it is paused."""
+    """`pause` says for how many seconds it was paused, `pause_left` for how many more it is."""
     dry_run: bool = False
 
 

@@ -8,8 +8,9 @@ import typer
 
 from tubeherd.commands.progress import ProgressBar
 from tubeherd.commands.stopping import Stopping
-from tubeherd.commands.terminal import fail, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import answer_to, fail, failing_in_words, for_terminal, server_of
 from tubeherd.exits import Exit
+from tubeherd.formats.columns import plain
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.acted import Acted, Deed
@@ -89,13 +90,11 @@ def _agreed(server: str, choice: "Choice", deed: "Deed", json: bool) -> int:
     if planned.code or not planned.acted.done:
         _end(planned._replace(acted=replace(planned.acted, dry_run=False)), choice, json)
     try:
-        sys.stderr.write(question(choice, planned.acted.done))
-        sys.stderr.flush()
-        answer = sys.stdin.readline().strip().lower()
+        answer = answer_to(question(choice, planned.acted.done), sys.stderr)
     except KeyboardInterrupt:
         fail("\nnothing was deleted", Exit.INTERRUPTED)
     if answer not in ("y", "yes"):
-        fail(f"{'' if answer else chr(10)}nothing was deleted")
+        fail("nothing was deleted")
     return planned.acted.done
 
 
@@ -139,6 +138,6 @@ def _end(ended: _Ended, choice: "Choice", json: bool) -> NoReturn:
     if (note := note_on_tube(acted)) is not None:
         typer.echo(note, err=True)
     for sentence in [*troubles(acted, choice), *([] if trouble is None else [trouble])]:
-        typer.echo(sentence, err=True)
+        typer.echo(plain(sentence), err=True)  # names of errors are whatever a record says
         code = code or Exit.FAILED
     raise typer.Exit(code)

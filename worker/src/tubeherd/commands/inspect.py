@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import Server, answer_to, fail, failing_in_words, for_terminal, server_of
 from tubeherd.exits import Exit
 from tubeherd.queue.looking import STATES
 
@@ -30,10 +30,14 @@ _WHEN: Final = "when the jobs were looked at"
 def inspect(
     tube: Annotated[str | None, typer.Argument(help="The tube", metavar="TUBE")] = None,
     state: Annotated[str, typer.Option(help="ready, reserved, delayed or buried", metavar="<state>")] = "buried",
-    job: Annotated[int | None, typer.Option(min=0, metavar="<id>", help="Show all about this job")] = None,
-    count: Annotated[int, typer.Option(min=1, metavar="<number>", help="How many jobs to show at a time")] = 25,
-    skip: Annotated[int, typer.Option(min=0, metavar="<number>", help="Leave out so many jobs first")] = 0,
-    walk: Annotated[int, typer.Option(min=0, metavar="<number>", help="How many job ids to look at")] = 100_000,
+    job: Annotated[int | None, typer.Option(metavar="<id>", help="Show all about this job")] = None,
+    count: Annotated[
+        int, typer.Option(min=1, max=10**12, metavar="<number>", help="How many jobs to show at a time")
+    ] = 25,
+    skip: Annotated[int, typer.Option(min=0, max=10**12, metavar="<number>", help="Leave out so many jobs first")] = 0,
+    walk: Annotated[
+        int, typer.Option(min=0, max=10**12, metavar="<number>", help="How many job ids to look at")
+    ] = 100_000,
     json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
     server: Server = None,
 ) -> None:
@@ -69,8 +73,6 @@ def _print_job(server: str, job_id: int, json: bool) -> None:
     from tubeherd.by_hand.inspecting import inspect_job
     from tubeherd.by_hand.job_view import as_json, everything
 
-    if job_id >= 2**63:
-        fail(f"there is no job {job_id}: ids are smaller numbers")
     job = inspect_job(server, job_id)
     if job is None:
         fail(f"there is no job {job_id}: it is done or deleted, or never was")
@@ -101,7 +103,7 @@ def _print_pages(server: str, tube: str, state: str, count: int, skip: int, walk
             _print_page(page)
             if shown >= inspection.search.counted or len(page) < count or not _wants_more(shown, inspection):
                 break
-        for note in _notes(tube, state, shown, shown < skip + count, inspection):
+        for note in _notes(tube, state, shown, skip, shown < skip + count, inspection):
             typer.echo(for_terminal("\n".join(wrap(note, get_terminal_size().columns))))
 
 
@@ -117,14 +119,11 @@ def _wants_more(shown: int, inspection: "Inspection") -> bool:
     """Ask for the next page on a terminal; in a pipe there is none."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
-    try:
-        answer = input(f"{shown:,} of {inspection.search.counted:,}. Enter: more; q: end ")
-    except EOFError:
-        return False
-    return not answer.strip().lower().startswith("q")
+    answer = answer_to(f"{shown:,} of {inspection.search.counted:,}. Enter: more; q: end ", sys.stdout)
+    return answer is not None and not answer.startswith("q")
 
 
-def _notes(tube: str, state: str, shown: int, complete: bool, inspection: "Inspection") -> Iterator[str]:
+def _notes(tube: str, state: str, shown: int, skip: int, complete: bool, inspection: "Inspection") -> Iterator[str]:
     search = inspection.search
     if not search.counted:
         yield f"No job of tube {tube} is {state}."
@@ -133,6 +132,8 @@ def _notes(tube: str, state: str, shown: int, complete: bool, inspection: "Inspe
             f"{search.found:,} of {search.counted:,} {state} jobs were found among {search.walked:,} job ids. "
             "A larger --walk finds more, unless the others have left the state."
         )
+    elif 0 < shown == skip:
+        yield f"No further job: {search.counted:,} of tube {tube} {'is' if search.counted == 1 else 'are'} {state}."
     elif shown < search.counted:
         yield f"{shown:,} of {search.counted:,} {state} jobs. --skip {shown} shows the next ones."
     if inspection.read_elsewhere:

@@ -110,7 +110,8 @@ def _redraw(server: str, patterns: Sequence[str]) -> None:
                 connection = None
                 drawing.draw(wrap(f"{error}. Trying again until Ctrl-C.", size.columns), size)
             else:
-                lines = tube_table(now, rates(before, now) if before else {}, size.columns, size.lines - _LINES_BESIDE)
+                most = max(1, size.lines - _LINES_BESIDE)
+                lines = tube_table(now, rates(before, now) if before else {}, size.columns, most)
                 drawing.draw(lines, size)
                 before = now
             took = time.monotonic() - began

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tubeherd.commands.terminal import fail, failing_in_words, server_of
-from tubeherd.exits import Exit
 from tubeherd.formats.durations import format_duration
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.pausing import Paused
+    from tubeherd.queue.looking import TubeCounters
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, print the present pause", metavar=" ")]
 
@@ -19,14 +19,11 @@ def change_pause(server: str | None, change: Callable[[str], "Paused"], *, dry_r
     """Have `change` change a tube on this server, and print what it did."""
     address = server_of(server)
     with failing_in_words("when the tube was to be paused or resumed"):
-        try:
-            paused = change(address)
-        except ValueError as error:
-            fail(str(error), Exit.USAGE)
+        paused = change(address)
     if json:
         from pydantic_core import to_json
 
-        before, after = paused.before.pause_left, paused.after.pause_left
+        before, after = _left(paused.before), _left(paused.after)
         fields = {"tube": paused.tube, "exists": paused.exists, "before": before, "after": after, "dry_run": dry_run}
         typer.echo(to_json(fields, indent=2))
     elif paused.exists:
@@ -36,11 +33,14 @@ def change_pause(server: str | None, change: Callable[[str], "Paused"], *, dry_r
 
 
 def _in_words(paused: "Paused", dry_run: bool) -> str:
-    before, after = _pause(paused.before.pause_left), _pause(paused.after.pause_left)
+    left = _left(paused.before)
+    before = f"paused for another {format_duration(left)}" if left else "not paused"
     if dry_run:
         return f"{paused.tube}: {before}; nothing was changed, because this is a dry run"
+    after = f"paused for {format_duration(paused.after.pause)}" if paused.after.pause else "not paused"
     return f"{paused.tube}: {after} (before: {before})"
 
 
-def _pause(seconds: int) -> str:
-    return f"paused for another {format_duration(seconds)}" if seconds else "not paused"
+def _left(tube: "TubeCounters") -> int:
+    """Return for how many more seconds a tube is paused; beanstalkd itself says 0 in the last one."""
+    return max(1, tube.pause_left) if tube.pause else 0

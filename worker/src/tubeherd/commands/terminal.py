@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -34,7 +34,8 @@ It is the same as the one that `options` makes of the declaration in `settings`,
 
 def server_of(option: str | None) -> str:
     """Return where beanstalkd is, by the option, the variable or the default. Ends if that is no address."""
-    server = option or os.environ.get(_SERVER_VARIABLE) or DEFAULT_SERVER
+    # An empty option is wrong: in a script, it may stand for a variable that was never set.
+    server = os.environ.get(_SERVER_VARIABLE) or DEFAULT_SERVER if option is None else option
     try:
         parse_server(server)
     except ValueError as error:
@@ -94,8 +95,21 @@ def failing_in_words(when: str) -> Iterator[None]:
         yield
     except RefusedError as error:
         fail(f"beanstalkd answered {error} {when}")
-    except (QueueUnavailable, ValueError) as error:
+    except QueueUnavailable as error:
         fail(str(error))
+    except ValueError as error:
+        fail(str(error), Exit.USAGE)
+
+
+def answer_to(question: str, stream: TextIO) -> str | None:
+    """Ask a person on a terminal, and return the answer in small letters; None for Ctrl-D."""
+    stream.write(question)
+    stream.flush()
+    answer = sys.stdin.buffer.readline()
+    if answer:
+        return answer.decode(errors="replace").strip().lower()
+    stream.write("\n")  # the terminal has begun no new line
+    return None
 
 
 def for_terminal(text: str) -> bytes:

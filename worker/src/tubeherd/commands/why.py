@@ -16,7 +16,7 @@ EXAMPLES: Final = ("tubeherd why", "tubeherd why mail", "tubeherd why --job 4711
 
 def why(
     tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube", metavar="TUBE")] = None,
-    job: Annotated[int | None, typer.Option(min=0, metavar="<id>", help="Show the whole record of this job")] = None,
+    job: Annotated[int | None, typer.Option(min=1, metavar="<id>", help="Show the whole record of this job")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
     server: Server = None,
 ) -> None:
@@ -28,10 +28,10 @@ def why(
 
     with failing_in_words("when the burial records were read"):
         burials = read_burials(server_of(server), tube)
-    typer.echo(_groups(burials, json) if job is None else _record(burials, job, tube, json))
+    typer.echo(_groups(burials, tube, json) if job is None else _record(burials, job, tube, json))
 
 
-def _groups(burials: "Burials", json: bool) -> bytes:
+def _groups(burials: "Burials", tube: str | None, json: bool) -> bytes:
     from pydantic_core import to_json
 
     from tubeherd.burials.record import as_json
@@ -39,7 +39,7 @@ def _groups(burials: "Burials", json: bool) -> bytes:
 
     if json:
         return to_json(as_json(burials), indent=2)
-    return for_terminal(table(burials, datetime.now(UTC), get_terminal_size().columns))
+    return for_terminal(table(burials, datetime.now(UTC), get_terminal_size().columns, tube))
 
 
 def _record(burials: "Burials", job: int, tube: str | None, json: bool) -> bytes:
