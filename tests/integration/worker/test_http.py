@@ -282,6 +282,23 @@ def test_kept_connection_that_the_server_has_closed_costs_no_attempt(beanstalkd,
     assert worker.lines("", level="error") == []
 
 
+def test_kept_connection_that_breaks_while_the_server_does_the_job_costs_an_attempt(beanstalkd, http, run_http):
+    def respond(handler, request):
+        if request.body == b"1":
+            time.sleep(1.5)  # such as a proxy that waits for the server, and gives up
+            handler.close_connection = True
+        else:
+            handler.answer(200)
+
+    server = http(respond)
+    beanstalkd.put("mail", "0")
+    job = beanstalkd.put("mail", "1")
+    worker = run_http(server.url, "--retry-delays", "none")
+    worker.wait_for_line("buried", job=job)
+    assert [request.body for request in server.requests] == [b"0", b"1"]
+    assert server.connections == 1
+
+
 def test_many_jobs_are_in_flight_in_one_slot(beanstalkd, http, run_http):
     together = threading.Barrier(30, timeout=30)
 

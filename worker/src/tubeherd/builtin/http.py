@@ -38,6 +38,8 @@ _REASON_SECONDS: Final = 2.0
 """How long to wait for the body of an answer that is no success, in seconds: its status says enough."""
 _KEEP_SECONDS: Final = 30.0
 """How long a connection without a job is kept, in seconds."""
+_STALE_SECONDS: Final = 1.0
+"""If a kept connection breaks later than this, in seconds, the server may have begun the job: it had not closed it."""
 _BROKEN: Final = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError, OSError)
 
 
@@ -66,11 +68,12 @@ class Client:
     async def post(self, url: str, sent: dict[str, str], body: bytes) -> Answer:
         """Send a request and return the answer; raises an exception of httpcore, SSLError or OSError.
 
-        If a kept connection turns out to have been closed, the request is sent again at once.
+        If a kept connection turns out to have been closed, the request is sent again at once. It is not if the
+        connection breaks later, because the server may still do the job then.
         """
         pool = self._pool_of_loop()
         while True:
-            progress = _Progress()
+            progress, began = _Progress(), time.monotonic()
             extensions = {"timeout": {"connect": _CONNECT_SECONDS}, "trace": progress.note}
             try:
                 async with pool.stream(
@@ -78,7 +81,7 @@ class Client:
                 ) as response:
                     return await _read(response)
             except (httpcore.NetworkError, httpcore.RemoteProtocolError):
-                if progress.connected or progress.answered:
+                if progress.connected or progress.answered or time.monotonic() >= began + _STALE_SECONDS:
                     raise
 
     def _pool_of_loop(self) -> httpcore.AsyncConnectionPool:
