@@ -27,6 +27,11 @@ def test_every_module_of_the_folder_is_imported(tmp_path):
     assert sorted(load(None, tmp_path)) == ["mail", "report"]
 
 
+def test_file_that_is_replaced_while_it_is_imported_is_no_error(tmp_path):
+    (tmp_path / "replaced.py").write_text(f"{MAIL}import os\nos.rename(__file__, __file__ + '~')\n")
+    assert list(load(None, tmp_path)) == ["mail"]
+
+
 def test_named_modules_are_imported(tmp_path, monkeypatch):
     (tmp_path / "jobs_under_test.py").write_text(MAIL)
     monkeypatch.syspath_prepend(tmp_path)

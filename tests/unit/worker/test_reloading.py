@@ -56,6 +56,14 @@ def test_other_files_do_not_count(look, tmp_path, name):
     assert (look(), look(), look()) == ([], [], [])
 
 
+def test_link_to_nothing_hides_no_other_file(look, tmp_path):
+    for name in range(20):  # in whatever order the folder lists them
+        (tmp_path / f"{name}.py").symlink_to("nowhere")
+    assert (look(), look()) == ([], [])
+    (tmp_path / "mail.py").write_text("22")
+    assert (look(), look()) == ([], ["mail.py"])
+
+
 def test_change_that_is_taken_back_and_a_file_that_goes_on_changing_do_not_count(look, tmp_path):
     look()
     before = os.stat(tmp_path / "mail.py")

@@ -101,9 +101,16 @@ def _import_file(path: Path) -> None:
 def _check_file(module: str, path: Path) -> None:
     """Raise ExecutorError if a module that was imported is another one than that of this file."""
     found = getattr(sys.modules.get(module), "__file__", None)
-    if found is None or not Path(found).samefile(path):
+    if found is None or not _are_same(found, path):
         name = module.partition(".")[0]
         raise ExecutorError(f"{path.name} has the name of an installed package, {name}: rename the file")
+
+
+def _are_same(file: str, path: Path) -> bool:
+    try:
+        return path.samefile(file)
+    except OSError:  # an editor has just put it away, to write another in its place
+        return os.path.abspath(file) == os.path.abspath(path)
 
 
 def _check_helpers(sources: Sources) -> None:

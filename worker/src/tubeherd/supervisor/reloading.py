@@ -7,6 +7,7 @@ that has succeeded, so that an error is logged once.
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 _POLL_SECONDS: Final = 0.2
@@ -78,11 +79,12 @@ def _files(folder: str) -> Files:
                 if entry.name.startswith((".", "__pycache__")):
                     continue
                 if entry.name.endswith(".py"):
-                    stat = entry.stat()
-                    found[entry.name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                    with suppress(OSError):  # it was listed and is gone, or is a link to nothing
+                        stat = entry.stat()
+                        found[entry.name] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
                 elif entry.is_dir():
                     found[entry.name] = (0, 0, 0)
-    except OSError:  # the folder, or a file that was listed, is gone
+    except OSError:  # the folder is gone
         pass
     return found
 
