@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 
 import pytest
@@ -22,6 +24,31 @@ def tubeherd(*arguments, **env):
 def test_version():
     done = tubeherd("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"tubeherd {version('tubeherd')}\n".encode(), b"")
+
+
+INTERRUPTED_WHILE_IMPORTED = """
+import os, signal, sys
+
+class Interrupting:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+from tubeherd.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_before_the_command_has_begun_is_no_traceback():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_WHILE_IMPORTED, "list"], capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+def test_script_begins_where_ctrl_c_is_no_traceback():
+    project = tomllib.loads((ROOT / "worker/pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"tubeherd": "tubeherd.__main__:main"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

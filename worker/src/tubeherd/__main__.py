@@ -1,5 +1,19 @@
-"""Runs the command as `python -m tubeherd`."""
+"""Starts the command `tubeherd`, also as `python -m tubeherd`."""
 
-from tubeherd.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command. If Ctrl-C comes before it is imported, which takes a moment, end without a traceback."""
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_usual:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from tubeherd import cli
+
+    if is_usual:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -81,14 +81,16 @@ def _app(
 
 def main() -> None:
     """Run the command `tubeherd`."""
-    streams.open_closed()
     try:
+        streams.open_closed()
         app(prog_name="tubeherd")
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
         sys.stderr.write(f"the output cannot be written: {error.strerror}\n")
         raise SystemExit(int(Exit.FAILED)) from None
+    except KeyboardInterrupt:  # just before or after what typer guards
+        raise SystemExit(int(Exit.INTERRUPTED)) from None
     finally:
         _flush()
 
