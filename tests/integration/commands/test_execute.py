@@ -156,3 +156,45 @@ def test_payload_of_a_command_is_executed_as_in_a_worker(tmp_path):
     assert run.returncode == 1
     assert run.stdout.startswith('{"to": "you"}')
     assert "CommandFailed: exit code 3: why" in run.stdout + run.stderr
+
+
+RESULTS = """
+from tubeherd import executor
+
+class Silent:
+    def __repr__(self): raise RuntimeError("no")
+
+class Loud:
+    def __repr__(self): return "\\x1b[31mred"
+
+ring = []
+ring.append(ring)
+for name, result in {
+    "silent": Silent(), "loud": Loud(), "bytes": b"\\xff", "half": "\\ud800", "ring": ring, "nan": float("nan"),
+}.items():
+    executor(name)(lambda payload, result=result: result)
+
+@executor("fails")
+def fails(payload): raise ValueError("\\x1b[31mred \\ud800")
+"""
+
+
+@pytest.mark.parametrize("tube", ["silent", "loud", "bytes", "half", "ring", "nan"])
+def test_any_result_is_shown_and_nothing_of_it_controls_the_terminal(execute, tmp_path, tube):
+    (tmp_path / "results.py").write_text(RESULTS)
+    done = execute(tube, "{}", "results.py")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
+    done = execute(tube, "{}", "results.py", "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert found["outcome"] == "done"
+
+
+def test_nothing_of_a_failure_controls_the_terminal(execute, tmp_path):
+    (tmp_path / "results.py").write_text(RESULTS)
+    done = execute("fails", "{}", "results.py")
+    assert done.returncode == 1
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert b"Traceback" in done.stderr
+    assert json.loads(execute("fails", "{}", "results.py", "--json").stdout)["outcome"] == "failed"

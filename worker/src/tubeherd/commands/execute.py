@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from tubeherd.commands.run import sources_of
-from tubeherd.commands.terminal import fail, load
+from tubeherd.commands.terminal import fail, for_terminal, load
 from tubeherd.exits import Exit
+from tubeherd.formats.columns import plain
 from tubeherd.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -91,11 +92,11 @@ def _print(run: "JobRun", tube: str, json: bool) -> None:
     if json:
         from pydantic_core import to_json
 
-        typer.echo(to_json(_as_json(run, tube), indent=2, fallback=repr))
+        typer.echo(to_json(_as_json(run, tube), indent=2))
         return
     if run.traceback is not None:
-        typer.echo(run.traceback, err=True)
-    typer.echo(_in_words(run))
+        typer.echo(_plain_lines(run.traceback), err=True)
+    typer.echo(for_terminal(_plain_lines(_in_words(run))))
 
 
 def _in_words(run: "JobRun") -> str:
@@ -105,7 +106,7 @@ def _in_words(run: "JobRun") -> str:
     if run.reason is not None:
         lines.append(f"reason: {_printable(run.reason)}")
     if run.result is not None:
-        lines.append(f"result: {repr(run.result)[:_RESULT_MAX]}")
+        lines.append(f"result: {_shown(run.result)}")
     if run.delay is not None:
         then = f"the job would be ready again after {run.delay} s"
         lines.append(f"{then}, and the worker would stop" if run.outcome == "aborted" else then)
@@ -122,12 +123,40 @@ def _as_json(run: "JobRun", tube: str) -> dict[str, Any]:
         "outcome": run.outcome,
         "verdict": verdict,
         "delay": run.delay,
-        "reason": run.reason,
-        "result": run.result,
+        "reason": run.reason and _whole(run.reason),
+        "result": _result(run.result),
         "seconds": run.seconds,
         "at": run.place,
-        "traceback": run.traceback,
+        "traceback": run.traceback and _whole(run.traceback),
     }
+
+
+def _result(result: object) -> Any:
+    """Return what an executor has returned as what JSON can hold; if it can hold none of it, as text."""
+    from pydantic_core import from_json, to_json
+
+    try:
+        return from_json(to_json(result, inf_nan_mode="null", fallback=_shown))
+    except ValueError:
+        return _whole(_shown(result))
+
+
+def _shown(result: object) -> str:
+    """Return the beginning of a result as text, whatever its own code does."""
+    try:
+        text = repr(result)
+    except Exception as error:
+        text = f"<{type(result).__name__}, whose repr raises {type(error).__name__}>"
+    return text[:_RESULT_MAX]
+
+
+def _whole(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which UTF-8 cannot hold."""
+    return text.encode(errors="replace").decode()
+
+
+def _plain_lines(text: str) -> str:
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def _printable(text: str) -> str:
