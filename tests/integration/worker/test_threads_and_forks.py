@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.waiting import wait_for
-from tubeherd import Delete, QueueManager, QueueUnavailable, RefusedError, events, executor
+from tubeherd import Bury, Delete, QueueManager, QueueUnavailable, RefusedError, events, executor
 
 pytestmark = [
     pytest.mark.usefixtures("no_executors"),
@@ -95,6 +95,25 @@ def test_threads_put_reserve_and_process_at_the_same_time(beanstalkd, queue, poo
         future.result(60)
     assert sorted(done) == list(range(800))
     assert beanstalkd.count("mail") == NOTHING
+
+
+def test_threads_that_bury_jobs_at_the_same_time_get_their_own_answers(beanstalkd, queue, pool):
+    together = threading.Barrier(6)
+
+    @executor("mail", retry_delays=[])
+    def mail(payload):
+        together.wait(30)
+        raise ValueError("as asked")
+
+    def consume():
+        for _ in range(40):  # more than a hundred burials in all, so that old records are looked for
+            assert isinstance(queue.process(queue.get(timeout=30)).verdict, Bury)
+
+    beanstalkd.put_numbers("mail", 6 * 40)
+    for consumer in [pool.submit(consume) for _ in range(6)]:
+        consumer.result(60)
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 240}
+    assert len(queue.burials("mail").records) == 240
 
 
 def test_refused_puts_and_others_at_the_same_time_get_their_own_answers(queue, pool):

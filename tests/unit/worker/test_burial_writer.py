@@ -7,7 +7,7 @@ import pytest
 from tests.support.replies import AnsweredSocket, stats, stats_job, stats_tube
 from tubeherd.burials import writer as writing
 from tubeherd.burials.writer import BurialWriter
-from tubeherd.queue.answers import Burying, QueueUnavailable, Settled
+from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.connection import Connection
 
 BURYING = Burying(7, 5, b"{}")
@@ -54,6 +54,32 @@ def test_record_of_a_lease_that_was_gone_is_deleted():
 def test_refused_burial_closes_the_connection_because_more_answers_are_on_their_way():
     with pytest.raises(QueueUnavailable, match="beanstalkd answered INTERNAL_ERROR when a job was to be buried"):
         bury(b"USING a\r\nINSERTED 9\r\nINTERNAL_ERROR\r\n", LOOK)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        b"OUT_OF_MEMORY\r\nNOT_FOUND\r\n" + stats(),
+        stats_tube() + b"OUT_OF_MEMORY\r\n" + stats(),
+        stats_tube() + b"NOT_FOUND\r\nOUT_OF_MEMORY\r\n",
+        3 * b"OUT_OF_MEMORY\r\n",
+    ],
+)
+def test_refused_look_changes_no_burial_and_leaves_no_answer_unread(logged, look):
+    with closing(Connection(AnsweredSocket([b"USING a\r\nINSERTED 9\r\nBURIED\r\n", look, stats_job()]))) as connection:
+        assert BurialWriter("nowhere:1").bury(connection, BURYING) is Settled.DONE
+        assert connection.stats_job(7).id == 7
+    assert [line["event"] for line in logged()] == [
+        "beanstalkd answered OUT_OF_MEMORY when burial records were counted or removed; jobs are buried all the same"
+    ]
+
+
+def test_deletes_that_a_full_disk_refuses_leave_no_answer_unread():
+    answers = b"DELETED\r\nINTERNAL_ERROR\r\nNOT_FOUND\r\n"
+    with closing(Connection(AnsweredSocket([answers, stats_job()]))) as connection:
+        with pytest.raises(RefusedError, match="INTERNAL_ERROR"):
+            connection.delete([1, 2, 3])
+        assert connection.stats_job(7).id == 7
 
 
 class RememberingSocket(AnsweredSocket):

@@ -89,7 +89,8 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         self._watched: Sequence[str] | None = None
         """The tubes from which `get` reserves jobs; None before the first call."""
         self._policy = policy or Policy()
-        self._settler = Settler(Reporter(), BurialWriter(server) if burial_records else None)
+        self._records_on = server if burial_records else None
+        """The server on which burial records are kept; None if there are to be none."""
         self._closed = False
         self._begin()
         _managers.add(self)
@@ -100,6 +101,7 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         """One for each thread that processes a job, or did so at the same time as others."""
         self._idle_processors: list[Processor] = []
         self._batch = Batch(DEFAULT_BATCH_SIZE)
+        self._settler = Settler(Reporter(), BurialWriter(self._records_on) if self._records_on else None)
         self._batch_lock = threading.RLock()  # a listener of a flush may process a job
 
     def __enter__(self) -> Self:

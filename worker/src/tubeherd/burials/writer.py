@@ -7,6 +7,7 @@ burial, which readers drop.
 No trouble with a record changes what becomes of its job. A record that cannot be kept is lost, and this is counted.
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from tubeherd.burials.record import RECORD_PRIORITY, RECORD_TTR, RECORDS_A_LOOK, RECORDS_MOST, RECORDS_TUBE
 from tubeherd.burials.sorting import sort_out
 from tubeherd.logs import log
-from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Settled
+from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Settled, TubeStats
 from tubeherd.queue.bulk import BulkConnection, connect_to_tube
 from tubeherd.queue.connection import Connection
 
@@ -36,7 +37,7 @@ class LossCounter(Protocol):
 
 
 class BurialWriter:
-    """Buries the jobs of one process, and writes their records."""
+    """Buries the jobs of one process, and writes their records; threads may do so on several connections."""
 
     def __init__(self, server: str, counter: LossCounter | None = None) -> None:
         """`server` is where the jobs are, as `host:port`; without a counter, lost records are not counted."""
@@ -55,6 +56,8 @@ class BurialWriter:
         self._orphans: list[int] = []
         """The ids of the records, put since the last write, whose jobs were not buried, because the lease was gone."""
         self._last_trouble = ""
+        self._deciding = threading.Lock()
+        """Held while a thread decides by `_own` what to remove, and never while it waits for an answer."""
 
     @property
     def looks_next(self) -> bool:
@@ -66,19 +69,20 @@ class BurialWriter:
 
         If `ask_reserve`, a reserve is sent in the same write; it must not be if the writer `looks_next`.
         """
-        job = self._send(connection, [job], ask_reserve)[0]
+        (job,), looks = self._send(connection, [job], ask_reserve)
         settled = self._take(connection, job)
         if not ask_reserve:
-            self._tidy(connection)
+            self._tidy(connection, looks)
         return settled
 
     def bury_all(self, connection: Connection, jobs: Iterable[Burying]) -> Iterator[Settled]:
         """Bury many jobs in few writes; yield what beanstalkd did with each, in order. Raises what `bury` raises."""
         left = iter(jobs)
         while some := list(islice(left, max(1, RECORDS_A_LOOK - self._since_look))):
-            for job in self._send(connection, some):
+            sent, looks = self._send(connection, some)
+            for job in sent:
                 yield self._take(connection, job)
-            self._tidy(connection)
+            self._tidy(connection, looks)
             self.make_room()
 
     def make_room(self) -> None:
@@ -97,15 +101,20 @@ class BurialWriter:
         else:
             self._full = left > RECORDS_A_LOOK  # others are reading the old ones
 
-    def _send(self, connection: Connection, jobs: Sequence[Burying], ask_reserve: bool = False) -> Sequence[Burying]:
-        """Send burials in one write, and return them: without their records if there is no room for any."""
+    def _send(
+        self, connection: Connection, jobs: Sequence[Burying], ask_reserve: bool = False
+    ) -> tuple[Sequence[Burying], bool]:
+        """Send burials in one write. Return them, without their records if there is no room, and whether it looks too.
+
+        Another thread may bury jobs before the answers are read, so only this tells whether a look was sent.
+        """
         self._orphans = []
         if self._full:
             jobs = [job._replace(record=None) for job in jobs]
         self._since_look += len(jobs)
-        look = self._since_look >= RECORDS_A_LOOK
-        connection.ask_burials(jobs, RECORDS_TUBE, RECORD_TTR, look=look, ask_reserve=ask_reserve)
-        return jobs
+        looks = self._since_look >= RECORDS_A_LOOK
+        connection.ask_burials(jobs, RECORDS_TUBE, RECORD_TTR, look=looks, ask_reserve=ask_reserve)
+        return jobs, looks
 
     def _take(self, connection: Connection, job: Burying) -> Settled:
         """Take the answers to one burial. Count the record if it was lost, and remember its id if it was not."""
@@ -118,12 +127,16 @@ class BurialWriter:
             self._own.append(record)
         return settled
 
-    def _tidy(self, connection: Connection) -> None:
-        """Look how many records there are if it is time. Delete those that nobody needs; readers drop the others."""
-        if self._since_look >= RECORDS_A_LOOK:
-            self._look(connection)
-        connection.delete(self._orphans)
-        self._orphans = []
+    def _tidy(self, connection: Connection, looks: bool) -> None:
+        """Take the look, if one was sent. Delete records that nobody needs; readers drop those that stay."""
+        try:
+            if looks:
+                self._look(connection)
+            orphans, self._orphans = self._orphans, []
+            connection.delete(orphans)
+        except RefusedError as error:  # all answers were read
+            self._since_look = 0
+            self._warn(f"beanstalkd answered {error} when burial records were counted or removed")
 
     def _look(self, connection: Connection) -> None:
         """Look how many records there are too many, and remove them at once if this process has put the oldest ones.
@@ -133,6 +146,15 @@ class BurialWriter:
         """
         stats, oldest, server_id = connection.take_look(RECORDS_TUBE)
         self._since_look = 0
+        with self._deciding:
+            going = self._too_old(stats, oldest, server_id)
+        connection.delete(going)
+        self._excess -= len(going)
+        if self._excess <= 0:
+            self._full = False
+
+    def _too_old(self, stats: TubeStats, oldest: int | None, server_id: str) -> Sequence[int]:
+        """Return the ids of those records of this process that are to be removed, by what a look has found."""
         if server_id != self._server_id:  # a job of a user may have the id of what was a record
             self._own.clear()
             self._server_id = server_id
@@ -141,11 +163,8 @@ class BurialWriter:
         while oldest is not None and self._own and self._own[0] < oldest:  # others have removed it
             self._own.popleft()
         if self._excess >= RECORDS_A_LOOK and not parked and self._own and self._own[0] == oldest:
-            going = [self._own.popleft() for _ in range(min(RECORDS_A_LOOK, len(self._own)))]
-            connection.delete(going)
-            self._excess -= len(going)
-        if self._excess <= 0:
-            self._full = False
+            return [self._own.popleft() for _ in range(min(RECORDS_A_LOOK, len(self._own)))]
+        return []
 
     def _remove_oldest(self) -> int:
         """Remove orphans, then the oldest records, those of jobs not buried any more first; return the excess left."""

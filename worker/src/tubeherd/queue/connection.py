@@ -8,8 +8,8 @@ slot is a process that executes jobs. Its parent, the supervisor, shares its con
 import re
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Release, Verdict
@@ -32,6 +32,7 @@ from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.tubes import PIPELINE_MOST, USING, TubeConnection
 from tubeherd.queue.wire import open_socket, unexpected_answer
 
+Answer = TypeVar("Answer")
 DEFAULT_PRIORITY: Final = 65536
 DEFAULT_TTR: Final = 60
 """How long a worker may hold a job without a touch, in seconds."""
@@ -196,8 +197,14 @@ class Connection(TubeConnection):
             raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
 
     def take_look(self, tube: str) -> tuple[TubeStats, int | None, str]:
-        """Take the counters of the tube, the id of its first ready job or None, and the server's name for itself."""
-        return self.take_tube_stats(tube), self._take_peeked(), self._take_server_id()
+        """Take the counters of the tube, the id of its first ready job or None, and the server's name for itself.
+
+        If beanstalkd refuses one of the commands, raises RefusedError when all answers are read.
+        """
+        stats = self._taken(lambda: self.take_tube_stats(tube))
+        oldest = self._taken(self._take_peeked)
+        server_id = self._take_server_id()
+        return _or_raise(stats), _or_raise(oldest), server_id
 
     def server_id(self) -> str:
         """Return the server's name for itself. A server that is started again has another, and may give ids again."""
@@ -205,14 +212,17 @@ class Connection(TubeConnection):
         return self._take_server_id()
 
     def delete(self, job_ids: Sequence[int]) -> None:
-        """Delete jobs that this connection has reserved, or that nobody has; those that are gone do not matter."""
+        """Delete jobs that this connection has reserved, or that nobody has; those that are gone do not matter.
+
+        If beanstalkd refuses one of the commands, raises RefusedError when all answers to the same write are read.
+        """
         for start in range(0, len(job_ids), PIPELINE_MOST):
             batch = job_ids[start : start + PIPELINE_MOST]
             self._wire.write(b"".join([b"delete %d\r\n" % job_id for job_id in batch]))
             # To take each answer alone takes longer than all else. No answer is shorter than this one.
             if not self._wire.take_exactly(b"DELETED\r\n" * len(batch)):
-                for _ in batch:
-                    self._take_settled(DELETED)
+                for answer in [self._taken(lambda: self._take_settled(DELETED)) for _ in batch]:
+                    _or_raise(answer)
 
     def touch(self, job_id: int, *, ask_reserve: bool = False) -> Settled:
         """Begin the TTR of a lease anew. If `ask_reserve`, a reserve is sent in the same write, as by `settle`."""
@@ -227,6 +237,13 @@ class Connection(TubeConnection):
     def take_touched(self) -> Settled:
         """Take the answer to one touch."""
         return self._take_settled(_TOUCHED)
+
+    def _taken(self, take: Callable[[], Answer]) -> Answer | RefusedError:
+        """Take an answer and return it; return the error if beanstalkd refused the command, as other answers follow."""
+        try:
+            return take()
+        except RefusedError as error:
+            return error
 
     def _take_put(self) -> int | str:
         """Take the answer to a put: the id of the new job, or the word by which beanstalkd refused it."""
@@ -296,6 +313,13 @@ class Connection(TubeConnection):
         if self._foreseen:
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
         return b"reserve-with-timeout 0\r\n"
+
+
+def _or_raise(answer: Answer | RefusedError) -> Answer:
+    """Return an answer, or raise it if it is a refusal."""
+    if isinstance(answer, RefusedError):
+        raise answer
+    return answer
 
 
 def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[bytes]]:
