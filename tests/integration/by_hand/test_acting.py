@@ -155,6 +155,7 @@ def test_delete_takes_buried_jobs_only_unless_other_states_are_given(beanstalkd,
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1}
 
 
+@pytest.mark.slow
 def test_many_jobs_need_no_more_memory_than_a_few(fast_beanstalkd):
     fast_beanstalkd.bury_many("mail", 20_000)
     queue = QueueManager(fast_beanstalkd.server)

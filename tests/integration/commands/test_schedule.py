@@ -133,7 +133,8 @@ def test_line_without_end_takes_no_memory(start):
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 1
     assert b"line 1 is too big: it has more than 65535 bytes" in process.stderr.read()
-    assert used.ru_maxrss < 100_000  # KiB
+    # In KiB, of nearly a million that were written. What the process of the tests has counts too: it was forked.
+    assert used.ru_maxrss < 500_000
 
 
 # Dry run, JSON

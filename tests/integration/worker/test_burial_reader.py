@@ -169,6 +169,7 @@ def test_what_others_put_into_the_tube_is_left_alone(beanstalkd, bury):
 # Two readers
 
 
+@pytest.mark.slow
 def test_two_readers_at_once_lose_none_and_say_what_they_could_not_see(beanstalkd, bury):
     jobs = bury(2000)
     found = []

@@ -304,6 +304,7 @@ def reserved_on(beanstalkd, kind):
     return connection, sock, job
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(360)  # it does much, which takes minutes on a busy machine
 @pytest.mark.parametrize("ask_reserve", [False, True], ids=["with a look", "with a reserve"])
 def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_record(beanstalkd, ask_reserve):

@@ -223,15 +223,16 @@ def test_manager_refuses_retry_delays_that_make_no_sense(beanstalkd, options):
         (5, 5),
         (0.5, 1),
         (timedelta(hours=1), 3600),
-        (datetime.now(UTC) + timedelta(days=1000), 86_400_000),
+        (lambda: datetime.now(UTC) + timedelta(days=1000), 86_400_000),
         (datetime(2000, 1, 1, tzinfo=UTC), 0),
-        (datetime.now() + timedelta(days=1000), 86_400_000),
+        (lambda: datetime.now() + timedelta(days=1000), 86_400_000),
         (datetime.min, 0),
         (2**32 - 1, 2**32 - 1),
     ],
 )
 def test_put_takes_every_form_of_delay(beanstalkd, queue, delay, seconds):
-    job = queue.put("mail", {"to": "ann"}, delay=delay, priority=7, ttr="2m")
+    given = delay() if callable(delay) else delay  # a time from now on is made now, not when the tests are collected
+    job = queue.put("mail", {"to": "ann"}, delay=given, priority=7, ttr="2m")
     stats = beanstalkd.stats_job(job)
     assert seconds - 120 <= stats["delay"] <= seconds
     assert (stats["pri"], stats["ttr"], stats["tube"]) == (7, 120, "mail")

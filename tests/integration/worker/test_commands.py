@@ -121,6 +121,7 @@ LATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--async-concurrency", "4")], ids=["sequential", "concurrent"])
 @pytest.mark.parametrize("what", LATE)
 def test_all_of_a_late_command_is_gone_before_its_next_attempt(beanstalkd, run_command, what, options):

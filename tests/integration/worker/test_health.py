@@ -7,6 +7,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE, WAITING, WAITING_ASYNC
 
@@ -108,6 +110,7 @@ def test_health_is_answered_while_beanstalkd_says_nothing(beanstalkd, run_worker
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_health_is_answered_while_beanstalkd_says_nothing_about_hundreds_of_leases(beanstalkd, run_worker, address):
     """They are touched all at once: the supervisor must not wait for each answer in turn, however shortly."""
     lanes = 400

@@ -4,7 +4,6 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.processes import children
-from tests.support.tiers import slow_but_for
 from tubeherd.processes import has_ended
 
 EXECUTORS = """
@@ -104,7 +103,7 @@ def last_attempt(worker):
     return notes[notes.index("next attempt") : notes.index("end of the next attempt") + 1]
 
 
-@pytest.mark.parametrize("what", slow_but_for(["to_thread", "task that swallows", "popen", "daemon"], IN_COROUTINES))
+@pytest.mark.parametrize("what", IN_COROUTINES)
 def test_nothing_of_a_late_coroutine_goes_on_beside_its_next_attempt(beanstalkd, run_worker, what):
     neighbour = beanstalkd.put_json("mail", "neighbour", ttr=60)
     late = beanstalkd.put_json("mail", what, ttr=1)

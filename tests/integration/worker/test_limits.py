@@ -7,7 +7,6 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE
-from tests.support.tiers import slow_but_for
 
 KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
 
@@ -263,7 +262,7 @@ STARTED = {
 }
 
 
-@pytest.mark.parametrize("started", slow_but_for(["child", "grandchild"], STARTED))
+@pytest.mark.parametrize("started", STARTED)
 def test_processes_that_a_job_has_started_count_with_its_slot(beanstalkd, run_worker, started):
     source = f"{CHILDREN}    {STARTED[started]}\n"
     worker = run_worker(beanstalkd.server, source, "--max-memory", "128Mi", "--retry-delays", "none")

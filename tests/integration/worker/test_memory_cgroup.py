@@ -106,6 +106,7 @@ def test_kernel_prefers_slots_to_their_supervisor(beanstalkd, run_worker):
     assert oom_score_adj(worker.process.pid) == oom_score_adj(os.getpid()) < 1000
 
 
+@pytest.mark.slow
 def test_job_that_takes_its_whole_container_along_is_buried_in_the_end(beanstalkd, run_worker):
     """Where the kernel kills all processes of a container, nobody is left to give a verdict."""
     job = beanstalkd.put("kill", "0")

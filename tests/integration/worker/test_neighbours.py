@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.support.tiers import slow_but_for
-
 EXECUTORS = """
 import asyncio, os, signal, sys, threading, time, weakref
 from pydantic import BaseModel, model_validator
@@ -167,7 +165,7 @@ async def mail(payload, job: Job):
 """
 
 
-@pytest.mark.parametrize("payload", slow_but_for(["result"], ["exception", "result", "callback", "left callback"]))
+@pytest.mark.parametrize("payload", ["result", "exception", "callback", "left callback"])
 def test_code_that_holds_the_loop_outside_of_its_call_costs_only_those_that_are_late(beanstalkd, run_worker, payload):
     holder = beanstalkd.put_json("mail", payload, ttr=60)
     late = beanstalkd.put_json("mail", "neighbour", ttr=2)

@@ -6,6 +6,8 @@ import sys
 from datetime import datetime
 from itertools import pairwise
 
+import pytest
+
 LISTENING = """
 from tubeherd import events, executor
 @executor("mail")
@@ -117,6 +119,7 @@ def test_time_until_max_time_goes_on_after_a_slot_that_died(beanstalkd, tmp_path
     assert run(DYING_BEFORE_MAX_TIME, tmp_path, beanstalkd.server).stdout == "True\n"
 
 
+@pytest.mark.slow
 def test_slot_that_cannot_be_forked_leaves_nothing_open_and_is_tried_again(beanstalkd, tmp_path):
     (tmp_path / "listening.py").write_text(LISTENING)
     ended = run(WITHOUT_PROCESSES, tmp_path, beanstalkd.server)

@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from typing import ClassVar
 
@@ -435,21 +434,18 @@ def run(machine, beanstalkd, retries, *, examples, steps, phases):
     )
 
 
-SLOW = partial(pytest.param, marks=pytest.mark.slow)
-
-
 @pytest.mark.timeout(360)  # a history that is not as promised is shrunk for up to five minutes
-@pytest.mark.parametrize("retries", [retries if retries in (0, 1, 2, 20) else SLOW(retries) for retries in range(21)])
+@pytest.mark.parametrize("retries", [1, 0, *range(2, 21)])
 def test_every_history_of_a_job_is_as_promised(beanstalkd, retries):
     run(PolicyMachine, beanstalkd, retries, examples=8, steps=50, phases=[Phase.generate, Phase.shrink])
 
 
 @pytest.mark.timeout(360)
-@pytest.mark.parametrize("retries", [SLOW(0), 1, SLOW(2), 20])
+@pytest.mark.parametrize("retries", [1, 0, 2, 20])
 def test_history_with_releases_by_others_keeps_the_bounds(beanstalkd, retries):
     run(OthersMachine, beanstalkd, retries, examples=10, steps=50, phases=[Phase.generate, Phase.shrink])
 
 
-@pytest.mark.parametrize("retries", [SLOW(0), 1, SLOW(3)])
+@pytest.mark.parametrize("retries", [1, 0, 3])
 def test_delays_and_leases_end_as_promised(beanstalkd, retries):
     run(ClockMachine, beanstalkd, retries, examples=2, steps=80, phases=[Phase.generate])

@@ -67,6 +67,7 @@ def test_connections_cut_at_every_stage_lose_no_job(beanstalkd, proxy, run_worke
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_verdict_whose_answer_never_comes(beanstalkd, proxy, run_worker):
     """The other side holds the connection open and says nothing more: noticed, logged, and left behind.
 

@@ -156,6 +156,7 @@ def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_w
     assert beanstalkd.count("mail") == NOTHING | {"ready": 1, "buried": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "options"),
     [
