@@ -443,6 +443,7 @@ def test_reload_runs_the_changed_file_though_it_is_as_long_and_changed_in_the_sa
         beanstalkd.put_json("mail", 1)
         worker.wait_for(lambda number=number: len(worker.notes()) == number, f"version {number}")
         assert worker.notes()[-1] == str(number)
+    assert not [event for event in worker.events() if "connection" in event]  # the slots have closed it themselves
     assert worker.end() == 0
 
 

@@ -100,6 +100,11 @@ class LaneHandle:
             self.connection.abandon()
             self.connection = None
 
+    def close_if_ended(self) -> None:
+        """Close the connection if the slot, which has ended, had closed it, such as while it waited for a job."""
+        if self.connection is not None and not self._unanswered and readable([self.connection.socket], 0):
+            self.close_connection()
+
     def is_lost(self, state: State) -> bool:
         """Return whether the lease of the job that executes is gone: the job may run elsewhere at any moment."""
         if self.connection is None or self.lost == state.last_begun:

@@ -253,6 +253,8 @@ class Places:
         place.fork_at = math.inf if hold else time.monotonic() + min(pause, _BACKOFF_MOST)
         place.early_deaths = place.early_deaths + 1 if died_early else 0
         place.progress = self._progress_after(place.progress, slot)
+        for lane in slot.lanes:
+            lane.close_if_ended()
         place.inherited = place.connections
         self._vacate(place, slot)
         self.fill()
