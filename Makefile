@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images demo demo-down bench lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 # The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
@@ -86,6 +86,9 @@ images: node ## Build the images and hand them to the node
 	$(PYTHON) $(NODE) image localhost/tubeherd-worker:dev Dockerfile.worker
 	$(PYTHON) $(NODE) image localhost/tubeherd-operator:dev Dockerfile.operator
 	$(PYTHON) $(NODE) image localhost/tubeherd-beanstalkd:dev Dockerfile.beanstalkd
+
+try: setup ## Show it without a cluster: a mail fails, is buried, explained, kicked and delivered (under 30 seconds)
+	$(BIN)/python examples/try/story.py
 
 demo: ## Show the whole product: 200 mails queued, buried, kicked, delivered (KUBE=current uses your own cluster)
 	$(PYTHON) examples/mail/demo.py up
