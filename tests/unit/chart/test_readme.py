@@ -34,7 +34,7 @@ def test_executor_takes_the_payload_that_is_scheduled(capsys):
     payload = re.search(r"schedule mail '(.*?)'", README)[1]
     executor = registry["mail"]
     executor.function(executor.adapter.validate_json(payload))
-    assert capsys.readouterr().out == "to you@example.com: hello\n"
+    assert capsys.readouterr().out == "to ann@example.com: hello\n"
 
 
 def test_batch_is_written_by_the_listener():
