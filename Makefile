@@ -56,7 +56,7 @@ integration: $(READY) beanstalkd ## Run the tests against a real beanstalkd and 
 
 check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (under 3 minutes)
 
-slow: $(READY) beanstalkd ## Run the slow tests that `integration` leaves out (about a minute)
+slow: $(READY) beanstalkd ## Run the slow tests that `integration` leaves out (about 3 minutes)
 	$(BIN)/pytest -n 6 -m slow tests/integration
 
 chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
