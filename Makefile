@@ -87,8 +87,8 @@ images: node ## Build the images and hand them to the node
 	$(PYTHON) $(NODE) image localhost/tubeherd-operator:dev Dockerfile.operator
 	$(PYTHON) $(NODE) image localhost/tubeherd-beanstalkd:dev Dockerfile.beanstalkd
 
-try: setup ## Show it without a cluster: a mail fails, is buried, explained, kicked and delivered (under 30 seconds)
-	$(BIN)/python examples/try/story.py
+try: ## Show on this machine what Tubeherd does, without a cluster (half a minute; needs beanstalkd)
+	$(PYTHON) examples/try/story.py
 
 demo: ## Show the whole product: 200 mails queued, buried, kicked, delivered (KUBE=current uses your own cluster)
 	$(PYTHON) examples/mail/demo.py up

@@ -1,151 +1,232 @@
-"""The first page of the README by itself, in half a minute: a mail fails, is buried, explained, kicked and delivered.
+#!/usr/bin/env python3
+"""Shows on this machine what Tubeherd does, in less than half a minute and without a cluster (`make try`).
 
-It starts a beanstalkd and a worker of its own in a temporary folder, and ends both.
+It starts a beanstalkd on a free port and a worker in a temporary folder. One of two jobs fails; the reason is shown and
+mended, and the job is put back. Each step prints its command and its real output. All that was started has ended when
+this program ends, also after Ctrl-C.
 """
 
+import fcntl
+import json
 import os
+import pty
+import select
+import shlex
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
-MAIL = Path(__file__).with_name("mail.py")
-SECONDS = 15.0
-"""How long to wait for each thing that has to happen."""
-
-
-class Stage:
-    """The folder, the beanstalkd and the worker of the story."""
-
-    def __init__(self, folder: Path, cleanup: ExitStack) -> None:
-        """Copy the executor into `folder`; `cleanup` ends the processes."""
-        self._folder = folder
-        self._cleanup = cleanup
-        self._environ = os.environ | {"TUBEHERD_SERVER": free_address(), "PATH": path(), "COLUMNS": "80"}
-        self._log = folder / "worker.log"
-        self._shown = 0
-        shutil.copy(MAIL, folder)
-
-    def begin(self) -> None:
-        """Start beanstalkd and the worker."""
-        host, _, port = self._environ["TUBEHERD_SERVER"].partition(":")
-        self._start("beanstalkd", "-l", host, "-p", port)
-        self._until(lambda: is_open(host, int(port)), "beanstalkd takes connections")
-        print("$ tubeherd run mail.py &")
-        self._start("tubeherd", "run", "mail.py", "--log-format", "text")
-        self.worker_logs("connected")
-
-    def run(self, *command: str) -> None:
-        """Run a command in the folder, and show it with its output."""
-        print("$", " ".join(f"'{word}'" if " " in word else word for word in command), flush=True)
-        subprocess.run(command, cwd=self._folder, env=self._environ, check=True)
-
-    def worker_logs(self, event: str) -> None:
-        """Wait until the worker has logged something more about this event, and show what it has logged."""
-        self._until(lambda: event in self._new_log(), f"the worker logs {event!r}")
-        text = self._new_log()
-        self._shown += len(text)
-        print(text, end="", flush=True)
-
-    def delivered(self) -> str:
-        """Return what was delivered."""
-        return (self._folder / "outbox" / "mails").read_text()
-
-    def _new_log(self) -> str:
-        return self._log.read_text()[self._shown :].rpartition("\n")[0] + "\n"
-
-    def _start(self, *command: str) -> None:
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(command, cwd=self._folder, env=self._environ, stdout=log, stderr=log)
-        self._cleanup.callback(end, process)
-
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            if time.monotonic() > deadline:
-                fail(f"it was expected within {SECONDS:g} s that {what}; the log has:\n{self._log.read_text()}")
-            time.sleep(0.05)
+ROOT = Path(__file__).resolve().parents[2]
+SETUP = ROOT / ".venv"
+MAIL = Path(__file__).parent / "mail.py"
+MENDED = 's/^TEXTS = .*/TEXTS = {"hello": "Hello!", "bye": "Goodbye!"}/'
+PATIENCE = 60
+"""Seconds after which something that does not happen is an error."""
+END_SECONDS = 10
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STARTED = time.monotonic()
 
 
-def tell(stage: Stage) -> None:
-    """Tell the story."""
-    say("A worker runs the executor of mail.py.")
-    stage.begin()
-    say("There is no folder outbox, so a mail fails, is tried again after a second, fails again and is buried.")
-    stage.run("tubeherd", "schedule", "mail", '{"to": "ann@example.com", "text": "hello"}')
-    stage.worker_logs("buried")
-    say("What waits where, and why is it buried?")
-    stage.run("tubeherd", "list", "--once")
-    stage.run("tubeherd", "why")
-    stage.run("tubeherd", "why", "--job", "1")
-    say("Make the folder, and put the job back.")
-    stage.run("mkdir", "outbox")
-    stage.run("tubeherd", "kick", "mail")
-    stage.worker_logs("deleted")
-    stage.run("cat", "outbox/mails")
-    stage.run("tubeherd", "list", "--once")
-    if stage.delivered() != "to ann@example.com: hello\n":
-        fail("the mail was not delivered as it was put")
-    say("1 put, 1 buried, 1 kicked, 1 delivered.")
+class TryError(Exception):
+    """The story cannot go on; the message says why and what to do."""
 
 
-def say(text: str) -> None:
-    """Print a sentence of the story."""
-    print(f"\n# {text}", flush=True)
+class Worker:
+    """A worker on a terminal of its own, because it writes for people only on a terminal."""
+
+    def __init__(self, command, folder, env, ends):
+        """Start it in this folder; `ends` gets what ends it."""
+        self._master, slave = pty.openpty()
+        size = shutil.get_terminal_size()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size.lines, size.columns, 0, 0))
+        self._rest = b""
+        ends.callback(os.close, self._master)
+        self._process = start(command, ends, cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+
+    def show_until(self, text):
+        """Print what it writes, up to the end of the next verdict or other line that has this text."""
+        deadline = time.monotonic() + PATIENCE
+        found = False
+        while not found or select.select([self._master], [], [], 0.2)[0]:
+            if not select.select([self._master], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise TryError(f"the worker has not written {text!r} within {PATIENCE} s")
+            try:
+                self._rest += os.read(self._master, 4096)
+            except OSError:  # EIO: it has ended, and with it its terminal
+                raise TryError(f"the worker ended with exit code {self._process.wait()}") from None
+            *lines, self._rest = self._rest.split(b"\r\n")
+            for line in lines:
+                print(f"  worker | {line.decode(errors='replace')}", flush=True)
+                found = found or text.encode() in line
 
 
-def fail(message: str) -> NoReturn:
-    """End with a message."""
-    raise SystemExit(f"the story went another way: {message}")
+def tell(folder, ends):
+    """Tell the story in this folder; `ends` gets what ends what was started."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TUBEHERD_")}
+    if not sys.stdout.isatty():
+        env["NO_COLOR"] = "1"
+    chapter("Tubeherd, a beanstalkd and a worker")
+    env["PATH"] = f"{install(folder, env)}:{env['PATH']}"
+    env["TUBEHERD_SERVER"] = start_beanstalkd(folder, env, ends)
+    shutil.copy(MAIL, folder)
+    show("cat mail.py", folder, env)
+    run = "tubeherd run mail.py --retry-delays 2s --reload"
+    print(f"$ {run} &", flush=True)
+    worker = Worker(shlex.split(run), folder, env, ends)
+    worker.show_until("connected")
+
+    chapter("One job is done, another one fails, is tried again after 2 to 3 seconds, and is buried")
+    show("""tubeherd schedule mail '{"to": "ann@example.com", "text": "hello"}'""", folder, env)
+    worker.show_until("deleted")
+    show("""tubeherd schedule mail '{"to": "bob@example.com", "text": "bye"}'""", folder, env)
+    worker.show_until("buried")
+
+    chapter("What is buried, and why?")
+    show("tubeherd list --once", folder, env)
+    show("tubeherd why", folder, env)
+    show("tubeherd why --job 2", folder, env)
+
+    chapter("The cause is mended, and the job is put back")
+    show(f"sed -i {shlex.quote(MENDED)} mail.py", folder, env)
+    worker.show_until("connected")
+    show("tubeherd kick mail", folder, env)
+    worker.show_until("deleted")
+    show("tubeherd list --once", folder, env)
+    check_done(folder, env)
 
 
-def path() -> str:
-    """Return the PATH with the folder of this Python first, where `tubeherd` is installed."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+def install(folder, env):
+    """Return the folder of the command `tubeherd`: what `make setup` has made, or else a new one in this folder."""
+    if (SETUP / ".ready").exists():
+        print(f"  {SETUP.name} of this project has Tubeherd already, because of `make setup`", flush=True)
+        return SETUP / "bin"
+    show("python3 -m venv venv", folder, env, sys.executable)
+    show(f"venv/bin/pip install --quiet --disable-pip-version-check {ROOT / 'worker'}", folder, env)
+    return folder / "venv" / "bin"
 
 
-def free_address() -> str:
-    """Return a free port of the loopback interface, as `host:port`."""
+def start_beanstalkd(folder, env, ends):
+    """Start a beanstalkd on a free port of loopback, wait until it answers, and return its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = f"beanstalkd -l 127.0.0.1 -p {port}"
+    print(f"$ {command} &", flush=True)
+    process = start(shlex.split(command), ends, cwd=folder, env=env)
+    deadline = time.monotonic() + PATIENCE
+    while not answers(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TryError(f"beanstalkd does not answer on port {port}")
+        time.sleep(0.01)
+    print(f"$ export TUBEHERD_SERVER=127.0.0.1:{port}", flush=True)
+    return f"127.0.0.1:{port}"
+
+
+def answers(port):
+    """Return whether somebody listens on a port of loopback."""
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{sock.getsockname()[1]}"
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def is_open(host: str, port: int) -> bool:
-    """Return whether a server listens there."""
-    with socket.socket() as sock:
-        return sock.connect_ex((host, port)) == 0
+def check_done(folder, env):
+    """Raise TryError if a job is left."""
+    command = ["tubeherd", "list", "--json"]
+    output = subprocess.run(command, cwd=folder, env=env, capture_output=True, check=True).stdout
+    left = sum(
+        tube[state] for tube in json.loads(output)["tubes"] for state in ("ready", "reserved", "delayed", "buried")
+    )
+    if left:
+        raise TryError(f"{left} jobs are left")
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that the story has started."""
-    process.send_signal(signal.SIGTERM)
+def show(command, folder, env, program=None):
+    """Print a command, run it and print its output; raises TryError if it fails."""
+    print(f"$ {command}", flush=True)
+    words = shlex.split(command)
+    code = subprocess.run([program or words[0], *words[1:]], cwd=folder, env=env, stdin=subprocess.DEVNULL).returncode
+    if code:
+        raise TryError(f"`{command}` failed with exit code {code}")
+
+
+def chapter(title):
+    """Print a heading with the time since the start."""
+    print(f"\n== {title} [{time.monotonic() - _STARTED:.0f} s]", flush=True)
+
+
+def start(command, ends, **options):
+    """Start a program that goes on beside the story, and return the process; `ends` gets what ends it.
+
+    Ctrl-C does not reach it, because it gets a session of its own. A signal waits until `ends` knows the process.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
-        process.wait(10)
+        process = subprocess.Popen(
+            command,
+            start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+            **options,
+        )
+        ends.callback(end, process)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process
+
+
+def end(process):
+    """End a process that was started here, and wait for its end."""
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
-def main() -> None:
-    """Set the stage, tell the story, and leave nothing behind, also after Ctrl-C."""
-    for program in ("beanstalkd", "tubeherd"):
-        if shutil.which(program, path=path()) is None:
-            raise SystemExit(f"{program} is not installed: run `make setup`, which installs it")
-    with tempfile.TemporaryDirectory(prefix="tubeherd-try-") as folder, ExitStack() as cleanup:
-        tell(Stage(Path(folder), cleanup))
+@contextmanager
+def stage():
+    """Give the story a temporary folder, and what ends all that it starts; no signal keeps that from being done."""
+    with ExitStack() as ends:
+        folder = Path(
+            ends.enter_context(tempfile.TemporaryDirectory(prefix="tubeherd-try-", ignore_cleanup_errors=True))
+        )
+        try:
+            yield folder, ends
+        finally:
+            for number in ENDING:
+                signal.signal(number, signal.SIG_IGN)
+
+
+def stop(number, _frame):
+    """End the program as a shell would say that a signal has ended it."""
+    sys.exit(128 + number)
+
+
+def main():
+    """Tell the story; the exit code is 1 if it went another way."""
+    if shutil.which("beanstalkd") is None:
+        sys.exit("error: beanstalkd is not installed: run `make setup`, which installs it with apt-get")
+    for number in ENDING:
+        signal.signal(number, stop)
+    try:
+        with stage() as (folder, ends):
+            tell(folder, ends)
+        chapter("Both jobs are done, and the worker and beanstalkd have ended")
+    except TryError as error:
+        sys.exit(f"\nerror: {error}")
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # nothing more can be printed, when Python ends too
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        main()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    main()
