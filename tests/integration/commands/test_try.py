@@ -85,6 +85,7 @@ def test_story_is_told_to_its_end(env):
     assert left_of(env) == []
 
 
+@pytest.mark.slow
 def test_story_on_a_terminal_has_the_worker_in_colour(env):
     with Terminal([sys.executable, TRY], columns=100, env=env, folder=ROOT) as terminal:
         assert terminal.wait(60) == 0
