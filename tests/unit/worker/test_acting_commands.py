@@ -16,7 +16,7 @@ NOWHERE = ("--server", "127.0.0.1:1")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("kick", "say which jobs are meant, by one of these: TUBE, --all or --job"),
+        ("kick", "say which jobs are meant, by one of these alone: TUBE, --all or --job"),
         ("kick mail --all", "say which jobs are meant"),
         ("kick mail --job 1", "say which jobs are meant"),
         ("kick --all --job 1", "say which jobs are meant"),

@@ -62,7 +62,7 @@ def choose(
 ) -> Choice:
     """Return the choice; raises ValueError for a value out of range, and for values that make no sense together."""
     if (tube is not None) + all_tubes + (jobs is not None) != 1:
-        raise ValueError("say which jobs are meant by one of these: a tube, all tubes, or the ids of jobs")
+        raise ValueError("say which jobs are meant by one of these alone: a tube, all tubes, or the ids of jobs")
     if jobs is not None and (error, older_than, count) != (None, None, None):
         raise ValueError("the ids name the jobs already: with them, give no error, no age and no count")
     if error is not None and not (isinstance(error, str) and error):

@@ -52,7 +52,7 @@ def chosen(tube: str | None, all_tubes: bool, jobs: list[int] | None, **others: 
     from tubeherd.by_hand.choice import choose
 
     if (tube is not None) + all_tubes + bool(jobs) != 1:
-        fail("say which jobs are meant, by one of these: TUBE, --all or --job", Exit.USAGE)
+        fail("say which jobs are meant, by one of these alone: TUBE, --all or --job", Exit.USAGE)
     try:
         return choose(tube, all_tubes=all_tubes, jobs=jobs or None, **others)
     except ValueError as error:
