@@ -1,28 +1,10 @@
 """The jobs of a tube in one state are found, and nothing about them changes."""
 
-import json
-
 import pytest
 
-from tests.support.burials import RECORDS
+from tests.support.burials import put_record
 from tubeherd.by_hand.finding import STATES, Search, find_jobs
 from tubeherd.queue.looking import connect_to_look
-
-RECORD = {
-    "tube": "mail",
-    "time": "2026-11-28T12:00:00Z",
-    "kind": "exception",
-    "error": "KeyError",
-    "place": "mail.py:3",
-    "message": "KeyError: 'adress'",
-    "attempts": 2,
-    "worker": "here",
-    "traceback": None,
-}
-
-
-def put_record(beanstalkd, job, **fields):
-    beanstalkd.put(RECORDS, json.dumps(RECORD | {"job": job} | fields), priority=65536, ttr=120)
 
 
 def in_each_state(beanstalkd, tube="mail"):
