@@ -1,5 +1,7 @@
 """Passes over two pools that serve the same tube: the real queue of passes and a poller, without an API server."""
 
+import threading
+
 import pytest
 
 from tests.support.waiting import wait_for
@@ -21,15 +23,14 @@ class Cluster:
         self.events = []
         self.passes = []
         self.writes = []
+        self._lock = threading.Lock()
 
     def make(self, key, **spec):
         metadata = {"namespace": key.namespace, "name": key.name, "uid": str(key), "generation": 1}
-        status = self.stored.get(key, {}).get("status", {})
-        self.stored[key] = {
-            "metadata": metadata,
-            "spec": {"tubes": ["mail"], "suspend": True, **spec},
-            "status": status,
-        }
+        spec = {"tubes": ["mail"], "suspend": True, **spec}
+        with self._lock:
+            status = self.stored.get(key, {}).get("status", {})
+            self.stored[key] = {"metadata": metadata, "spec": spec, "status": status}
 
     def pools(self):
         return [*self.stored.values()]
@@ -50,7 +51,8 @@ class Cluster:
     def write_status(self, namespace, name, patch):
         key = Key(namespace, name)
         self.writes.append(key)
-        self.stored[key] = self.stored[key] | {"status": self.stored[key]["status"] | patch}
+        with self._lock:
+            self.stored[key] = self.stored[key] | {"status": self.stored[key]["status"] | patch}
 
     def create_event(self, event):
         self.events.append((event["metadata"]["namespace"], event["reason"]))
@@ -65,29 +67,51 @@ class Cluster:
         return all(shown) and {("shop", "RetriesDiffer"), ("mail", "RetriesDiffer")} <= {*self.events}
 
 
+class Passes(Reconciler):
+    """Passes that can be stopped, as those of a process that ends."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._running = []
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def reconcile(self, key):
+        with self._lock:
+            if self._stopped:
+                return None
+            self._running.append(key)
+        try:
+            return super().reconcile(key)
+        finally:
+            self._running.remove(key)
+
+    def stop(self):
+        """Begin no pass any more, and wait for those that run."""
+        with self._lock:
+            self._stopped = True
+        wait_for(lambda: not self._running, lambda: f"the end of the passes over {self._running}")
+
+
 class Operator:
     """The operator without its watches: a test names the pools that changed."""
 
     def __init__(self, cluster, default_server):
         self.queue = WorkQueue()
-        self.stopped = False
-        self.servers = Servers(0.05, self._changed)
+        self.servers = Servers(0.05, self.queue.add)
         settings = OperatorSettings(default_image="worker:1", default_server=default_server)
-        _start_passes(self.queue, Reconciler(cluster, self.servers, settings))
-
-    def _changed(self, key):
-        if not self.stopped:
-            self.queue.add(key)
+        self._passes = Passes(cluster, self.servers, settings)
+        _start_passes(self.queue, self._passes)
 
     def look_at(self, cluster, key):
         """Run a whole pass over a pool: when the second begins, the first has ended."""
         cluster.passes.clear()
         for count in (1, 2):
             self.queue.add(key)
-            wait_for(lambda count=count: cluster.passes.count(key) >= count, f"pass {count} over {key}", 10)
+            wait_for(lambda count=count: cluster.passes.count(key) >= count, f"pass {count} over {key}")
 
     def stop(self):
-        self.stopped = True
+        self._passes.stop()
         for key in self.servers.pools():
             self.servers.forget(key)
 
@@ -98,7 +122,7 @@ def cluster():
 
 
 @pytest.fixture
-def start(cluster, beanstalkd):
+def start(cluster, beanstalkd, pollers):
     started = []
 
     def start():
@@ -116,19 +140,19 @@ def test_both_pools_are_warned_and_both_conditions_go_when_one_changes_or_goes(c
     cluster.make(TWO, server=beanstalkd.server, retry={"delays": ["1s", "2s"]})
     for key in (ONE, TWO):
         operator.queue.add(key)
-    wait_for(cluster.settled, "both pools are warned", 10)
+    wait_for(cluster.settled, "both pools are warned")
     assert "pool mail/two serves tube mail with 2 retry delays; this pool has 1 retry delay" in cluster.message(ONE)
     assert "pool shop/one serves tube mail with 1 retry delay; this pool has 2 retry delays" in cluster.message(TWO)
     cluster.make(TWO, retry={"delays": ["5s"]})
     operator.queue.add(TWO)
-    wait_for(lambda: not cluster.message(ONE) and not cluster.message(TWO), "both conditions are gone", 10)
+    wait_for(lambda: not cluster.message(ONE) and not cluster.message(TWO), "both conditions are gone")
     cluster.events.clear()
     cluster.make(ONE, retry={"delays": []})
     operator.queue.add(ONE)
-    wait_for(cluster.settled, "both pools are warned again", 10)
+    wait_for(cluster.settled, "both pools are warned again")
     del cluster.stored[ONE]
     operator.queue.add(ONE)
-    wait_for(lambda: not cluster.message(TWO), "the condition of the other pool is gone", 10)
+    wait_for(lambda: not cluster.message(TWO), "the condition of the other pool is gone")
 
 
 def test_restart_neither_takes_the_condition_away_nor_reports_it_again(cluster, start):
@@ -137,13 +161,13 @@ def test_restart_neither_takes_the_condition_away_nor_reports_it_again(cluster, 
     cluster.make(TWO, retry={"delays": ["1s", "2s"]})
     for key in (ONE, TWO):
         first.queue.add(key)
-    wait_for(cluster.settled, "both pools are warned", 10)
+    wait_for(cluster.settled, "both pools are warned")
     first.stop()
     cluster.writes.clear()
     cluster.events.clear()
     second = start()
     second.queue.add(ONE)
-    wait_for(lambda: second.servers.counts(ONE), "the tubes are counted", 10)
+    wait_for(lambda: second.servers.counts(ONE), "the tubes are counted")
     for key in (ONE, TWO):
         second.look_at(cluster, key)
     assert (cluster.writes, cluster.message(ONE) != "", cluster.message(TWO) != "") == ([], True, True)

@@ -79,11 +79,11 @@ class Poller:
     def _run(self) -> None:
         backoff = self._interval
         while not self._ended:
-            self._wake.clear()
             self._counts = self._ask()
             backoff = min(backoff * 2, _BACKOFF_MOST) if self._counts.error else self._interval
             self._give(time.monotonic())
             self._wake.wait(random.uniform(0.5, 1) * backoff if self._counts.error else backoff)  # noqa: S311 - spreads reconnects
+            self._wake.clear()  # before the next look at what is watched, so that no change is missed
         with self._lock:
             self._disconnect()
 
