@@ -198,3 +198,14 @@ def test_nothing_of_a_failure_controls_the_terminal(execute, tmp_path):
     assert b"\x1b" not in done.stdout + done.stderr
     assert b"Traceback" in done.stderr
     assert json.loads(execute("fails", "{}", "results.py", "--json").stdout)["outcome"] == "failed"
+
+
+def test_command_and_url_by_option(execute):
+    done = execute(
+        "mail", "{}", "--command", "mail=sh -c 'exit 75'", "--reschedule-delay", "5m", "--retry-delays", "none"
+    )
+    assert done.returncode == 75
+    assert b"the job would be ready again after 300 s" in done.stdout
+    done = execute("mail", "{}", "--http", "mail=http://127.0.0.1:1/")
+    assert done.returncode == 1
+    assert b"no connection: Connection refused" in done.stdout

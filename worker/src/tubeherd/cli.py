@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
 
 from tubeherd.exits import Exit
+from tubeherd.help_screens import HelpfulCommand, HelpfulGroup, examples, paragraphs
 from tubeherd.streams import streams
 
 COMMANDS: Final = (
@@ -33,7 +33,7 @@ COMMANDS: Final = (
 _CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-class _Commands(TyperGroup):
+class _Commands(HelpfulGroup):
     """The subcommands."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
@@ -44,19 +44,17 @@ class _Commands(TyperGroup):
             return None
         module = import_module(f"tubeherd.commands.{cmd_name}")
         command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        command.command(cmd_name, epilog=_examples(module.EXAMPLES))(getattr(module, cmd_name))
+        function = getattr(module, cmd_name)
+        command.command(
+            cmd_name, cls=HelpfulCommand, help=paragraphs(function.__doc__), epilog=examples(module.EXAMPLES)
+        )(function)
         return typer.main.get_command(command)
-
-
-def _examples(lines: tuple[str, ...]) -> str:
-    """Return the end of a help. Without the empty lines, which it does not show, it would join the lines."""
-    return "\n\n".join(["Examples:", *lines])
 
 
 app = typer.Typer(
     cls=_Commands,
     help="Workers for beanstalkd that do the whole job loop.",
-    epilog=_examples(("tubeherd run mail.py", 'tubeherd schedule mail \'{"to": "ann@example.com"}\'', "tubeherd why")),
+    epilog=examples(("tubeherd run mail.py", 'tubeherd schedule mail \'{"to": "ann@example.com"}\'', "tubeherd why")),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -73,7 +71,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _app(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version", metavar=" ", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Make typer keep the subcommands, whatever their number."""

@@ -13,8 +13,8 @@ from tubeherd.declarations import default_in_words, kind_in_words, shape, values
 Command = Callable[..., None]
 
 
-def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
-    """Return a decorator that gives a command an option for each setting of `model`.
+def takes_options(model: type[Settings], *only: str) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command an option for each setting of `model`, or for these alone.
 
     The command keeps its own parameters. If the user does not give an option, its value is None.
     """
@@ -22,7 +22,7 @@ def takes_options(model: type[Settings]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        options = [_parameter(name, field) for name, field in model.model_fields.items()]
+        options = [_parameter(name, field) for name, field in model.model_fields.items() if not only or name in only]
         command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]  # typer reads it
         return command
 
@@ -34,7 +34,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     is_flag = field.annotation is bool
     is_map = get_origin(field.annotation) is dict  # the option may be given again for each further tube
     type_ = bool if is_flag else list[str] if is_map else str
-    metavar = " " if is_flag else f"<{kind_in_words(field)}>"  # for an empty one typer writes <bool>
+    metavar = None if is_flag else f"<{kind_in_words(field)}>"
     info = typer.Option(
         None, option(name), help=_help(field), metavar=metavar, show_default=False, autocompletion=_completion(field)
     )
@@ -62,4 +62,4 @@ def _help(field: FieldInfo) -> str:
         values = "again for each further tube; "
     elif of.format or of.type is bool:  # the metavar, such as <duration>, says enough, and a flag takes no value
         values = ""
-    return f"{sentence} ({values}default: {default_in_words(field)})"
+    return f"{sentence} ({values}default: {default_in_words(field)})".replace("[", r"\[")  # otherwise it is markup

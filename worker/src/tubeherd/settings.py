@@ -136,9 +136,10 @@ class WorkerSettings(Settings):
     http: Annotated[
         Urls,
         Field(
-            description="URLs to which the jobs of tubes are sent by POST, without any Python. The body is the job's, "
-            "its id, tube and attempt are in the headers Tubeherd-Job-Id, Tubeherd-Job-Tube and Tubeherd-Job-Attempt. "
-            "An answer of 2xx means done, 409, 429 or 503 again later, any other that the job has failed."
+            description="URLs to which the jobs of tubes are sent by POST; needs tubeherd[http]. The image has that. "
+            "The body is the job's, its id, tube and attempt are in the headers Tubeherd-Job-Id, Tubeherd-Job-Tube and "
+            "Tubeherd-Job-Attempt. An answer of 2xx means done, 409, 429 or 503 again later, any other that the job "
+            "has failed."
         ),
         Unset("none"),
         PoolField(),

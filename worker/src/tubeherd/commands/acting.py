@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tubeherd.by_hand.acted import Acted, Deed
     from tubeherd.by_hand.choice import Choice
 
-Tube = Annotated[str | None, typer.Argument(help="The tube whose jobs are meant", metavar="TUBE")]
-AllTubes = Annotated[bool, typer.Option("--all", help="The jobs of all tubes are meant", metavar=" ")]
+Tube = Annotated[str | None, typer.Argument(help="The tube whose jobs are meant")]
+AllTubes = Annotated[bool, typer.Option("--all", help="The jobs of all tubes are meant")]
 Jobs = Annotated[
     list[int] | None, typer.Option("--job", help="The job with this id is meant; can be repeated", metavar="<id>")
 ]
@@ -31,11 +31,13 @@ OlderThan = Annotated[
 Count = Annotated[int | None, typer.Option(help="At most so many jobs", metavar="<number>")]
 States = Annotated[
     list[str] | None,
-    typer.Option("--state", help="Only jobs in this state; can be repeated", metavar="<ready|delayed|buried>"),
+    typer.Option(
+        "--state", help="Only jobs in this state: ready, delayed or buried; can be repeated", metavar="<state>"
+    ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before jobs are deleted", metavar=" ")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, print how many jobs are meant", metavar=" ")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before jobs are deleted")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, print how many jobs are meant")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
 
 class _Ended(NamedTuple):

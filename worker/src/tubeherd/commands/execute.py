@@ -10,6 +10,7 @@ from tubeherd.commands.run import sources_of
 from tubeherd.commands.terminal import fail, for_terminal, load
 from tubeherd.exits import Exit
 from tubeherd.formats.columns import plain
+from tubeherd.options import takes_options
 from tubeherd.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = (
     'tubeherd execute mail \'{"to": "ann@example.com"}\' mail.py',
     "tubeherd execute mail - mail.py --attempt 2 < mail.json",
+    "tubeherd execute mail '{}' --command 'mail=php mail.php'",
 )
 _EXITS: Final = {
     "done": Exit.OK,
@@ -30,23 +32,19 @@ _EXITS: Final = {
 _RESULT_MAX: Final = 2000
 
 
+@takes_options(WorkerSettings, "executors", "command", "http", "http_ca", "reschedule_delay", "retry_delays")
 def execute(
     tube: Annotated[str, typer.Argument(help="The tube whose executor is to run")],
     payload: Annotated[str, typer.Argument(help="JSON, or what the executor takes as bytes; - reads it from stdin")],
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE|FOLDER|MODULE]...", help="Where the executors are, as for tubeherd run", show_default=False
+            metavar="FILE|FOLDER|MODULE", help="Where the executors are, as for tubeherd run", show_default=False
         ),
     ] = None,
-    executors: Annotated[
-        str | None, typer.Option(help="Modules to import executors from (with commas)", metavar="<names>")
-    ] = None,
     attempt: Annotated[int, typer.Option(min=1, metavar="<number>", help="2 as if the job had failed once")] = 1,
-    retry_delays: Annotated[
-        str | None, typer.Option(help="Those of the worker (with commas; default: 10m)", metavar="<durations>")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+    **options: str | bool | list[str] | None,
 ) -> None:
     """Run one payload as a worker would, with its executor and all listeners, but without a queue.
 
@@ -54,9 +52,9 @@ def execute(
 
     No time limit holds: Ctrl-C ends it.
     """
-    if what and executors is not None:
+    if what and options["executors"] is not None:
         fail("name the executors either as arguments or with --executors, not both", Exit.USAGE)
-    settings = load(WorkerSettings, {"executors": executors, "retry_delays": retry_delays})
+    settings = load(WorkerSettings, options)
     sources = sources_of(what or (), settings)
     from tubeherd.by_hand.executing import execute as execute_payload
     from tubeherd.executors import ExecutorError

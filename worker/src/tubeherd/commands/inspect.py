@@ -22,13 +22,13 @@ EXAMPLES: Final = (
     "tubeherd inspect mail",
     "tubeherd inspect mail --state delayed --count 5",
     "tubeherd inspect --job 4711",
-    "tubeherd inspect mail --count 1000 --json | jq .jobs[].payload",
+    "tubeherd inspect mail --json | jq .jobs[].payload",
 )
 _WHEN: Final = "when the jobs were looked at"
 
 
 def inspect(
-    tube: Annotated[str | None, typer.Argument(help="The tube", metavar="TUBE")] = None,
+    tube: Annotated[str | None, typer.Argument(help="The tube")] = None,
     state: Annotated[str, typer.Option(help="ready, reserved, delayed or buried", metavar="<state>")] = "buried",
     job: Annotated[int | None, typer.Option(metavar="<id>", help="Show all about this job")] = None,
     count: Annotated[
@@ -38,7 +38,7 @@ def inspect(
     walk: Annotated[
         int, typer.Option(min=0, max=10**12, metavar="<number>", help="How many job ids to look at")
     ] = 100_000,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     server: Server = None,
 ) -> None:
     """Show the jobs of a tube that are in one state, or all about one job.

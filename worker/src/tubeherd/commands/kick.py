@@ -10,7 +10,7 @@ from tubeherd.exits import Exit
 
 EXAMPLES: Final = (
     "tubeherd kick mail",
-    "tubeherd kick mail --error ConnectionRefusedError --dry-run",
+    "tubeherd kick mail --error KeyError --dry-run",
     "tubeherd kick --all --older-than 1h --rate 50/s",
     "tubeherd kick --job 4711 --job 4712",
 )
@@ -26,7 +26,8 @@ def kick(
     rate: Annotated[
         str | None,
         typer.Option(
-            help="Kick so many jobs in a second, minute or hour, and stop if most come back buried", metavar="<50/s>"
+            help="Kick so many jobs in a time, such as 50/s, 100/m or 500/h, and stop if most come back buried",
+            metavar="<rate>",
         ),
     ] = None,
     dry_run: DryRun = False,

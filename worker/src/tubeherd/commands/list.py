@@ -34,11 +34,11 @@ _LINES_BESIDE: Final = 8
 def list(  # noqa: A001 - the name of the subcommand
     tubes: Annotated[
         builtins.list[str] | None,
-        typer.Argument(help="Only these: names, or patterns like 'news*'", metavar="[TUBE]..."),
+        typer.Argument(help="Only these: names, or patterns like 'news*'", metavar="TUBE"),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Print once, also on a terminal", metavar=" ")] = False,
-    show_all: Annotated[bool, typer.Option("--all", help=f"Print all tubes, not only {_MOST}", metavar=" ")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, once", metavar=" ")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print once, also on a terminal")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help=f"Print all tubes, not only {_MOST}")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, once")] = False,
     server: Server = None,
 ) -> None:
     """Show the tubes: how many jobs are ready, reserved, delayed and buried.

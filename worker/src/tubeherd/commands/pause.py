@@ -12,8 +12,8 @@ EXAMPLES: Final = ("tubeherd pause mail 10m", "tubeherd pause mail 1h30m --dry-r
 
 
 def pause(
-    tube: Annotated[str, typer.Argument(help="The tube", metavar="TUBE")],
-    duration: Annotated[str, typer.Argument(help="How long, like 90s, 10m or 1h30m", metavar="DURATION")],
+    tube: Annotated[str, typer.Argument(help="The tube")],
+    duration: Annotated[str, typer.Argument(help="How long, like 90s, 10m or 1h30m")],
     dry_run: DryRun = False,
     json: Json = False,
     server: Server = None,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tubeherd.by_hand.pausing import Paused
     from tubeherd.queue.looking import TubeCounters
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, print the present pause", metavar=" ")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, print the present pause")]
 
 
 def change_pause(server: str | None, change: Callable[[str], "Paused"], *, dry_run: bool, json: bool) -> None:

@@ -12,8 +12,8 @@ EXAMPLES: Final = ("tubeherd peek mail", "tubeherd peek mail --json | jq .ready.
 
 
 def peek(
-    tube: Annotated[str, typer.Argument(help="The tube", metavar="TUBE")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    tube: Annotated[str, typer.Argument(help="The tube")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     server: Server = None,
 ) -> None:
     """Show the next ready, the next delayed and the next buried job of a tube.

@@ -12,7 +12,7 @@ EXAMPLES: Final = ("tubeherd resume mail",)
 
 
 def resume(
-    tube: Annotated[str, typer.Argument(help="The tube", metavar="TUBE")],
+    tube: Annotated[str, typer.Argument(help="The tube")],
     dry_run: DryRun = False,
     json: Json = False,
     server: Server = None,

@@ -30,7 +30,7 @@ def run(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE|FOLDER|MODULE]...",
+            metavar="FILE|FOLDER|MODULE",
             help="Where the executors are, such as mail.py, jobs.mail or . for the files of the current folder",
             show_default=False,
         ),

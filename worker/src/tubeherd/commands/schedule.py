@@ -32,13 +32,15 @@ def schedule(
         str | None, typer.Option(help="Put a job for each line of this file; - is stdin", metavar="<path>")
     ] = None,
     skip: Annotated[int, typer.Option(min=0, metavar="<lines>", help="Leave out so many lines at the beginning")] = 0,
-    delay: Annotated[str, typer.Option(help="Wait before the job is ready, like '10 minutes'")] = "0",
-    priority: Annotated[int, typer.Option(help="0 is the most urgent")] = DEFAULT_PRIORITY,
+    delay: Annotated[
+        str, typer.Option(help="Wait before the job is ready, like '10 minutes'", metavar="<duration>")
+    ] = "0",
+    priority: Annotated[int, typer.Option(help="0 is the most urgent", metavar="<number>")] = DEFAULT_PRIORITY,
     ttr: Annotated[
-        str, typer.Option(help="How long a worker may hold the job without touching it")
+        str, typer.Option(help="How long a worker may hold the job without touching it", metavar="<duration>")
     ] = f"{DEFAULT_TTR}s",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, put nothing", metavar=" ")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, put nothing")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     server: Server = None,
 ) -> None:
     """Put a job into a tube, or one for each line of a file or of stdin.

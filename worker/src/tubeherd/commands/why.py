@@ -15,9 +15,9 @@ EXAMPLES: Final = ("tubeherd why", "tubeherd why mail", "tubeherd why --job 4711
 
 
 def why(
-    tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube", metavar="TUBE")] = None,
+    tube: Annotated[str | None, typer.Argument(help="Only the jobs of this tube")] = None,
     job: Annotated[int | None, typer.Option(min=1, metavar="<id>", help="Show the whole record of this job")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON", metavar=" ")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     server: Server = None,
 ) -> None:
     """Show why jobs are buried: how many for which error and where in the code.
