@@ -21,11 +21,12 @@ def _rule(rule: str, message: str) -> Rules:
     return _rules((rule, message))
 
 
+_BYTES: Final = "quantity(self).asApproximateFloat()"  # isInteger() is false for 1.5Gi
 _PORT: Final = "int(self.substring(self.lastIndexOf(':') + 1))"
 BY_PATTERN: Final = {
     TUBE.pattern: _rule(f"!self.startsWith('{RESERVED}')", f"names that begin with {RESERVED} are reserved"),
     DURATION.pattern: _rule("self.matches('[1-9]')", "must be longer than zero"),
-    SIZE.pattern: _rule("quantity(self).isInteger()", "must be a whole number of bytes"),
+    SIZE.pattern: _rule(f"{_BYTES} < 9e18 && double(int({_BYTES})) == {_BYTES}", "must be a whole number of bytes"),
     SERVER.pattern: _rule(
         f"!self.matches('[^:]:[0-9]+$|\\\\]:[0-9]+$') || ({_PORT} > 0 && {_PORT} < 65536)",
         "the port is from 1 to 65535",

@@ -62,13 +62,14 @@ def _columns() -> list[dict[str, Any]]:
 
     return [
         column("Status", '.status.conditions[?(@.type=="Ready")].reason', "string"),
-        column("Replicas", ".status.replicas", description="Pods that exist"),
-        column("Ready", ".status.ready", description="Jobs that wait for a worker"),
+        column("Pods", ".status.pods", "string", description="Pods that are connected, of those that are wanted"),
+        column("Waiting", ".status.ready", description="Jobs that wait for a worker"),
+        column("Running", ".status.reserved", description="Jobs that are being executed"),
         column("Delayed", ".status.delayed", description="Jobs that wait for their time"),
         column("Buried", ".status.buried", description="Jobs that failed for good"),
         column("Age", ".metadata.creationTimestamp", "date"),
-        column("Tubes", ".spec.tubes", "string", priority=1),
         column("Server", ".status.server", "string", priority=1),
+        column("Tubes", ".spec.tubes", "string", priority=1),
     ]
 
 

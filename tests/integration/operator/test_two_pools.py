@@ -42,6 +42,9 @@ class Cluster:
     def deployment(self, *_):
         return None
 
+    def replica_sets(self, *_):
+        return []
+
     def pods(self, *_):
         return []
 

@@ -42,6 +42,11 @@ FULL = {
 }
 
 
+def controller(uid):
+    """Return the reference to the object that made another."""
+    return {"uid": uid, "controller": True}
+
+
 class Pools:
     """Builds pools, and observations of them in which all is well unless a test says otherwise."""
 
@@ -63,12 +68,23 @@ class Pools:
     def live(self, pool, digest=None):
         """Return that Deployment as the API server would show it, all its pods ready."""
         live = self.rendered(pool, digest)
-        live["metadata"] |= {"generation": 4, "resourceVersion": "17"}
+        live["metadata"] |= {"uid": "deployment", "generation": 4, "resourceVersion": "17"}
         live["spec"] = {"replicas": 1, "progressDeadlineSeconds": 600, **live["spec"]}
         live["spec"]["template"]["spec"] |= {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always"}
         replicas = live["spec"]["replicas"]
         status = dict.fromkeys(("replicas", "readyReplicas", "updatedReplicas"), replicas)
         return live | {"status": status | {"observedGeneration": 4}}
+
+    def replica_set(self, revision=1, owner="deployment"):
+        """Return a ReplicaSet of a Deployment."""
+        metadata = {"name": f"mail-{revision}", "uid": f"rs-{revision}", "ownerReferences": [controller(owner)]}
+        return {"metadata": metadata | {"annotations": {"deployment.kubernetes.io/revision": str(revision)}}}
+
+    def pod(self, status=None, owner="rs-1", **container):
+        """Return a pod of a ReplicaSet whose worker has such a status."""
+        statuses = [{"name": "worker", "image": "shop/mail:7", **container}] if container else []
+        metadata = {"name": "mail-1", "ownerReferences": [controller(owner)]}
+        return {"metadata": metadata, "status": {"containerStatuses": statuses, **(status or {})}}
 
     def counts(self, tubes=("mail", "sms"), **states):
         """Return counts with the same figures for each tube."""
@@ -80,6 +96,7 @@ class Pools:
         spec = WorkerPoolSpec.model_validate(pool["spec"])
         digest = seen.setdefault("executors_digest", "0123456789abcdef" if spec.executors else None)
         seen.setdefault("deployment", self.live(pool, digest))
+        seen.setdefault("replica_sets", [self.replica_set()])
         seen.setdefault("counts", self.counts(spec.tubes))
         return Observation(pool=read_pool(pool, IMAGE, seen.pop("server", SERVER)), **seen)
 

@@ -10,13 +10,12 @@ from tubeherd_operator.decisions.findings import Finding, stamp
 from tubeherd_operator.decisions.pods import last_words
 
 
+def judged(seen, type_):
+    return next(condition for condition in conditions(seen) if condition.type == type_)
+
+
 def ready(seen):
-    return next(condition for condition in conditions(seen) if condition.type == "Ready")
-
-
-def pod(status=None, **container):
-    statuses = [{"name": "worker", "image": "shop/mail:7", **container}] if container else []
-    return {"metadata": {"name": "mail-1"}, "status": {"containerStatuses": statuses, **(status or {})}}
+    return judged(seen, "Ready")
 
 
 CRASH = {
@@ -26,55 +25,50 @@ CRASH = {
     + json.dumps({"level": "error", "event": "no executor for the tube mail; there are: sms"})
     + "\nbye",
 }
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available",
+}
 
 
 @pytest.mark.parametrize(
     ("pod", "reason", "words"),
     [
         (
-            pod(state={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling"}}),
+            {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling"}}},
             "ImagePull",
             "pod mail-1 cannot get its image shop/mail:7: Back-off pulling",
         ),
         (
-            pod(state={"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "smtp" not found'}}),
+            {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "smtp" not found'}}},
             "CannotStart",
             'secret "smtp" not found',
         ),
         (
-            pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": CRASH}),
+            {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": CRASH}},
             "CrashLoop",
             "the worker of pod mail-1 exited 3: no executor for the tube mail; there are: sms",
         ),
-        (pod(state={"terminated": CRASH}), "CrashLoop", "there are: sms"),
+        ({"state": {"terminated": CRASH}}, "CrashLoop", "there are: sms"),
         (
-            pod(
-                state={"waiting": {"reason": "CrashLoopBackOff"}},
-                lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
-            ),
+            {
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+            },
             "CrashLoop",
             "was killed for its memory: see kubectl logs --previous",
         ),
         (
-            pod(
-                {
-                    "conditions": [
-                        {
-                            "type": "PodScheduled",
-                            "status": "False",
-                            "reason": "Unschedulable",
-                            "message": "0/3 nodes are available",
-                        }
-                    ]
-                }
-            ),
+            {"status": {"conditions": [UNSCHEDULABLE]}},
             "Unschedulable",
             "pod mail-1 finds no node: 0/3 nodes are available",
         ),
     ],
 )
 def test_trouble_of_a_pod(pools, pod, reason, words):
-    condition = ready(pools.seen(pods=[pod]))
+    condition = ready(pools.seen(pods=[pools.pod(**pod)]))
     assert (condition.status, condition.reason) == ("False", reason)
     assert words in condition.message
 
@@ -82,22 +76,51 @@ def test_trouble_of_a_pod(pools, pod, reason, words):
 @pytest.mark.parametrize(
     "pod",
     [
-        pod(state={"running": {}}, lastState={"terminated": CRASH}),
-        pod(state={"waiting": {"reason": "ContainerCreating"}}),
-        pod(state={"terminated": {"exitCode": 0}}),
-        pod(state={"terminated": CRASH}) | {"metadata": {"name": "mail-0", "deletionTimestamp": "now"}},
+        {"state": {"running": {}}, "lastState": {"terminated": CRASH}},
+        {"state": {"waiting": {"reason": "ContainerCreating"}}},
+        {"state": {"terminated": {"exitCode": 0}}},
     ],
-    ids=["running again", "being created", "ended well", "to be deleted"],
+    ids=["running again", "being created", "ended well"],
 )
 def test_no_trouble(pools, pod):
-    assert ready(pools.seen(pods=[pod])).status == "True"
+    assert ready(pools.seen(pods=[pools.pod(**pod)])).status == "True"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"deletionTimestamp": "now"}},
+        {"status": {"phase": "Failed", "reason": "Evicted"}},
+        {"status": {"phase": "Succeeded"}},
+        {"metadata": {"ownerReferences": []}},
+        {"metadata": {"ownerReferences": [{"uid": "rs-1", "controller": True}]}},
+        {"metadata": {"ownerReferences": [{"uid": "rs-3", "controller": True}]}},
+        {"metadata": {"ownerReferences": [{"uid": "rs-2"}]}},
+    ],
+    ids=["deleted", "evicted", "ended", "a copy", "of an earlier spec", "of another Deployment", "not controlled"],
+)
+def test_only_live_pods_of_the_present_replica_set_speak_for_a_pool(pools, change):
+    replica_sets = [pools.replica_set(2), pools.replica_set(1), pools.replica_set(3, owner="another")]
+    pod = pools.pod(owner="rs-2", state={"terminated": CRASH})
+    assert ready(pools.seen(pods=[pod], replica_sets=replica_sets)).reason == "CrashLoop"
+    pod = {key: value | change.get(key, {}) for key, value in pod.items()}
+    assert ready(pools.seen(pods=[pod], replica_sets=replica_sets)).status == "True"
+    assert ready(pools.seen(pods=[pod], replica_sets=[])).status == "True"
+
+
+def test_no_pod_speaks_for_a_pool_before_kubernetes_has_seen_its_change(pools):
+    live = pools.live(pools.pool())
+    live["metadata"]["generation"] += 1
+    pod = pools.pod(state={"terminated": CRASH})
+    assert ready(pools.seen(deployment=live, pods=[pod])).reason == "Starting"
 
 
 def test_quota(pools):
     live = pools.live(pools.pool())
     live["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: none"}]
     condition = ready(pools.seen(deployment=live))
-    assert condition == Finding("Ready", "False", "PodsRefused", "pods cannot be created: exceeded quota: none")
+    assert (condition.status, condition.reason) == ("False", "PodsRefused")
+    assert condition.message == "pods cannot be created: exceeded quota: none"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +145,52 @@ def test_suspended_and_missing_executors_and_server_away(pools):
     missing = ready(pools.seen(full, deployment=pools.live(full), executors_digest=None))
     assert (missing.reason, "mail-executors" in missing.message) == ("ExecutorsMissing", True)
     assert ready(pools.seen(counts=Counts(error="refused"))).reason == "ServerUnreachable"
+
+
+def test_paused_deployment_says_so_until_it_is_as_the_spec_says(pools):
+    live = pools.live(pools.pool())
+    live["spec"]["paused"] = True
+    assert ready(pools.seen(deployment=live)).status == "True"
+    live["metadata"]["generation"] += 1
+    condition = ready(pools.seen(deployment=live))
+    assert condition.reason == "Paused"
+    assert "kubectl rollout resume deployment mail" in condition.message
+
+
+def test_replicas_forced_on_the_deployment_are_not_those_that_the_pool_wants(pools):
+    pool = pools.pool({"tubes": ["mail"], "replicas": 2})
+    live = pools.live(pool)
+    live["spec"]["replicas"] = 0
+    live["status"] |= {"replicas": 0, "readyReplicas": 0, "updatedReplicas": 0}
+    assert ready(pools.seen(pool, deployment=live)).status == "False"
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "pods", "available", "progressing"),
+    [
+        ({}, {}, [], ("True", "PodsReady"), ("False", "RolledOut")),
+        ({}, {"updatedReplicas": 1}, [], ("True", "PodsReady"), ("True", "RollingOut")),
+        ({}, {"updatedReplicas": 1}, ["ErrImagePull"], ("True", "PodsReady"), ("False", "Stalled")),
+        ({}, {"readyReplicas": 0}, [], ("False", "NoPodReady"), ("True", "RollingOut")),
+        ({"suspend": True}, {}, [], ("False", "Suspended"), ("False", "RolledOut")),
+        ({"replicas": 0}, {}, [], ("False", "NoPodWanted"), ("False", "RolledOut")),
+    ],
+    ids=["well", "new pods start", "a bad update", "no pod yet", "suspended", "scaled to 0"],
+)
+def test_available_and_progressing_beside_ready(pools, spec, status, pods, available, progressing):
+    pool = pools.pool({"tubes": ["mail"], "replicas": 3, **spec})
+    live = pools.live(pool)
+    live["status"] |= status
+    seen = pools.seen(pool, deployment=live, pods=[pools.pod(state={"waiting": {"reason": reason}}) for reason in pods])
+    for type_, wanted in (("Available", available), ("Progressing", progressing)):
+        condition = judged(seen, type_)
+        assert (condition.status, condition.reason) == wanted
+
+
+def test_nothing_is_available_of_a_deployment_that_is_not_the_pools(pools):
+    live = pools.live(pools.pool())
+    live["metadata"]["ownerReferences"] = []
+    assert judged(pools.seen(deployment=live), "Available").status == "False"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,22 @@ def test_counts_of_all_tubes_and_of_each(pools):
     assert found["tubes"][1] == {"name": "sms", "ready": 1, "reserved": 2, "delayed": 3, "buried": 4}
 
 
+@pytest.mark.parametrize(
+    ("spec", "live", "shown"),
+    [
+        ({"replicas": 3}, {"readyReplicas": 2}, "2/3"),
+        ({"replicas": 3}, {"readyReplicas": 3}, "3/3"),
+        ({}, {}, "1/1"),
+        ({"replicas": 2, "suspend": True}, {"readyReplicas": 1}, "1/0"),
+    ],
+)
+def test_ready_pods_of_those_that_are_wanted(pools, spec, live, shown):
+    pool = pools.pool({"tubes": ["mail"], **spec})
+    deployment = pools.live(pool)
+    deployment["status"] |= live
+    assert pools.status(pools.seen(pool, deployment=deployment))["pods"] == shown
+
+
 def test_another_tube_shows_at_once(pools):
     pool = pools.pool({"tubes": ["mail"], "replicas": 1}, settled(pools)["status"])
     assert [tube["name"] for tube in pools.status(pools.seen(pool))["tubes"]] == ["mail"]
@@ -59,6 +75,19 @@ def test_another_tube_shows_at_once(pools):
 def test_last_counts_stay_while_the_server_is_away(pools):
     before = pools.pool(status=pools.status(pools.seen(counts=pools.counts(buried=4))))
     assert pools.status(pools.seen(before, counts=LOST))["buried"] == 8
+
+
+@pytest.mark.parametrize("counts", [None, LOST], ids=["not asked yet", "out of reach"])
+def test_counts_of_another_server_are_shown_no_longer(pools, counts):
+    before = pools.status(pools.seen(counts=pools.counts(buried=4)))
+    pool = pools.pool({"tubes": ["mail", "sms"], "server": "elsewhere:11300"}, before, generation=3)
+    report = pools.report(pools.seen(pool, counts=counts))
+    assert (report.status.server, report.status.buried, report.status.tubes) == ("elsewhere:11300", None, None)
+    server = conditions(report)["ServerReachable"]
+    assert "last known" not in server.message
+    assert server.observed_generation == 3
+    away = pools.pool(pool["spec"], changes(report.status, {}), generation=3)
+    assert pools.status(pools.seen(away, counts=pools.counts(buried=1)))["buried"] == 2
 
 
 def test_only_what_differs_is_written(pools):
@@ -81,7 +110,7 @@ def test_reason_of_another_version_is_nothing_to_stumble_over(pools):
     pool = settled(pools)
     pool["status"]["conditions"][0] |= {"status": "False", "reason": "OfTheFuture"}
     pool["status"]["conditions"].append(pool["status"]["conditions"][0] | {"type": "Future"})
-    assert states(pools.report(pools.seen(pool))).keys() == {"Ready", "ServerReachable"}
+    assert states(pools.report(pools.seen(pool))).keys() == {"Ready", "Available", "Progressing", "ServerReachable"}
 
 
 def test_condition_keeps_its_place_in_the_list(pools):
@@ -119,7 +148,8 @@ def test_refused_deployment_is_reported_once_and_is_not_created(pools):
 def test_refused_deployment_is_reported_though_beanstalkd_was_not_asked_yet(pools):
     pool = settled(pools)
     report = pools.report(pools.seen(pool, deployment=None, counts=None), refusal=ValueError("no"))
-    assert states(report) == {"Ready": ("False", "DeploymentRefused"), "ServerReachable": ("True", "Counted")}
+    assert states(report)["Ready"] == ("False", "DeploymentRefused")
+    assert states(report)["ServerReachable"] == ("True", "Reachable")
     assert changes(report.status, pool).keys() == {"conditions"}
 
 
@@ -142,7 +172,8 @@ def test_conflict_ends_with_its_cause(pools):
 def test_pool_without_a_server_says_so(pools):
     for pool in (pools.pool(), settled(pools)):
         report = pools.report(pools.seen(pool, deployment=None, counts=None, server=None))
-        assert {reason for _, reason in states(report).values()} == {"NoServer"}
+        assert states(report)["Ready"] == ("False", "NoServer")
+        assert states(report)["ServerReachable"] == ("Unknown", "NoServer")
 
 
 def test_new_pool_has_a_status_before_beanstalkd_was_asked(pools):
@@ -196,7 +227,7 @@ def test_lost_server_is_reported_once_and_so_is_its_return(pools):
     assert events(first) == [("Warning", "Unreachable")]
     away = pools.pool(status=changes(first.status, {}))
     assert pools.report(pools.seen(away, counts=LOST)).events == []
-    assert events(pools.report(pools.seen(away))) == [("Normal", "ServerReachable")]
+    assert events(pools.report(pools.seen(away))) == [("Normal", "Reachable")]
 
 
 # Kicks
@@ -262,11 +293,8 @@ def test_kick_that_is_over_stays_shown(pools):
 def test_bad_kick_alone_changes_a_status_that_stands(pools):
     pool = settled(pools, annotations={"kick": "push:all"})
     report = pools.report(pools.seen(pool, counts=None))
-    assert states(report) == {
-        "Ready": ("True", "Running"),
-        "ServerReachable": ("True", "Counted"),
-        "KickAccepted": ("False", "BadKick"),
-    }
+    before = {entry["type"]: (entry["status"], entry["reason"]) for entry in pool["status"]["conditions"]}
+    assert states(report) == before | {"KickAccepted": ("False", "BadKick")}
 
 
 def test_ready_of_the_old_spec_stays_that_until_beanstalkd_was_counted(pools):

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd.settings import WorkerSettings
 from tubeherd_operator.decisions.conditions import conditions
+from tubeherd_operator.decisions.conditions.retries_differ import judge_retries
 from tubeherd_operator.decisions.findings import Finding
-from tubeherd_operator.decisions.retries import Served, judge_retries, served_by, tubes_that_differ
+from tubeherd_operator.decisions.retries import Served, served_by, tubes_that_differ
 from tubeherd_operator.objects import Key
 
 BULK = Key("other", "bulk")
@@ -56,6 +57,7 @@ def test_condition_names_the_tube_the_other_pool_and_what_to_do():
         "pool other/bulk serves tube sms with 3 retry delays; this pool has 1 retry delay: give all pools that "
         "serve a tube the same number in spec.retry.delays, otherwise its jobs may get more or fewer attempts than any "
         "pool says",
+        event="Warning",
     )
 
 
@@ -80,4 +82,10 @@ def test_longest_message_fits_into_a_condition_whatever_the_order_of_the_pools()
 
 def test_pool_is_ready_though_another_differs(pools):
     found = {entry.type: entry.status for entry in conditions(pools.seen(others={BULK: Served(("mail",), 2)}))}
-    assert found == {"Ready": "True", "ServerReachable": "True", "RetriesDiffer": "True"}
+    assert found == {
+        "Ready": "True",
+        "Available": "True",
+        "Progressing": "False",
+        "ServerReachable": "True",
+        "RetriesDiffer": "True",
+    }

@@ -58,9 +58,11 @@ class Cluster:
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """Return the pods that a label selector picks."""
-        query = {"labelSelector": selector}
-        items: list[Object] = self._request("GET", f"/api/v1/namespaces/{namespace}/pods", query=query)["items"]
-        return items
+        return self._select(f"/api/v1/namespaces/{namespace}/pods", selector)
+
+    def replica_sets(self, namespace: str, selector: str) -> list[Object]:
+        """Return the ReplicaSets that a label selector picks."""
+        return self._select(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector)
 
     def apply_deployment(self, deployment: Object) -> Object:
         """Create or change a Deployment by server-side apply, and return it as it is now.
@@ -92,6 +94,10 @@ class Cluster:
     def create_event(self, event: Object) -> None:
         """Create an Event."""
         self._request("POST", f"/api/v1/namespaces/{event['metadata']['namespace']}/events", event)
+
+    def _select(self, path: str, selector: str) -> list[Object]:
+        items: list[Object] = self._request("GET", path, query={"labelSelector": selector})["items"]
+        return items
 
     def _get(self, path: str) -> Object | None:
         try:

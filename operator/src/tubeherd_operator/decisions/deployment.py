@@ -25,6 +25,11 @@ def selector_labels(pool: str) -> dict[str, str]:
     return {POOL_LABEL: pool}
 
 
+def declared_replicas(spec: WorkerPoolSpec) -> int | None:
+    """Return how many pods a spec declares; None if it leaves that to others."""
+    return 0 if spec.suspend else spec.replicas
+
+
 def build_deployment(
     pool: Object, spec: WorkerPoolSpec, image: str, server: str, executors_digest: str | None
 ) -> Object:
@@ -46,7 +51,7 @@ def build_deployment(
             "ownerReferences": [_owner(pool)],
         },
         "spec": {
-            **_replicas(spec),
+            **({} if (replicas := declared_replicas(spec)) is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
             "template": _pod(spec, image, server, labels, executors_digest),
@@ -77,12 +82,6 @@ def _owner(pool: Object) -> Object:
         "controller": True,
         "blockOwnerDeletion": False,
     }
-
-
-def _replicas(spec: WorkerPoolSpec) -> Object:
-    if spec.suspend:
-        return {"replicas": 0}
-    return {} if spec.replicas is None else {"replicas": spec.replicas}
 
 
 def _pod(spec: WorkerPoolSpec, image: str, server: str, labels: dict[str, str], executors_digest: str | None) -> Object:

@@ -6,71 +6,43 @@ from typing import Final, Literal
 
 from tubeherd_operator.decisions.status import Condition, ConditionStatus
 
+EventType = Literal["Normal", "Warning"]
+
 _MESSAGE_MAX: Final = 1000
 
 
-class ConditionType(StrEnum):
-    """The aspects of a pool's state that have a condition."""
-
-    READY = "Ready"
-    SERVER_REACHABLE = "ServerReachable"
-    CONFLICT = "Conflict"
-    KICK_ACCEPTED = "KickAccepted"
-    RETRIES_DIFFER = "RetriesDiffer"
-
-
 class Reason(StrEnum):
-    """Why a condition is as it is, or what an Event reports: one word, which programs may compare."""
+    """Why the condition KickAccepted is as it is, or what an Event alone reports."""
 
-    # Ready
-    RUNNING = "Running"
-    STARTING = "Starting"
-    SUSPENDED = "Suspended"
-    NO_SERVER = "NoServer"
-    SERVER_UNREACHABLE = "ServerUnreachable"
-    EXECUTORS_MISSING = "ExecutorsMissing"
-    DEPLOYMENT_REFUSED = "DeploymentRefused"
-    CONFLICT = "Conflict"
-    PODS_REFUSED = "PodsRefused"
-    UNSCHEDULABLE = "Unschedulable"
-    IMAGE_PULL = "ImagePull"
-    CANNOT_START = "CannotStart"
-    CRASH_LOOP = "CrashLoop"
-    # ServerReachable, which also has NoServer
-    COUNTED = "Counted"
-    NOT_ASKED_YET = "NotAskedYet"
-    UNREACHABLE = "Unreachable"
-    # Conflict
-    FOREIGN_DEPLOYMENT = "ForeignDeployment"
     # KickAccepted
     KICKED = "Kicked"
     WAITING = "Waiting"
     BAD_KICK = "BadKick"
-    # RetriesDiffer
-    RETRIES_DIFFER = "RetriesDiffer"
     # Events alone
     CREATED = "Created"
     UPDATED = "Updated"
     REPAIRED = "Repaired"
-    SERVER_REACHABLE = "ServerReachable"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A condition as a pass finds it. `stamp` adds the time since which it holds."""
 
-    type: ConditionType
+    type: str
     status: ConditionStatus
-    reason: Reason
+    reason: StrEnum
+    """One word, which programs may compare."""
     message: str
+    event: EventType | None = None
+    """The Event that reports its beginning: a warning, or good news, which is reported only after a status False."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolEvent:
     """An Event that reports to the pool's users what happened."""
 
-    type: Literal["Normal", "Warning"]
-    reason: Reason
+    type: EventType
+    reason: StrEnum
     message: str
 
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tubeherd_operator.decisions.counts import Counts, Kicked
-from tubeherd_operator.decisions.findings import ConditionType, Finding, PoolEvent, Reason
+from tubeherd_operator.decisions.findings import Finding, PoolEvent, Reason
 from tubeherd_operator.decisions.status import Condition, ConditionStatus, LastKick, TubeKick
 
 ANNOTATION: Final = "kick"
+KICK_ACCEPTED: Final = "KickAccepted"
+"""The condition of a kick."""
 RETRY_SECONDS: Final = 2.0
 """After how many seconds a kick that broke off goes on, or the removal of an annotation is tried again."""
-_COUNT: Final = re.compile(r"all|[1-9][0-9]{0,8}")
+_COUNT: Final = re.compile(r"all|[1-9][0-9]{0,17}")
 
 
 class BadKick(ValueError):
@@ -167,7 +169,7 @@ def report_kick(outcome: Outcome | None, before: Outcome | None, shown: Conditio
 
 def is_settled_kick(shown: Condition) -> bool:
     """Return whether a condition shows a kick that has ended. Such a condition stays when the annotation is removed."""
-    return shown.type == ConditionType.KICK_ACCEPTED and shown.reason != Reason.WAITING
+    return shown.type == KICK_ACCEPTED and shown.reason != Reason.WAITING
 
 
 def _report(outcome: Outcome) -> KickReport:
@@ -191,7 +193,7 @@ def _report(outcome: Outcome) -> KickReport:
 
 
 def _accepted(status: ConditionStatus, reason: Reason, message: str) -> Finding:
-    return Finding(ConditionType.KICK_ACCEPTED, status, reason, message)
+    return Finding(KICK_ACCEPTED, status, reason, message)
 
 
 def _last_kick(done: Done) -> LastKick:

@@ -57,7 +57,10 @@ class Observation:
     pool: Pool
     deployment: Object | None = None
     """The Deployment of the pool's name, whoever it belongs to."""
+    replica_sets: list[Object] = field(default_factory=list)
+    """Those that bear the pool's label."""
     pods: list[Object] = field(default_factory=list)
+    """Those that bear the pool's label."""
     executors_digest: str | None = None
     """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
     counts: Counts | None = None
@@ -66,6 +69,8 @@ class Observation:
     """What the other pools of the same beanstalkd serve."""
     kick_before: Outcome | None = None
     """What came of a kick in the pass before, if its annotation was not removed."""
+    refusal: str | None = None
+    """Why the API server refused the Deployment in this pass."""
 
     @property
     def executors_missing(self) -> bool:
@@ -81,9 +86,16 @@ class Observation:
         return not any(owner.get("controller") and owner["uid"] == self.pool.uid for owner in owners)
 
     @property
+    def has_counts_of_this_server(self) -> bool:
+        """Whether the counts of the stored status are of the pool's present server."""
+        return self.pool.status.server == self.pool.server and self.pool.status.buried is not None
+
+    @property
     def status_stands(self) -> bool:
         """Whether the stored status is left as it is, because this process has not asked beanstalkd yet.
 
         This is the case after a restart of the operator. The answer of beanstalkd starts the next pass at once.
         """
-        return bool(self.pool.status.conditions) and self.pool.server is not None and self.counts is None
+        stored = self.pool.status
+        is_of_this_server = self.pool.server is not None and stored.server == self.pool.server
+        return bool(stored.conditions) and is_of_this_server and self.counts is None

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tubeherd_operator.decisions.conditions import conditions
-from tubeherd_operator.decisions.findings import ConditionType, Finding, PoolEvent, Reason, stamp
-from tubeherd_operator.decisions.kick import Outcome, is_settled_kick, report_kick
+from tubeherd_operator.decisions.conditions.ready import Reason
+from tubeherd_operator.decisions.conditions.rollout import rollout_of
+from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
+from tubeherd_operator.decisions.kick import KICK_ACCEPTED, Outcome, is_settled_kick, report_kick
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.plan import Plan
@@ -51,10 +53,11 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
     # Judge the Deployment as it is now. If this pass changed it, its generation is newer than the one that its status
     # has observed. Therefore Ready stays False until the rollout is done.
-    seen = replace(seen, deployment=results.deployment or seen.deployment)
+    refusal = str(results.refusal) if results.refusal else None
+    seen = replace(seen, deployment=results.deployment or seen.deployment, refusal=refusal)
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
-    kick = report_kick(results.kick, seen.kick_before, shown.get(ConditionType.KICK_ACCEPTED))
-    found = _findings(seen, results.refusal)
+    kick = report_kick(results.kick, seen.kick_before, shown.get(KICK_ACCEPTED))
+    found = _findings(seen)
     findings = [*found, kick.condition] if kick.condition else found
     applied = [plan.change.event] if plan.change and not results.refusal else []
     return Report(
@@ -66,9 +69,9 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     )
 
 
-def _findings(seen: Observation, refusal: Exception | None) -> list[Finding]:
+def _findings(seen: Observation) -> list[Finding]:
     """Return the conditions of the pool. If its old status stands, return at most that its Deployment was refused."""
-    found = conditions(seen, refusal)
+    found = conditions(seen)
     if seen.status_stands:
         return [finding for finding in found if finding.reason == Reason.DEPLOYMENT_REFUSED]
     return found
@@ -90,12 +93,13 @@ def _status(seen: Observation, stamped: list[Condition], kick: LastKick | None) 
     last_kick = kick or before.last_kick
     if seen.status_stands:
         return before.model_copy(update={"conditions": stamped, "last_kick": last_kick})
-    deployment = {} if seen.deployment is None or seen.deployment_is_foreign else seen.deployment.get("status", {})
+    rollout = rollout_of(seen)
     return WorkerPoolStatus(
         observed_generation=seen.pool.generation,
         server=seen.pool.server,
-        replicas=deployment.get("replicas", 0),
-        ready_replicas=deployment.get("readyReplicas", 0),
+        replicas=rollout.pods,
+        ready_replicas=rollout.ready,
+        pods=f"{rollout.ready}/{rollout.wanted}",
         selector=f"{POOL_LABEL}={seen.pool.key.name}",
         **_counts(seen),
         conditions=stamped,
@@ -104,9 +108,10 @@ def _status(seen: Observation, stamped: list[Condition], kick: LastKick | None) 
 
 
 def _counts(seen: Observation) -> dict[str, Any]:
-    """Return the counts of the status: the last known while beanstalkd is out of reach."""
+    """Return the counts of the status: the last known of this beanstalkd while it is out of reach."""
     if seen.counts is None or seen.counts.error is not None:
-        return {name: getattr(seen.pool.status, name) for name in (*_STATES, "tubes")}
+        known = seen.has_counts_of_this_server
+        return {name: getattr(seen.pool.status, name) if known else None for name in (*_STATES, "tubes")}
     tubes = [
         TubeStatus(name=name, **{state: getattr(stats, state) for state in _STATES})
         for name, stats in seen.counts.tubes.items()

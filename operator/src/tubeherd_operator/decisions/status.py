@@ -27,7 +27,7 @@ class TubeStatus(_Model):
 class Condition(_Model):
     """One aspect of the pool's state, in the shape that all Kubernetes conditions have."""
 
-    type: str = Field(description="Ready, ServerReachable, KickAccepted, Conflict or RetriesDiffer.")
+    type: str = Field(description="Name of the aspect, such as Ready or Available.")
     status: ConditionStatus = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word on why.")
     message: str = Field(description="What happened, to what, and what to do.")
@@ -60,6 +60,7 @@ class WorkerPoolStatus(_Model):
     server: str | None = Field(None, description="host:port of the beanstalkd in use.")
     replicas: int | None = Field(None, description="Pods that exist.", json_schema_extra={"format": "int32"})
     ready_replicas: int | None = Field(None, description="Pods that are connected and work.")
+    pods: str | None = Field(None, description="Pods that are connected, of those that are wanted, such as 2/3.")
     selector: str | None = Field(None, description="Label selector of the pods, for autoscalers.")
     ready: int | None = Field(None, description="Jobs that wait for a worker, in all tubes.")
     reserved: int | None = Field(None, description="Jobs that are being executed, in all tubes.")

@@ -26,10 +26,12 @@ def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome
 
     The counts are read last. The requests to the API server take a moment, in which the poller of a new pool can count.
     """
+    selector = f"{POOL_LABEL}={pool.key.name}"
     return Observation(
         pool=pool,
         deployment=cluster.deployment(*pool.key),
-        pods=cluster.pods(pool.key.namespace, f"{POOL_LABEL}={pool.key.name}"),
+        replica_sets=cluster.replica_sets(pool.key.namespace, selector),
+        pods=cluster.pods(pool.key.namespace, selector),
         executors_digest=_executors_digest(pool, cluster),
         counts=servers.counts(pool.key),
         others=servers.others(pool.key),

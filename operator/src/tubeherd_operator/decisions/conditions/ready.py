@@ -1,0 +1,121 @@
+"""Ready: whether all pods that the pool wants run its present spec and are connected; if not, why and what to do."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from tubeherd_operator.decisions.conditions import conflict
+from tubeherd_operator.decisions.conditions.rollout import rollout_of
+from tubeherd_operator.decisions.findings import Finding
+from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.pods import PodReason, present_pods, trouble_of_pods
+
+TYPE: Final = "Ready"
+
+
+class Reason(StrEnum):
+    """Why a pool is ready or not; for one of its pods, see PodReason."""
+
+    RUNNING = "Running"
+    STARTING = "Starting"
+    SUSPENDED = "Suspended"
+    NO_SERVER = "NoServer"
+    SERVER_UNREACHABLE = "ServerUnreachable"
+    EXECUTORS_MISSING = "ExecutorsMissing"
+    DEPLOYMENT_REFUSED = "DeploymentRefused"
+    CONFLICT = "Conflict"
+    PAUSED = "Paused"
+    PODS_REFUSED = "PodsRefused"
+
+
+def judge(seen: Observation) -> Finding:
+    """Return the condition."""
+    if trouble := trouble_of(seen):
+        return trouble
+    rollout = rollout_of(seen)
+    if rollout.done:
+        return Finding(TYPE, "True", Reason.RUNNING, f"{rollout.ready} of {rollout.wanted} pods are connected and work")
+    message = f"{rollout.ready} of {rollout.wanted} pods are connected, {rollout.updated} run the present spec"
+    return _not_ready(Reason.STARTING, message)
+
+
+def trouble_of(seen: Observation) -> Finding | None:
+    """Return why a pool does not become ready by itself; None if it is ready or will be."""
+    return next((trouble for check in _CHECKS if (trouble := check(seen))), None)
+
+
+def _refused(seen: Observation) -> Finding | None:
+    if seen.refusal:
+        message = f"the API server refuses the pool's Deployment: {seen.refusal}; correct the pool's spec"
+        return _not_ready(Reason.DEPLOYMENT_REFUSED, message, warn=True)
+    return None
+
+
+def _conflict(seen: Observation) -> Finding | None:
+    return _not_ready(Reason.CONFLICT, conflict.in_words(seen)) if seen.deployment_is_foreign else None
+
+
+def _no_server(seen: Observation) -> Finding | None:
+    if seen.pool.server is None:
+        message = "no beanstalkd is named: set spec.server, or the value `server` of the Helm chart"
+        return _not_ready(Reason.NO_SERVER, message, warn=True)
+    return None
+
+
+def _executors_missing(seen: Observation) -> Finding | None:
+    if seen.executors_missing and seen.pool.spec.executors:
+        message = f"ConfigMap {seen.pool.spec.executors.config_map} with the executors does not exist: create it"
+        return _not_ready(Reason.EXECUTORS_MISSING, message, warn=True)
+    return None
+
+
+def _suspended(seen: Observation) -> Finding | None:
+    if seen.pool.spec.suspend:
+        return _not_ready(Reason.SUSPENDED, "no pods run while spec.suspend is true; jobs stay in their tubes")
+    return None
+
+
+def _pods_refused(seen: Observation) -> Finding | None:
+    for condition in (seen.deployment or {}).get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = f"pods cannot be created: {condition.get('message', '')}"
+            return _not_ready(Reason.PODS_REFUSED, message, warn=True)
+    return None
+
+
+def _pod_trouble(seen: Observation) -> Finding | None:
+    trouble = trouble_of_pods(present_pods(seen.deployment, seen.replica_sets, seen.pods))
+    return _not_ready(*trouble, warn=True) if trouble else None
+
+
+def _server_away(seen: Observation) -> Finding | None:
+    if seen.counts and seen.counts.error:
+        message = f"beanstalkd is out of reach: {seen.counts.error}; the workers wait and reconnect by themselves"
+        return _not_ready(Reason.SERVER_UNREACHABLE, message)
+    return None
+
+
+def _paused(seen: Observation) -> Finding | None:
+    if seen.deployment and seen.deployment["spec"].get("paused") and not rollout_of(seen).done:
+        name = seen.pool.key.name
+        message = f"Deployment {name} is paused, so its pods stay as they are: kubectl rollout resume deployment {name}"
+        return _not_ready(Reason.PAUSED, message, warn=True)
+    return None
+
+
+_CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
+    _refused,
+    _conflict,
+    _no_server,
+    _executors_missing,
+    _suspended,
+    _pods_refused,
+    _pod_trouble,
+    _server_away,
+    _paused,
+)
+"""In the order in which they are reported: the first that finds something."""
+
+
+def _not_ready(reason: Reason | PodReason, message: str, *, warn: bool = False) -> Finding:
+    return Finding(TYPE, "False", reason, message, event="Warning" if warn else None)
