@@ -7,6 +7,15 @@ Object = dict[str, Any]
 POOL_LABEL: Final = "tubeherd.io/pool"
 """The label of a pool's Deployment and pods; its value is the pool's name."""
 
+FIELD_MANAGER: Final = "tubeherd-operator"
+"""The name under which the operator owns fields of objects."""
+
+
+def controller_of(item: Object) -> str | None:
+    """Return the uid of the object that made another one and manages it; None if it is on its own."""
+    owners = item["metadata"].get("ownerReferences", [])
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
+
 
 class Key(NamedTuple):
     """A pool, by namespace and name."""

@@ -57,7 +57,7 @@ class Cluster:
         with self._lock:
             self.stored[key] = self.stored[key] | {"status": self.stored[key]["status"] | patch}
 
-    def create_event(self, event):
+    def write_event(self, event):
         self.events.append((event["metadata"]["namespace"], event["reason"]))
 
     def message(self, key, type_="RetriesDiffer"):

@@ -75,13 +75,56 @@ def test_replicas_that_are_not_declared_are_left_to_others(pools):
     assert "replicas" not in pools.rendered(pool)["spec"]
 
 
-@pytest.mark.parametrize("owners", [[], [{"uid": "another", "controller": True}]])
-def test_foreign_deployment_is_left_alone(pools, owners):
-    pool = pools.pool()
-    live = pools.live(pool)
-    live["metadata"]["ownerReferences"] = owners
-    live["spec"]["replicas"] = 9
-    assert make_plan(pools.seen(pool, deployment=live)).change is None
+def unowned(live):
+    live["metadata"]["ownerReferences"] = []
+
+
+def of_a_deleted_pool(live):
+    live["metadata"] |= {"ownerReferences": [], "annotations": {"tubeherd.io/rendered": "before"}}
+
+
+@pytest.mark.parametrize("change", [unowned, of_a_deleted_pool])
+def test_deployment_without_an_owner_is_adopted_if_it_is_as_the_spec_says(pools, change):
+    live = pools.live(pools.pool())
+    change(live)
+    made = make_plan(pools.seen(deployment=live))
+    assert made.change.deployment == pools.rendered(pools.pool())
+    assert made.change.event.reason == "Adopted"
+
+
+def owned_by_another(live):
+    live["metadata"]["ownerReferences"] = [{"uid": "another", "controller": True, "name": "mail"}]
+
+
+def of_another_image(live):
+    live["metadata"]["ownerReferences"] = []
+    live["spec"]["template"]["spec"]["containers"][0]["image"] = "other"
+
+
+def with_a_setting_of_its_own(live):
+    live["metadata"]["ownerReferences"] = []
+    live["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "TUBEHERD_MAX_JOBS", "value": "1"})
+
+
+@pytest.mark.parametrize("change", [owned_by_another, of_another_image, with_a_setting_of_its_own])
+def test_foreign_deployment_is_left_alone(pools, change):
+    live = pools.live(pools.pool())
+    change(live)
+    assert make_plan(pools.seen(deployment=live)).change is None
+
+
+def test_what_others_added_and_overrides_the_spec_is_removed_from_this_very_version(pools):
+    live = pools.live(pools.pool())
+    env = live["spec"]["template"]["spec"]["containers"][0]["env"]
+    env.insert(0, {"name": "TUBEHERD_CONCURRENCY", "value": "8"})
+    env.append({"name": "TUBEHERD_MAX_JOBS", "value": "1"})
+    made = make_plan(pools.seen(deployment=live))
+    assert change(made) == ("Warning", "Repaired")
+    assert made.change.removals == [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": "17"},
+        {"op": "remove", "path": f"/spec/template/spec/containers/0/env/{len(env) - 1}"},
+        {"op": "remove", "path": "/spec/template/spec/containers/0/env/0"},
+    ]
 
 
 def test_deployment_that_the_pool_owns_and_does_not_control_is_left_alone(pools):

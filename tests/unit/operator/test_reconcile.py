@@ -40,13 +40,18 @@ class Cluster:
     def replica_sets(self, *_):
         return []
 
-    def apply_deployment(self, deployment):
+    def apply_deployment(self, deployment, manager="tubeherd-operator"):
         self._call("apply", deployment)
+        if manager != "tubeherd-operator":
+            return self.live
         generation = self.live["metadata"]["generation"] + 1 if self.live else 1
         metadata = deployment["metadata"] | {"generation": generation}
         status = self.live["status"] if self.live else {}
         self.live = deployment | {"metadata": metadata, "status": status}
         return self.live
+
+    def patch_deployment(self, _namespace, _name, patch):
+        self._call("patch", patch)
 
     def write_status(self, _namespace, _name, patch):
         self._call("status", patch)
@@ -60,7 +65,7 @@ class Cluster:
         self.annotate(None)
         return True
 
-    def create_event(self, event):
+    def write_event(self, event):
         self._call("event", event["reason"])
 
     def annotate(self, value):
@@ -304,3 +309,48 @@ def test_stored_pool_that_has_a_reserved_tube_is_neither_counted_nor_kicked(reco
     with pytest.raises(ValueError, match=r"'tubeherd\.burials' is reserved"):
         reconciler.reconcile(KEY)
     assert (servers.watched, servers.asked, cluster.writes) == ({}, [], [])
+
+
+def lose_owner(cluster):
+    cluster.annotate(None)
+    cluster.live["metadata"]["ownerReferences"] = []
+
+
+def test_deployment_without_an_owner_is_adopted(reconciler, cluster):
+    lose_owner(cluster)
+    reconciler.reconcile(KEY)
+    assert cluster.live["metadata"]["ownerReferences"][0]["uid"] == cluster.held["metadata"]["uid"]
+    assert [value for what, value in cluster.writes if what == "event"] == ["Adopted"]
+
+
+@pytest.mark.parametrize("stored", [None, {"deletionTimestamp": "now"}, {"uid": "another"}])
+def test_deployment_is_not_adopted_by_a_pool_that_is_deleted_without_it(reconciler, cluster, stored):
+    lose_owner(cluster)
+    first = cluster.pool
+
+    def deleted_then():
+        cluster.pool = lambda *_: None if stored is None else {"metadata": cluster.held["metadata"] | stored}
+
+    cluster.pool = lambda *_: (first(), deleted_then())[0]
+    reconciler.reconcile(KEY)
+    assert "apply" not in [what for what, _ in cluster.writes]
+    assert cluster.condition("Conflict")["status"] == "True"
+
+
+def test_replicas_are_kept_before_they_are_given_up(reconciler, cluster, pools):
+    cluster.annotate(None)
+    del cluster.held["spec"]["replicas"]
+    owned = {"manager": "tubeherd-operator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    cluster.live["metadata"]["managedFields"] = [owned]
+    cluster.live["spec"]["replicas"] = 3
+    reconciler.reconcile(KEY)
+    applied = [value["spec"] for what, value in cluster.writes if what == "apply"]
+    assert applied[0] == {"replicas": 3}
+    assert "replicas" not in applied[1]
+
+
+def test_setting_added_by_hand_is_removed(reconciler, cluster):
+    cluster.annotate(None)
+    cluster.live["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "TUBEHERD_X", "value": "1"})
+    reconciler.reconcile(KEY)
+    assert [what for what, _ in cluster.writes][:2] == ["patch", "apply"]

@@ -10,9 +10,10 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from tubeherd.pool import GROUP, PLURAL, VERSION
-from tubeherd_operator.objects import Object
+from tubeherd_operator.objects import FIELD_MANAGER, Object
 
-FIELD_MANAGER: Final = "tubeherd-operator"
+REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
+"""The second name, under which the operator owns the replicas that a pool no longer declares."""
 _SECONDS: Final = 20
 
 
@@ -50,7 +51,7 @@ class Cluster:
 
     def deployment(self, namespace: str, name: str) -> Object | None:
         """Return a Deployment, or None if there is none."""
-        return self._get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+        return self._get(_deployment_path(namespace, name))
 
     def config_map(self, namespace: str, name: str) -> Object | None:
         """Return a ConfigMap, or None if there is none."""
@@ -64,15 +65,23 @@ class Cluster:
         """Return the ReplicaSets that a label selector picks."""
         return self._select(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector)
 
-    def apply_deployment(self, deployment: Object) -> Object:
+    def apply_deployment(self, deployment: Object, manager: str = FIELD_MANAGER) -> Object:
         """Create or change a Deployment by server-side apply, and return it as it is now.
 
-        What others set beside our fields stays.
+        What others set beside the fields of this manager stays.
         """
         metadata = deployment["metadata"]
-        path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        path = _deployment_path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": manager, "force": "true"}
         return self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
+
+    def patch_deployment(self, namespace: str, name: str, patch: list[Object]) -> None:
+        """Change a Deployment by a JSON patch that tests its resourceVersion; ClusterError 409 if it has another."""
+        try:
+            path = _deployment_path(namespace, name)
+            self._request("PATCH", path, patch, "application/json-patch+json", _MANAGER)
+        except ClusterError as error:
+            raise ClusterError(409, str(error)) if error.status == 422 else error from error
 
     def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Merge into a pool's status; None removes a field."""
@@ -91,9 +100,18 @@ class Cluster:
             raise
         return True
 
-    def create_event(self, event: Object) -> None:
-        """Create an Event."""
-        self._request("POST", f"/api/v1/namespaces/{event['metadata']['namespace']}/events", event)
+    def write_event(self, event: Object) -> None:
+        """Create an Event; if there is one of its name, count it once more."""
+        events = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
+        path = f"{events}/{event['metadata']['name']}"
+        try:
+            self._request("POST", events, event)
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+            count = int(self._request("GET", path).get("count") or 1)
+            patch = {"count": count + 1, "lastTimestamp": event["lastTimestamp"]}
+            self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)
 
     def _select(self, path: str, selector: str) -> list[Object]:
         items: list[Object] = self._request("GET", path, query={"labelSelector": selector})["items"]
@@ -134,6 +152,10 @@ class Cluster:
 
 
 _MANAGER: Final = {"fieldManager": FIELD_MANAGER}
+
+
+def _deployment_path(namespace: str, name: str) -> str:
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
 
 
 def _pool_path(namespace: str, name: str) -> str:

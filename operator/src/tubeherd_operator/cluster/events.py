@@ -1,6 +1,6 @@
 """Writes the Events of a pool."""
 
-import uuid
+import hashlib
 
 from tubeherd.logs import log
 from tubeherd.pool import GROUP, KIND, VERSION
@@ -11,23 +11,25 @@ from tubeherd_operator.objects import Object
 
 
 def write_event(cluster: Cluster, pool: Pool, event: PoolEvent, now: str) -> None:
-    """Log an Event and create it; `now` is the time in RFC 3339.
+    """Log an Event and write it; `now` is the time in RFC 3339. The same Event again is one object with a count.
 
     If the API server does not take it, nothing is raised: the conditions hold what matters.
     """
     log.info(event.message, pool=str(pool.key), reason=event.reason)
     try:
-        cluster.create_event(_build(pool, event, now))
+        cluster.write_event(_build(pool, event, now))
     except ClusterError as error:
         log.warning(f"an Event could not be written: {error}", reason=event.reason)
 
 
 def _build(pool: Pool, event: PoolEvent, now: str) -> Object:
     namespace, name = pool.key
+    message = event.message[:1000]
+    same = hashlib.sha256("\n".join((pool.uid, event.type, event.reason, message)).encode()).hexdigest()[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{name}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
+        "metadata": {"name": f"{name}.{same}", "namespace": namespace},
         "involvedObject": {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
@@ -37,7 +39,7 @@ def _build(pool: Pool, event: PoolEvent, now: str) -> Object:
         },
         "type": event.type,
         "reason": str(event.reason),
-        "message": event.message[:1000],
+        "message": message,
         "source": {"component": "tubeherd-operator"},
         "firstTimestamp": now,
         "lastTimestamp": now,

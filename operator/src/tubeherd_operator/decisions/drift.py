@@ -1,40 +1,108 @@
-"""Finds out whether a live object is still as it was rendered."""
+"""Finds out in which fields a live object is not as it was rendered."""
 
-from typing import Any
+import re
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any, Final
 
-from tubeherd.formats.sizes import parse_size
+from tubeherd.settings import WorkerSettings
+from tubeherd_operator.decisions.deployment import CONTAINER
+from tubeherd_operator.objects import Object
+
+_KEYS: Final = ("mountPath", "name")
+"""What tells the objects of a list apart, in the order of preference."""
+_QUANTITY: Final = re.compile(
+    r"([+-]?(?:\d+\.?\d*|\.\d+))(?:(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)|[eE]([+-]?\d{1,3}))?", re.ASCII
+)
+_FACTORS: Final = {
+    **{unit: Fraction(1024) ** power for power, unit in enumerate(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"], 1)},
+    **{unit: Fraction(1000) ** power for power, unit in enumerate(["n", "u", "m", "", *"kMGTPE"], -3)},
+}
+_QUANTITIES: Final = (("divisor",), ("sizeLimit",))
+_QUANTITIES_IN: Final = (("limits",), ("requests",))
 
 
-def differs(rendered: Any, live: Any) -> bool:
-    """Return whether anything rendered is missing in the live object or has another value there.
+def differences(rendered: Any, live: Any) -> list[str]:
+    """Return the fields that are rendered and are missing in the live object or have another value there.
 
     What else the live object has (defaults, fields of others) does not count, nor does an empty text, which the API
-    server leaves out. Lists of objects with names or mount paths are compared one by one, other lists as wholes.
+    server leaves out. Objects of a list that have names or mount paths are compared one by one, other lists as
+    wholes. Quantities are compared as such: the API server rewrites 1024Mi as 1Gi and 1000m as 1.
     """
-    if isinstance(rendered, dict):
-        return not isinstance(live, dict) or any(differs(value, live.get(key)) for key, value in rendered.items())
-    if isinstance(rendered, list):
-        return not isinstance(live, list) or _list_differs(rendered, live)
-    if rendered == "" and live is None:
-        return False
-    return bool(rendered != live) and not _same_size(rendered, live)
+    return list(_differences(rendered, live, ()))
 
 
-def _list_differs(rendered: list[Any], live: list[Any]) -> bool:
-    key = next((key for key in ("mountPath", "name") if _all_have(key, [*rendered, *live])), None)
+def overrides(rendered: Object, live: Object) -> dict[str, str]:
+    """Return what others have added to the worker's container of a Deployment that overrides the pool's spec.
+
+    These are settings of the worker and limits of its memory, by field; the values are their JSON pointers. Server-side
+    apply does not remove them.
+    """
+    index, theirs = _worker(live)
+    _, ours = _worker(rendered)
+    names = {entry["name"] for entry in ours.get("env", [])}
+    prefix = f"spec.template.spec.containers[{CONTAINER}]"
+    pointer = f"/spec/template/spec/containers/{index}"
+    found = {
+        f"{prefix}.env[{entry['name']}]": f"{pointer}/env/{number}"
+        for number, entry in enumerate(theirs.get("env", []))
+        if entry["name"].startswith(WorkerSettings.prefix) and entry["name"] not in names
+    }
+    for kind in ("limits", "requests"):
+        if "memory" in _memory(theirs, kind) and "memory" not in _memory(ours, kind):
+            found[f"{prefix}.resources.{kind}.memory"] = f"{pointer}/resources/{kind}/memory"
+    return found
+
+
+def _worker(deployment: Object) -> tuple[int, Object]:
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return next((pair for pair in enumerate(containers) if pair[1]["name"] == CONTAINER), (0, {}))
+
+
+def _memory(container: Object, kind: str) -> Object:
+    found: Object = container.get("resources", {}).get(kind, {})
+    return found
+
+
+def _differences(rendered: Any, live: Any, path: tuple[str, ...]) -> Iterable[str]:
+    if isinstance(rendered, dict) and isinstance(live, dict):
+        for key, value in rendered.items():
+            yield from _differences(value, live.get(key), (*path, key))
+    elif isinstance(rendered, list) and isinstance(live, list):
+        yield from _in_list(rendered, live, path)
+    elif rendered != live and not (rendered == "" and live is None) and not _same_quantity(rendered, live, path):
+        yield _in_words(path)
+
+
+def _in_list(rendered: list[Any], live: list[Any], path: tuple[str, ...]) -> Iterable[str]:
+    key = next((key for key in _KEYS if _all_have(key, [*rendered, *live])), None)
     if key is None:
-        return len(rendered) != len(live) or any(differs(one, other) for one, other in zip(rendered, live, strict=True))
+        if len(rendered) != len(live) or any(map(differences, rendered, live)):
+            yield _in_words(path)
+        return
     by_key = {item[key]: item for item in live}
-    return any(differs(item, by_key.get(item[key])) for item in rendered)
+    for item in rendered:
+        yield from _differences(item, by_key.get(item[key]), (*path, f"[{item[key]}]"))
 
 
 def _all_have(key: str, items: list[Any]) -> bool:
     return all(isinstance(item, dict) and key in item for item in items)
 
 
-def _same_size(one: Any, other: Any) -> bool:
-    """Return whether two quantities are the same: the API server rewrites 1024Mi as 1Gi."""
-    try:
-        return parse_size(one) == parse_size(other)
-    except (ValueError, TypeError):
-        return False
+def _in_words(path: tuple[str, ...]) -> str:
+    """Return a field as kubectl writes it, such as spec.containers[worker].image."""
+    return "".join(step if step.startswith("[") else f".{step}" for step in path).removeprefix(".")
+
+
+def _same_quantity(one: Any, other: Any, path: tuple[str, ...]) -> bool:
+    is_quantity = path[-1:] in _QUANTITIES or path[-2:-1] in _QUANTITIES_IN
+    value = _quantity(one) if is_quantity else None
+    return value is not None and value == _quantity(other)
+
+
+def _quantity(text: Any) -> Fraction | None:
+    match = _QUANTITY.fullmatch(str(text))
+    if match is None:
+        return None
+    number, unit, exponent = match.groups()
+    return Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _FACTORS[unit or ""])

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     CREATED = "Created"
     UPDATED = "Updated"
     REPAIRED = "Repaired"
+    ADOPTED = "Adopted"
 
 
 @dataclass(frozen=True, slots=True)

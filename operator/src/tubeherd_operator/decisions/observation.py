@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.kick import ANNOTATION, Outcome, Request
+from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
-from tubeherd_operator.objects import Key, Object
+from tubeherd_operator.objects import Key, Object, controller_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,14 @@ class Observation:
     """What the other pools of the same beanstalkd serve."""
     kick_before: Outcome | None = None
     """What came of a kick in the pass before, if its annotation was not removed."""
+    now: float = 0.0
+    """The time of the pass, in seconds since 1970."""
+    repairs: Repairs = field(default_factory=Repairs)
+    """What was repaired of late."""
     refusal: str | None = None
     """Why the API server refused the Deployment in this pass."""
+    overridden: tuple[str, ...] = ()
+    """The fields of the Deployment whose repair is no use."""
 
     @property
     def executors_missing(self) -> bool:
@@ -80,10 +87,12 @@ class Observation:
     @property
     def deployment_is_foreign(self) -> bool:
         """Whether a Deployment has the pool's name and does not belong to this very pool."""
-        if self.deployment is None:
-            return False
-        owners = self.deployment["metadata"].get("ownerReferences", [])
-        return not any(owner.get("controller") and owner["uid"] == self.pool.uid for owner in owners)
+        return self.deployment is not None and controller_of(self.deployment) != self.pool.uid
+
+    @property
+    def deployment_is_controlled(self) -> bool:
+        """Whether the Deployment of the pool's name has an owner."""
+        return self.deployment is not None and controller_of(self.deployment) is not None
 
     @property
     def has_counts_of_this_server(self) -> bool:

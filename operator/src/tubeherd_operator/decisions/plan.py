@@ -3,28 +3,40 @@
 A pass reconciles one pool. A kick makes buried jobs ready again, as the pool's annotation `kick` asks for.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 from tubeherd_operator.decisions.deployment import RENDERED_ANNOTATION, build_deployment
-from tubeherd_operator.decisions.drift import differs
+from tubeherd_operator.decisions.drift import differences, overrides
 from tubeherd_operator.decisions.findings import PoolEvent, Reason
 from tubeherd_operator.decisions.kick import Due, Outcome, decide
 from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.repairs import Repairs
+from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
 from tubeherd_operator.objects import Object
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A Deployment to apply, and the Event that reports it afterwards."""
+    """What is done to a Deployment, in the order of the fields, and the Event that reports it afterwards."""
 
+    removals: list[Object]
+    """A JSON patch that removes what others have added and overrides the spec; empty if there is nothing."""
+    keep_replicas: Object | None
+    """What the second field manager applies before the replicas are given up."""
     deployment: Object
+    """What is applied."""
     event: PoolEvent
+    repaired: frozenset[str] = frozenset()
+    """The fields that are repaired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a pass does: first the change, then the kick. Nothing is added to a plan after it is made."""
 
+    wanted: Object | None
+    """The Deployment that the pool should have; None if it should have none, or the live one is to be left alone."""
     change: Change | None
     """None if the live Deployment is as it should be, or is to be left alone."""
     kick: Due | Outcome | None
@@ -34,32 +46,80 @@ class Plan:
 def make_plan(seen: Observation) -> Plan:
     """Return the plan for a pool."""
     pool = seen.pool
+    wanted = _wanted(seen)
     return Plan(
-        change=_change(seen),
+        wanted=wanted,
+        change=_change(seen, wanted) if wanted else None,
         kick=decide(pool.kick_request, pool.spec.tubes, pool.server, seen.counts, seen.kick_before),
     )
 
 
-def _change(seen: Observation) -> Change | None:
+def not_as_wanted(wanted: Object, live: Object) -> list[str]:
+    """Return the fields of a live Deployment that are not as the pool's spec says."""
+    return [*differences(wanted, live), *overrides(wanted, live)]
+
+
+def repairs_after(seen: Observation, change: Change, answer: Object) -> Repairs:
+    """Return what was repaired of late, this change included, which the API server has answered."""
+    left = not_as_wanted(change.deployment, answer)
+    return seen.repairs.after(digest_of(change.deployment), change.repaired, left, seen.now)
+
+
+def digest_of(wanted: Object) -> str:
+    """Return the digest of a Deployment as it was rendered."""
+    return str(wanted["metadata"]["annotations"][RENDERED_ANNOTATION])
+
+
+def _wanted(seen: Observation) -> Object | None:
     pool = seen.pool
-    if pool.server is None or seen.deployment_is_foreign:
+    if pool.server is None:
         return None
     if seen.executors_missing and seen.deployment is None:
         return None  # pods cannot start without the ConfigMap, and would be replaced when it is created
     wanted = build_deployment(pool.stored, pool.spec, pool.image, pool.server, seen.executors_digest)
-    event = _difference(seen.deployment, wanted)
-    return Change(wanted, event) if event else None
+    note_replicas(wanted, pool.spec, seen.deployment)
+    return wanted if not seen.deployment_is_foreign or _can_be_adopted(seen, wanted) else None
 
 
-def _difference(live: Object | None, wanted: Object) -> PoolEvent | None:
-    """Return the Event that reports why the Deployment is applied; None if the live one is as it should be."""
-    name = wanted["metadata"]["name"]
+def _can_be_adopted(seen: Observation, wanted: Object) -> bool:
+    """Return whether a Deployment has lost its owner and is otherwise as the pool's spec says.
+
+    So is one whose owner was removed by hand, or whose earlier pool of the same name was deleted without it.
+    """
+    if seen.deployment is None or seen.deployment_is_controlled:
+        return False
+    unowned = deepcopy(wanted)
+    del unowned["metadata"]["ownerReferences"], unowned["metadata"]["annotations"][RENDERED_ANNOTATION]
+    return not not_as_wanted(unowned, seen.deployment)
+
+
+def _change(seen: Observation, wanted: Object) -> Change | None:
+    name, live = wanted["metadata"]["name"], seen.deployment
     if live is None:
-        return PoolEvent("Normal", Reason.CREATED, f"Deployment {name} created")
-    rendered = live["metadata"].get("annotations", {}).get(RENDERED_ANNOTATION)
-    if rendered != wanted["metadata"]["annotations"][RENDERED_ANNOTATION]:
+        return Change([], None, wanted, PoolEvent("Normal", Reason.CREATED, f"Deployment {name} created"))
+    fields = set(not_as_wanted(wanted, live)) - seen.repairs.useless(digest_of(wanted), seen.now)
+    if not fields:
+        return None
+    event = _event(seen, wanted, live)
+    repaired = fields if event.reason == Reason.REPAIRED else ()
+    return Change(_removals(wanted, live, fields), keep_replicas(wanted, live), wanted, event, frozenset(repaired))
+
+
+def _event(seen: Observation, wanted: Object, live: Object) -> PoolEvent:
+    name = wanted["metadata"]["name"]
+    if seen.deployment_is_foreign:
+        message = f"Deployment {name} had no owner and is as the pool's spec says: it is the pool's now"
+        return PoolEvent("Normal", Reason.ADOPTED, message)
+    if live["metadata"].get("annotations", {}).get(RENDERED_ANNOTATION) != digest_of(wanted):
         return PoolEvent("Normal", Reason.UPDATED, f"Deployment {name} changed as the pool's spec says")
-    if differs(wanted, live):
-        message = f"Deployment {name} was changed by somebody else; it is again as the pool's spec says"
-        return PoolEvent("Warning", Reason.REPAIRED, message)
-    return None
+    message = f"Deployment {name} was changed by somebody else; it is again as the pool's spec says"
+    return PoolEvent("Warning", Reason.REPAIRED, message)
+
+
+def _removals(wanted: Object, live: Object, fields: set[str]) -> list[Object]:
+    pointers = [pointer for name, pointer in overrides(wanted, live).items() if name in fields]
+    if not pointers:
+        return []
+    version = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
+    # From the end, because the entries behind a removed one move up.
+    return [version, *({"op": "remove", "path": pointer} for pointer in reversed(pointers))]

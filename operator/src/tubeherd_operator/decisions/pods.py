@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from tubeherd.exits import Exit
 from tubeherd_operator.decisions.deployment import CONTAINER
-from tubeherd_operator.objects import Object
+from tubeherd_operator.objects import Object, controller_of
 
 _REVISION: Final = "deployment.kubernetes.io/revision"
 """The annotation of a ReplicaSet that counts up: the present one of a Deployment has the highest number."""
@@ -37,22 +37,17 @@ def present_pods(deployment: Object | None, replica_sets: Iterable[Object], pods
     """
     if deployment is None or not is_observed(deployment):
         return []
-    owned = [item for item in replica_sets if _controller(item) == deployment["metadata"].get("uid")]
+    owned = [item for item in replica_sets if controller_of(item) == deployment["metadata"].get("uid")]
     if not owned:
         return []
     present = max(owned, key=_revision)["metadata"]["uid"]
-    return [pod for pod in pods if _controller(pod) == present and _lives(pod)]
+    return [pod for pod in pods if controller_of(pod) == present and _lives(pod)]
 
 
 def is_observed(deployment: Object) -> bool:
     """Return whether the status of a Deployment is about its present spec."""
     seen = int(deployment.get("status", {}).get("observedGeneration", 0))
     return seen >= int(deployment["metadata"]["generation"])
-
-
-def _controller(item: Object) -> str | None:
-    owners = item["metadata"].get("ownerReferences", [])
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)
 
 
 def _revision(replica_set: Object) -> int:

@@ -11,7 +11,8 @@ from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
 from tubeherd_operator.decisions.kick import KICK_ACCEPTED, Outcome, is_settled_kick, report_kick
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
-from tubeherd_operator.decisions.plan import Plan
+from tubeherd_operator.decisions.plan import Change, Plan, digest_of, not_as_wanted
+from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
 from tubeherd_operator.decisions.status import Condition, LastKick, TubeStatus, WorkerPoolStatus
 from tubeherd_operator.objects import POOL_LABEL, Object
 
@@ -34,6 +35,8 @@ class Results:
     refusal: Exception | None = None
     """Why the API server refused the Deployment."""
     kick: Outcome | None = None
+    repairs: Repairs | None = None
+    """What was repaired of late, this pass included; None if it applied nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,17 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     """Return the report of a pass; `now` is the time for conditions that change, in RFC 3339."""
     # Judge the Deployment as it is now. If this pass changed it, its generation is newer than the one that its status
     # has observed. Therefore Ready stays False until the rollout is done.
-    refusal = str(results.refusal) if results.refusal else None
-    seen = replace(seen, deployment=results.deployment or seen.deployment, refusal=refusal)
+    seen = replace(
+        seen,
+        deployment=results.deployment or seen.deployment,
+        overridden=_overridden(seen, plan, results),
+        refusal=str(results.refusal) if results.refusal else None,
+    )
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
     kick = report_kick(results.kick, seen.kick_before, shown.get(KICK_ACCEPTED))
     found = _findings(seen)
     findings = [*found, kick.condition] if kick.condition else found
-    applied = [plan.change.event] if plan.change and not results.refusal else []
+    applied = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
     return Report(
         kick_event=kick.event,
         status=_status(seen, _conditions(seen, findings, shown, now), kick.last_kick),
@@ -67,6 +74,21 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
         finished_kick=kick.finished,
         again_after=kick.again_after or _again_after(seen),
     )
+
+
+def _took_effect(seen: Observation, change: Change, results: Results) -> bool:
+    """Return whether anything was changed that is not again as it was before."""
+    if results.deployment is None or results.refusal:
+        return False
+    return not change.repaired or not change.repaired <= {*seen.overridden}
+
+
+def _overridden(seen: Observation, plan: Plan, results: Results) -> tuple[str, ...]:
+    live = results.deployment or seen.deployment
+    if plan.wanted is None or live is None:
+        return ()
+    useless = (results.repairs or seen.repairs).useless(digest_of(plan.wanted), seen.now)
+    return tuple(name for name in not_as_wanted(plan.wanted, live) if name in useless)
 
 
 def _findings(seen: Observation) -> list[Finding]:
@@ -123,4 +145,6 @@ def _counts(seen: Observation) -> dict[str, Any]:
 def _again_after(seen: Observation) -> float | None:
     if seen.executors_missing:
         return _MISSING_SECONDS
-    return _RECHECK_SECONDS if seen.pool.spec.executors or seen.deployment_is_foreign else None
+    if seen.pool.spec.executors or seen.deployment_is_foreign:
+        return _RECHECK_SECONDS
+    return REST_SECONDS if seen.overridden else None

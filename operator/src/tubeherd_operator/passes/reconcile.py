@@ -11,17 +11,20 @@ All is decided in `decisions`. A pass carries it out, in this order:
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError
 from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.decisions import kick
-from tubeherd_operator.decisions.observation import Pool
-from tubeherd_operator.decisions.plan import Plan, make_plan
+from tubeherd_operator.decisions.findings import Reason
+from tubeherd_operator.decisions.observation import Observation, Pool
+from tubeherd_operator.decisions.plan import Change, Plan, make_plan, repairs_after
+from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.report import Report, Results, make_report
 from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
-from tubeherd_operator.objects import Key, Object
+from tubeherd_operator.objects import Key, Object, controller_of
 from tubeherd_operator.passes.observe import observe, understand_pool
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
@@ -43,6 +46,8 @@ class Reconciler:
         self._now = now
         self._kicks: dict[Key, kick.Outcome] = {}
         """What came of the kicks whose annotation is not gone yet."""
+        self._repairs: dict[Key, Repairs] = {}
+        """What was repaired of late."""
 
     def note_pools(self) -> None:
         """Take note of what each pool serves, so that even the first pass compares its pool with all others.
@@ -64,11 +69,13 @@ class Reconciler:
         if pool is None:
             self._servers.forget(key)
             self._kicks.pop(key, None)
+            self._repairs.pop(key, None)
             return None
         self._have_counted(pool)
         seen = observe(pool, self._cluster, self._servers, self._kicks.get(key))
+        seen = replace(seen, now=self._now().timestamp(), repairs=self._repairs.get(key, Repairs()))
         plan = make_plan(seen)
-        results = self._act(key, plan)
+        results = self._act(key, plan, seen)
         report = make_report(seen, plan, results, self._timestamp())
         self._write(pool, report)
         again_after = self._finish_kick(key, report)
@@ -82,8 +89,11 @@ class Reconciler:
         else:
             self._servers.forget(pool.key)
 
-    def _act(self, key: Key, plan: Plan) -> Results:
-        deployment, refusal = self._apply(plan)
+    def _act(self, key: Key, plan: Plan, seen: Observation) -> Results:
+        deployment, refusal = self._apply(key, plan)
+        repairs = None
+        if plan.change and deployment:
+            repairs = self._repairs[key] = repairs_after(seen, plan.change, deployment)
         outcome = plan.kick
         if isinstance(outcome, kick.Due):
             answer = self._servers.kick(key, outcome.kick.tubes, outcome.kick.most)
@@ -92,18 +102,32 @@ class Reconciler:
             self._kicks.pop(key, None)
         else:
             self._kicks[key] = outcome
-        return Results(deployment, refusal, outcome)
+        return Results(deployment, refusal, outcome, repairs)
 
-    def _apply(self, plan: Plan) -> tuple[Object | None, ClusterError | None]:
+    def _apply(self, key: Key, plan: Plan) -> tuple[Object | None, ClusterError | None]:
         """Return the Deployment as it is now, or the refusal: the pass goes on, in order to report it."""
-        if plan.change is None:
+        change = plan.change
+        if change is None or (change.event.reason == Reason.ADOPTED and not self._is_stored(key, change)):
             return None, None
         try:
-            return self._cluster.apply_deployment(plan.change.deployment), None
+            if change.removals:
+                self._cluster.patch_deployment(*key, change.removals)
+            if change.keep_replicas:
+                self._cluster.apply_deployment(change.keep_replicas, REPLICAS_MANAGER)
+            return self._cluster.apply_deployment(change.deployment), None
         except ClusterError as error:
             if not error.is_refusal:
                 raise
             return None, error
+
+    def _is_stored(self, key: Key, change: Change) -> bool:
+        """Ask anew for the pool that is to adopt a Deployment.
+
+        If the pool is deleted and its Deployment is to stay, the Deployment loses its owner after the deletion has
+        begun. If it were given back to the pool then, it would be deleted with it.
+        """
+        metadata = (self._cluster.pool(*key) or {}).get("metadata", {})
+        return metadata.get("uid") == controller_of(change.deployment) and "deletionTimestamp" not in metadata
 
     def _write(self, pool: Pool, report: Report) -> None:
         if report.kick_event:

@@ -6,7 +6,15 @@ A condition is a file of this package, with its reasons and a function that judg
 from collections.abc import Callable
 from typing import Final
 
-from tubeherd_operator.decisions.conditions import available, conflict, progressing, ready, retries_differ, server
+from tubeherd_operator.decisions.conditions import (
+    available,
+    conflict,
+    overridden,
+    progressing,
+    ready,
+    retries_differ,
+    server,
+)
 from tubeherd_operator.decisions.findings import Finding
 from tubeherd_operator.decisions.observation import Observation
 
@@ -17,6 +25,7 @@ _JUDGES: Final[tuple[Judge, ...]] = (
     progressing.judge,
     server.judge,
     conflict.judge,
+    overridden.judge,
     retries_differ.judge,
 )
 """One for each condition; None means that the pool does not have it."""

@@ -25,4 +25,7 @@ def judge(seen: Observation) -> Finding | None:
 def in_words(seen: Observation) -> str:
     """Return what is the matter and what to do."""
     name = seen.pool.key.name
-    return f"a Deployment {name} exists that is not this pool's: it is left alone; delete it or rename the pool"
+    advice = "delete it or rename the pool"
+    if not seen.deployment_is_controlled:
+        advice += "; if it were as this pool's spec says, the pool would adopt it"
+    return f"a Deployment {name} exists that is not this pool's: it is left alone; {advice}"

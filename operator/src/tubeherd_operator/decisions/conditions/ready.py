@@ -25,6 +25,7 @@ class Reason(StrEnum):
     DEPLOYMENT_REFUSED = "DeploymentRefused"
     CONFLICT = "Conflict"
     PAUSED = "Paused"
+    OVERRIDDEN = "Overridden"
     PODS_REFUSED = "PodsRefused"
 
 
@@ -75,6 +76,13 @@ def _suspended(seen: Observation) -> Finding | None:
     return None
 
 
+def _overridden(seen: Observation) -> Finding | None:
+    if "spec.replicas" in seen.overridden and not rollout_of(seen).done:
+        message = "the number of pods is not what the pool's spec says: the condition Overridden says more"
+        return _not_ready(Reason.OVERRIDDEN, message)
+    return None
+
+
 def _pods_refused(seen: Observation) -> Finding | None:
     for condition in (seen.deployment or {}).get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
@@ -109,6 +117,7 @@ _CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
     _no_server,
     _executors_missing,
     _suspended,
+    _overridden,
     _pods_refused,
     _pod_trouble,
     _server_away,

@@ -1,0 +1,46 @@
+"""Repairs of a pool's Deployment, and which of them are no use: a field that is set otherwise again and again.
+
+An admission webhook may rewrite each Deployment that is applied, and another controller may set a field back. A repair
+of such a field would follow upon the other without end.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+REST_SECONDS: Final = 3600.0
+"""How long a field rests whose repair was no use, before it is repaired once more."""
+_MOST: Final = 3
+"""How often a field is repaired that is set otherwise again within REST_SECONDS."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    times: int
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """How often the fields of a Deployment were repaired of late."""
+
+    rendered: str = ""
+    """The digest of the Deployment as it was rendered. Another one is applied whatever was tried before."""
+    fields: Mapping[str, _Tried] = field(default_factory=dict)
+
+    def useless(self, rendered: str, now: float) -> frozenset[str]:
+        """Return the fields that are not repaired at the time `now`, in seconds."""
+        if rendered != self.rendered:
+            return frozenset()
+        recent = {name: tried for name, tried in self.fields.items() if now - tried.last < REST_SECONDS}
+        return frozenset(name for name, tried in recent.items() if tried.times >= _MOST)
+
+    def after(self, rendered: str, repaired: Collection[str], left: Collection[str], now: float) -> "Repairs":
+        """Return the repairs after one more: of `repaired`, of which `left` are still not as they should be.
+
+        What is not as it should be in the API server's very answer needs no further try.
+        """
+        before = self.fields if rendered == self.rendered else {}
+        recent = {name: tried for name, tried in before.items() if now - tried.last < REST_SECONDS}
+        more = {name: _Tried(recent[name].times + 1 if name in recent else 1, now) for name in repaired}
+        return Repairs(rendered, {**recent, **more, **{name: _Tried(_MOST, now) for name in left}})
