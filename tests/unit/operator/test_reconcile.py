@@ -340,8 +340,6 @@ def test_deployment_is_not_adopted_by_a_pool_that_is_deleted_without_it(reconcil
 def test_replicas_are_kept_before_they_are_given_up(reconciler, cluster, pools):
     cluster.annotate(None)
     del cluster.held["spec"]["replicas"]
-    owned = {"manager": "tubeherd-operator", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-    cluster.live["metadata"]["managedFields"] = [owned]
     cluster.live["spec"]["replicas"] = 3
     reconciler.reconcile(KEY)
     applied = [value["spec"] for what, value in cluster.writes if what == "apply"]

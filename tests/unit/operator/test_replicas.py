@@ -7,35 +7,31 @@ from tubeherd_operator.decisions.plan import make_plan
 NOTE = "tubeherd.io/replicas-before-suspension"
 
 
-def live(pools, spec, replicas, *, ours, note=None):
-    """Return a Deployment with so many replicas, which the operator has declared or not."""
+def live(pools, spec, replicas, note=None):
+    """Return the Deployment of such a spec, with so many replicas."""
     found = pools.live(pools.pool({"tubes": ["mail"], **spec}))
     found["spec"]["replicas"] = replicas
-    fields = {"f:spec": {"f:replicas": {}} if ours else {}}
-    found["metadata"]["managedFields"] = [
-        {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
-        {"manager": "tubeherd-operator", "operation": "Apply", "fieldsV1": fields},
-    ]
     if note:
         found["metadata"]["annotations"][NOTE] = note
     return found
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "replicas", "ours", "note", "kept"),
+    ("before", "after", "replicas", "note", "kept"),
     [
-        ({"replicas": 3}, {}, 3, True, None, 3),
-        ({"replicas": 3}, {"replicas": 4}, 3, True, None, None),
-        ({}, {"concurrency": 2}, 3, False, None, None),
-        ({"suspend": True}, {}, 0, True, "3", 3),
-        ({"suspend": True}, {}, 0, True, "0", 0),
-        ({"suspend": True}, {"replicas": 2}, 0, True, "3", None),
-        ({}, {"suspend": True}, 3, False, None, None),
+        ({"replicas": 3}, {}, 3, None, 3),
+        ({"replicas": 0}, {}, 0, None, 0),
+        ({"replicas": 3}, {"replicas": 4}, 3, None, None),
+        ({}, {"concurrency": 2}, 3, None, 3),
+        ({"suspend": True}, {}, 0, "3", 3),
+        ({"suspend": True}, {}, 0, "0", 0),
+        ({"suspend": True}, {"replicas": 2}, 0, "3", None),
+        ({}, {"suspend": True}, 3, None, None),
     ],
-    ids=["given up", "changed", "of others", "resumed", "resumed at 0", "resumed and declared", "suspended"],
+    ids=["given up", "0 given up", "changed", "of others", "resumed", "resumed at 0", "resumed, declared", "suspended"],
 )
-def test_replicas_are_kept_before_they_are_given_up(pools, before, after, replicas, ours, note, kept):
-    deployment = live(pools, before, replicas, ours=ours, note=note)
+def test_replicas_are_kept_before_they_are_given_up(pools, before, after, replicas, note, kept):
+    deployment = live(pools, before, replicas, note)
     plan = make_plan(pools.seen(pools.pool({"tubes": ["mail"], **after}), deployment=deployment))
     assert plan.change.event.reason == "Updated"
     if kept is None:
@@ -51,14 +47,13 @@ def test_replicas_are_kept_before_they_are_given_up(pools, before, after, replic
 
 
 @pytest.mark.parametrize(
-    ("spec", "deployment", "note"),
+    ("spec", "before", "note"),
     [
-        ({}, {"replicas": 3, "ours": False}, "3"),
-        ({}, {"replicas": 0, "ours": False}, "0"),
-        ({"replicas": 3}, {"replicas": 3, "ours": True}, "3"),
-        ({"replicas": 3}, {"replicas": 0, "ours": True}, "3"),
-        ({}, {"replicas": 0, "ours": True}, "1"),
-        ({}, {"replicas": 0, "ours": True, "note": "5"}, "5"),
+        ({}, {"spec": {}, "replicas": 3}, "3"),
+        ({}, {"spec": {}, "replicas": 0}, "0"),
+        ({"replicas": 3}, {"spec": {"replicas": 3}, "replicas": 3}, "3"),
+        ({}, {"spec": {"suspend": True}, "replicas": 0}, "1"),
+        ({"concurrency": 2}, {"spec": {"suspend": True}, "replicas": 0, "note": "5"}, "5"),
         ({"replicas": 2}, None, "2"),
         ({}, None, "1"),
     ],
@@ -66,15 +61,14 @@ def test_replicas_are_kept_before_they_are_given_up(pools, before, after, replic
         "scaled by others",
         "scaled to 0 by others",
         "declared",
-        "declared, suspended before this was noted",
-        "suspended before this was noted",
+        "note removed by hand",
         "noted already",
         "created with replicas",
         "created without",
     ],
 )
-def test_suspended_pool_notes_how_many_replicas_it_had(pools, spec, deployment, note):
-    found = live(pools, spec, **deployment) if deployment else None
+def test_suspended_pool_notes_how_many_replicas_it_had(pools, spec, before, note):
+    found = live(pools, **before) if before else None
     pool = pools.pool({"tubes": ["mail"], **spec, "suspend": True})
     wanted = make_plan(pools.seen(pool, deployment=found)).change.deployment
     assert wanted["spec"]["replicas"] == 0
@@ -83,5 +77,5 @@ def test_suspended_pool_notes_how_many_replicas_it_had(pools, spec, deployment, 
 
 def test_suspended_pool_is_left_as_it_is(pools):
     pool = pools.pool({"tubes": ["mail"], "suspend": True})
-    found = live(pools, {"suspend": True}, 0, ours=True, note="3")
+    found = live(pools, {"suspend": True}, 0, note="3")
     assert make_plan(pools.seen(pool, deployment=found)).change is None
