@@ -20,6 +20,10 @@ class OperatorSettings(Settings):
         Field(description="host:port of beanstalkd for the pools that name none."),
         Unset("none, each pool names its own"),
     ] = None
+    fixed_user: Annotated[
+        bool,
+        Field(description="Whether pods of pools run as user and group 65532, or as the cluster chooses."),
+    ] = True
     poll_interval: Annotated[
         float, Field(gt=0, description="Seconds between two counts of the tubes of each beanstalkd.")
     ] = 1.0

@@ -1,6 +1,7 @@
 """What is done in which situation."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -155,3 +156,13 @@ def test_kick_is_judged(pools, value, seen, kick):
     made = make_plan(pools.seen(pool, **seen))
     assert (type(made.kick), getattr(made.kick, "kick", None)) == kick
     assert made.kick is None or made.kick.request == Request(pool["metadata"]["uid"], value)
+
+
+def test_pods_have_the_user_of_the_cluster_where_the_installation_leaves_it_to_the_cluster(pools):
+    seen = pools.seen(deployment=None)
+    chosen = replace(seen, pool=replace(seen.pool, fixed_user=False))
+    fixed, free = (
+        make_plan(each).change.deployment["spec"]["template"]["spec"]["securityContext"] for each in (seen, chosen)
+    )
+    assert free == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert fixed == free | {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}

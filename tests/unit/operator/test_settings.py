@@ -12,9 +12,11 @@ def test_variables_are_read():
             "TUBEHERD_OPERATOR_DEFAULT_IMAGE": "worker:1",
             "TUBEHERD_OPERATOR_DEFAULT_SERVER": "",
             "TUBEHERD_OPERATOR_POLL_INTERVAL": "0.5",
+            "TUBEHERD_OPERATOR_FIXED_USER": "false",
             "TUBEHERD_MAX_JOBS": "5",
         }
     )
+    assert settings.fixed_user is False
     assert (settings.default_image, settings.default_server, settings.poll_interval) == ("worker:1", None, 0.5)
 
 

@@ -12,7 +12,7 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
 EXECUTORS_ANNOTATION: Final = "tubeherd.io/executors"
 CONTAINER: Final = "worker"
-_USER: Final = 65532
+_USER_FIELDS: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
 _HEALTH_PORT: Final = 8080
 _KILL_MARGIN: Final = 10
 """How long a worker may take to kill a job that ignores SIGTERM at its deadline, in seconds."""
@@ -31,9 +31,18 @@ def declared_replicas(spec: WorkerPoolSpec) -> int | None:
 
 
 def build_deployment(
-    pool: Object, spec: WorkerPoolSpec, image: str, server: str, executors_digest: str | None
+    pool: Object,
+    spec: WorkerPoolSpec,
+    image: str,
+    server: str,
+    executors_digest: str | None,
+    *,
+    fixed_user: bool = True,
 ) -> Object:
-    """Return the Deployment of a pool, with a digest of itself in an annotation."""
+    """Return the Deployment of a pool, with a digest of itself in an annotation.
+
+    If there is to be no `fixed_user`, the cluster chooses the one of each pod, as OpenShift does.
+    """
     metadata = pool["metadata"]
     name, namespace = metadata["name"], metadata["namespace"]
     labels = selector_labels(name) | {
@@ -54,7 +63,7 @@ def build_deployment(
             **({} if (replicas := declared_replicas(spec)) is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
-            "template": _pod(spec, image, server, labels, executors_digest),
+            "template": _pod(spec, image, server, labels, executors_digest, _USER_FIELDS if fixed_user else {}),
         },
     }
     digest = hashlib.sha256(json.dumps(deployment, sort_keys=True).encode()).hexdigest()[:16]
@@ -84,7 +93,9 @@ def _owner(pool: Object) -> Object:
     }
 
 
-def _pod(spec: WorkerPoolSpec, image: str, server: str, labels: dict[str, str], executors_digest: str | None) -> Object:
+def _pod(
+    spec: WorkerPoolSpec, image: str, server: str, labels: dict[str, str], executors_digest: str | None, user: Object
+) -> Object:
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
     if spec.executors:
         volumes.append({"name": "executors", "configMap": {"name": spec.executors.config_map}})
@@ -96,9 +107,7 @@ def _pod(spec: WorkerPoolSpec, image: str, server: str, labels: dict[str, str], 
             "terminationGracePeriodSeconds": grace_period(spec),
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": _USER,
-                "runAsGroup": _USER,
-                "fsGroup": _USER,
+                **user,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(spec, image, server)],

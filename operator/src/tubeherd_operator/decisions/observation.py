@@ -22,6 +22,8 @@ class Pool:
     image: str
     server: str | None
     """host:port of beanstalkd; None if neither the pool nor the installation names one."""
+    fixed_user: bool = True
+    """Whether its pods run as the user that the operator chooses, and not as one that the cluster chooses."""
 
     @property
     def key(self) -> Key:
@@ -45,10 +47,11 @@ class Pool:
         return None if value is None else Request(self.uid, value)
 
 
-def read_pool(stored: Object, default_image: str, default_server: str | None) -> Pool:
+def read_pool(stored: Object, default_image: str, default_server: str | None, *, fixed_user: bool = True) -> Pool:
     """Return a pool from its object; raises ValidationError if its spec is not valid."""
     spec = WorkerPoolSpec.model_validate(stored["spec"])
-    return Pool(stored, spec, read_status(stored), spec.image or default_image, spec.server or default_server)
+    image, server = spec.image or default_image, spec.server or default_server
+    return Pool(stored, spec, read_status(stored), image, server, fixed_user)
 
 
 @dataclass(frozen=True, slots=True)

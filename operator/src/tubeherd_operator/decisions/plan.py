@@ -76,7 +76,9 @@ def _wanted(seen: Observation) -> Object | None:
         return None
     if seen.executors_missing and seen.deployment is None:
         return None  # pods cannot start without the ConfigMap, and would be replaced when it is created
-    wanted = build_deployment(pool.stored, pool.spec, pool.image, pool.server, seen.executors_digest)
+    wanted = build_deployment(
+        pool.stored, pool.spec, pool.image, pool.server, seen.executors_digest, fixed_user=pool.fixed_user
+    )
     note_replicas(wanted, pool.spec, seen.deployment)
     return wanted if not seen.deployment_is_foreign or _can_be_adopted(seen, wanted) else None
 

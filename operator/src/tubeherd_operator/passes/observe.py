@@ -18,7 +18,7 @@ def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool |
     """
     if stored is None or "deletionTimestamp" in stored["metadata"]:
         return None
-    return read_pool(stored, settings.default_image, settings.default_server)
+    return read_pool(stored, settings.default_image, settings.default_server, fixed_user=settings.fixed_user)
 
 
 def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
