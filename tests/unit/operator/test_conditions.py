@@ -147,6 +147,38 @@ def test_suspended_and_missing_executors_and_server_away(pools):
     assert ready(pools.seen(counts=Counts(error="refused"))).reason == "ServerUnreachable"
 
 
+def unready(since, worker):
+    """Return a pod that has not been ready since that second."""
+    condition = {"type": "Ready", "status": "False", "lastTransitionTime": f"1970-01-01T00:00:{since:02}Z"}
+    return {"status": {"conditions": [condition]}, "state": worker}
+
+
+RUNS, WAITS = {"running": {}}, {"waiting": {"reason": "ContainerCreating"}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "server", "reason", "words"),
+    [
+        (unready(9, RUNS), "queue", "NotConnected", "a name without a dot is looked up in the pool's namespace"),
+        (unready(9, RUNS), "queue:11300", "NotConnected", "beanstalkd at queue:11300; a name without a dot"),
+        (unready(9, RUNS), "q.shop.svc:11300", "NotConnected", "at q.shop.svc:11300; see kubectl logs mail-1"),
+        (unready(9, RUNS), "[::1]:11300", "NotConnected", "at [::1]:11300; see kubectl logs mail-1"),
+        (unready(9, WAITS), "queue", "NotStarted", "ContainerCreating; see kubectl describe pod mail-1"),
+        (unready(11, RUNS), "queue", "Starting", ""),
+        (unready(11, WAITS), "queue", "Starting", ""),
+    ],
+)
+def test_pod_that_is_not_ready_for_long_says_what_it_waits_for(pools, pod, server, reason, words):
+    pool = pools.pool({"tubes": ["mail"], "server": server})
+    live = pools.live(pool)
+    live["status"]["readyReplicas"] = 0
+    seen = pools.seen(pool, deployment=live, pods=[pools.pod(**pod)], now=30.0)
+    assert ready(seen).reason == reason
+    assert words in ready(seen).message
+    again_after = pools.report(seen).again_after
+    assert again_after == (1 if reason == "Starting" else None), "a pod that is still given time is looked at again"
+
+
 def test_paused_deployment_says_so_until_it_is_as_the_spec_says(pools):
     live = pools.live(pools.pool())
     live["spec"]["paused"] = True

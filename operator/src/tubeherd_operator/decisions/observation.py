@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.kick import ANNOTATION, Outcome, Request
+from tubeherd_operator.decisions.pods import present_pods
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
@@ -96,6 +97,11 @@ class Observation:
     def deployment_is_controlled(self) -> bool:
         """Whether the Deployment of the pool's name has an owner."""
         return self.deployment is not None and controller_of(self.deployment) is not None
+
+    @property
+    def present_pods(self) -> list[Object]:
+        """The pods that speak for the pool."""
+        return present_pods(self.deployment, self.replica_sets, self.pods)
 
     @property
     def has_counts_of_this_server(self) -> bool:

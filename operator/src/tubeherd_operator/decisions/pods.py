@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +13,9 @@ from tubeherd_operator.objects import Object, controller_of
 _REVISION: Final = "deployment.kubernetes.io/revision"
 """The annotation of a ReplicaSet that counts up: the present one of a Deployment has the highest number."""
 
+_PATIENCE: Final = 20.0
+"""For how many seconds a pod may be created, or its worker be without a connection, before that is a trouble."""
+
 
 class PodReason(StrEnum):
     """Why a pool is not ready, if one of its pods is the cause."""
@@ -20,6 +24,8 @@ class PodReason(StrEnum):
     IMAGE_PULL = "ImagePull"
     CANNOT_START = "CannotStart"
     CRASH_LOOP = "CrashLoop"
+    NOT_STARTED = "NotStarted"
+    NOT_CONNECTED = "NotConnected"
 
 
 class Trouble(NamedTuple):
@@ -67,9 +73,53 @@ def trouble_of_pods(pods: Iterable[Object]) -> Trouble | None:
             if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
                 message = f"pod {name} finds no node: {condition.get('message', '')}"
                 return Trouble(PodReason.UNSCHEDULABLE, message)
-        for container in pod.get("status", {}).get("containerStatuses", []):
-            if container["name"] == CONTAINER and (trouble := _container_trouble(name, container)):
-                return trouble
+        worker = _worker(pod)
+        if worker and (trouble := _container_trouble(name, worker)):
+            return trouble
+    return None
+
+
+def trouble_of_slow_pods(pods: Iterable[Object], server: str, now: float) -> Trouble | None:
+    """Return what the first pod waits for that has not been ready for a while; None if there is none.
+
+    `server` is the pool's, and `now` the time in seconds since 1970.
+    """
+    for pod in pods:
+        worker, since = _worker(pod), _unready_since(pod)
+        if worker is None or since is None or now - since < _PATIENCE:
+            continue
+        name = pod["metadata"]["name"]
+        if waiting := worker.get("state", {}).get("waiting"):
+            message = (
+                f"pod {name} waits: {waiting.get('reason', 'no reason is known')}; see kubectl describe pod {name}"
+            )
+            return Trouble(PodReason.NOT_STARTED, message)
+        return Trouble(PodReason.NOT_CONNECTED, _not_connected(name, server))
+    return None
+
+
+def next_look_at_pods(pods: Iterable[Object], now: float) -> float | None:
+    """Return after how many seconds a pod that is not ready yet becomes a trouble; None if there is none."""
+    since = [time for pod in pods if _worker(pod) and (time := _unready_since(pod)) is not None]
+    return min((time + _PATIENCE - now for time in since if now - time < _PATIENCE), default=None)
+
+
+def _not_connected(pod: str, server: str) -> str:
+    is_short_name = "." not in server and "[" not in server
+    advice = "; a name without a dot is looked up in the pool's namespace" if is_short_name else ""
+    return f"the worker of pod {pod} does not connect to beanstalkd at {server}{advice}; see kubectl logs {pod}"
+
+
+def _worker(pod: Object) -> Object | None:
+    containers = pod.get("status", {}).get("containerStatuses", [])
+    return next((container for container in containers if container["name"] == CONTAINER), None)
+
+
+def _unready_since(pod: Object) -> float | None:
+    """Return when a pod was last ready, or else when it was started, in seconds since 1970; None if it is ready."""
+    for condition in pod.get("status", {}).get("conditions", []):
+        if condition["type"] == "Ready" and condition["status"] != "True":
+            return datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
     return None
 
 

@@ -12,6 +12,7 @@ from tubeherd_operator.decisions.kick import KICK_ACCEPTED, Outcome, is_settled_
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.plan import Change, Plan, digest_of, not_as_wanted
+from tubeherd_operator.decisions.pods import next_look_at_pods
 from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
 from tubeherd_operator.decisions.status import Condition, LastKick, TubeStatus, WorkerPoolStatus
 from tubeherd_operator.objects import POOL_LABEL, Object
@@ -147,4 +148,5 @@ def _again_after(seen: Observation) -> float | None:
         return _MISSING_SECONDS
     if seen.pool.spec.executors or seen.deployment_is_foreign:
         return _RECHECK_SECONDS
-    return REST_SECONDS if seen.overridden else None
+    slow = next_look_at_pods(seen.present_pods, seen.now)
+    return slow if slow is not None or not seen.overridden else REST_SECONDS

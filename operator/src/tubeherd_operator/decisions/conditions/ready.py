@@ -8,7 +8,7 @@ from tubeherd_operator.decisions.conditions import conflict
 from tubeherd_operator.decisions.conditions.rollout import rollout_of
 from tubeherd_operator.decisions.findings import Finding
 from tubeherd_operator.decisions.observation import Observation
-from tubeherd_operator.decisions.pods import PodReason, present_pods, trouble_of_pods
+from tubeherd_operator.decisions.pods import PodReason, trouble_of_pods, trouble_of_slow_pods
 
 TYPE: Final = "Ready"
 
@@ -92,7 +92,7 @@ def _pods_refused(seen: Observation) -> Finding | None:
 
 
 def _pod_trouble(seen: Observation) -> Finding | None:
-    trouble = trouble_of_pods(present_pods(seen.deployment, seen.replica_sets, seen.pods))
+    trouble = trouble_of_pods(seen.present_pods)
     return _not_ready(*trouble, warn=True) if trouble else None
 
 
@@ -111,6 +111,11 @@ def _paused(seen: Observation) -> Finding | None:
     return None
 
 
+def _slow_pods(seen: Observation) -> Finding | None:
+    trouble = trouble_of_slow_pods(seen.present_pods, str(seen.pool.server), seen.now)
+    return _not_ready(*trouble, warn=True) if trouble else None
+
+
 _CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
     _refused,
     _conflict,
@@ -122,6 +127,7 @@ _CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
     _pod_trouble,
     _server_away,
     _paused,
+    _slow_pods,
 )
 """In the order in which they are reported: the first that finds something."""
 
