@@ -82,7 +82,7 @@ def test_kick_as_json(beanstalkd, kick):
             "after": {"buried": 1, "ready": 2, "delayed": 0, "reserved": 0},
         }
     ]
-    assert (told["deed"], told["done"], told["of"], told["unsure"], told["trouble"]) == ("kicked", 2, 2, 0, None)
+    assert (told["deed"], told["done"], told["of"], told["unsure"], told["error"]) == ("kicked", 2, 2, 0, None)
 
 
 def test_dry_run(beanstalkd, kick):
@@ -123,7 +123,7 @@ def test_kick_by_ids_says_of_each_why_it_is_left_alone(beanstalkd, kick):
 def test_tube_that_does_not_exist_is_named(kick):
     done = kick("mial")
     assert (done.returncode, done.stdout) == (0, b"mial: 0 kicked (buried 0, ready 0, delayed 0, reserved 0)\n")
-    assert done.stderr == b"beanstalkd has no tube mial now, because it has neither jobs nor workers\n"
+    assert done.stderr == b"tube mial has neither jobs nor workers now; tubeherd list shows the tubes that have\n"
 
 
 def test_no_server():
@@ -143,7 +143,7 @@ def test_lost_connection_never_says_less_than_was_done(beanstalkd, proxy, choice
         told = as_json(done)
         ready = beanstalkd.count("mail")["ready"]
         assert told["done"] <= ready <= told["done"] + told["unsure"]
-        assert (told["trouble"] is None) is (done.returncode == 0)
+        assert (told["error"] is None) is (done.returncode == 0)
     assert b"Traceback" not in done.stderr
 
 
@@ -186,6 +186,7 @@ def test_slow_kick_on_a_terminal_draws_a_bar_and_stops_at_ctrl_c(beanstalkd):
         assert f"mail: {ready} kicked" in text
         assert f"stopped by Ctrl-C: {ready} jobs were kicked" in text
         assert " of 500 kicked" not in text  # the bar is gone
+        assert "^C" not in text
 
 
 def test_server_that_hangs_is_left_at_the_second_signal(beanstalkd):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -337,12 +336,11 @@ def test_progress_of_a_pipe(beanstalkd):
         assert max(map(len, terminal.screen())) <= 60
 
 
-def test_progress_bar_of_a_file(beanstalkd, tmp_path):
+def test_file_on_a_terminal(beanstalkd, tmp_path):
     (tmp_path / "mails.jsonl").write_bytes(lines(20_000))
     command = [*COMMAND, "mail", "--server", beanstalkd.server, "--file", str(tmp_path / "mails.jsonl"), "--dry-run"]
     with Terminal(command, columns=60) as terminal:
         assert terminal.wait() == 0
-        assert re.search(r"\[#*\.*\] [\d,]+ jobs put, ", terminal.written())
         assert "20000 jobs would be put into tube mail" in terminal.screen()
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.terminal import Screen
-from tubeherd.formats.columns import Column, columns_of, cut, lay_out, number, plain, span
+from tubeherd.formats.columns import Column, columns_of, cut, lay_out, left, number, plain, span
 
 TEXT = st.text(alphabet=st.characters(), max_size=80)
 
@@ -49,3 +49,22 @@ def test_numbers_are_short(count, shown):
 @pytest.mark.parametrize(("seconds", "shown"), [(-1, "0s"), (59.9, "59s"), (60, "1m"), (7300, "2h"), (1e6, "11d")])
 def test_spans_are_in_their_largest_unit(seconds, shown):
     assert span(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "1s"),
+        (58, "59s"),
+        (59, "1m"),
+        (598, "9m59s"),
+        (599, "10m"),
+        (3599, "1h"),
+        (3600, "1h1m"),
+        (86399, "1d"),
+        (86400 + 7199, "1d2h"),
+        (30 * 86400 - 1, "30d"),
+    ],
+)
+def test_time_that_is_left_is_rounded_up(seconds, shown):
+    assert left(seconds) == shown

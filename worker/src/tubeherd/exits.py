@@ -29,10 +29,12 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.OK: "The command did what it was asked to. `list`: Ctrl-C ended it. `run`: SIGTERM, Ctrl-C or a closed "
+    Exit.OK: "The command did what it was asked to, also if there was nothing to do or to show: a tube that does not "
+    "exist counts as an empty one. `list`: Ctrl-C ended it. `run`: SIGTERM, Ctrl-C or a closed "
     "terminal stopped the worker and its jobs have ended, a limit "
     "was reached with `--on-limit stop`, or nothing was left to do with `--until-empty`.",
-    Exit.FAILED: "The command could not do what it was asked to; the last line on standard error says why. `run`: an "
+    Exit.FAILED: "The command could not do what it was asked to; the last line on standard error says why. So it is "
+    "if a job that is named by its id does not exist, and if `pause` is given a tube that does not exist. `run`: an "
     "executor raised `Abort`, or a listener of `worker.flush` raised.",
     Exit.USAGE: "An argument, an option, a `TUBEHERD_*` variable or a file that an option names is wrong.",
     Exit.EXECUTORS: "`run`, `execute`: the executors cannot be used. One cannot be found or imported, a tube has none, "

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from tubeherd.burials.table import whole
 from tubeherd.by_hand.looked_jobs import InspectedJob
-from tubeherd.formats.columns import columns_of, counted, cut, plain, span
+from tubeherd.formats.columns import columns_of, counted, cut, left, plain, span
 from tubeherd.queue.looking import JobCounters
 
 _INDENT: Final = "  "
@@ -103,7 +103,7 @@ def _since(job: InspectedJob, now: datetime) -> list[str]:
     if job.record is not None:
         return [f"buried {span((now.astimezone(UTC) - job.record.time).total_seconds())} ago"]
     if counters.state in ("reserved", "delayed"):
-        return [f"{counters.state} for {span(counters.time_left)} more"]
+        return [f"{counters.state} for {left(counters.time_left)} more"]
     return [counters.state]
 
 
@@ -114,11 +114,11 @@ def _attempts(job: InspectedJob) -> str:
 
 
 def _fields(counters: JobCounters, body: bytes | None) -> dict[str, str]:
-    left = f", {counters.time_left:,} s left" if counters.state in ("reserved", "delayed") else ""
+    more = f", {left(counters.time_left)} left" if counters.state in ("reserved", "delayed") else ""
     return {
         "job": str(counters.id),
         "tube": counters.tube,
-        "state": counters.state + left,
+        "state": counters.state + more,
         "put": f"{span(counters.age)} ago",
         "priority": f"{counters.priority:,}",
         "delay": f"{counters.delay:,} s, of the last release, or of the put",

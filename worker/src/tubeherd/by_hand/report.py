@@ -59,16 +59,7 @@ def troubles(acted: Acted, choice: Choice) -> Iterator[str]:
         )
 
 
-def note_on_tube(acted: Acted) -> str | None:
-    """Return a note if the tube that was named does not exist."""
-    for change in acted.tubes:
-        tube = change.before
-        if not (tube.jobs or tube.using or tube.watching):
-            return f"beanstalkd has no tube {tube.name} now, because it has neither jobs nor workers"
-    return None
-
-
-def as_json(acted: Acted, trouble: str | None) -> dict[str, Any]:
+def as_json(acted: Acted, error: str | None) -> dict[str, Any]:
     """Return what was done as what JSON can hold, with the error that broke it off."""
     return {
         "deed": acted.deed,
@@ -92,7 +83,7 @@ def as_json(acted: Acted, trouble: str | None) -> dict[str, Any]:
         "errors": acted.errors,
         "unseen": acted.unseen,
         "unfound": acted.unfound,
-        "trouble": trouble,
+        "error": error,
     }
 
 

@@ -31,9 +31,11 @@ class Schedule:
         self.tube: Final = check_tube(tube)
         options = put_options(delay, priority, ttr)
         looking = connect_to_look(server)
-        self.warning: Final = unwatched_in_words(looking, tube)
-        """Why the jobs may wait for ever; None if they should not."""
-        looking.close()
+        try:
+            self.warning: Final = unwatched_in_words(looking, tube)
+            """Why the jobs may wait for ever; None if they should not."""
+        finally:
+            looking.close()
         connection = connect(server)
         if not dry_run:
             connection.begin_puts(tube)

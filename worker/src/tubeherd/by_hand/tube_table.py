@@ -6,7 +6,7 @@ from typing import Final
 
 from tubeherd.by_hand.counting import Rate, busiest_first
 from tubeherd.by_hand.looked import Stats
-from tubeherd.formats.columns import Column, counted, lay_out, number, span
+from tubeherd.formats.columns import Column, counted, lay_out, left, number
 from tubeherd.formats.text import some_of
 from tubeherd.queue.looking import TubeCounters
 
@@ -70,5 +70,5 @@ def _notes(stats: Stats, shown: Sequence[TubeCounters]) -> Iterator[str]:
         names = some_of([tube.name for tube in busiest_first(lacking)])
         jobs = sum(tube.ready + tube.delayed for tube in lacking)
         yield f"! {counted(jobs, 'job')} and no worker: {names}"
-    if paused := [tube for tube in stats.tubes if tube.pause_left]:
-        yield f"Paused: {some_of([f'{tube.name} for {span(tube.pause_left)}' for tube in paused])}"
+    if paused := [tube for tube in stats.tubes if tube.pause]:
+        yield f"Paused: {some_of([f'{tube.name} for {left(tube.pause_left)}' for tube in paused])}"

@@ -1,14 +1,16 @@
 """What the commands that kick and delete jobs do alike: their options, the question before, and what they print."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
 from tubeherd.commands.progress import ProgressBar
 from tubeherd.commands.stopping import Stopping
-from tubeherd.commands.terminal import answer_to, fail, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import answer_to, fail, failing_in_words, for_terminal, print_note, server_of
 from tubeherd.exits import Exit
 from tubeherd.formats.columns import plain
 
@@ -70,16 +72,21 @@ def act(
     json: bool,
     rate: float | None = None,
     asks: bool = False,
+    pointer: str | None = None,
 ) -> NoReturn:
-    """Kick or delete the chosen jobs, print what was done, and end the command. If `asks`, a person must agree."""
+    """Kick or delete the chosen jobs, print what was done, and end the command. If `asks`, a person must agree.
+
+    `pointer` says how the command gets at jobs in another state, as `note_on_tube` wants it.
+    """
     address = server_of(server)
+    end = partial(_end, address, choice, json, pointer)
     most = None
     if asks and not dry_run:
-        most = _agreed(address, choice, deed, json)
-    _end(_carried_out(address, choice, deed, rate=rate, dry_run=dry_run, most=most), choice, json)
+        most = _agreed(address, choice, deed, end)
+    end(_carried_out(address, choice, deed, rate=rate, dry_run=dry_run, most=most))
 
 
-def _agreed(server: str, choice: "Choice", deed: "Deed", json: bool) -> int:
+def _agreed(server: str, choice: "Choice", deed: "Deed", end: Callable[[_Ended], NoReturn]) -> int:
     """Return how many jobs may be changed, after a person has agreed; otherwise end the command."""
     from tubeherd.by_hand.report import question
 
@@ -90,7 +97,7 @@ def _agreed(server: str, choice: "Choice", deed: "Deed", json: bool) -> int:
         )
     planned = _carried_out(server, choice, deed, dry_run=True)
     if planned.code or not planned.acted.done:
-        _end(planned._replace(acted=replace(planned.acted, dry_run=False)), choice, json)
+        end(planned._replace(acted=replace(planned.acted, dry_run=False)))
     try:
         answer = answer_to(question(choice, planned.acted.done), sys.stderr)
     except KeyboardInterrupt:
@@ -126,19 +133,21 @@ def _carried_out(server: str, choice: "Choice", deed: "Deed", **how: Any) -> _En
         return _Ended(acted)
 
 
-def _end(ended: _Ended, choice: "Choice", json: bool) -> NoReturn:
+def _end(server: str, choice: "Choice", json: bool, pointer: str | None, ended: _Ended) -> NoReturn:
     """Print what was done, and end the command."""
     from pydantic_core import to_json
 
-    from tubeherd.by_hand.report import as_json, lines, note_on_tube, troubles
+    from tubeherd.by_hand.report import as_json, lines, troubles
 
     acted, trouble, code = ended
+    if trouble is not None and not (acted.done or acted.unsure):
+        fail(plain(trouble), code)
     if json:
         typer.echo(to_json(as_json(acted, trouble), indent=2))
     else:
         typer.echo(for_terminal("\n".join(lines(acted))))
-    if (note := note_on_tube(acted)) is not None:
-        typer.echo(note, err=True)
+    if choice.tube is not None and not acted.done:
+        print_note(server, choice.tube, choice.states, pointer)
     for sentence in [*troubles(acted, choice), *([] if trouble is None else [trouble])]:
         typer.echo(plain(sentence), err=True)  # names of errors are whatever a record says
         code = code or Exit.FAILED

@@ -47,4 +47,4 @@ def delete(
 
     states = state or (STATES if job else ["buried"])
     choice = chosen(tube, all_tubes, job, states=states, error=error, older_than=older_than, count=count)
-    act(server, choice, "deleted", dry_run=dry_run, json=json, asks=not yes)
+    act(server, choice, "deleted", dry_run=dry_run, json=json, asks=not yes, pointer="--state {state} deletes")

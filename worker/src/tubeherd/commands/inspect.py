@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import Server, answer_to, fail, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import Server, answer_to, fail, failing_in_words, for_terminal, print_note, server_of
 from tubeherd.exits import Exit
 from tubeherd.queue.looking import STATES
 
@@ -25,6 +25,7 @@ EXAMPLES: Final = (
     "tubeherd inspect mail --json | jq .jobs[].payload",
 )
 _WHEN: Final = "when the jobs were looked at"
+_POINTER: Final = "--state {state} shows"
 
 
 def inspect(
@@ -91,6 +92,8 @@ def _print_json(server: str, tube: str, state: str, count: int, skip: int, walk:
     found = inspect_tube(server, tube, state, count=count, skip=skip, walk=walk)
     fields = found._asdict() | {"jobs": [as_json(job) for job in found.jobs]}
     typer.echo(to_json(fields, indent=2, inf_nan_mode="null"))
+    if not found.counted:
+        print_note(server, tube, [state], _POINTER)
 
 
 def _print_pages(server: str, tube: str, state: str, count: int, skip: int, walk: int) -> None:
@@ -105,6 +108,8 @@ def _print_pages(server: str, tube: str, state: str, count: int, skip: int, walk
                 break
         for note in _notes(tube, state, shown, skip, shown < skip + count, inspection):
             typer.echo(for_terminal("\n".join(wrap(note, get_terminal_size().columns))))
+    if not inspection.search.counted:
+        print_note(server, tube, [state], _POINTER)
 
 
 def _print_page(page: "list[InspectedJob]") -> None:

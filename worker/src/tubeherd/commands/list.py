@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import Server, failing_in_words, for_terminal, server_of
+from tubeherd.formats.tubes import no_tube
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.looked import Stats
@@ -68,12 +69,12 @@ def _print_once(server: str, patterns: Sequence[str], most: int | None, json: bo
     from tubeherd.by_hand.tube_table import tube_table
 
     stats = server_stats(server, patterns, _SECONDS if most else None)
-    if patterns and not stats.tubes:
-        fail(f"there is no tube {' or '.join(patterns)}: a tube exists only while it has jobs or a worker watches it")
     if json:
         typer.echo(_as_json(stats))
-    else:
+    elif stats.tubes or not patterns:
         typer.echo(for_terminal("\n".join(tube_table(stats, None, get_terminal_size().columns, most))))
+    if patterns and not stats.tubes:
+        typer.echo(no_tube(" or ".join(patterns)), err=True)
 
 
 def _as_json(stats: "Stats") -> str:

@@ -24,4 +24,10 @@ def pause(
     """
     from tubeherd.by_hand.pausing import pause
 
-    change_pause(server, lambda address: pause(address, tube, duration, dry_run=dry_run), dry_run=dry_run, json=json)
+    change_pause(
+        server,
+        lambda address: pause(address, tube, duration, dry_run=dry_run),
+        needs_tube=True,
+        dry_run=dry_run,
+        json=json,
+    )

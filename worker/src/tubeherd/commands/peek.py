@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import Server, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import Server, failing_in_words, for_terminal, print_note, server_of
 
 EXAMPLES: Final = ("tubeherd peek mail", "tubeherd peek mail --json | jq .ready.payload")
 
@@ -31,9 +31,11 @@ def peek(
     if json:
         found = {state: job and as_json(job) for state, job in jobs.items()}
         typer.echo(to_json(found, indent=2, inf_nan_mode="null"))
-        return
-    now, width = datetime.now(UTC), get_terminal_size().columns
-    lines: list[str] = []
-    for state, job in jobs.items():
-        lines += [f"No job is {state}."] if job is None else [f"Next {state}:", *summary(job, now, width)]
-    typer.echo(for_terminal("\n".join(lines)))
+    else:
+        now, width = datetime.now(UTC), get_terminal_size().columns
+        lines: list[str] = []
+        for state, job in jobs.items():
+            lines += [f"No job is {state}."] if job is None else [f"Next {state}:", *summary(job, now, width)]
+        typer.echo(for_terminal("\n".join(lines)))
+    if not any(jobs.values()):
+        print_note(address, tube, list(jobs))

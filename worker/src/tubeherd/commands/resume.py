@@ -20,4 +20,6 @@ def resume(
     """End the pause of a tube, so that its jobs are given out again."""
     from tubeherd.by_hand.pausing import resume
 
-    change_pause(server, lambda address: resume(address, tube, dry_run=dry_run), dry_run=dry_run, json=json)
+    change_pause(
+        server, lambda address: resume(address, tube, dry_run=dry_run), needs_tube=False, dry_run=dry_run, json=json
+    )

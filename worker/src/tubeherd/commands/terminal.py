@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TextIO, TypeVar
 
@@ -99,6 +99,17 @@ def failing_in_words(when: str) -> Iterator[None]:
         fail(str(error))
     except ValueError as error:
         fail(str(error), Exit.USAGE)
+
+
+def print_note(server: str, tube: str, states: Sequence[str], pointer: str | None = None) -> None:
+    """Print to standard error what a tube holds that has no job in these states, or that there is no such tube.
+
+    `pointer` says how the command gets at jobs in another state, as `note_on_tube` wants it.
+    """
+    from tubeherd.by_hand.other_states import INSPECT, note_on_tube
+
+    if (note := note_on_tube(server, tube, states, pointer or INSPECT)) is not None:
+        typer.echo(note, err=True)
 
 
 def answer_to(question: str, stream: TextIO) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, server_of
+from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, print_note, server_of
 
 if TYPE_CHECKING:
     from tubeherd.burials.record import Burials
@@ -26,9 +26,12 @@ def why(
     """
     from tubeherd.burials.reader import read_burials
 
+    address = server_of(server)
     with failing_in_words("when the burial records were read"):
-        burials = read_burials(server_of(server), tube)
+        burials = read_burials(address, tube)
     typer.echo(_groups(burials, tube, json) if job is None else _record(burials, job, tube, json))
+    if tube is not None and not burials.records:
+        print_note(address, tube, ["buried"])
 
 
 def _groups(burials: "Burials", tube: str | None, json: bool) -> bytes:

@@ -5,6 +5,7 @@ Names, messages and payloads are chosen by others, so every letter of theirs tha
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 _NARROWEST: Final = 6
@@ -84,6 +85,16 @@ def span(seconds: float) -> str:
     for size, name in _UNITS:
         if whole >= size:
             return f"{whole // size}{name}"
+    return f"{whole}s"
+
+
+def left(seconds: int) -> str:
+    """Return a time that is left, as beanstalkd says it without the fraction: rounded up, such as `10m` or `9m59s`."""
+    whole = seconds + 1
+    for (size, name), (small, small_name) in pairwise([*_UNITS, (1, "s")]):
+        if whole >= size:
+            units, rest = divmod(-(-whole // small), size // small)
+            return f"{units}{name}{rest}{small_name}" if rest else f"{units}{name}"
     return f"{whole}s"
 
 

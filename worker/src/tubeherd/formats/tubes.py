@@ -28,3 +28,8 @@ def check_tube(name: str) -> str:
     if name.startswith(RESERVED):
         raise ValueError(f"{name[:60]!r} is reserved: names that begin with {RESERVED} are Tubeherd's own tubes")
     return name
+
+
+def no_tube(name: str) -> str:
+    """Return in words that a tube does not exist, or as well as not, if only producers are connected to it."""
+    return f"tube {name} has neither jobs nor workers now; tubeherd list shows the tubes that have"

@@ -127,6 +127,11 @@ class BulkConnection(Connection):
 
 def connect_to_tube(server: str, tube: str, timeout: float) -> BulkConnection:
     """Connect to beanstalkd at `host:port` within `timeout` seconds, which also is the limit for each answer."""
-    connection = BulkConnection(open_socket(server, timeout), tube)
+    sock = open_socket(server, timeout)
+    try:
+        connection = BulkConnection(sock, tube)
+    except BaseException:
+        sock.close()
+        raise
     connection.set_timeout(timeout)
     return connection
