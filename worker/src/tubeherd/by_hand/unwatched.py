@@ -12,17 +12,17 @@ _SHOWN_MOST: Final = 3
 
 
 def unwatched_in_words(connection: LookingConnection, tube: str) -> str | None:
-    """Return a warning if no worker takes jobs from a tube and none is known to have done so; otherwise None.
+    """Return a warning if no worker takes jobs from a tube yet and none is known to have done so; otherwise None.
 
-    beanstalkd forgets its counters of a tube when the tube has no job and is not watched. Raises QueueUnavailable.
+    A worker watches its tubes only a second after it was started, so nothing may be said of it for certain. beanstalkd forgets its counters of a tube when the tube has no job and is not watched. Raises QueueUnavailable.
     """
     (counters,) = connection.tubes([tube])
     # Every connection watches `default`, so nothing can be known of it.
     if tube == "default" or counters.watching or counters.deleted or counters.reserved or counters.buried:
         return None
-    warning = f"no worker takes jobs from tube {tube}, and none is known to have done so"
+    warning = f"no worker takes jobs from tube {tube} yet; one that was just started does after a second or two"
     near = _near(tube, connection.tube_names())
-    return f"{warning}: did you mean {' or '.join(near)}?" if near else warning
+    return f"{warning}. Did you mean {' or '.join(near)}?" if near else warning
 
 
 def _near(tube: str, names: list[str]) -> list[str]:
