@@ -109,8 +109,11 @@ def install(folder, env):
     if (SETUP / ".ready").exists():
         print(f"  {SETUP.name} of this project has Tubeherd already, because of `make setup`", flush=True)
         return SETUP / "bin"
-    show("python3 -m venv venv", folder, env, sys.executable)
-    show(f"venv/bin/pip install --quiet --disable-pip-version-check {ROOT / 'worker'}", folder, env)
+    print(
+        "  Tubeherd is installed first, with a dot for each second (after `make setup` it is there already)", flush=True
+    )
+    show("python3 -m venv venv", folder, env, sys.executable, dots=True)
+    show(f"venv/bin/pip install --quiet --disable-pip-version-check {ROOT / 'worker'}", folder, env, dots=True)
     return folder / "venv" / "bin"
 
 
@@ -147,13 +150,31 @@ def check_done(folder, env):
         raise TryError(f"{left} jobs are left")
 
 
-def show(command, folder, env, program=None):
-    """Print a command, run it and print its output; raises TryError if it fails."""
+def show(command, folder, env, program=None, *, dots=False):
+    """Print a command, run it and print its output, perhaps with a dot for each second; raises TryError if it fails."""
     print(f"$ {command}", flush=True)
     words = shlex.split(command)
-    code = subprocess.run([program or words[0], *words[1:]], cwd=folder, env=env, stdin=subprocess.DEVNULL).returncode
+    with subprocess.Popen([program or words[0], *words[1:]], cwd=folder, env=env, stdin=subprocess.DEVNULL) as process:
+        try:
+            code = wait_with_dots(process) if dots else process.wait()
+        except BaseException:
+            process.kill()
+            raise
     if code:
         raise TryError(f"`{command}` failed with exit code {code}")
+
+
+def wait_with_dots(process):
+    """Return the exit code of a process, and print a dot for each second until it ends."""
+    print("  ", end="", flush=True)
+    while True:
+        try:
+            code = process.wait(1)
+        except subprocess.TimeoutExpired:
+            print(".", end="", flush=True)
+        else:
+            print(flush=True)
+            return code
 
 
 def chapter(title):

@@ -104,6 +104,13 @@ def test_example_executor_loads():
     assert list(registry) == pool["spec"]["tubes"]
 
 
+def test_git_ignores_what_the_first_page_makes():
+    made = [*re.findall(r"^\$ python3 -m venv (\S+)", README, re.MULTILINE), *re.findall(r"clone as `(\S+)`", README)]
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert len(made) == 2
+    assert [name for name in made if f"/{name}" not in ignored and f"/{name}/" not in ignored] == []
+
+
 def test_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"\bmake ([a-z-]+)", README))

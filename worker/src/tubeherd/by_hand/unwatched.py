@@ -14,7 +14,8 @@ _SHOWN_MOST: Final = 3
 def unwatched_in_words(connection: LookingConnection, tube: str) -> str | None:
     """Return a warning if no worker takes jobs from a tube yet and none is known to have done so; otherwise None.
 
-    A worker watches its tubes only a second after it was started, so nothing may be said of it for certain. beanstalkd forgets its counters of a tube when the tube has no job and is not watched. Raises QueueUnavailable.
+    A worker watches its tubes only a second after it was started, so it may be on its way. beanstalkd forgets its
+    counters of a tube when the tube has no job and is not watched. Raises QueueUnavailable.
     """
     (counters,) = connection.tubes([tube])
     # Every connection watches `default`, so nothing can be known of it.
