@@ -50,7 +50,7 @@ class Broker:
         binlog = folder / "binlog"
         binlog.mkdir()
         self.port = free_port()
-        self._command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(binlog), "-f", "0"]
+        self._command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(self.port), "-b", str(binlog), "-F"]
         self.start()
 
     def start(self) -> None:

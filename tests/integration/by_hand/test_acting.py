@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from tests.support.beanstalkd import NOTHING, Beanstalkd
+from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, put_record
 from tests.support.waiting import wait_for
 from tubeherd import QueueManager
@@ -16,14 +16,6 @@ from tubeherd.by_hand.choice import choose
 def queue(beanstalkd):
     with QueueManager(beanstalkd.server) as queue:
         yield queue
-
-
-@pytest.fixture
-def fast_beanstalkd(tmp_path):
-    """A beanstalkd that does not wait for its disk."""
-    server = Beanstalkd(tmp_path / "fast", "-F")
-    yield server
-    server.close()
 
 
 def state_of(beanstalkd, job):
@@ -156,9 +148,9 @@ def test_delete_takes_buried_jobs_only_unless_other_states_are_given(beanstalkd,
 
 
 @pytest.mark.slow
-def test_many_jobs_need_no_more_memory_than_a_few(fast_beanstalkd):
-    fast_beanstalkd.bury_many("mail", 20_000)
-    queue = QueueManager(fast_beanstalkd.server)
+def test_many_jobs_need_no_more_memory_than_a_few(beanstalkd):
+    beanstalkd.bury_many("mail", 20_000)
+    queue = QueueManager(beanstalkd.server)
     tracemalloc.start()
     try:
         assert queue.kick("mail", older_than=0.001, count=10_000).done == 10_000
@@ -168,7 +160,7 @@ def test_many_jobs_need_no_more_memory_than_a_few(fast_beanstalkd):
     finally:
         tracemalloc.stop()
         queue.close()
-    assert fast_beanstalkd.count("mail") == NOTHING
+    assert beanstalkd.count("mail") == NOTHING
 
 
 def test_stop_while_the_tubes_are_counted_changes_nothing(beanstalkd):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.beanstalkd import NOTHING, Beanstalkd
+from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, burial_records, count_records, encode
 from tubeherd.burials import writer as writing
 from tubeherd.burials.reader import read_burials
@@ -86,14 +86,6 @@ def bound(monkeypatch):
 
 def recorded(beanstalkd):
     return [record["job"] for record in burial_records(beanstalkd)]
-
-
-@pytest.fixture
-def beanstalkd(tmp_path):
-    """A server that leaves it to the system when its binlog is written to the disk, because there are many jobs."""
-    server = Beanstalkd(tmp_path / "binlog", "-F")
-    yield server
-    server.close()
 
 
 @pytest.mark.slow
