@@ -52,7 +52,7 @@ def test_nothing_stays_open_after_the_low_numbers_were_taken():
         fd = os.open(os.devnull, os.O_RDONLY)
     os.close(fd)
     assert fd >= LEAST
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 CLOSED = """
@@ -106,4 +106,4 @@ def test_tally_is_closed_as_a_whole():
     tally.begin(["mail"])
     tally.close()
     del tally
-    assert descriptors() == before
+    assert descriptors() <= before

@@ -13,7 +13,7 @@ from contextvars import Context
 
 import pytest
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tubeherd.job import Job, current_job
 from tubeherd.processing import started
 from tubeherd.processing.left_in_loops import LeftInLoops, context_of, is_own_code, suspended_generators
@@ -84,7 +84,9 @@ def noted():
 
 def test_thread_belongs_to_the_job_whose_code_or_thread_has_started_it(noting):
     def start(name, then=None):
-        thread = threading.Thread(target=lambda: (then() if then else None, noting.wait(10)), name=name, daemon=True)
+        thread = threading.Thread(
+            target=lambda: (then() if then else None, noting.wait(PATIENCE)), name=name, daemon=True
+        )
         thread.start()
         return thread
 
@@ -92,15 +94,15 @@ def test_thread_belongs_to_the_job_whose_code_or_thread_has_started_it(noting):
     inner = lambda: (start("of a thread of the job"), begun.set())  # noqa: E731
     threads = [in_job(JOB, lambda: start("of the job", inner)), in_job(None, lambda: start("of none"))]
     pool = concurrent.futures.ThreadPoolExecutor(1, "pool")
-    in_job(JOB, lambda: pool.submit(start, "of work")).result(10)
-    assert begun.wait(10)
+    in_job(JOB, lambda: pool.submit(start, "of work")).result(PATIENCE)
+    assert begun.wait(PATIENCE)
     of = noted()
     assert of["of the job"][0] is of["of a thread of the job"][0] is JOB
     assert of["of none"] == of["pool_0"] == (None, True)
     assert of["of work"] == (None, False)
     noting.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert not {"of the job", "of none"} & set(noted())
     pool.shutdown()
 
@@ -117,7 +119,7 @@ def test_code_of_a_thread_is_the_jobs_also_if_the_thread_has_a_context_of_its_ow
     seen = []
     thread = InContext()
     in_job(JOB, thread.start)
-    thread.join(10)
+    thread.join(PATIENCE)
     assert seen == [JOB]
     assert seen[0] is JOB
 
@@ -307,7 +309,7 @@ def test_task_that_cleans_up_is_cancelled_once_and_has_its_timers():
         assert task.cancelled()
 
     cleaned = []
-    asyncio.run(asyncio.wait_for(run(), 10))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
     assert cleaned == [True]
 
 
@@ -360,7 +362,7 @@ def test_what_a_job_has_left_in_a_loop_of_a_thread_is_ended_there(monkeypatch):
     task = in_job(JOB, lambda: asyncio.run_coroutine_threadsafe(asyncio.sleep(60), loop))
     in_loops = LeftInLoops(JOB)
     wait_for(lambda: not list(in_loops.end()), "nothing is left")
-    assert task.cancelled()
+    wait_for(task.cancelled, "the thread of the loop has noted that the task was cancelled")
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(PATIENCE)
     loop.close()

@@ -19,6 +19,13 @@ from tubeherd.supervisor.slot_handle import Death
 from tubeherd.supervisor.watch import Watch
 
 
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    """A clock that stands still: no limit passes because the machine is busy."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+
 def watch(**settings):
     return Watch(WorkerSettings(**settings))
 
