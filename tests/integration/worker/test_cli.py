@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+from tubeherd import QueueManager
 from tubeherd.settings import WorkerSettings
 
 MAIL = """
@@ -20,7 +23,7 @@ def mail(payload): ...
 
 def tubeherd(*arguments, stdin=b"", **env):
     command = [sys.executable, "-m", "tubeherd", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=30, env=os.environ | env)
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, env=os.environ | env)
 
 
 @pytest.fixture
@@ -221,12 +224,15 @@ def report(payload: dict): return payload["customer"]["name"]
 
 
 @pytest.fixture
-def buried(beanstalkd, run_worker):
-    """Two jobs of `mail` and one of `report` that a worker has buried, the ones of `mail` first; another is delayed."""
+def buried(beanstalkd, tmp_path, no_executors):
+    """Two jobs of `mail` and one of `report` that were buried as a worker does, the ones of `mail` first."""
+    module = tmp_path / "executors_under_test.py"
+    module.write_text(FAILING)
+    runpy.run_path(str(module))
     jobs = [beanstalkd.put("mail"), beanstalkd.put("mail"), beanstalkd.put("report")]
-    worker = run_worker(beanstalkd.server, FAILING, "--retry-delays", "none")
-    worker.wait_for_lines("buried", 3)
-    assert worker.stop() == 0
+    with QueueManager(beanstalkd.server, retry_delays=[]) as queue:
+        for _ in jobs:
+            queue.process(queue.get())
     return jobs
 
 
