@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 class Request(NamedTuple):
@@ -93,7 +93,7 @@ class Server(ThreadingHTTPServer):
         """The URL of the server, without a slash at its end."""
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
-    def wait_for_requests(self, count: int, seconds: float = 15.0) -> list[Request]:
+    def wait_for_requests(self, count: int, seconds: float = PATIENCE) -> list[Request]:
         """Wait until so many requests have come, and return them; raises TimeoutError."""
         wait_for(lambda: len(self.requests) >= count, f"{count} requests", seconds)
         return self.requests

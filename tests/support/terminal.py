@@ -20,7 +20,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 CTRL_C: Final = "\x03"
 _PIECE: Final = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])|\x1b[()]B|(.)", re.DOTALL)
@@ -90,7 +90,7 @@ class Terminal:
         """Return the lines of `screen` as one text."""
         return "\n".join(self.screen())
 
-    def wait_for(self, text: str, seconds: float = 15.0) -> list[str]:
+    def wait_for(self, text: str, seconds: float = PATIENCE) -> list[str]:
         """Wait until the screen shows this text, and return the screen; raises TimeoutError after so many seconds."""
 
         def found() -> list[str]:
@@ -116,7 +116,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.columns, self.lines = columns, lines
 
-    def wait(self, seconds: float = 15.0) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Wait until the command has ended and all that it wrote is read, and return its exit code.
 
         Raises subprocess.TimeoutExpired after so many seconds.

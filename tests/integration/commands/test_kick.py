@@ -14,7 +14,7 @@ from tests.support.burials import RECORDS, put_record
 from tests.support.command import COMMAND, as_json, start_tubeherd, tubeherd
 from tests.support.proxies import Proxy
 from tests.support.terminal import CTRL_C, Terminal
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_slow_kick_that_is_stopped_says_how_many_were_kicked(beanstalkd, number,
     process = start_tubeherd("kick", "mail", "--rate", "20/s", "--server", beanstalkd.server)
     wait_for(lambda: beanstalkd.count("mail")["ready"] >= 3, "jobs are kicked")
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     ready = beanstalkd.count("mail")["ready"]
     assert process.returncode == code
     assert f"mail: {ready} kicked (buried 500 -> {500 - ready}, ready 0 -> {ready})\n".encode() == out
@@ -196,7 +196,7 @@ def test_server_that_hangs_is_left_at_the_second_signal(beanstalkd):
     with beanstalkd.stopped():
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode in (143, 130)
     assert b"Traceback" not in err
     said = re.search(rb"(\d+) jobs were kicked(?:, and up to (\d+) more)?", err)
@@ -207,7 +207,7 @@ def test_server_that_hangs_is_left_at_the_second_signal(beanstalkd):
 def test_slow_kick_stops_if_most_come_back_buried(beanstalkd, failing_worker, kick):
     beanstalkd.bury_many("mail", 500)
     failing_worker()
-    done = kick("mail", "--rate", "100/s")
+    done = kick("mail", "--rate", "20/s")
     assert done.returncode == 1
     assert b"stopped, because most of the kicked jobs come back buried" in done.stderr
     assert b"tubeherd why mail shows the reasons" in done.stderr
@@ -230,7 +230,7 @@ def test_many_others_change_the_tube_meanwhile(beanstalkd):
     client.watch("mail")
     for job in ids[::3]:
         client.delete(job)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     kicks = sum(beanstalkd.stats_job(job)["kicks"] for job in ids if beanstalkd.exists(job))
     assert process.returncode == 0
     assert kicks <= 200

@@ -13,7 +13,7 @@ import pytest
 from tests.support.beanstalkd import NOTHING
 from tests.support.hostile import Server
 from tests.support.terminal import CTRL_C, Terminal
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tubeherd.queue.bulk import connect_to_tube
 
 COMMAND = [sys.executable, "-m", "tubeherd", "schedule"]
@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "tubeherd", "schedule"]
 def schedule(beanstalkd):
     def run(*arguments, stdin=b"", server=beanstalkd.server, **options):
         command = [*COMMAND, *arguments, "--server", server]
-        return subprocess.run(command, input=stdin, capture_output=True, timeout=60, **options)
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, **options)
 
     return run
 
@@ -87,7 +87,7 @@ def test_a_line_is_put_as_soon_as_it_comes(beanstalkd, start):
         process.stdin.write(lines(1, number))
         process.stdin.flush()
         wait_for(lambda n=number: beanstalkd.count("mail")["ready"] == n + 1, f"job {number} is put")
-    assert process.communicate(timeout=15)[0] == b"2 jobs put into tube mail\n"
+    assert process.communicate(timeout=PATIENCE)[0] == b"2 jobs put into tube mail\n"
 
 
 def test_lines_of_any_length_and_end(beanstalkd, schedule):
@@ -187,11 +187,11 @@ def test_json(beanstalkd, schedule):
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "waiting for lines"])
 def test_signal_stops_it_and_what_was_put_is_exact(beanstalkd, start, number, code, words, busy):
     process = start("mail")
-    feeder = threading.Thread(target=feed, args=(process, 100_000 if busy else 300))
+    feeder = threading.Thread(target=feed, args=(process.stdin, 100_000 if busy else 300))
     feeder.start()
     wait_for(lambda: beanstalkd.count("mail")["ready"] >= 300, "jobs are put")
     process.send_signal(number)
-    assert process.wait(30) == code
+    assert process.wait(PATIENCE) == code
     feeder.join()
     said = process.stderr.read().decode().splitlines()[-1]
     put = beanstalkd.count("mail")["ready"]
@@ -199,28 +199,30 @@ def test_signal_stops_it_and_what_was_put_is_exact(beanstalkd, start, number, co
     assert numbers(beanstalkd) == list(range(put))
 
 
-def feed(process, count):
-    try:
-        process.stdin.write(lines(count))
-        process.stdin.flush()
-    except BrokenPipeError:
-        pass
+def feed(file, count):
+    with suppress(BrokenPipeError):
+        file.write(lines(count))
+        file.flush()
 
 
 def test_signal_that_is_ignored_stays_so(beanstalkd, start):
     process = start("mail", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    feed(process, 1)
+    feed(process.stdin, 1)
     wait_for(lambda: beanstalkd.count("mail")["ready"] == 1, "a job is put")
     process.send_signal(signal.SIGHUP)
-    assert process.communicate(timeout=15)[0] == b"1 job put into tube mail\n"
+    assert process.communicate(timeout=PATIENCE)[0] == b"1 job put into tube mail\n"
 
 
 def test_server_that_is_killed_and_how_to_go_on(beanstalkd, schedule, start, tmp_path):
-    (tmp_path / "mails.jsonl").write_bytes(lines(100_000))
+    os.mkfifo(tmp_path / "mails.jsonl")
     process = start("mail", "--json", "--file", str(tmp_path / "mails.jsonl"))
-    wait_for(lambda: beanstalkd.count("mail")["ready"] >= 300, "jobs are put")
-    beanstalkd.kill()
-    out, err = process.communicate(timeout=30)
+    with open(tmp_path / "mails.jsonl", "wb") as file:
+        feeder = threading.Thread(target=feed, args=(file, 100_000))  # there are more lines to come until the kill
+        feeder.start()
+        wait_for(lambda: beanstalkd.count("mail")["ready"] >= 300, "jobs are put")
+        beanstalkd.kill()
+        out, err = process.communicate(timeout=PATIENCE)
+        feeder.join()
     assert process.returncode == 1
     told = json.loads(out)
     beanstalkd.start()
@@ -240,20 +242,20 @@ def test_server_that_is_killed_and_how_to_go_on(beanstalkd, schedule, start, tmp
 
 def test_server_that_begins_to_drain(beanstalkd, start):
     process = start("mail")
-    feed(process, 300)
+    feed(process.stdin, 300)
     wait_for(lambda: beanstalkd.count("mail")["ready"] == 300, "jobs are put")
     os.kill(beanstalkd.stats()["pid"], signal.SIGUSR1)
-    feed(process, 300)
-    said = process.communicate(timeout=15)[1].decode().splitlines()[-1]
+    feed(process.stdin, 300)
+    said = process.communicate(timeout=PATIENCE)[1].decode().splitlines()[-1]
     assert said.startswith("the job of line 301 was refused: this beanstalkd takes no more jobs")
     assert said.endswith("; 300 jobs were put. Go on with --skip 300")
 
 
 def test_closed_streams(beanstalkd):
     shell = f"{' '.join(COMMAND)} mail --server {beanstalkd.server}"
-    done = subprocess.run(["bash", "-c", f"{shell} <&-"], capture_output=True, timeout=30)
+    done = subprocess.run(["bash", "-c", f"{shell} <&-"], capture_output=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (0, b"0 jobs put into tube mail\n")
-    done = subprocess.run(["bash", "-c", f"{shell} >&- 2>&-"], input=lines(2), timeout=30)
+    done = subprocess.run(["bash", "-c", f"{shell} >&- 2>&-"], input=lines(2), timeout=PATIENCE)
     assert done.returncode == 0
     assert numbers(beanstalkd) == [0, 1]
 
@@ -263,9 +265,9 @@ def test_reader_of_the_output_that_is_gone_learns_on_standard_error(beanstalkd, 
     os.close(read)
     process = start("mail", stdout=write)
     os.close(write)
-    feed(process, 2)
+    feed(process.stdin, 2)
     process.stdin.close()
-    assert process.wait(15) == 0  # not an error, because nobody should put these jobs again
+    assert process.wait(PATIENCE) == 0  # not an error, because nobody should put these jobs again
     assert process.stderr.read().splitlines()[-1] == b"2 jobs put into tube mail"
     assert numbers(beanstalkd) == [0, 1]
 
@@ -362,4 +364,4 @@ def test_terminal_that_is_closed_stops_it(beanstalkd):
         terminal.send('{"n": 1}\n')
         wait_for(lambda: beanstalkd.count("mail")["ready"] == 1, "the line is put")
         terminal.hang_up()
-        assert terminal.process.wait(15) in (0, 129)  # the end of its input may come before the signal
+        assert terminal.process.wait(PATIENCE) in (0, 129)  # the end of its input may come before the signal

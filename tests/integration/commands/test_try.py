@@ -88,7 +88,7 @@ def test_story_is_told_to_its_end(env):
 @pytest.mark.slow
 def test_story_on_a_terminal_has_the_worker_in_colour(env):
     with Terminal([sys.executable, TRY], columns=100, env=env, folder=ROOT) as terminal:
-        assert terminal.wait(60) == 0
+        assert terminal.wait() == 0
         assert "\x1b[31merror" in terminal.written()
         assert "Both jobs are done" in terminal.text()
     assert left_of(env) == []
@@ -97,12 +97,12 @@ def test_story_on_a_terminal_has_the_worker_in_colour(env):
 @pytest.mark.parametrize("moment", ["-l 127.0.0.1", "connected", "job 1 put", "retry later", "why --job", "sed -i"])
 def test_ctrl_c_ends_all_that_was_started(env, moment):
     with Terminal(["make", "try"], columns=200, env=env, folder=ROOT) as terminal:
-        terminal.wait_for(moment, 60)
+        terminal.wait_for(moment)
         terminal.send(CTRL_C)
-        assert terminal.wait(30) != 0
+        assert terminal.wait() != 0
         assert "Traceback" not in terminal.text().partition("^C")[2]
         assert "Both jobs are done" not in terminal.text()
-        assert left_of(env) == []
+        wait_for(lambda: left_of(env) == [], lambda: str(left_of(env)))  # `make` may end before what it has started
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_ctrl_c_ends_all_that_was_started(env, moment):
 )
 def test_signal_ends_all_that_was_started(env, number, code):
     with Terminal([sys.executable, TRY], columns=200, env=env, folder=ROOT) as terminal:
-        terminal.wait_for("connected", 60)
+        terminal.wait_for("connected")
         terminal.signal(number)
-        assert terminal.wait(30) == 128 + number
+        assert terminal.wait() == 128 + number
         assert left_of(env) == []
 
 
@@ -152,6 +152,7 @@ def test_failure_of_a_step_is_an_error_and_leaves_nothing(env, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it installs packages, which takes minutes on a busy machine
 def test_story_begins_with_the_installation_in_a_clone_without_make_setup(env, tmp_path):
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for folder in ("worker", "examples/try"):

@@ -115,7 +115,7 @@ def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker, put):
 
 def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_do(beanstalkd, run_worker, put):
     """Each takes longer than the TTR of the jobs that wait."""
-    jobs = [put(row, ttr=2) for row in range(3)]
+    jobs = [put(row, ttr=3) for row in range(3)]
     jobs.append(put(3, "time.sleep(3.5)"))
     worker = run(run_worker, beanstalkd, "--batch-size", "4", "--job-timeout", "30s")
     worker.allow("hold")
@@ -135,7 +135,7 @@ def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_
 
 
 def test_batch_is_flushed_early_when_half_a_lease_is_gone(beanstalkd, run_worker, put):
-    put(0, ttr=2)
+    put(0, ttr=4)
     for row in range(1, 12):
         put(row, "time.sleep(0.25)")
     worker = run(run_worker, beanstalkd, "--batch-size", "1000")

@@ -25,6 +25,7 @@ def command(request, tmp_path):
     return str(tmp_path / "mail")
 
 
+@pytest.mark.timeout(600)  # Go compiles its own library the first time, which takes minutes on a busy machine
 @pytest.mark.parametrize(
     "command", ["sh", pytest.param("php", marks=needs("php")), pytest.param("go", marks=needs("go"))], indirect=True
 )

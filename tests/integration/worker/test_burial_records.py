@@ -45,12 +45,12 @@ async def fail_later(payload):
 @executor("invalid")
 def invalid(mail: Mail): ...
 
-@executor("deadline")
+@executor("deadline", timeout="1s")
 def late(payload):
     note("began")
     while True: time.sleep(0.05)
 
-@executor("stubborn")
+@executor("stubborn", timeout="1s")
 def stubborn(payload):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
@@ -92,7 +92,7 @@ NONE = ("--retry-delays", "none")
 def test_record_matches_the_burial(beanstalkd, run_worker, options):
     lost = beanstalkd.put("poison")
     beanstalkd.lose(lost)
-    limits = ("--job-timeout", "1s", "--max-memory", "128Mi", "--max-lost-deliveries", "1")
+    limits = ("--max-memory", "128Mi", "--max-lost-deliveries", "1")
     worker = run_worker(beanstalkd.server, FAILING, *NONE, *limits, *options)
     for tube in KINDS:
         job = lost if tube == "poison" else beanstalkd.put(tube)

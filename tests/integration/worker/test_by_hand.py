@@ -56,7 +56,7 @@ def queue(beanstalkd):
 
 def process(queue, payload, **options):
     job = queue.put("mail", payload, **options)
-    leased = queue.get(timeout=5)
+    leased = queue.get(timeout=30)
     assert leased.stats.id == job
     return queue.process(leased)
 
@@ -78,7 +78,7 @@ def test_failed_twice(beanstalkd, queue):
 
     first = process(queue, {}, priority=3)
     assert first.verdict == Release(1, 3, "RuntimeError: no such customer", failure=True)
-    second = queue.process(queue.get(timeout=5))
+    second = queue.process(queue.get(timeout=30))
     assert second.verdict == Bury(3, "RuntimeError: no such customer", BurialKind.EXCEPTION)
     assert isinstance(second.error, RuntimeError)
     assert seen == [1, 2]
@@ -113,7 +113,7 @@ def test_invalid_payload(beanstalkd, queue, body):
         raise AssertionError("must not run")
 
     beanstalkd.put("mail", body)  # by a producer that does not know the executor
-    processed = queue.process(queue.get(timeout=5))
+    processed = queue.process(queue.get(timeout=30))
     assert isinstance(processed.verdict, Bury)
     assert processed.verdict.reason.startswith("payload is not valid")
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
@@ -125,7 +125,7 @@ def test_poison_job(beanstalkd, queue):
         raise AssertionError("must not run")
 
     beanstalkd.lose(queue.put("mail", {}))
-    processed = queue.process(queue.get(timeout=5))
+    processed = queue.process(queue.get(timeout=30))
     assert isinstance(processed.verdict, Bury)
     assert "lost 1 times" in processed.verdict.reason
     assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
@@ -169,7 +169,7 @@ def test_coroutine(queue):
 
 def test_tube_without_executor_keeps_the_lease(beanstalkd, queue):
     queue.put("mail", {})
-    leased = queue.get(timeout=5)
+    leased = queue.get(timeout=30)
     with pytest.raises(ExecutorError, match="tube 'mail' has no executor in this process"):
         queue.process(leased)
     assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
@@ -283,7 +283,7 @@ def test_one_tube_may_be_given_as_a_text(beanstalkd):
     with QueueManager(beanstalkd.server, tubes="mail") as queue:
         queue.put("m", {})
         job = queue.put("mail", {})
-        assert queue.get(timeout=5).stats.id == job
+        assert queue.get(timeout=30).stats.id == job
         assert queue.get() is None
 
 
@@ -381,7 +381,7 @@ def test_burial_is_told_with_the_exception(queue, listen):
     listen(events.job_buried, hear)
     process(queue, {})
     assert told == []
-    queue.process(queue.get(timeout=5))
+    queue.process(queue.get(timeout=30))
     assert told == [("mail", RuntimeError, "RuntimeError: boom", 2)]
 
 

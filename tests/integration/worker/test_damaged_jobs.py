@@ -22,7 +22,7 @@ def test_job_whose_body_was_lost_is_buried_and_holds_up_no_other(beanstalkd, run
         def mail(payload: bytes): note(payload.decode())
         """,
     )
-    worker.wait_for_notes('"first"', '"last"', seconds=5)
+    worker.wait_for_notes('"first"', '"last"')
     worker.wait_for_line("buried", job=jobs[1])
     assert worker.notes() == ['"first"', '"last"'], "the damaged job never ran"
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"buried": 1}, "the others are deleted")

@@ -15,13 +15,13 @@ def do(payload, job):
     if payload == "fail": raise RuntimeError("boom")
     if payload == "die": os.kill(os.getpid(), signal.SIGKILL)
     if payload == "ignore": signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if payload in ("sleep", "ignore"): time.sleep(2)
-    if payload == "long": time.sleep(1)
+    if payload == "ignore": time.sleep(3)
+    if payload == "long": time.sleep(4)
 
 @executor("once", retry_delays=[])
 def once(payload, job: Job): do(payload, job)
 
-@executor("twice", retry_delays=["2h", "1h"], timeout="500ms", max_lost_deliveries=1)
+@executor("twice", retry_delays=["2h", "1h"], timeout="1s", max_lost_deliveries=1)
 def twice(payload, job: Job): do(payload, job)
 
 @executor("patient", timeout="1h", max_lost_deliveries=0)
@@ -30,7 +30,7 @@ def patient(payload, job: Job): do(payload, job)
 @executor("plain")
 def plain(payload, job: Job): do(payload, job)
 """
-WORKER = ("--retry-delays", "3h", "--job-timeout", "700ms", "--max-lost-deliveries", "2")
+WORKER = ("--retry-delays", "3h", "--job-timeout", "2s", "--max-lost-deliveries", "2")
 
 
 def put(beanstalkd, tube, payload):
@@ -60,7 +60,7 @@ def test_retry_delays_hold_whoever_gives_the_verdict(beanstalkd, run_worker, lan
 @pytest.mark.parametrize("lanes", ["1", "2"])
 def test_timeout_wins_over_that_of_the_worker_if_shorter_and_if_longer(beanstalkd, run_worker, lanes):
     worker = run_worker(beanstalkd.server, EXECUTORS, *WORKER, "--async-concurrency", lanes)
-    reasons = {"twice": "timeout of 0.5 s", "plain": "timeout of 0.7 s"}
+    reasons = {"twice": "timeout of 1 s", "plain": "timeout of 2 s"}
     for tube in ("twice", "patient", "plain"):
         job = put(beanstalkd, tube, "long")
         if tube in reasons:
@@ -93,7 +93,7 @@ def test_supervisor_kills_for_the_timeout_of_the_executor(beanstalkd, run_worker
     worker = run_worker(beanstalkd.server, EXECUTORS, *WORKER[:2], "--job-timeout", "1h")
     job = beanstalkd.put("twice", b'"ignore"')
     line = worker.wait_for_line("failed, retry later", job=job, delay=7201)
-    assert "timeout of 0.5 s" in line["reason"]
+    assert "timeout of 1 s" in line["reason"]
     assert worker.stop() == 0
 
 
@@ -161,7 +161,7 @@ def test_settings_of_an_executor_hold_by_hand(beanstalkd):
         job = queue.put(tube, {}, priority=5)
         if lose:
             beanstalkd.lose(job)
-        return queue.process(queue.get(timeout=5)).verdict
+        return queue.process(queue.get(timeout=30)).verdict
 
     with QueueManager(beanstalkd.server, retry_delays=["3h"]) as queue:
         assert process("once") == Bury(5, "RuntimeError", BurialKind.EXCEPTION)

@@ -19,6 +19,7 @@ from tests.support.hostile import (
 )
 from tests.support.network import free_address
 from tests.support.replies import stats_job
+from tests.support.waiting import wait_for
 
 RUNNING = """
 from traces import note
@@ -97,7 +98,7 @@ def check_that_it_lives_with(scripts, said, beanstalkd, serve, run_worker, tries
     beanstalkd.put("mail", b"{}")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")
     assert worker.notes() == ["ran {}"]
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_what_is_no_beanstalkd_is_told_as_such(beanstalkd, serve, run_worker):
@@ -121,7 +122,16 @@ def test_answers_that_dribble_are_taken(serve, run_worker):
     worker.wait_for_line("deleted", job=7)
     assert worker.notes() == ["ran {}"]
     assert len(server.times) == 1
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
+
+
+PATIENT = """
+from tubeherd.queue import wire
+from tubeherd.slot.lane import Lane
+wire.REPLY_SECONDS = 3600
+Lane.next_pause = lambda lane: 3600.0
+"""
+"""Has a slot wait an hour for an answer, and as long until it connects again."""
 
 
 def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
@@ -134,10 +144,10 @@ def test_worker_that_waits_for_an_answer_stops_at_once(serve, run_worker):
         without_end(b"x", pause=0.1, after="ignore"),
     ]
     server = serve(*scripts)
-    worker = run_worker(server.server, RUNNING, "--concurrency", str(len(scripts)))
+    worker = run_worker(server.server, PATIENT + RUNNING, "--concurrency", str(len(scripts)))
     worker.wait_for(lambda: server.commands == 1 + 1 + 3 + 4 + 1 + 2, "each slot waits")
     worker.wait_for(lambda: len(server.times) == len(scripts), "each slot is connected")
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
     assert len(server.times) == len(scripts)
 
 
@@ -148,14 +158,14 @@ def test_answer_that_came_too_early_makes_no_pause_shorter(serve, run_worker):
     assert server.times[5] - server.times[0] >= 0.05 + 0.1 + 0.2 + 0.4 + 0.8, (
         "the shortest pauses that the jitter allows"
     )
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_lane_that_waits_for_its_next_connection_stops_at_once(serve, run_worker):
     server = serve(answering(delete=b"OUT_OF_MEMORY\r\n"))
-    worker = run_worker(server.server, RUNNING_ASYNC, "--async-concurrency", "2")
-    worker.wait_for(lambda: len(worker.lines("beanstalkd answered")) >= 6, "the pause is longer than 1.6 s by now")
-    assert worker.stop(seconds=1) == 0
+    worker = run_worker(server.server, PATIENT + RUNNING_ASYNC, "--async-concurrency", "2")
+    worker.wait_for_line("beanstalkd answered OUT_OF_MEMORY; trying again in 3600.0 s")
+    assert worker.stop() == 0
 
 
 def test_lanes_that_are_connected_go_on_while_another_cannot_connect(beanstalkd, interceptor, run_worker):
@@ -167,8 +177,8 @@ def test_lanes_that_are_connected_go_on_while_another_cannot_connect(beanstalkd,
     worker.allow("go")
     worker.wait_for_lines("deleted", 2)  # two lanes are idle
     beanstalkd.put_numbers("mail", 5)
-    worker.wait_for_lines("deleted", 7, seconds=5)
-    assert worker.stop(seconds=2) == 0
+    worker.wait_for_lines("deleted", 7)
+    assert worker.stop() == 0
 
 
 def test_stop_while_leases_are_gone_lets_the_other_lanes_finish(beanstalkd, interceptor, run_worker):
@@ -195,13 +205,23 @@ def cpu_seconds(worker):
     return sum(it.user + it.system for it in times) + times[0].children_user + times[0].children_system
 
 
-def cpu_shares(workers, seconds=2.0):
-    """Return the share of a core that each of the workers uses for a while."""
-    before = [cpu_seconds(worker) for worker in workers]
-    begin = time.monotonic()
-    time.sleep(seconds)  # the time in which it is measured; nothing is awaited by it
-    lasted = time.monotonic() - begin
-    return [(cpu_seconds(worker) - used) / lasted for worker, used in zip(workers, before, strict=True)]
+def wait_until_they_rest(workers, most, asked=lambda: [0]):
+    """Wait until for a while each of the workers has used no more than this share of a core, and asked little.
+
+    On a busy machine a worker may still start long after it has asked for the first time; one that spins never rests.
+    """
+
+    def rest():
+        before, asked_before, begin = [cpu_seconds(worker) for worker in workers], asked(), time.monotonic()
+        time.sleep(2)  # the time in which it is measured; nothing is awaited by it
+        lasted = time.monotonic() - begin
+        shares[:] = [(cpu_seconds(worker) - used) / lasted for worker, used in zip(workers, before, strict=True)]
+        shares.append([(now - earlier) / lasted for now, earlier in zip(asked(), asked_before, strict=True)])
+        *used, commands = shares
+        return max(used) < most and max(commands) < 75
+
+    shares = []
+    wait_for(rest, lambda: f"they use these shares of a core, and send so many commands a second: {shares}")
 
 
 def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
@@ -211,8 +231,7 @@ def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
     for worker in workers[:3]:
         worker.wait_for_line("", level="warning")
     workers[3].wait_for(lambda: silent.commands, "it has asked")
-    shares = cpu_shares(workers)
-    assert max(shares) < 0.02, shares
+    wait_until_they_rest(workers, 0.02)
     assert len(closes.times) <= closes.most_connections(slots=1)
     assert (len(silent.times), silent.commands) == (1, 1)
 
@@ -248,13 +267,9 @@ def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
     ]
     for worker, server in zip(workers, servers, strict=True):
         worker.wait_for(lambda server=server: server.commands > 2, "it has asked")
-    before = [server.commands for server in servers]
-    shares = cpu_shares(workers)
-    asked = [server.commands - earlier for server, earlier in zip(servers, before, strict=True)]
-    assert max(asked) < 150, asked
+    wait_until_they_rest(workers, 0.05, lambda: [server.commands for server in servers])
     assert all(len(server.times) <= server.most_connections(slots=2) for server in servers)
-    assert max(shares) < 0.05, shares
-    assert [worker.stop(seconds=2) for worker in workers] == [0] * len(workers)
+    assert [worker.stop() for worker in workers] == [0] * len(workers)
 
 
 # Verdicts that are refused
@@ -272,7 +287,7 @@ def test_pause_is_short_again_once_a_verdict_was_carried_out(beanstalkd, interce
         worker.wait_for_line("deleted", job=beanstalkd.put("mail", b"{}"))
     pauses = worker.lines("beanstalkd answered OUT_OF_MEMORY; trying again in ")
     assert [line["event"].rpartition(" in ")[2] for line in pauses] == ["0.1 s"] * 4
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
@@ -289,7 +304,7 @@ def test_verdict_that_is_refused_is_told_and_loses_no_job(beanstalkd, intercepto
             assert any(refusal in line["event"] for line in worker.lines("beanstalkd answered"))
             if left != NOTHING:
                 beanstalkd.delete(job)
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, interceptor, run_worker):
@@ -301,7 +316,7 @@ def test_delete_that_is_answered_as_a_burial_loses_no_job(beanstalkd, intercepto
     assert worker.notes() == ["ran {}", "ran {}"]
     worker.wait_for_line("deleted", job=job)
     assert len(worker.lines("deleted", job=job)) == 1
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_lease_that_was_gone_at_once_costs_no_job_that_is_held_back(beanstalkd, interceptor, run_worker):
@@ -316,7 +331,7 @@ def test_lease_that_was_gone_at_once_costs_no_job_that_is_held_back(beanstalkd, 
     assert worker.lines("lease was gone before the job began", job=gone)
     assert not worker.lines("executed, but")
     assert len(worker.lines("connected")) == 1
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, interceptor, run_worker):
@@ -326,7 +341,7 @@ def test_verdict_on_a_lease_that_is_said_to_be_gone_loses_no_job(beanstalkd, int
     worker.wait_for_line("lease was gone", job=job)
     assert not worker.lines("deleted")
     assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"ready": 1}, "the job is back")
 
 
@@ -340,7 +355,7 @@ def test_release_that_beanstalkd_answers_with_a_burial_is_told_as_one(beanstalkd
     (line,) = worker.lines("", job=job)
     assert "buried" in line["event"]
     assert line["reason"] == "ValueError: as asked"
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 HEARING = """
@@ -364,16 +379,17 @@ def test_burial_in_place_of_a_release_is_told_to_the_listeners_while_the_next_le
 ):
     interceptor.others["release"] = lambda line: b"bury %b %b\r\n" % tuple(line.split()[1:3])
     beanstalkd.put("mail", b'{"fail": 1}')
-    beanstalkd.put("mail", b"{}", ttr=3)
-    worker = run_worker(interceptor.server, HEARING)
+    job = beanstalkd.put("mail", b"{}", ttr=4)
+    worker = run_worker(interceptor.server, HEARING, "--job-timeout", "1h")  # it counts while the listener runs
     worker.wait_for_notes("buried: ValueError: as asked")
-    until = time.monotonic() + 3.5
-    worker.wait_for(lambda: time.monotonic() > until, "more than the TTR of the next job has passed")
-    assert beanstalkd.stats_job(2)["time-left"] > 0
+    touched = []
+    interceptor.others["touch"] = lambda line: touched.append(line) or line
+    worker.wait_for(lambda: len(touched) == 2, "the lease of the next job is touched when half of it is gone, twice")
+    assert beanstalkd.stats_job(job)["state"] == "reserved"
     worker.allow("go")
-    worker.wait_for_line("deleted", job=2)
+    worker.wait_for_line("deleted", job=job)
     assert worker.notes() == ["ran {'fail': 1}", "buried: ValueError: as asked", "ran {}"]
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_burial_in_place_of_a_dead_slots_release_is_told_in_the_next_slot(beanstalkd, interceptor, run_worker):
@@ -382,21 +398,21 @@ def test_burial_in_place_of_a_dead_slots_release_is_told_in_the_next_slot(beanst
     worker = run_worker(interceptor.server, HEARING)
     worker.allow("go")
     worker.wait_for_notes("buried: the slot died: exit code 9")
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_touch_that_is_refused_is_told_and_loses_no_job(beanstalkd, interceptor, run_worker):
     interceptor.answers["touch"] = [b"OUT_OF_MEMORY", b"BURIED x", b"RELEASED"]
     jobs = [beanstalkd.put("mail", b"{}", ttr=2) for _ in range(3)]
     worker = run_worker(interceptor.server, WAITING, "--concurrency", "3")
-    worker.wait_for_lines("cannot keep the lease", 3, seconds=5)
+    worker.wait_for_lines("cannot keep the lease", 3)
     told = "".join(line["event"] for line in worker.lines("cannot keep the lease"))
     assert "OUT_OF_MEMORY" in told
     assert told.count("the server's answer is not beanstalkd's") == 2
     worker.allow("go")
     worker.wait_for(lambda: {line["job"] for line in worker.lines("deleted")} == set(jobs), "the jobs are done")
     assert beanstalkd.count("mail") == NOTHING
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0
 
 
 def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, interceptor, run_worker):
@@ -409,4 +425,4 @@ def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, i
     assert "INTERNAL_ERROR" in line["event"]
     worker.allow("go")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")
-    assert worker.stop(seconds=2) == 0
+    assert worker.stop() == 0

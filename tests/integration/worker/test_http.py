@@ -11,7 +11,7 @@ import pytest
 from tests.support.beanstalkd import NOTHING
 from tests.support.burials import burial_records
 from tests.support.http import Server
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 
 NONE = ""
 """No executors in Python."""
@@ -184,7 +184,7 @@ def test_whatever_a_server_does_the_job_gets_its_verdict(beanstalkd, http, run_h
     timeout = "2s" if reason == LATE else "60s"
     job = beanstalkd.put("mail", "1")
     worker = run_http(http(respond).url, "--retry-delays", "none", "--job-timeout", timeout, "--max-memory", "110Mi")
-    line = worker.wait_for_line(event, job=job, seconds=30)
+    line = worker.wait_for_line(event, job=job)
     assert (line.get("reason") or "").startswith(reason)
     assert len(line.get("reason") or "") <= 500
     beanstalkd.delete(job) if event != "deleted" else None
@@ -215,7 +215,7 @@ def test_redirect_is_not_followed(beanstalkd, http, run_http):
 def test_server_that_cannot_be_reached_fails_the_job(beanstalkd, run_http, url, reason):
     job = beanstalkd.put("mail", "1")
     worker = run_http(url, "--retry-delays", "none", "--job-timeout", "30s")
-    line = worker.wait_for_line("buried", job=job, seconds=40)
+    line = worker.wait_for_line("buried", job=job)
     assert line["reason"].startswith(reason)
     assert line["at"] == url
 
@@ -300,7 +300,7 @@ def test_kept_connection_that_breaks_while_the_server_does_the_job_costs_an_atte
 
 
 def test_many_jobs_are_in_flight_in_one_slot(beanstalkd, http, run_http):
-    together = threading.Barrier(30, timeout=30)
+    together = threading.Barrier(30, timeout=PATIENCE)
 
     def respond(handler, _):
         together.wait()
@@ -309,7 +309,7 @@ def test_many_jobs_are_in_flight_in_one_slot(beanstalkd, http, run_http):
     server = http(respond)
     beanstalkd.put_numbers("mail", 30)
     worker = run_http(server.url, "--async-concurrency", "30")
-    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "all jobs done", seconds=30)
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "all jobs done")
     assert len(worker.slots()) == 1
 
 
@@ -357,11 +357,11 @@ def test_late_request_ends_and_costs_those_beside_it_nothing(beanstalkd, http, r
         if request.body == b"late":
             closed.append(handler.rfile.read(1))  # returns when the worker closes the connection
         else:
-            go.wait(30)
+            go.wait(PATIENCE)
             handler.answer(200)
 
     server = http(respond)
-    late = beanstalkd.put("mail", "late", ttr=1)
+    late = beanstalkd.put("mail", "late", ttr=2)
     others = [beanstalkd.put("mail", "1") for _ in range(3)]
     worker = run_http(server.url, "--async-concurrency", "4", "--retry-delays", "none")
     worker.wait_for_line("buried", job=late)

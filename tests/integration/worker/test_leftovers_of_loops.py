@@ -103,8 +103,8 @@ def start(what):
             signal.signal(signal.SIGALRM, lambda *_: (note(f"{what} ticks"), signal.alarm(1)))
             signal.alarm(1)
         case "timer of threading":
-            def tick_later(): tick_once(what); threading.Timer(2.0, tick_later).start()
-            threading.Timer(2.0, tick_later).start()
+            def tick_later(): tick_once(what); threading.Timer(3.2, tick_later).start()
+            threading.Timer(3.2, tick_later).start()
         case "bare thread": _thread.start_new_thread(tick, (what,))
         case "thread of work": pool.submit(lambda: threading.Thread(target=tick, args=(what,)).start())
         case "child of work": pool.submit(lambda: kept.append(subprocess.Popen(shell(what)))).result()
@@ -189,13 +189,13 @@ def went_on(worker, what):
 
 
 def show_nothing_goes_on(worker, jobs):
-    worker.wait_for_notes(*(f"end of {what}" for what in jobs), seconds=30)
+    worker.wait_for_notes(*(f"end of {what}" for what in jobs))
     assert {what: len(ticks) for what in jobs if (ticks := went_on(worker, what))} == {}
 
 
 def test_what_late_coroutines_have_left_in_loops_is_ended_and_the_slot_goes_on(beanstalkd, run_worker):
     beanstalkd.put_json("mail", "neighbour", ttr=60)
-    jobs = {what: beanstalkd.put_json("mail", what, ttr=1) for what in ENDED_IN_LOOPS}
+    jobs = {what: beanstalkd.put_json("mail", what, ttr=2) for what in ENDED_IN_LOOPS}
     options = ("--async-concurrency", str(len(jobs) + 1), "--retry-delays", "1s")
     worker = run_worker(beanstalkd.server, KINDS + CONCURRENT, *options)
     worker.wait_for_lines("failed, retry later", len(jobs))
@@ -212,7 +212,7 @@ def test_what_late_coroutines_have_left_in_loops_is_ended_and_the_slot_goes_on(b
 def test_slot_drains_if_it_cannot_end_what_late_coroutines_have_left(beanstalkd, run_worker):
     kinds = [*ONLY_ENDED_WITH_THE_SLOT, *ONLY_ENDED_WITH_THE_SLOT_OF_LOOPS]
     neighbour = beanstalkd.put_json("mail", "neighbour", ttr=60)
-    jobs = {what: beanstalkd.put_json("mail", what, ttr=1) for what in kinds}
+    jobs = {what: beanstalkd.put_json("mail", what, ttr=2) for what in kinds}
     options = ("--async-concurrency", str(len(jobs) + 1), "--retry-delays", "1s", "--drain-limit", "1s")
     worker = run_worker(beanstalkd.server, KINDS + CONCURRENT, *options)
     worker.wait_for(lambda: worker.lines(LEFT), "the slot drains")
@@ -234,16 +234,16 @@ def test_thread_of_a_coroutine_that_held_the_loop_drains_the_slot_too(beanstalkd
         _thread.start_new_thread(time.sleep, (1000,))
         time.sleep(1000)
     """
-    late = beanstalkd.put_json("mail", None, ttr=1)
+    late = beanstalkd.put_json("mail", None, ttr=2)
     worker = run_worker(beanstalkd.server, executors, "--async-concurrency", "2", "--retry-delays", "none")
     worker.wait_for_line(LEFT, job=late)
-    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 1 s")
+    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 2 s")
     assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("kinds", [ENDED, ONLY_ENDED_WITH_THE_SLOT], ids=["ended", "only ended with the slot"])
 def test_nothing_that_late_jobs_have_left_goes_on_beside_their_next_attempts(beanstalkd, run_worker, kinds):
-    jobs = {what: beanstalkd.put_json("mail", what, ttr=1) for what in kinds}
+    jobs = {what: beanstalkd.put_json("mail", what, ttr=2) for what in kinds}
     options = ("--concurrency", str(len(jobs)), "--retry-delays", "1s", "--drain-limit", "1s")
     worker = run_worker(beanstalkd.server, KINDS + SEQUENTIAL, *options)
     show_nothing_goes_on(worker, jobs)

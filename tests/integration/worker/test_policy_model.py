@@ -10,6 +10,7 @@ import pytest
 from greenstalk import NotFoundError
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -35,7 +36,7 @@ ALL = 1_000_000
 STATES = ("ready", "reserved", "delayed", "buried")
 BOOM = RuntimeError("boom")
 OUTCOMES = [BOOM, BOOM, BOOM, None, Reschedule, Abort("out of paper")]
-# A time that ends so soon is waited for: no step takes as long.
+# A time that ends so soon is waited for: no step takes as long, unless the machine is held up.
 SOON = 0.7
 TUBES = count()
 
@@ -183,7 +184,8 @@ class PolicyMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_job_is_as_expected(self):
-        self.let_time_pass(SOON)
+        while self.let_time_pass(SOON):  # which takes time, so that others may end soon by now
+            pass
         for job in self.jobs:
             self.compare(job)
         self.jobs = [job for job in self.jobs if job.state != "deleted"]  # its id is never given again
@@ -216,11 +218,12 @@ class PolicyMachine(RuleBasedStateMachine):
             assert job.ends[0] - after - 1 <= stats["time-left"] <= job.ends[1] - before
 
     def let_time_pass(self, seconds):
-        """Wait for every delay and lease that ends within these seconds."""
+        """Wait for every delay and lease that ends within these seconds, and return whether there was one."""
         upto = time.time() + seconds
-        for job in self.jobs:
-            if job.state in ("delayed", "reserved") and job.ends[0] <= upto:
-                self.wait_for_the_end(job)
+        ending = [job for job in self.jobs if job.state in ("delayed", "reserved") and job.ends[0] <= upto]
+        for job in ending:
+            self.wait_for_the_end(job)
+        return bool(ending)
 
     def wait_for_the_end(self, job):
         if job.state == "delayed":
@@ -398,6 +401,19 @@ class ClockMachine(PolicyMachine):
     delays: ClassVar = st.sampled_from([1, 0, 2, 3])
     ttrs: ClassVar = st.sampled_from([1, 2, HOUR])
     most_jobs: ClassVar = 8
+    step_began: ClassVar = 0.0
+    was_held_up: ClassVar = False
+    """Whether a step took so long that a delay or lease may have ended in its middle."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        ClockMachine.step_began = 0.0
+
+    def let_time_pass(self, seconds):
+        ClockMachine.was_held_up |= 0 < self.step_began < time.time() - SOON
+        ended = super().let_time_pass(seconds)
+        ClockMachine.step_began = time.time()
+        return ended
 
     @precondition(lambda self: not self.in_state("ready"))
     @rule()
@@ -446,6 +462,14 @@ def test_history_with_releases_by_others_keeps_the_bounds(beanstalkd, retries):
     run(OthersMachine, beanstalkd, retries, examples=10, steps=50, phases=[Phase.generate, Phase.shrink])
 
 
+@pytest.mark.timeout(360)
 @pytest.mark.parametrize("retries", [1, 0, 3])
 def test_delays_and_leases_end_as_promised(beanstalkd, retries):
-    run(ClockMachine, beanstalkd, retries, examples=2, steps=80, phases=[Phase.generate])
+    """What fails while the machine is held up shows nothing, and is tried again."""
+    while True:
+        ClockMachine.was_held_up = False
+        try:
+            return run(ClockMachine, beanstalkd, retries, examples=2, steps=80, phases=[Phase.generate])
+        except (AssertionError, Flaky):
+            if not ClockMachine.was_held_up and time.time() < ClockMachine.step_began + SOON:
+                raise

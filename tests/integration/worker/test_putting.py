@@ -24,6 +24,7 @@ from tubeherd import (
     events,
     executor,
 )
+from tubeherd.by_hand import putting
 from tubeherd.queue.bulk import connect_to_tube
 
 pytestmark = pytest.mark.usefixtures("no_executors")
@@ -273,7 +274,9 @@ def test_put_many_over_a_connection_that_breaks_can_go_on(beanstalkd, proxy, dir
             assert beanstalkd.count("mail")["ready"] == 700
 
 
-def test_put_many_reads_what_was_answered_before_the_server_was_killed(beanstalkd, queue):
+def test_put_many_reads_what_was_answered_before_the_server_was_killed(beanstalkd, queue, monkeypatch):
+    monkeypatch.setattr(putting, "_IDLE_SECONDS", 3600)  # a source that is held up ends no batch early
+
     def payloads():
         for number in range(10_000):
             if number == 800:
@@ -328,7 +331,7 @@ def test_put_many_sends_what_it_has_while_its_source_takes_long(beanstalkd, queu
 def test_put_many_holds_up_no_verdict_and_loses_no_lease(beanstalkd, queue):
     executor("mail")(lambda payload: payload)
     queue.put("mail", 1)
-    job = queue.get(timeout=5)
+    job = queue.get(timeout=30)
 
     def payloads():
         yield 2
@@ -339,7 +342,7 @@ def test_put_many_holds_up_no_verdict_and_loses_no_lease(beanstalkd, queue):
     with pytest.raises(PutManyStopped):
         queue.put_many("mail", payloads())
     assert beanstalkd.count("mail")["ready"] == 2
-    assert queue.get(timeout=5).stats.id == other
+    assert queue.get(timeout=30).stats.id == other
 
 
 # Objects

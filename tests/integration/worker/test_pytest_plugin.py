@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tubeherd import QueueManager
 from tubeherd.testing import Beanstalkd
 
@@ -27,7 +27,7 @@ def test_fixture_starts_a_beanstalkd_for_each_test_and_kills_it(tmp_path):
     # As if by the entry point, which is there only after the package was installed anew.
     plugin = ["-p", "no:tubeherd", "-p", "tubeherd.pytest_plugin"]
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "test_users.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert "1 failed, 1 passed" in done.stdout
     pids = (tmp_path / "pids").read_text().split()
     assert len(set(pids)) == 2

@@ -1,7 +1,8 @@
 """A slot is replaced between jobs, in place: its connection goes on, no lease is lost, no process or file is left."""
 
 import os
-import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_on_limit_stop_ends_the_worker_with_exit_code_0(beanstalkd, run_worker):
     assert beanstalkd.count("mail") == NOTHING | {"ready": 5}
     by_time = run_worker(beanstalkd.server, NOTING, "--max-time", "1s", "--on-limit", "stop")
     assert by_time.exit_code() == 0
-    assert beanstalkd.count("mail") == NOTHING
+    assert len(by_time.notes()) + beanstalkd.count("mail")["ready"] == 5  # the second may be over before a job begins
     assert not by_time.living()
 
 
@@ -108,7 +109,7 @@ def test_limit_that_every_new_slot_passes_stops_no_work(beanstalkd, run_worker):
     # Above the soft share of 193 MiB, below the hard one of 227, and for long enough to be seen.
     ballast = "import time\nballast = bytearray(b'x') * (185 << 20)\ntime.sleep(0.3)\n"
     worker = run_worker(beanstalkd.server, NOTING + ballast, "--max-memory", "256Mi", "--concurrency", "1")
-    worker.wait_for_lines("deleted", 3, seconds=8)
+    worker.wait_for_lines("deleted", 3)
     worker.wait_for_line("slot recycled between jobs")
     assert worker.stop() == 0
 
@@ -161,8 +162,8 @@ def test_on_limit_stop_counts_the_jobs_that_killed_their_slots(beanstalkd, run_w
     ("code", "options"),
     [
         ("os._exit(9)", ()),
-        ("os.kill(os.getpid(), signal.SIGSTOP)", ("--job-timeout", "1s")),
-        ("time.sleep(60)", ("--job-timeout", "1s")),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", ("--job-timeout", "3s")),
+        ("time.sleep(60)", ("--job-timeout", "3s")),
     ],
     ids=["dies", "is killed", "is replaced after a late job"],
 )
@@ -178,15 +179,20 @@ def test_count_towards_max_jobs_goes_on_after_a_slot_that_was_interrupted(beanst
 
 
 def test_on_limit_stop_ends_in_time_whatever_dies(beanstalkd, run_worker):
-    worker = run_worker(beanstalkd.server, NOTING, "--max-time", "4s", "--on-limit", "stop")
-    begun = time.monotonic()
-    for number in range(3):
+    """It would never end if its time began anew with each slot, because no slot lives so long."""
+    worker = run_worker(beanstalkd.server, NOTING, "--max-time", "2s", "--on-limit", "stop")
+
+    def has_ended_or_done(jobs):
+        return worker.process.poll() is not None or len(worker.notes()) == jobs
+
+    for number in count():
+        if worker.process.poll() is not None:
+            break
         beanstalkd.put_numbers("mail", 1, first=number)
-        worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, "the job is done")
-        worker.kill_slot()
-        worker.wait_for(lambda: len(worker.lines("connected")) > 0, "connected")
+        worker.wait_for(lambda number=number: has_ended_or_done(number + 1), "the job is done")
+        with suppress(IndexError, ProcessLookupError):  # the slot has ended by itself
+            worker.kill_slot()
     assert worker.exit_code() == 0
-    assert time.monotonic() - begun >= 3
     assert len(worker.lines("slot ended: it reached a limit")) == 1
 
 

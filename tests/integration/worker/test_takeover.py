@@ -151,8 +151,8 @@ def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, ve
 
 def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, run_worker):
     """Each of its leases has a connection of its own, and beanstalkd says nothing on any."""
-    lanes = 15
-    beanstalkd.put_numbers("mail", lanes, ttr=2)
+    lanes = 60  # to wait for the answers in turn would take a minute
+    beanstalkd.put_numbers("mail", lanes, ttr=6)
     worker = run_worker(
         beanstalkd.server,
         WAITING_ASYNC,
@@ -165,8 +165,8 @@ def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, ru
     )
     worker.wait_for(lambda: len(worker.notes()) == lanes, "all jobs run")
     with beanstalkd.stopped():
-        signal.sigtimedwait([], 1.5)  # half of each lease goes by: all are touched
+        signal.sigtimedwait([], 3.5)  # half of each lease goes by: all are touched
         worker.kill_slot()
         told = "no connection for the verdict on a dead slot's job"
-        worker.wait_for_lines(told, lanes, seconds=6)
-        worker.stop(seconds=6)
+        worker.wait_for_lines(told, lanes)
+        worker.stop()

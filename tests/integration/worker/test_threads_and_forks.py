@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 
 from tests.support.beanstalkd import NOTHING
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tubeherd import Bury, Delete, QueueManager, QueueUnavailable, RefusedError, events, executor
 
 pytestmark = [
@@ -48,7 +48,7 @@ def fork(*functions: Callable[[], object]) -> list[int | None]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(20)
+        process.join(PATIENCE)
         process.kill()
         process.join()
     return [process.exitcode for process in processes]
@@ -92,7 +92,7 @@ def test_threads_put_reserve_and_process_at_the_same_time(beanstalkd, queue, poo
         pool.submit(lambda first: [queue.put("mail", first + n) for n in range(200)], first * 200) for first in range(4)
     ]
     for future in [*producers, *consumers]:
-        future.result(60)
+        future.result(PATIENCE)
     assert sorted(done) == list(range(800))
     assert beanstalkd.count("mail") == NOTHING
 
@@ -102,16 +102,16 @@ def test_threads_that_bury_jobs_at_the_same_time_get_their_own_answers(beanstalk
 
     @executor("mail", retry_delays=[])
     def mail(payload):
-        together.wait(30)
+        together.wait(PATIENCE)
         raise ValueError("as asked")
 
     def consume():
         for _ in range(40):  # more than a hundred burials in all, so that old records are looked for
-            assert isinstance(queue.process(queue.get(timeout=30)).verdict, Bury)
+            assert isinstance(queue.process(queue.get(timeout=PATIENCE)).verdict, Bury)
 
     beanstalkd.put_numbers("mail", 6 * 40)
     for consumer in [pool.submit(consume) for _ in range(6)]:
-        consumer.result(60)
+        consumer.result(PATIENCE)
     assert beanstalkd.count("mail") == NOTHING | {"buried": 240}
     assert len(queue.burials("mail").records) == 240
 
@@ -122,7 +122,7 @@ def test_refused_puts_and_others_at_the_same_time_get_their_own_answers(queue, p
             queue.put("mail", b"x" * 70_000)
 
     futures = [pool.submit(put_big if number % 2 else lambda: queue.put("mail", {})) for number in range(200)]
-    ids = [future.result(60) for future in futures]
+    ids = [future.result(PATIENCE) for future in futures]
     assert len(set(filter(None, ids))) == 100
 
 
@@ -130,13 +130,13 @@ def test_thread_that_waits_for_a_job_holds_up_no_other(beanstalkd, queue, pool):
     executor("mail")(lambda payload: payload)
     queue.put("mail", "first")
     first = queue.get()
-    waiting = pool.submit(queue.get, 60)
+    waiting = pool.submit(queue.get, PATIENCE)
     wait_for(lambda: beanstalkd.waiting("mail"), "a reserve waits")
     assert queue.put("other", {}) > 0
     assert queue.process(first).result == "first"
     assert not waiting.done()
     job = queue.put("mail", "second")
-    assert waiting.result(20).stats.id == job
+    assert waiting.result(PATIENCE).stats.id == job
 
 
 def test_job_reserved_by_one_thread_is_processed_by_another_while_the_first_waits_for_more(beanstalkd, queue, pool):
@@ -145,18 +145,18 @@ def test_job_reserved_by_one_thread_is_processed_by_another_while_the_first_wait
     @executor("mail")
     def mail(payload):
         running.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
 
     queue.put("mail", {})
     processed = pool.submit(queue.process, queue.get())
-    assert running.wait(20)
-    waiting = pool.submit(queue.get, 60)
+    assert running.wait(PATIENCE)
+    waiting = pool.submit(queue.get, PATIENCE)
     wait_for(lambda: beanstalkd.waiting("mail"), "a reserve waits")
     go_on.set()
-    assert processed.result(20).verdict == Delete()
+    assert processed.result(PATIENCE).verdict == Delete()
     assert not waiting.done()
     queue.put("mail", {})
-    assert waiting.result(20)
+    assert waiting.result(PATIENCE)
 
 
 def test_coroutine_executors_in_several_threads(queue, pool):
@@ -164,14 +164,14 @@ def test_coroutine_executors_in_several_threads(queue, pool):
 
     @executor("mail")
     async def mail(payload):
-        await asyncio.to_thread(barrier.wait, 20)
+        await asyncio.to_thread(barrier.wait, PATIENCE)
         return payload
 
     for number in range(4):
         queue.put("mail", number)
     jobs = [queue.get() for _ in range(4)]
     processed = [pool.submit(queue.process, job) for job in jobs]
-    assert [future.result(30).result for future in processed] == [0, 1, 2, 3]
+    assert [future.result(PATIENCE).result for future in processed] == [0, 1, 2, 3]
 
 
 def test_used_from_a_loop_by_to_thread(beanstalkd, queue):
@@ -239,11 +239,11 @@ def test_second_verdict_on_a_job_is_refused(beanstalkd, queue):
 
 
 def test_closed_by_another_thread(beanstalkd, queue, pool):
-    waiting = pool.submit(queue.get, 60)
+    waiting = pool.submit(queue.get, PATIENCE)
     wait_for(lambda: beanstalkd.waiting("mail"), "a reserve waits")
     queue.close()
     with pytest.raises(QueueUnavailable, match="this QueueManager was closed"):
-        waiting.result(20)
+        waiting.result(PATIENCE)
     with pytest.raises(QueueUnavailable, match="this QueueManager was closed"):
         queue.put("mail", {})
 
@@ -258,12 +258,12 @@ def test_ctrl_c_while_get_waits_leaves_no_answer_for_the_next_command(beanstalkd
             lambda: (wait_for(lambda: beanstalkd.waiting("mail"), "it waits"), os.kill(os.getpid(), signal.SIGINT))
         )
         with pytest.raises(KeyboardInterrupt):
-            queue.get(timeout=60)
-        interrupt.result(20)
+            queue.get(timeout=PATIENCE)
+        interrupt.result(PATIENCE)
     finally:
         signal.signal(signal.SIGINT, before)
     job = queue.put("mail", {})
-    assert queue.get(timeout=5).stats.id == job
+    assert queue.get(timeout=PATIENCE).stats.id == job
 
 
 def test_restarted_server_costs_one_error_and_is_connected_to_again(beanstalkd, queue, pool):
@@ -303,7 +303,7 @@ def test_parents_connections_end_with_the_parent_and_not_with_its_child(beanstal
     job = queue.put("mail", "a")
     assert queue.get()
     go_on = FORK.Event()
-    child = FORK.Process(target=go_on.wait, args=(20,))
+    child = FORK.Process(target=go_on.wait, args=(PATIENCE,))
     child.start()
     queue.close()
     wait_for(lambda: beanstalkd.stats_job(job)["state"] == "ready", "the lease ends")
@@ -313,12 +313,12 @@ def test_parents_connections_end_with_the_parent_and_not_with_its_child(beanstal
 
 
 def test_fork_while_another_thread_waits_for_a_job(beanstalkd, queue, pool):
-    waiting = pool.submit(queue.get, 60)
+    waiting = pool.submit(queue.get, PATIENCE)
     wait_for(lambda: beanstalkd.waiting("mail"), "a reserve waits")
     assert fork(lambda: queue.put("other", {})) == [0]
     assert beanstalkd.count("other") == NOTHING | {"ready": 1}
     job = queue.put("mail", {})
-    assert waiting.result(20).stats.id == job
+    assert waiting.result(PATIENCE).stats.id == job
 
 
 def test_forks_at_any_moment_while_threads_put(beanstalkd, queue, pool):
@@ -335,7 +335,7 @@ def test_forks_at_any_moment_while_threads_put(beanstalkd, queue, pool):
     stop.set()
     assert codes == [0] * 20
     for tube, future in zip(TUBES, putting, strict=False):
-        ids = future.result(20)
+        ids = future.result(PATIENCE)
         assert beanstalkd.count(tube)["ready"] == len(set(ids)) == len(ids)
     assert beanstalkd.count("child")["ready"] == 100
 
@@ -431,7 +431,7 @@ print(result())
 @pytest.mark.parametrize("child", ["pass", "result()", "queue.close()", "del queue"])
 def test_child_that_ends_leaves_the_parents_event_loop_in_order(beanstalkd, child):
     command = [sys.executable, "-c", SCRIPT.replace("{child}", child), beanstalkd.server]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout == "a\n"
+    assert subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout == "a\n"
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -4,7 +4,6 @@ import asyncio
 import os
 import runpy
 import signal
-import time
 from typing import NamedTuple
 
 import pytest
@@ -247,7 +246,7 @@ def test_ctrl_c_ends_the_executor_and_is_not_swallowed(beanstalkd, queue, functi
     executor("mail")(lambda payload: function())
     job = queue.put("mail", {}, priority=5)
     with pytest.raises(KeyboardInterrupt):
-        queue.process(queue.get(timeout=5))
+        queue.process(queue.get(timeout=30))
     assert left_of(beanstalkd, job) == Left("delayed", 601, releases=1)
 
 
@@ -255,23 +254,25 @@ def test_closing_leaves_no_file_open(beanstalkd):
     @executor("mail")
     async def mail(payload): ...
 
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     with QueueManager(beanstalkd.server, tubes=["mail"]) as queue:
         queue.put("mail", {})
-        queue.process(queue.get(timeout=5))
-        assert len(os.listdir("/proc/self/fd")) > len(before)
-    assert os.listdir("/proc/self/fd") == before
+        queue.process(queue.get(timeout=30))
+        assert set(os.listdir("/proc/self/fd")) - before
+    assert set(os.listdir("/proc/self/fd")) <= before  # a thread of another test may have closed some
 
 
-def test_get_without_a_timeout_returns_at_once(queue):
-    started = time.monotonic()
-    assert queue.get() is None
-    assert time.monotonic() - started < 0.5
+def test_get_without_a_timeout_has_beanstalkd_answer_at_once(interceptor):
+    asked = []
+    interceptor.others["reserve-with-timeout"] = lambda line: asked.append(line) or line
+    with QueueManager(interceptor.server, tubes=["mail"]) as queue:
+        assert queue.get() is None
+    assert asked == [b"reserve-with-timeout 0\r\n"]
 
 
 def test_get_while_a_lease_runs_out_asks_beanstalkd_only_now_and_then(beanstalkd, queue):
     job = queue.put("mail", {}, ttr=1)
-    assert queue.get(timeout=5).stats.id == job
-    again = queue.get(timeout=5)
+    assert queue.get(timeout=30).stats.id == job
+    again = queue.get(timeout=30)
     assert (again.stats.id, again.stats.lost_deliveries) == (job, 1)
     assert beanstalkd.stats()["cmd-reserve-with-timeout"] < 50
