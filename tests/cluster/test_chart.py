@@ -110,10 +110,9 @@ def test_operator_may_do_what_it_does_and_nothing_else():
         *(("workerpools", verb) for verb in ("get", "list", "watch", "patch")),
         ("workerpools/status", "patch"),
         *(("deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
-        ("pods", "list"),
-        ("pods", "watch"),
+        *((resource, verb) for resource in ("replicasets", "pods") for verb in ("list", "watch")),
         ("configmaps", "get"),
-        ("events", "create"),
+        *(("events", verb) for verb in ("create", "get", "patch")),
     }
 
 

@@ -180,9 +180,11 @@ class Operator:
         self._scale(0)
         eventually(lambda: not self.pods(), "the operator's pod is gone")
 
-    def start(self) -> None:
-        """Start the operator and wait until it is ready."""
+    def start(self, wait: bool = True) -> None:
+        """Start the operator and, unless told otherwise, wait until it is ready."""
         self._scale(1)
+        if not wait:
+            return
         self._kubectl(
             "--namespace", OPERATOR_NAMESPACE, "rollout", "status", f"deployment/{self._name}", "--timeout=60s"
         )
@@ -192,6 +194,25 @@ class Operator:
         selector = "app.kubernetes.io/component=operator"
         found = self._kubectl("--namespace", OPERATOR_NAMESPACE, "get", "pods", "-l", selector, "-o", "name")
         return str(found.stdout).split()
+
+    def is_ready(self) -> bool:
+        """Return whether the operator's Deployment has a pod that is ready."""
+        path = "-o=jsonpath={.status.readyReplicas}"
+        found = self._kubectl("--namespace", OPERATOR_NAMESPACE, "get", "deployment", self._name, path)
+        return bool(found.stdout == "1")
+
+    def restarts(self) -> int:
+        """Return how often the containers of the operator's pods were restarted."""
+        path = "-o=jsonpath={.items[*].status.containerStatuses[*].restartCount}"
+        selector = "app.kubernetes.io/component=operator"
+        found = self._kubectl("--namespace", OPERATOR_NAMESPACE, "get", "pods", "-l", selector, path)
+        return sum(int(count) for count in found.stdout.split())
+
+    def log(self) -> str:
+        """Return what the operator's pods have logged."""
+        selector = "app.kubernetes.io/component=operator"
+        found = self._kubectl("--namespace", OPERATOR_NAMESPACE, "logs", "-l", selector, "--tail=-1", check=False)
+        return str(found.stdout)
 
     def _scale(self, replicas: int) -> None:
         self._kubectl("--namespace", OPERATOR_NAMESPACE, "scale", f"deployment/{self._name}", f"--replicas={replicas}")

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tubeherd.configuration import Settings
 from tubeherd.declarations import Unset
-from tubeherd.settings import Server
+from tubeherd.settings import Listener, Server
 
 
 class OperatorSettings(Settings):
@@ -27,6 +27,4 @@ class OperatorSettings(Settings):
     poll_interval: Annotated[
         float, Field(gt=0, description="Seconds between two counts of the tubes of each beanstalkd.")
     ] = 1.0
-    health: Annotated[str, Field(description="URL at which the probes of the operator are answered.")] = (
-        "http://0.0.0.0:8080/healthz"
-    )
+    health: Annotated[Listener, Field(description="Where to serve /healthz and /readyz.")] = "0.0.0.0:8080"

@@ -199,4 +199,3 @@ def test_others_are_the_pools_of_the_same_beanstalkd_however_it_is_written(compa
     assert pollers() == [f"poller {NOWHERE}"]
     compared.watch(SMS, f"{NOWHERE}:11301", serving("mail", retries=2))
     assert (compared.others(MAIL), compared.others(SMS)) == ({}, {})
-    assert sorted(compared.pools()) == [MAIL, SMS]

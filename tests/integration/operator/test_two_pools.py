@@ -16,7 +16,7 @@ ONE, TWO = Key("shop", "one"), Key("mail", "two")
 
 
 class Cluster:
-    """Stores pools and their statuses; counts what is asked for and what is written, by pool."""
+    """Stores pools and their statuses; counts what is asked for and what is written, by pool. It is its own cache."""
 
     def __init__(self):
         self.stored = {}
@@ -35,9 +35,9 @@ class Cluster:
     def pools(self):
         return [*self.stored.values()]
 
-    def pool(self, *key):
+    def pool(self, key):
         self.passes.append(key)
-        return self.stored.get(Key(*key))
+        return self.stored.get(key)
 
     def deployment(self, *_):
         return None
@@ -103,7 +103,7 @@ class Operator:
         self.queue = WorkQueue()
         self.servers = Servers(0.05, self.queue.add)
         settings = OperatorSettings(default_image="worker:1", default_server=default_server)
-        self._passes = Passes(cluster, self.servers, settings)
+        self._passes = Passes(cluster, cluster, self.servers, settings)
         _start_passes(self.queue, self._passes)
 
     def look_at(self, cluster, key):
@@ -115,7 +115,7 @@ class Operator:
 
     def stop(self):
         self._passes.stop()
-        for key in self.servers.pools():
+        for key in (ONE, TWO):
             self.servers.forget(key)
 
 

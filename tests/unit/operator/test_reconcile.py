@@ -16,7 +16,7 @@ SERVER = "beanstalkd.queue.svc:11300"
 
 
 class Cluster:
-    """Remembers one pool and its Deployment; fails if a test wants it."""
+    """Remembers one pool and its Deployment; fails if a test wants it. It is its own cache, which is never behind."""
 
     def __init__(self, pools, **metadata):
         self.held = pools.pool(**metadata)
@@ -27,6 +27,9 @@ class Cluster:
 
     def pool(self, *_):
         return self.held
+
+    def put(self, _kind, item):
+        assert item is self.held
 
     def pools(self):
         return self.all
@@ -121,7 +124,7 @@ def servers(pools):
 @pytest.fixture
 def reconciler(cluster, servers):
     settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
-    return Reconciler(cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
+    return Reconciler(cluster, cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
 
 
 def test_kick_is_done_reported_and_its_annotation_removed(reconciler, cluster, servers):
@@ -352,3 +355,36 @@ def test_setting_added_by_hand_is_removed(reconciler, cluster):
     cluster.live["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "TUBEHERD_X", "value": "1"})
     reconciler.reconcile(KEY)
     assert [what for what, _ in cluster.writes][:2] == ["patch", "apply"]
+
+
+class Behind:
+    """A cache that has a pool as it was, until it is given a newer one."""
+
+    def __init__(self, cluster):
+        self._held = cluster.held
+        self.pods = self.replica_sets = lambda *_: []
+        self.deployment = cluster.deployment
+
+    def pool(self, *_):
+        return self._held
+
+    def put(self, _kind, item):
+        self._held = item
+
+
+def test_after_a_write_whose_answer_was_lost_the_pool_is_asked_for_anew(cluster, servers):
+    cluster.annotate(None)
+    settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
+    reconciler = Reconciler(Behind(cluster), cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
+    write_status = cluster.write_status
+
+    def answer_is_lost(*arguments):
+        write_status(*arguments)
+        raise ClusterError(0, "timed out")
+
+    cluster.write_status = answer_is_lost
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    cluster.write_status = write_status
+    reconciler.reconcile(KEY)
+    assert [what for what, _ in cluster.writes] == ["status"], "the second pass saw what the first had written"

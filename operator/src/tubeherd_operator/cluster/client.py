@@ -1,7 +1,7 @@
 """The one module that calls the API server. Objects are plain dicts, as in YAML."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -9,7 +9,7 @@ import kubernetes
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from tubeherd.pool import GROUP, PLURAL, VERSION
+from tubeherd_operator.cluster.kinds import DEPLOYMENTS, POOLS, Kind
 from tubeherd_operator.objects import FIELD_MANAGER, Object
 
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
@@ -34,36 +34,43 @@ class ClusterError(Exception):
 class Cluster:
     """A connection to the API server; safe to use from several threads."""
 
-    def __init__(self) -> None:
-        """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand."""
+    def __init__(self, written: Callable[[Kind, Object], None]) -> None:
+        """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand.
+
+        `written` is called with each object that was changed, as it is then.
+        """
         kubernetes.config.load_config()
         self._api = kubernetes.client.ApiClient()
+        self._written = written
+
+    def serves(self, kind: Kind) -> bool:
+        """Return whether the API server has such objects at present: its CustomResourceDefinition may be missing."""
+        found = self._get(f"/apis/{kind.group}/{kind.version}") or {}
+        return any(resource["name"] == kind.plural for resource in found.get("resources", []))
+
+    def objects(self, kind: Kind) -> list[Object]:
+        """Return the objects of a kind in the whole cluster; none if its CustomResourceDefinition does not exist."""
+        try:
+            found = self._request("GET", kind.path(), query={"labelSelector": kind.selector})
+        except ClusterError as error:
+            if error.status == 404:
+                return []
+            raise
+        # Unlike the answer for a single object, a list names kind and version only once for all.
+        both = {"apiVersion": found["apiVersion"], "kind": found["kind"].removesuffix("List")}
+        return [both | item for item in found["items"]]
 
     def pool(self, namespace: str, name: str) -> Object | None:
         """Return a WorkerPool, or None if there is none."""
-        return self._get(_pool_path(namespace, name))
-
-    def pools(self) -> list[Object]:
-        """Return every WorkerPool of the cluster; none if its CustomResourceDefinition does not exist."""
-        found = self._get(f"/apis/{GROUP}/{VERSION}/{PLURAL}")
-        items: list[Object] = found["items"] if found else []
-        return items
+        return self._get(POOLS.path(namespace, name))
 
     def deployment(self, namespace: str, name: str) -> Object | None:
-        """Return a Deployment, or None if there is none."""
-        return self._get(_deployment_path(namespace, name))
+        """Return a Deployment, whatever its labels, or None if there is none."""
+        return self._get(DEPLOYMENTS.path(namespace, name))
 
     def config_map(self, namespace: str, name: str) -> Object | None:
         """Return a ConfigMap, or None if there is none."""
         return self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-
-    def pods(self, namespace: str, selector: str) -> list[Object]:
-        """Return the pods that a label selector picks."""
-        return self._select(f"/api/v1/namespaces/{namespace}/pods", selector)
-
-    def replica_sets(self, namespace: str, selector: str) -> list[Object]:
-        """Return the ReplicaSets that a label selector picks."""
-        return self._select(f"/apis/apps/v1/namespaces/{namespace}/replicasets", selector)
 
     def apply_deployment(self, deployment: Object, manager: str = FIELD_MANAGER) -> Object:
         """Create or change a Deployment by server-side apply, and return it as it is now.
@@ -71,29 +78,32 @@ class Cluster:
         What others set beside the fields of this manager stays.
         """
         metadata = deployment["metadata"]
-        path = _deployment_path(metadata["namespace"], metadata["name"])
+        path = DEPLOYMENTS.path(metadata["namespace"], metadata["name"])
         query = {"fieldManager": manager, "force": "true"}
-        return self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
+        applied = self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
+        self._written(DEPLOYMENTS, applied)
+        return applied
 
     def patch_deployment(self, namespace: str, name: str, patch: list[Object]) -> None:
         """Change a Deployment by a JSON patch that tests its resourceVersion; ClusterError 409 if it has another."""
         try:
-            path = _deployment_path(namespace, name)
-            self._request("PATCH", path, patch, "application/json-patch+json", _MANAGER)
+            path = DEPLOYMENTS.path(namespace, name)
+            changed = self._request("PATCH", path, patch, "application/json-patch+json", _MANAGER)
         except ClusterError as error:
             raise ClusterError(409, str(error)) if error.status == 422 else error from error
+        self._written(DEPLOYMENTS, changed)
 
     def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Merge into a pool's status; None removes a field."""
-        path = f"{_pool_path(namespace, name)}/status"
-        self._request("PATCH", path, {"status": status}, "application/merge-patch+json", _MANAGER)
+        path = f"{POOLS.path(namespace, name)}/status"
+        self._patch_pool(path, {"status": status}, "application/merge-patch+json")
 
     def remove_annotation(self, namespace: str, name: str, key: str, value: str) -> bool:
         """Remove a pool's annotation if it still has that value; return whether it was removed."""
         path = f"/metadata/annotations/{key.replace('~', '~0').replace('/', '~1')}"
         patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
         try:
-            self._request("PATCH", _pool_path(namespace, name), patch, "application/json-patch+json", _MANAGER)
+            self._patch_pool(POOLS.path(namespace, name), patch, "application/json-patch+json")
         except ClusterError as error:
             if error.status in (404, 422):
                 return False
@@ -113,9 +123,8 @@ class Cluster:
             patch = {"count": count + 1, "lastTimestamp": event["lastTimestamp"]}
             self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)
 
-    def _select(self, path: str, selector: str) -> list[Object]:
-        items: list[Object] = self._request("GET", path, query={"labelSelector": selector})["items"]
-        return items
+    def _patch_pool(self, path: str, patch: Any, content_type: str) -> None:
+        self._written(POOLS, self._request("PATCH", path, patch, content_type, _MANAGER))
 
     def _get(self, path: str) -> Object | None:
         try:
@@ -152,14 +161,6 @@ class Cluster:
 
 
 _MANAGER: Final = {"fieldManager": FIELD_MANAGER}
-
-
-def _deployment_path(namespace: str, name: str) -> str:
-    return f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
-
-
-def _pool_path(namespace: str, name: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
 
 
 def _reason(body: Any, otherwise: str) -> str:

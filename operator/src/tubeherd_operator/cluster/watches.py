@@ -1,25 +1,156 @@
-"""The functions that kopf calls when a watch brings a change: each only names the pool that is to be looked at."""
+"""Keeps the cache true to the cluster. kopf watches; each change that it reports goes into the cache.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+kopf looks for its resources once, when it starts, and ends when a watch is answered with 404. So it is started when
+the API server has WorkerPools, and again when it has ended.
+
+kopf does not report what was deleted while a watch was broken off for minutes: it then lists what there is, and watches
+from there on. `session` notices that it lists. Then the cache is filled from a listing of our own.
+"""
+
+import asyncio
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
 
 import kopf
 
-from tubeherd.pool import GROUP, PLURAL, VERSION
-from tubeherd_operator.objects import POOL_LABEL, Key
+from tubeherd.logs import log
+from tubeherd_operator.cluster.cache import Cache
+from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.cluster.kinds import POOLS, WATCHED, Kind
+from tubeherd_operator.cluster.session import log_in
+from tubeherd_operator.health import Health
+
+_LOOK_SECONDS: Final = 5.0
+"""How often to look for the resource WorkerPool while the API server does not have it."""
+_AGAIN_SECONDS: Final = 1.0
+"""How long to wait after kopf has ended, or after a listing has failed."""
 
 
-def register(registry: kopf.OperatorRegistry, changed: Callable[[Key], None]) -> None:
-    """Have `changed` called with a pool when the pool, its Deployment or one of its pods has changed."""
+class Watches:
+    """Watches pools, Deployments, ReplicaSets and pods."""
 
-    async def pool_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        changed(Key(str(namespace), str(name)))
+    def __init__(self, cluster: Cluster, cache: Cache, health: Health, filled: Callable[[], None]) -> None:
+        """`filled` is called once, when the cache has everything that there is."""
+        self._cluster = cluster
+        self._cache = cache
+        self._health = health
+        self._filled = filled
+        self._listed = threading.Event()
 
-    async def pod_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        changed(Key(str(namespace), labels[POOL_LABEL]))
+    def run(self) -> None:
+        """Watch until the process is to stop; only for the main thread."""
+        threading.Thread(target=self._fill_again_and_again, name="listing", daemon=True).start()
+        try:
+            asyncio.run(self._watch())
+        except asyncio.CancelledError:
+            log.info("stopped by a signal")
 
-    ours = {POOL_LABEL: kopf.PRESENT}
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(pool_changed)
-    # A Deployment has its pool's name, which nobody can change, unlike its labels.
-    kopf.on.event("apps", "v1", "deployments", labels=ours, registry=registry)(pool_changed)
-    kopf.on.event("", "v1", "pods", labels=ours, registry=registry)(pod_changed)
+    async def _watch(self) -> None:
+        while True:
+            self._end_on_signals()
+            await self._find_resource()
+            watching = asyncio.ensure_future(self._kopf())
+            await asyncio.wait([watching])
+            if not watching.cancelled():
+                return watching.result()
+            log.warning("the watches have ended, they start again")
+            self._listed.set()  # pools that went with their CustomResourceDefinition go from the cache
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _kopf(self) -> None:
+        """Let kopf watch until a signal comes, or until it cannot go on: then this is cancelled."""
+        this = asyncio.current_task()
+        await kopf.operator(
+            registry=self._registry(this.cancel if this else lambda: None),
+            settings=_settings(),
+            clusterwide=True,
+            standalone=True,
+            # kopf would ask for a user name, which a pod does not have.
+            identity="tubeherd-operator",  # type: ignore[arg-type]  # a private NewType of kopf
+        )
+
+    def _end_on_signals(self) -> None:
+        """End the process on a signal while kopf does not run, which has handlers of its own."""
+        if task := asyncio.current_task():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+    async def _find_resource(self) -> None:
+        """Return when the API server has WorkerPools; look every few seconds until then."""
+        missing = False
+        while True:
+            try:
+                if await asyncio.to_thread(self._cluster.serves, POOLS):
+                    return
+            except ClusterError as error:
+                self._fail_all(f"waits: {error}")
+            else:
+                self._fail_all("waits: the CustomResourceDefinition workerpools.tubeherd.io does not exist")
+                if not missing:
+                    log.warning("the CustomResourceDefinition workerpools.tubeherd.io does not exist: create it")
+                missing = True
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _fail_all(self, why: str) -> None:
+        for kind in WATCHED:
+            self._health.failed(kind.plural, why)
+
+    def _registry(self, stop: Callable[[], object]) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(partial(log_in, self._health, self._listed.set, stop))
+        for kind in WATCHED:
+            kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
+        return registry
+
+    def _handler(self, kind: Kind) -> Callable[..., Any]:
+        async def changed(event: kopf.RawEvent, **_: Any) -> None:
+            item: Any = event["object"]
+            if event["type"] == "DELETED":
+                self._cache.drop(kind, item)
+            else:
+                self._cache.put(kind, item)
+
+        return changed
+
+    def _fill_again_and_again(self) -> None:
+        filled = False
+        while True:
+            self._listed.wait()
+            self._listed.clear()
+            try:
+                for kind in WATCHED:
+                    self._cache.fill(kind, partial(self._cluster.objects, kind))
+            except ClusterError as error:
+                log.warning(f"objects could not be listed, it is tried again: {error}")
+                self._listed.set()
+                threading.Event().wait(_AGAIN_SECONDS)
+            else:
+                if not filled:
+                    self._filled()
+                filled = True
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # kopf would ask for the right to read CustomResourceDefinitions
+    # A watch can die without an error (kopf#957). So each watch ends after this many seconds, and another follows.
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.networking.error_backoffs = _Endless()
+    settings.process.ultimate_exiting_timeout = None  # kopf would kill the process ten minutes after it has ended
+    for kind in WATCHED:
+        if kind.selector:
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
+    return settings
+
+
+class _Endless:
+    """The pauses between attempts to reach the API server, in seconds. If they ran out, kopf would end."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.5, 1.0, 2.0), itertools.repeat(5.0))

@@ -3,10 +3,11 @@
 import hashlib
 import json
 
+from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster
 from tubeherd_operator.decisions.kick import Outcome
 from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
-from tubeherd_operator.objects import POOL_LABEL, Object
+from tubeherd_operator.objects import Object
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
@@ -21,17 +22,17 @@ def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool |
     return read_pool(stored, settings.default_image, settings.default_server, fixed_user=settings.fixed_user)
 
 
-def observe(pool: Pool, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
+def observe(pool: Pool, cache: Cache, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
     """Return a pool with all that a pass needs to know; `kick_before` is what came of a kick in the pass before.
 
-    The counts are read last. The requests to the API server take a moment, in which the poller of a new pool can count.
+    The counts are read last, so that the poller of a new pool has a moment to count.
     """
-    selector = f"{POOL_LABEL}={pool.key.name}"
     return Observation(
         pool=pool,
-        deployment=cluster.deployment(*pool.key),
-        replica_sets=cluster.replica_sets(pool.key.namespace, selector),
-        pods=cluster.pods(pool.key.namespace, selector),
+        # The cache lacks a Deployment that is new, has lost the label by which it is watched, or is somebody else's.
+        deployment=cache.deployment(pool.key) or cluster.deployment(*pool.key),
+        replica_sets=cache.replica_sets(pool.key),
+        pods=cache.pods(pool.key),
         executors_digest=_executors_digest(pool, cluster),
         counts=servers.counts(pool.key),
         others=servers.others(pool.key),

@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError
 from tubeherd_operator.cluster.events import write_event
+from tubeherd_operator.cluster.kinds import POOLS
 from tubeherd_operator.decisions import kick
 from tubeherd_operator.decisions.findings import Reason
 from tubeherd_operator.decisions.observation import Observation, Pool
@@ -35,11 +37,13 @@ class Reconciler:
 
     def __init__(
         self,
+        cache: Cache,
         cluster: Cluster,
         servers: Servers,
         settings: OperatorSettings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._cache = cache
         self._cluster = cluster
         self._servers = servers
         self._settings = settings
@@ -48,14 +52,15 @@ class Reconciler:
         """What came of the kicks whose annotation is not gone yet."""
         self._repairs: dict[Key, Repairs] = {}
         """What was repaired of late."""
+        self._doubtful: set[Key] = set()
+        """The pools whose last pass failed. It may have written what the cache does not have."""
 
     def note_pools(self) -> None:
         """Take note of what each pool serves, so that even the first pass compares its pool with all others.
 
         Otherwise a restart of the operator would take a condition about two pools away, and bring it back.
-        Raises ClusterError if the API server refuses the request or is out of reach.
         """
-        for stored in self._cluster.pools():
+        for stored in self._cache.pools():
             with suppress(Exception):  # one pool's trouble must not hold up the others; its own pass reports it
                 if pool := understand_pool(stored, self._settings):
                     self._have_counted(pool)
@@ -65,14 +70,26 @@ class Reconciler:
 
         Raises ClusterError if the API server refuses a request or is out of reach; the pass is then to be repeated.
         """
-        pool = understand_pool(self._cluster.pool(*key), self._settings)
+        self._refresh(key)
+        self._doubtful.add(key)
+        again_after = self._pass(key)
+        self._doubtful.discard(key)
+        return again_after
+
+    def _refresh(self, key: Key) -> None:
+        """Have the cache know a pool as it is, if the write of an earlier pass may have reached it."""
+        if key in self._doubtful and (stored := self._cluster.pool(*key)):
+            self._cache.put(POOLS, stored)
+
+    def _pass(self, key: Key) -> float | None:
+        pool = understand_pool(self._cache.pool(key), self._settings)
         if pool is None:
             self._servers.forget(key)
             self._kicks.pop(key, None)
             self._repairs.pop(key, None)
             return None
         self._have_counted(pool)
-        seen = observe(pool, self._cluster, self._servers, self._kicks.get(key))
+        seen = observe(pool, self._cache, self._cluster, self._servers, self._kicks.get(key))
         seen = replace(seen, now=self._now().timestamp(), repairs=self._repairs.get(key, Repairs()))
         plan = make_plan(seen)
         results = self._act(key, plan, seen)

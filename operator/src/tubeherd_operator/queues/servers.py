@@ -65,11 +65,6 @@ class Servers:
             concerned = self._concerned(key, before, None)
         self._report(concerned)
 
-    def pools(self) -> list[Key]:
-        """Return the pools that are watched."""
-        with self._lock:
-            return [*self._watched]
-
     def others(self, key: Key) -> dict[Key, Served]:
         """Return what the other pools of a pool's beanstalkd serve."""
         with self._lock:

@@ -1,0 +1,66 @@
+"""The session through which kopf reaches the API server. It reports how watches and listings are answered.
+
+kopf tries again for ever if a request fails, and keeps that to itself. If it is told that a resource does not exist, it
+fails, and then neither works nor ends. So its requests are traced here, and such an answer never reaches it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+import kopf
+
+from tubeherd_operator.cluster.kinds import WATCHED, Kind
+from tubeherd_operator.health import Health
+
+_BY_PATH: Final = {kind.path(): kind for kind in WATCHED}
+
+
+_TRIED_AGAIN: Final = (401, 403, 429)
+"""The answers with a status from 400 to 499 after which kopf tries again."""
+
+
+async def log_in(
+    health: Health, listed: Callable[[], None], stop: Callable[[], object], **arguments: Any
+) -> kopf.AiohttpSession:
+    """Return a session; `arguments` are those of kopf.
+
+    `listed` is called when kopf has listed objects; `stop` is called when kopf cannot go on.
+    """
+
+    async def answered(_: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestEndParams) -> None:
+        kind = _BY_PATH.get(seen.url.path)
+        if kind is None:
+            return
+        if seen.response.status != 200:
+            await refused(kind, seen.response.status)
+        elif "watch" in seen.url.query:
+            health.opened(kind.plural)
+        else:
+            listed()
+
+    async def refused(kind: Kind, status: int) -> None:
+        health.failed(kind.plural, f"is answered with HTTP status {status}")
+        if 400 <= status <= 499 and status not in _TRIED_AGAIN:
+            stop()
+            await asyncio.Event().wait()  # kopf is stopped here, and cancels its request
+
+    async def failed(_: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestExceptionParams) -> None:
+        if kind := _BY_PATH.get(seen.url.path):
+            health.failed(kind.plural, f"fails: {seen.exception!r}")
+
+    login = kopf.login_via_client(**arguments)
+    if login is None:
+        raise kopf.LoginError("the package kubernetes is not installed")
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    trace.on_request_exception.append(failed)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=login.as_ssl_context()),
+        headers=login.as_http_headers(),
+        trust_env=login.trust_env,
+        trace_configs=[trace],
+    )
+    return kopf.AiohttpSession(server=login.server, aiohttp_session=session)

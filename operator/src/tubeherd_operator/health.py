@@ -1,0 +1,90 @@
+"""Whether the operator works, as its probes ask: it is blind without its watches."""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+from tubeherd.formats.addresses import parse_listener
+
+STUCK_SECONDS: Final = 400.0
+"""A watch is opened again at least every five minutes. If none was tried for longer, the process hangs."""
+TROUBLE_SECONDS: Final = 10.0
+"""How long a watch may fail before the operator is not ready, so that a restart of the API server does not show."""
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What is known of a watch; times are those of the monotonic clock."""
+
+    tried_at: float
+    failing_since: float | None
+    why: str
+
+
+class Health:
+    """Knows how the watches fare; safe to use from several threads."""
+
+    def __init__(self, watched: Collection[str], clock: Callable[[], float] = time.monotonic) -> None:
+        """`watched` are the names of the kinds of objects that are watched."""
+        self._clock = clock
+        now = clock()
+        self._watches = {name: _Watch(now, now - TROUBLE_SECONDS, "is not opened yet") for name in watched}
+        self._lock = threading.Lock()
+
+    def opened(self, name: str) -> None:
+        """Take note that a watch was opened."""
+        with self._lock:
+            self._watches[name] = _Watch(self._clock(), None, "")
+
+    def failed(self, name: str, why: str) -> None:
+        """Take note that a watch could not be opened; `why` goes on from its name."""
+        with self._lock:
+            now, before = self._clock(), self._watches[name].failing_since
+            self._watches[name] = _Watch(now, now if before is None else before, why)
+
+    def trouble(self) -> str | None:
+        """Return which watch has failed for a while and why; None if all watches work."""
+        now = self._clock()
+        with self._lock:
+            for name, watch in self._watches.items():
+                if watch.failing_since is not None and now - watch.failing_since >= TROUBLE_SECONDS:
+                    return f"the watch of {name} {watch.why}"
+        return None
+
+    def hang(self) -> str | None:
+        """Return which watch was not tried for too long, so that a restart must help; None if there is none."""
+        now = self._clock()
+        with self._lock:
+            for name, watch in self._watches.items():
+                if now - watch.tried_at > STUCK_SECONDS:
+                    return f"the watch of {name} was not opened again for {now - watch.tried_at:.0f} s"
+        return None
+
+
+def serve(address: str, health: Health) -> ThreadingHTTPServer:
+    """Answer /healthz and /readyz on `host:port` in a thread, with 503 and the trouble if there is any.
+
+    Raises OSError if the address cannot be listened on.
+    """
+    checks = {"/healthz": health.hang, "/readyz": health.trouble}
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5.0
+
+        def do_GET(self) -> None:
+            check = checks.get(self.path)
+            trouble = check() if check else "only /healthz and /readyz are answered"
+            self.send_response(404 if check is None else 503 if trouble else 200)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(f"{trouble or 'ok'}\n".encode())
+
+        def log_message(self, *_: object) -> None:
+            """Log no line for each probe."""
+
+    server = ThreadingHTTPServer(parse_listener(address), Handler)
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server

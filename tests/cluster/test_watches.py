@@ -1,0 +1,74 @@
+"""What the operator sees of the cluster: its own resource that comes and goes, and what others change."""
+
+import json
+
+import pytest
+
+CRD = "workerpools.tubeherd.io"
+IDLE = {"server": "beanstalkd.nowhere:11300", "replicas": 0}
+
+
+@pytest.fixture
+def crd(kubectl, operator):
+    """The CustomResourceDefinition, as it can be created again; it is there again after the test."""
+    stored = json.loads(kubectl("get", "crd", CRD, "-o", "json").stdout)
+    kept = ("name", "labels", "annotations")
+    thing = stored | {"metadata": {name: stored["metadata"][name] for name in kept if name in stored["metadata"]}}
+    yield thing
+    create(kubectl, thing)
+    operator.start()
+
+
+def create(kubectl, crd):
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=crd | {"status": None})
+    kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
+
+
+def test_operator_outlives_its_crd_and_starts_before_it(namespace, operator, kubectl, crd, queue, eventually):
+    def is_served(name):
+        namespace.make_pool(name, ["ok"], replicas=0)
+        eventually(lambda: namespace.get("deployment", name), "the Deployment exists", 30)
+        namespace.kubectl("annotate", "workerpool", name, "kick=all")
+        eventually(lambda: namespace.status(name)["lastKick"], "the kick is done", 30)
+
+    is_served("before")
+    (pod,) = operator.pods()
+    kubectl("delete", "crd", CRD)
+    eventually(lambda: not operator.is_ready(), "the operator is not ready without its resource")
+    create(kubectl, crd)
+    is_served("again")
+    eventually(operator.is_ready, "the operator is ready again")
+    assert operator.pods() == [pod], "it is the same one"
+    assert operator.restarts() == 0
+    operator.stop()
+    kubectl("delete", "crd", CRD)
+    operator.start(wait=False)
+    eventually(lambda: "does not exist: create it" in operator.log(), "the operator says what it lacks")
+    assert not operator.is_ready()
+    create(kubectl, crd)
+    is_served("late")
+    eventually(operator.is_ready, "the operator is ready")
+    assert operator.restarts() == 0
+
+
+def test_what_others_change_is_repaired_at_once(namespace, queue, eventually):
+    namespace.make_pool("mail", ["ok"], replicas=0)
+    queue.bury("ok", 1)
+    eventually(lambda: namespace.status("mail")["buried"] == 1, "the job is counted", 30)
+    before = namespace.get("deployment", "mail")
+    change = {
+        "metadata": {"labels": {"tubeherd.io/pool": None}},
+        "spec": {"template": {"spec": {"containers": [{"name": "worker", "image": "localhost/other:1"}]}}},
+    }
+    namespace.kubectl("patch", "deployment", "mail", "--type=strategic", "-p", json.dumps(change))
+
+    def repaired():
+        now = namespace.get("deployment", "mail")
+        return now["spec"] == before["spec"] and now["metadata"]["labels"] == before["metadata"]["labels"]
+
+    eventually(repaired, "the Deployment is as before", 30)
+    for field, value in {"buried": 77, "selector": "none", "conditions": []}.items():
+        overwritten = json.dumps({"status": {field: value}})
+        namespace.kubectl("patch", "workerpool", "mail", "--subresource=status", "--type=merge", "-p", overwritten)
+        eventually(lambda field=field, value=value: namespace.status("mail")[field] != value, f"{field} is true", 30)
+    assert namespace.status("mail")["buried"] == 1

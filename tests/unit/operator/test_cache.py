@@ -1,0 +1,133 @@
+"""The cache keeps the newest of each object, in whatever order watches, listings and answers bring them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tubeherd_operator.cluster.cache import Cache
+from tubeherd_operator.cluster.kinds import DEPLOYMENTS, PODS, POOLS, REPLICA_SETS
+from tubeherd_operator.objects import Key
+
+MAIL = Key("shop", "mail")
+SMS = Key("shop", "sms")
+
+
+def item(version, name="mail", pool="mail", **metadata):
+    labels = {"tubeherd.io/pool": pool}
+    return {
+        "metadata": {"namespace": "shop", "name": name, "resourceVersion": str(version), "labels": labels, **metadata}
+    }
+
+
+@pytest.fixture
+def changed():
+    return []
+
+
+@pytest.fixture
+def cache(changed):
+    return Cache(changed.append)
+
+
+def version(found):
+    return int(found["metadata"]["resourceVersion"]) if found else None
+
+
+def test_older_version_never_replaces_a_newer_one(cache, changed):
+    cache.put(POOLS, item(7))
+    for late in (6, 7):
+        cache.put(POOLS, item(late))
+    assert (version(cache.pool(MAIL)), changed) == (7, [MAIL])
+    cache.put(POOLS, item(10))
+    assert (version(cache.pool(MAIL)), changed) == (10, [MAIL, MAIL])
+
+
+def test_object_that_was_deleted_does_not_come_back_with_an_answer_that_is_late(cache):
+    cache.put(DEPLOYMENTS, item(7))
+    cache.drop(DEPLOYMENTS, item(9))
+    cache.put(DEPLOYMENTS, item(8))
+    assert cache.deployment(MAIL) is None
+    cache.put(DEPLOYMENTS, item(10))
+    assert version(cache.deployment(MAIL)) == 10
+
+
+def test_deletion_that_is_reported_late_spares_the_next_object_of_the_name(cache, changed):
+    cache.put(POOLS, item(7, uid="first"))
+    cache.put(POOLS, item(12, uid="second"))
+    cache.drop(POOLS, item(9, uid="first"))
+    assert cache.pool(MAIL)["metadata"]["uid"] == "second"
+    assert changed == [MAIL, MAIL]
+
+
+def test_pods_and_replica_sets_are_found_by_their_pool_in_the_order_of_their_names(cache, changed):
+    for name in ("mail-2", "mail-1"):
+        cache.put(PODS, item(3, name))
+        cache.put(REPLICA_SETS, item(3, name))
+    cache.put(PODS, item(4, "mail-2"))
+    cache.put(PODS, item(3, "sms-1", pool="sms"))
+    assert [pod["metadata"]["name"] for pod in cache.pods(MAIL)] == ["mail-1", "mail-2"]
+    assert [found["metadata"]["name"] for found in cache.replica_sets(MAIL)] == ["mail-1", "mail-2"]
+    assert [pod["metadata"]["name"] for pod in cache.pods(SMS)] == ["sms-1"]
+    assert changed == [MAIL] * 5 + [SMS]
+
+
+def test_pod_that_is_given_to_another_pool_concerns_both(cache, changed):
+    cache.put(PODS, item(3, "mail-1"))
+    changed.clear()
+    cache.put(PODS, item(4, "mail-1", pool="sms"))
+    assert sorted(changed) == [MAIL, SMS]
+    assert (cache.pods(MAIL), len(cache.pods(SMS))) == ([], 1)
+
+
+def test_deployment_belongs_to_the_pool_of_its_name_whatever_its_label(cache, changed):
+    cache.put(DEPLOYMENTS, item(3, "mail", pool="stolen"))
+    assert (version(cache.deployment(MAIL)), changed) == (3, [MAIL])
+
+
+def test_listing_drops_what_it_lacks_and_adds_what_no_watch_has_brought(cache, changed):
+    cache.put(POOLS, item(3, "mail"))
+    cache.put(POOLS, item(3, "kept"))
+    changed.clear()
+    cache.fill(POOLS, lambda: [item(3, "kept"), item(9, "sms")])
+    assert sorted(pool["metadata"]["name"] for pool in cache.pools()) == ["kept", "sms"]
+    assert sorted(changed) == [MAIL, SMS]
+
+
+def test_what_a_watch_brings_during_a_listing_stands(cache):
+    cache.put(POOLS, item(3, "mail"))
+    cache.put(POOLS, item(3, "sms"))
+
+    def listing():
+        cache.put(POOLS, item(8, "new"))
+        cache.put(POOLS, item(9, "mail"))
+        cache.drop(POOLS, item(9, "sms"))
+        return [item(3, "sms")]
+
+    cache.fill(POOLS, listing)
+    assert {pool["metadata"]["name"]: version(pool) for pool in cache.pools()} == {"new": 8, "mail": 9}
+
+
+def test_listing_that_fails_changes_nothing(cache):
+    cache.put(POOLS, item(3))
+
+    def fails():
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        cache.fill(POOLS, fails)
+    assert version(cache.pool(MAIL)) == 3
+
+
+def test_only_deployments_keep_the_record_of_who_set_which_field(cache):
+    for kind in (POOLS, DEPLOYMENTS):
+        cache.put(kind, item(3, managedFields=[{"manager": "kubectl"}]))
+    assert "managedFields" not in cache.pool(MAIL)["metadata"]
+    assert "managedFields" in cache.deployment(MAIL)["metadata"]
+
+
+@given(st.permutations(range(1, 9)), st.sets(st.integers(1, 8)))
+def test_whatever_the_order_the_last_version_decides(order, deletions):
+    cache = Cache(lambda _: None)
+    for number in order:
+        (cache.drop if number in deletions else cache.put)(PODS, item(number, "mail-1"))
+    assert [version(pod) for pod in cache.pods(MAIL)] == ([] if 8 in deletions else [8])

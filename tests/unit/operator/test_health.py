@@ -1,0 +1,88 @@
+"""The operator is ready while its watches work, and alive while they are opened again and again."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.support.network import free_port
+from tubeherd_operator.health import STUCK_SECONDS, TROUBLE_SECONDS, Health, serve
+
+
+class Clock:
+    """The time, in seconds."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def health(clock):
+    return Health(["workerpools", "pods"], clock)
+
+
+def test_it_is_not_ready_before_each_watch_was_opened(health):
+    health.opened("workerpools")
+    assert health.trouble() == "the watch of pods is not opened yet"
+    health.opened("pods")
+    assert health.trouble() is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "trouble"),
+    [
+        (TROUBLE_SECONDS - 1, None),
+        (TROUBLE_SECONDS, "the watch of pods is answered with HTTP status 403"),
+    ],
+)
+def test_watch_that_fails_for_a_while_makes_it_unready(health, clock, seconds, trouble):
+    health.opened("workerpools")
+    health.opened("pods")
+    for since in (0, seconds):
+        clock.now = 1000 + since
+        health.failed("pods", "is answered with HTTP status 403")
+    assert health.trouble() == trouble
+    health.opened("pods")
+    assert health.trouble() is None
+    health.failed("pods", "is answered with HTTP status 403")
+    assert health.trouble() is None, "an earlier failure does not count"
+
+
+def test_it_hangs_only_if_a_watch_is_not_even_tried_for_long(health, clock):
+    assert health.hang() is None
+    clock.now += STUCK_SECONDS
+    health.opened("workerpools")
+    health.failed("pods", "fails")
+    clock.now += STUCK_SECONDS
+    assert health.hang() is None
+    clock.now += 1
+    health.opened("workerpools")
+    assert health.hang() == f"the watch of pods was not opened again for {STUCK_SECONDS + 1:.0f} s"
+
+
+def test_probes_are_answered(health, clock):
+    server = serve(f"127.0.0.1:{free_port()}", health)
+
+    def get(path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{path}", timeout=30) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    try:
+        assert get("/healthz") == (200, "ok\n")
+        assert get("/readyz") == (503, "the watch of workerpools is not opened yet\n")
+        assert get("/metrics")[0] == 404
+        clock.now += STUCK_SECONDS + 1
+        assert get("/healthz")[0] == 503
+    finally:
+        server.shutdown()
+        server.server_close()
