@@ -71,6 +71,7 @@ GOOD = {
     "every tube character": {"tubes": ["A-z09+/;.$_()", "$(HOME)"]},
     "server without port": {"server": "beanstalkd"},
     "IPv6 server": {"server": "[2001:db8::1]:11300"},
+    "memoryLimit with a fraction": {"memoryLimit": "1.5Gi"},
     "last port": {"server": "beanstalkd.queue.svc:65535"},
     "all numbers": {
         "replicas": 0,

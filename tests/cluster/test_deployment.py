@@ -144,14 +144,6 @@ def test_manual_change_of_the_deployment_is_repaired(namespace, eventually, chan
     eventually(lambda: namespace.events("Repaired"), "an event reports it", 10)
 
 
-def test_deployment_whose_owner_was_removed_is_no_longer_ours(namespace, eventually):
-    namespace.make_pool("mail", ["ok"], **IDLE)
-    eventually(lambda: namespace.get("deployment", "mail"), "the Deployment exists", 10)
-    change = {"metadata": {"ownerReferences": None}}
-    namespace.kubectl("patch", "deployment", "mail", "--type=strategic", "-p", json.dumps(change))
-    eventually(lambda: namespace.condition("mail", "Conflict")["status"] == "True", "the condition says so", 10)
-
-
 def test_spec_that_makes_no_pod_is_said_in_the_condition(namespace, eventually):
     namespace.make_pool("mail", ["ok"], **IDLE, env=[{"name": "A", "valueFrom": {"nonsense": {}}}])
     eventually(lambda: "nonsense" in namespace.condition("mail", "Ready")["message"], "the condition says so", 10)

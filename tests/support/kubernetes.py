@@ -160,8 +160,12 @@ class Namespace:
 
     def events(self, reason: str) -> list[str]:
         """Return the notes of the events with this reason."""
+        return [item["message"] for item in self.event_objects(reason)]
+
+    def event_objects(self, reason: str, pool: str | None = None) -> list[Object]:
+        """Return the events with this reason, of one pool or of all."""
         items = json.loads(self.kubectl("get", "events", "-o", "json").stdout)["items"]
-        return [item["message"] for item in items if item["reason"] == reason]
+        return [item for item in items if item["reason"] == reason and pool in (None, item["involvedObject"]["name"])]
 
     @staticmethod
     def _not(condition: Object) -> bool:
