@@ -31,9 +31,19 @@ def burial_records(beanstalkd: Beanstalkd) -> list[dict[str, Any]]:
 
 def encode(record: BurialRecord) -> bytes:
     """Return a record as the body of a job, as a worker writes it."""
-    fields = record._asdict()
     return records.encode(
-        **fields | {"time": record.time.isoformat().replace("+00:00", "Z"), "kind": record.kind.value}
+        {
+            "job": record.job,
+            "tube": record.tube,
+            "time": record.time.timestamp(),
+            "kind": record.kind.value,
+            "error": record.error,
+            "place": record.place,
+            "message": record.message,
+            "attempts": record.attempts,
+            "worker": record.worker,
+            "traceback": record.traceback,
+        }
     )
 
 

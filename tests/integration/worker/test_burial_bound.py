@@ -49,7 +49,7 @@ class Burier:
         jobs = [self._beanstalkd.put("mail") for _ in range(count)]
         assert [taken.id for taken in self._connection.take(count)] == jobs
         for job in jobs:
-            assert self._writer.bury(self._connection, burying(job)) is Settled.DONE
+            assert self._writer.bury(self._connection, *burying(job)) is Settled.DONE
             self._writer.make_room()
         return jobs
 

@@ -140,7 +140,7 @@ def test_job_that_was_kicked_and_buried_again_is_shown_once(beanstalkd, bury):
     connection.ask_reserve(0)
     connection.take_reserved()
     again = encode(BurialRecord(job, "mail", datetime.now(UTC), BurialKind.KILLED, None, None, "again", 2, "host"))
-    BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, again))
+    BurialWriter(beanstalkd.server).bury(connection, job, 5, again)
     (found,) = read_burials(beanstalkd.server).records
     assert (found.job, found.message, found.attempts) == (job, "again", 2)
     assert count_records(beanstalkd) == 1
@@ -154,7 +154,7 @@ def test_record_that_was_put_but_whose_job_is_not_buried_yet_stays(beanstalkd, b
     connection.take_reserved()
     beanstalkd.put(RECORDS, record(job), priority=65536)
     assert read_burials(beanstalkd.server).records == ()
-    BurialWriter(beanstalkd.server).bury(connection, Burying(job, 5, None))
+    BurialWriter(beanstalkd.server).bury(connection, job, 5, None)
     assert jobs_of(read_burials(beanstalkd.server)) == [job]
 
 

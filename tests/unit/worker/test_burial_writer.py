@@ -27,7 +27,7 @@ def bury(*answers):
     """Bury the job 7 on a server that answers this, and return what became of it and how many records were lost."""
     counter = Counter()
     with closing(Connection(AnsweredSocket(answers))) as connection:
-        return BurialWriter("nowhere:1", counter).bury(connection, BURYING), counter.lost
+        return BurialWriter("nowhere:1", counter).bury(connection, *BURYING), counter.lost
 
 
 def test_record_is_put_and_the_job_buried():
@@ -67,7 +67,7 @@ def test_refused_burial_closes_the_connection_because_more_answers_are_on_their_
 )
 def test_refused_look_changes_no_burial_and_leaves_no_answer_unread(logged, look):
     with closing(Connection(AnsweredSocket([b"USING a\r\nINSERTED 9\r\nBURIED\r\n", look, stats_job()]))) as connection:
-        assert BurialWriter("nowhere:1").bury(connection, BURYING) is Settled.DONE
+        assert BurialWriter("nowhere:1").bury(connection, *BURYING) is Settled.DONE
         assert connection.stats_job(7).id == 7
     assert [line["event"] for line in logged()] == [
         "beanstalkd answered OUT_OF_MEMORY when burial records were counted or removed; jobs are buried all the same"
@@ -101,9 +101,9 @@ def test_record_and_burial_and_next_reserve_go_out_in_one_write_in_this_order():
     with closing(Connection(sock := RememberingSocket(pieces))) as connection:
         writer = BurialWriter("nowhere:1")
         assert writer.looks_next
-        writer.bury(connection, BURYING)
+        writer.bury(connection, *BURYING)
         assert not writer.looks_next
-        assert writer.bury(connection, BURYING, ask_reserve=True) is Settled.DONE
+        assert writer.bury(connection, *BURYING, ask_reserve=True) is Settled.DONE
         assert connection.take_reserved().stats.id == 7
     assert sock.written[1] == b"put 65536 0 120 2\r\n{}\r\nbury 7 5\r\nreserve-with-timeout 0\r\n"
 
@@ -119,5 +119,5 @@ def test_old_records_are_deleted_by_id_only_on_the_server_that_gave_the_ids(monk
     with closing(Connection(sock := RememberingSocket(pieces))) as connection:
         writer = BurialWriter("nowhere:1")
         for _ in range(3):
-            writer.bury(connection, BURYING)
+            writer.bury(connection, *BURYING)
     assert [data for data in sock.written if data.startswith(b"delete")] == deleted

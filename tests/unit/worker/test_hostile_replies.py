@@ -80,7 +80,7 @@ def bulk(action):
 def buried(connection, jobs):
     """Bury these jobs in one write, with their records in the tube a."""
     connection.ask_burials(jobs, "a", 120)
-    return tuple(map(connection.take_buried, jobs))
+    return tuple(connection.take_buried(job.record is not None) for job in jobs)
 
 
 OPENED = b"WATCHING 2\r\nWATCHING 1\r\nUSING a\r\n"
@@ -95,6 +95,7 @@ EXCHANGES = {
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
     "bury": Exchange(lambda it: it.settle(7, Bury(5, "why", BurialKind.EXCEPTION)), b"BURIED\r\n"),
     "bury_with_record": Exchange(lambda it: buried(it, [Burying(7, 5, b"{}")]), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"),
+    "bury_one": Exchange(lambda it: it.bury(7, 5, b"{}", "a", 120), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"),
     "bury_all": Exchange(
         lambda it: buried(it, [Burying(7, 5, b"{}"), Burying(8, 5, None)]),
         b"USING a\r\nDRAINING\r\nBURIED\r\nNOT_FOUND\r\n",

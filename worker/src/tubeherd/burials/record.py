@@ -4,11 +4,11 @@ Whoever buries a job also puts its record into the tube `tubeherd.burials` of th
 for each time that it was buried by Tubeherd; only the newest counts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypedDict
 
 from pydantic import AwareDatetime, Field, TypeAdapter
 from pydantic_core import from_json, to_json
@@ -29,6 +29,27 @@ RECORD_TTR: Final = 120
 """How long a reader may hold a record, in seconds."""
 NAME_MAX: Final = 200
 """The length of the name of a type, of a place and of the name of a worker, in characters."""
+_LENGTHS: Final = {
+    "error": NAME_MAX, "place": NAME_MAX, "message": REASON_MAX, "worker": NAME_MAX, "traceback": TRACEBACK_MAX,
+}  # fmt: skip
+"""The lengths of the texts of a record, in characters. A writer may exceed them in a record of up to _LONG_BYTES."""
+_LONG_BYTES: Final = 4096
+
+
+class RecordFields(TypedDict):
+    """The fields of a `BurialRecord`, as they are written."""
+
+    job: int
+    tube: str
+    time: float
+    """In seconds since 1970."""
+    kind: str
+    error: str | None
+    place: str | None
+    message: str
+    attempts: int
+    worker: str
+    traceback: str | None
 
 
 class BurialRecord(NamedTuple):
@@ -100,52 +121,23 @@ class Burials:
         return Burials(records, self.read_elsewhere, max(0, buried - len(records) - self.read_elsewhere))
 
 
-def encode(
-    *,
-    job: int,
-    tube: str,
-    time: str,
-    kind: str,
-    error: str | None,
-    place: str | None,
-    message: str,
-    attempts: int,
-    worker: str,
-    traceback: str | None,
-) -> bytes:
-    """Return a record as the body of a job; texts that are too long are cut. `time` is in RFC 3339."""
-    fields = {
-        "job": job,
-        "tube": tube,
-        "time": time,
-        "kind": kind,
-        "error": error and error[:NAME_MAX],
-        "place": place and place[:NAME_MAX],
-        "message": message[:REASON_MAX],
-        "attempts": attempts,
-        "worker": worker[:NAME_MAX],
-        "traceback": traceback and traceback[:TRACEBACK_MAX],
-    }
+def encode(fields: RecordFields) -> bytes:
+    """Return a record as the body of a job. If it is long, its texts are cut to their lengths."""
     try:
-        return to_json(fields)
+        body = to_json(fields)
     except ValueError:  # a text has half a surrogate pair, which UTF-8 cannot hold
-        return to_json({name: _whole(value) for name, value in fields.items()})
+        return to_json(_cut({name: _whole(value) for name, value in fields.items()}))
+    return body if len(body) <= _LONG_BYTES else to_json(_cut(fields))
 
 
 def decode(body: bytes | None) -> BurialRecord | None:
     """Return the record that is the body of a job, with texts that are too long cut; None if it is no record."""
     try:
         fields = from_json(body or b"")
-        found = _adapter().validate_python({name: fields[name] for name in BurialRecord._fields if name in fields})
+        found = {name: fields[name] for name in BurialRecord._fields if name in fields}
+        return _adapter().validate_python(_cut(found))
     except (ValueError, TypeError):
         return None
-    return found._replace(
-        error=found.error and found.error[:NAME_MAX],
-        place=found.place and found.place[:NAME_MAX],
-        message=found.message[:REASON_MAX],
-        worker=found.worker[:NAME_MAX],
-        traceback=found.traceback and found.traceback[:TRACEBACK_MAX],
-    )
 
 
 def group(records: Iterable[BurialRecord]) -> tuple[BurialGroup, ...]:
@@ -175,6 +167,14 @@ def _group(members: Sequence[BurialRecord]) -> BurialGroup:
     return BurialGroup(
         sample.tube, sample.kind, sample.error, sample.place, len(members), first, sample.time, sample
     )  # fmt: skip
+
+
+def _cut(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return these fields with texts that are too long cut."""
+    return {
+        name: value[: _LENGTHS[name]] if name in _LENGTHS and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def _whole(value: Any) -> Any:

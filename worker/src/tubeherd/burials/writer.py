@@ -64,13 +64,21 @@ class BurialWriter:
         """Whether the next burial is to look at the number of records, and perhaps to remove old ones."""
         return self._since_look >= RECORDS_A_LOOK - 1
 
-    def bury(self, connection: Connection, job: Burying, *, ask_reserve: bool = False) -> Settled:
+    def bury(
+        self, connection: Connection, job_id: int, priority: int, record: bytes | None, *, ask_reserve: bool = False
+    ) -> Settled:
         """Bury one job, and return what beanstalkd did; raises QueueUnavailable or RefusedError if that is unknown.
 
         If `ask_reserve`, a reserve is sent in the same write; it must not be if the writer `looks_next`.
         """
-        (job,), looks = self._send(connection, [job], ask_reserve)
-        settled = self._take(connection, job)
+        if self.looks_next or self._full or record is None:
+            (job,), looks = self._send(connection, [Burying(job_id, priority, record)], ask_reserve)
+            settled = self._keep_account(*connection.take_buried(job.record is not None))
+        else:  # nearly every burial: with as few calls and objects as possible
+            self._since_look += 1
+            self._orphans, looks = [], False
+            buried = connection.bury(job_id, priority, record, RECORDS_TUBE, RECORD_TTR, ask_reserve=ask_reserve)
+            settled = self._keep_account(*buried)
         if not ask_reserve:
             self._tidy(connection, looks)
         return settled
@@ -81,7 +89,7 @@ class BurialWriter:
         while some := list(islice(left, max(1, RECORDS_A_LOOK - self._since_look))):
             sent, looks = self._send(connection, some)
             for job in sent:
-                yield self._take(connection, job)
+                yield self._keep_account(*connection.take_buried(job.record is not None))
             self._tidy(connection, looks)
             self.make_room()
 
@@ -116,9 +124,8 @@ class BurialWriter:
         connection.ask_burials(jobs, RECORDS_TUBE, RECORD_TTR, look=looks, ask_reserve=ask_reserve)
         return jobs, looks
 
-    def _take(self, connection: Connection, job: Burying) -> Settled:
-        """Take the answers to one burial. Count the record if it was lost, and remember its id if it was not."""
-        settled, record = connection.take_buried(job)
+    def _keep_account(self, settled: Settled, record: int | str | None) -> Settled:
+        """Count a record that was lost, and remember the id of one that was not; return what became of its job."""
         if not isinstance(record, int):
             self._lose(record)
         elif settled is Settled.LEASE_GONE:

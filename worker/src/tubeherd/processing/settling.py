@@ -12,9 +12,9 @@ from itertools import groupby
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import Bury, Verdict
 from tubeherd.processing.attempt import Processed
-from tubeherd.processing.recording import with_record
+from tubeherd.processing.recording import record_of
 from tubeherd.processing.reporting import Notice, Reporter
-from tubeherd.queue.answers import Settled
+from tubeherd.queue.answers import Burying, Settled
 from tubeherd.queue.connection import Connection
 
 
@@ -36,9 +36,11 @@ class Settler:
         If `ask_reserve`, a reserve for the next job is sent in the same write; the caller has asked `may_ask_reserve`.
         Raises QueueUnavailable or RefusedError; it is not known then whether beanstalkd carried the verdict out.
         """
-        if self._writer is not None and isinstance(done.verdict, Bury):
-            return self._writer.bury(connection, with_record(done, done.verdict), ask_reserve=ask_reserve)
-        return connection.settle(done.job.id, done.verdict, ask_reserve=ask_reserve)
+        verdict = done.verdict
+        if self._writer is not None and isinstance(verdict, Bury):
+            record = record_of(done, verdict)
+            return self._writer.bury(connection, done.job.id, verdict.priority, record, ask_reserve=ask_reserve)
+        return connection.settle(done.job.id, verdict, ask_reserve=ask_reserve)
 
     def settle_and_report_all(
         self, connection: Connection, batch: Sequence[Processed]
@@ -69,7 +71,11 @@ class Settler:
     def _settle_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Settled]:
         for buries, run in groupby(batch, key=lambda done: isinstance(done.verdict, Bury)):
             if buries and self._writer is not None:
-                jobs = (with_record(done, done.verdict) for done in run if isinstance(done.verdict, Bury))
+                jobs = (
+                    Burying(done.job.id, done.verdict.priority, record_of(done, done.verdict))
+                    for done in run
+                    if isinstance(done.verdict, Bury)
+                )
                 yield from self._writer.bury_all(connection, jobs)
             else:
                 yield from connection.settle_all([(done.job.id, done.verdict) for done in run])

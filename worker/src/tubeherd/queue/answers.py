@@ -29,7 +29,6 @@ from tubeherd.job import JobStats
 
 __all__ = [
     "AnswerLost",
-    "Buried",
     "BuriedError",
     "Burying",
     "DeadlineSoonError",
@@ -100,14 +99,6 @@ class Burying(NamedTuple):
     priority: int
     record: bytes | None
     """What is put into another tube just before the job is buried; None if nothing is."""
-
-
-class Buried(NamedTuple):
-    """What beanstalkd did with a job that was to be buried."""
-
-    settled: Settled
-    record: int | str | None
-    """The id of the record; the word by which beanstalkd refused it, such as DRAINING; or None if there was none."""
 
 
 class Reserved(NamedTuple):

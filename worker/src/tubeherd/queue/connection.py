@@ -15,7 +15,6 @@ from tubeherd.job import JobStats
 from tubeherd.policy import Bury, Delete, Release, Verdict
 from tubeherd.queue.answers import (
     AnswerLost,
-    Buried,
     BuriedError,
     Burying,
     DeadlineSoonError,
@@ -164,6 +163,19 @@ class Connection(TubeConnection):
             for _, expected in batch:
                 yield self._take_settled(expected)
 
+    def bury(
+        self, job_id: int, priority: int, record: bytes, tube: str, ttr: int, *, ask_reserve: bool = False
+    ) -> tuple[Settled, int | str | None]:
+        """Put a record into `tube` and bury its job, a reserved one, in one write; return what `take_buried` returns.
+
+        `ttr` is that of the record, in seconds. If `ask_reserve`, a reserve is sent as by `settle`.
+        """
+        if self._used != tube:  # whoever shares the connection uses no other tube
+            self._use(tube)
+        command = _bury_command(job_id, priority, record, ttr)
+        self._wire.write(command + self._reserve_command() if ask_reserve else command)
+        return self.take_buried(with_record=True)
+
     def ask_burials(
         self, jobs: Iterable[Burying], tube: str, ttr: int, *, look: bool = False, ask_reserve: bool = False
     ) -> None:
@@ -173,7 +185,7 @@ class Connection(TubeConnection):
         for each. If `look`, `take_look` must follow next; and if `ask_reserve`, `take_reserved` must, as after
         `settle`.
         """
-        commands = [_bury_command(job, ttr) for job in jobs]
+        commands = [_bury_command(*job, ttr) for job in jobs]
         if look:
             commands.append(b"stats-tube %b\r\npeek-ready\r\nstats\r\n" % tube.encode())
         if ask_reserve:
@@ -185,14 +197,17 @@ class Connection(TubeConnection):
         else:
             self._wire.write(b"".join(commands))
 
-    def take_buried(self, job: Burying) -> Buried:
-        """Take the answers to one burial."""
-        if job.record is not None and (match := self._wire.take_if(_INSERTED_AND_BURIED)) is not None:
+    def take_buried(self, with_record: bool) -> tuple[Settled, int | str | None]:
+        """Take the answers to one burial; return what beanstalkd did with the job, and with the record.
+
+        Of the record this is its id; the word by which beanstalkd refused it, such as DRAINING; or None without one.
+        """
+        if with_record and (match := self._wire.take_if(_INSERTED_AND_BURIED)) is not None:
             self.has_settled = True
-            return Buried(_DONE, int(match[1]))
-        record = None if job.record is None else self._take_put()
+            return _DONE, int(match[1])
+        record = self._take_put() if with_record else None
         try:
-            return Buried(self._take_settled(_BURIED), record)
+            return self._take_settled(_BURIED), record
         except RefusedError as error:  # the answers to the commands that follow are not read any more
             raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
 
@@ -333,9 +348,8 @@ def _verdict_command(job_id: int, verdict: Verdict) -> tuple[bytes, re.Pattern[b
             return b"bury %d %d\r\n" % (job_id, priority), _BURIED
 
 
-def _bury_command(job: Burying, ttr: int) -> bytes:
+def _bury_command(job_id: int, priority: int, record: bytes | None, ttr: int) -> bytes:
     """Return the command that buries a job, after the one that puts its record, if there is one."""
-    bury = b"bury %d %d\r\n" % (job.job_id, job.priority)
-    if job.record is None:
-        return bury
-    return b"put %d 0 %d %d\r\n%b\r\n%b" % (DEFAULT_PRIORITY, ttr, len(job.record), job.record, bury)
+    if record is None:
+        return b"bury %d %d\r\n" % (job_id, priority)
+    return b"put %d 0 %d %d\r\n%b\r\nbury %d %d\r\n" % (DEFAULT_PRIORITY, ttr, len(record), record, job_id, priority)
