@@ -442,6 +442,7 @@ def test_reload_runs_the_changed_file_though_it_is_as_long_and_changed_in_the_sa
     beanstalkd.put_json("mail", 1)
     worker = command("mail.py", "--reload", "--concurrency", "2")
     worker.wait_for(lambda: worker.notes() == ["1"], "version 1")
+    worker.wait_for(lambda: beanstalkd.waiting("mail") == 2, "both slots have started")
     for number in range(2, 5):
         write(here, mail=version_of(number), changed=10**18 + number)  # Python's cache knows whole seconds and size
         worker.wait_for(lambda number=number: beanstalkd.waiting("mail") == 2 and said(worker, number - 1), "replaced")
