@@ -205,9 +205,10 @@ def test_replicas_forced_on_the_deployment_are_not_those_that_the_pool_wants(poo
         ({}, {"updatedReplicas": 1}, ["ErrImagePull"], ("True", "PodsReady"), ("False", "Stalled")),
         ({}, {"readyReplicas": 0}, [], ("False", "NoPodReady"), ("True", "RollingOut")),
         ({"suspend": True}, {}, [], ("False", "Suspended"), ("False", "RolledOut")),
+        ({"suspend": True}, {"replicas": 1}, [], ("False", "Suspended"), ("True", "RollingOut")),
         ({"replicas": 0}, {}, [], ("False", "NoPodWanted"), ("False", "RolledOut")),
     ],
-    ids=["well", "new pods start", "a bad update", "no pod yet", "suspended", "scaled to 0"],
+    ids=["well", "new pods start", "a bad update", "no pod yet", "suspended", "being suspended", "scaled to 0"],
 )
 def test_available_and_progressing_beside_ready(pools, spec, status, pods, available, progressing):
     pool = pools.pool({"tubes": ["mail"], "replicas": 3, **spec})

@@ -19,6 +19,11 @@ class _Tried:
     times: int
     last: float
 
+    @property
+    def remembered(self) -> float:
+        """For how many seconds it counts; after a rest one further try shows whether it is still no use."""
+        return REST_SECONDS if self.times < _MOST else 2 * REST_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
@@ -41,6 +46,6 @@ class Repairs:
         What is not as it should be in the API server's very answer needs no further try.
         """
         before = self.fields if rendered == self.rendered else {}
-        recent = {name: tried for name, tried in before.items() if now - tried.last < REST_SECONDS}
+        recent = {name: tried for name, tried in before.items() if now - tried.last < tried.remembered}
         more = {name: _Tried(recent[name].times + 1 if name in recent else 1, now) for name in repaired}
         return Repairs(rendered, {**recent, **more, **{name: _Tried(_MOST, now) for name in left}})

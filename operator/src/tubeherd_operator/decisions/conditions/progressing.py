@@ -25,6 +25,6 @@ def judge(seen: Observation) -> Finding:
     if rollout.done:
         return Finding(TYPE, "False", Reason.ROLLED_OUT, "all pods run the present spec")
     message = f"{rollout.updated} of {rollout.wanted} pods run the present spec"
-    if trouble_of(seen):
+    if trouble_of(seen) and not seen.pool.spec.suspend:
         return Finding(TYPE, "False", Reason.STALLED, f"{message}: the condition Ready says why")
     return Finding(TYPE, "True", Reason.ROLLING_OUT, message)
