@@ -169,3 +169,22 @@ def test_stop_while_the_tubes_are_counted_changes_nothing(beanstalkd):
     assert (acted.done, acted.stopped) == (0, "asked")
     acted = Acting(beanstalkd.server, choose("mail"), "kicked", stop=lambda: True, dry_run=True).run()
     assert (acted.done, acted.stopped) == (0, "asked")
+
+
+def test_counting_of_all_tubes_shows_how_far_it_is(beanstalkd):
+    shown = []
+
+    def show(counted, of):
+        shown.append((counted, of))
+
+    def kick():
+        return Acting(beanstalkd.server, choose(None, all_tubes=True), "kicked", dry_run=True, show_count=show).run()
+
+    beanstalkd.put("fax")
+    assert kick().done == 0
+    assert shown == []  # nothing is buried on the whole server, so no tube is asked for
+    beanstalkd.bury("mail", 2)
+    assert kick().done == 2
+    of = shown[0][1]
+    assert of >= 2
+    assert shown == [(counted, of) for counted in range(1, of + 1)]

@@ -34,6 +34,10 @@ def show_nothing(acted: Acted) -> None:
     """Show nothing."""
 
 
+def show_no_count(counted: int, of: int) -> None:
+    """Show nothing."""
+
+
 class Acting:
     """Kicks or deletes the jobs of one choice."""
 
@@ -48,17 +52,20 @@ class Acting:
         most: int | None = None,
         stop: Callable[[], bool] = never,
         show: Callable[[Acted], object] = show_nothing,
+        show_count: Callable[[int, int], object] = show_no_count,
         clock: Clock | None = None,
     ) -> None:
         """Connect to the beanstalkd at `host:port`, where it is to be done; raises QueueUnavailable.
 
         `rate` is how many jobs are kicked in a second, for a kick only; None for as fast as possible. `most` is a
         further bound of their number. Once `stop`
-        returns true, the rest is left alone. `show` is called now and then with what was done so far.
+        returns true, the rest is left alone. `show` is called now and then with what was done so far, and before that
+        `show_count` with how many tubes were counted of how many.
         """
         self._server = server
         self._choice = choice
         self._rate = rate
+        self._show_count = show_count
         self._connection = connect_to_change(server)
         self._changer = Changer(
             self._connection, deed, rate=rate, dry_run=dry_run, stop=stop, show=show, clock=clock or Clock()
@@ -104,12 +111,22 @@ class Acting:
         choice = self._choice
         if choice.jobs:
             return
-        names = self._connection.tube_names() if choice.tube is None else [choice.tube]
-        for tube in self._connection.tubes([name for name in names if not name.startswith(RESERVED)]):
+        names = self._names()
+        for number, tube in enumerate(self._connection.tubes(names), 1):
+            self._show_count(number, len(names))
             if self._changer.should_stop():  # with 100,000 tubes it takes minutes to count them
                 return
             if tube.name == choice.tube or jobs_in(tube, choice.states):
                 self._before[tube.name] = tube
+
+    def _names(self) -> list[str]:
+        """Return the names of the tubes in which jobs can be chosen: none if the server has no such job at all."""
+        if self._choice.tube is not None:
+            return [self._choice.tube]
+        server = self._connection.server()
+        if not any(getattr(server, state) for state in self._choice.states):
+            return []
+        return [name for name in self._connection.tube_names() if not name.startswith(RESERVED)]
 
     def _act(self) -> None:
         choice, changer, tubes = self._choice, self._changer, self._before.values()

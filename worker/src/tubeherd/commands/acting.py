@@ -112,13 +112,19 @@ def _carried_out(server: str, choice: "Choice", deed: "Deed", **how: Any) -> _En
     from tubeherd.by_hand.acted import BrokenOff
     from tubeherd.by_hand.acting import Acting
 
-    bar = ProgressBar(deed)
+    counting, bar = ProgressBar("tubes counted"), ProgressBar(deed)
+
+    def show_count(counted: int, of: int) -> None:
+        if counted == of:
+            counting.end()
+        else:
+            counting.show(counted, of)
 
     def show(acted: "Acted") -> None:
         bar.show(acted.done, acted.of, f", {acted.buried_again:,} buried again" if acted.buried_again else "")
 
     with Stopping() as stopping, failing_in_words("at once"):
-        acting = Acting(server, choice, deed, stop=stopping.is_asked, show=show, **how)
+        acting = Acting(server, choice, deed, stop=stopping.is_asked, show=show, show_count=show_count, **how)
         try:
             acted = acting.run()
         except BrokenOff as error:
@@ -127,6 +133,7 @@ def _carried_out(server: str, choice: "Choice", deed: "Deed", **how: Any) -> _En
             acted = acting.acted()
             return _Ended(acted, f"stopped without an answer of beanstalkd: {acted.in_words}", stopping.exit_code)
         finally:
+            counting.end()
             bar.end()
         if acted.stopped == "asked":
             return _Ended(acted, f"stopped by {stopping.name}: {acted.in_words}", stopping.exit_code)
