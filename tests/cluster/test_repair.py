@@ -62,6 +62,13 @@ def no_replicas(thing, manager):
     return [] if thing["metadata"]["name"] != "mail" else [{"op": "add", "path": "/spec/replicas", "value": 0}]
 
 
+def one_more_variable(thing, manager):
+    if thing["metadata"]["name"] != "mail":
+        return []
+    path = "/spec/template/spec/containers/0/env/-"
+    return [{"op": "add", "path": path, "value": {"name": "TUBEHERD_MAX_JOBS", "value": "1"}}]
+
+
 class Varying:
     """Changes what the operator writes, each time in another way."""
 
@@ -83,8 +90,9 @@ class Varying:
         (other_image, {"replicas": 0}, "Running"),
         (Varying(), {"replicas": 0}, "Running"),
         (no_replicas, {"replicas": 2}, "Overridden"),
+        (one_more_variable, {"replicas": 0}, "Running"),
     ],
-    ids=["other image", "another image each time", "replicas forced to 0"],
+    ids=["other image", "another image each time", "replicas forced to 0", "a variable that overrides the spec"],
 )
 def test_webhook_is_reported_once_and_not_fought(namespace, kubectl, queue, tmp_path, eventually, change, spec, ready):
     with webhook(kubectl, namespace, queue.server.rpartition(":")[0], tmp_path, change) as calls:
@@ -125,6 +133,21 @@ def test_same_repair_again_is_one_event_with_a_count(namespace, deployment, even
         eventually(lambda: namespace.get("deployment", "mail")["spec"] == before["spec"], "it is repaired", 15)
     (event,) = eventually(lambda: [e for e in namespace.event_objects("Repaired") if e["count"] == 2], "it counts", 10)
     assert "changed by somebody else" in event["message"]
+
+
+def test_field_that_is_set_otherwise_again_and_again_is_repaired_three_times(namespace, deployment, eventually):
+    before = deployment(replicas=0)
+    for number in range(3):
+        namespace.kubectl("set", "image", "deployment/mail", f"worker=localhost/other:{number}")
+        eventually(lambda: namespace.get("deployment", "mail")["spec"] == before["spec"], "it is repaired", 15)
+    namespace.kubectl("set", "image", "deployment/mail", "worker=localhost/other:3")
+    found = eventually(lambda: namespace.condition("mail", "Overridden"), "the condition says so", 15)
+    assert "spec.template.spec.containers[worker].image" in found["message"]
+    look_again(namespace, eventually, 1)
+    after = namespace.get("deployment", "mail")["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert after == "localhost/other:3"
+    (event,) = namespace.event_objects("RepairIsNoUse")
+    assert event["count"] == 1
 
 
 def test_settings_and_limits_that_were_added_by_hand_are_removed(namespace, deployment, eventually):

@@ -179,6 +179,16 @@ def test_pod_that_is_not_ready_for_long_says_what_it_waits_for(pools, pod, serve
     assert again_after == (1 if reason == "Starting" else None), "a pod that is still given time is looked at again"
 
 
+def test_rollout_that_does_not_go_on_says_so(pools):
+    live = pools.live(pools.pool())
+    live["status"]["readyReplicas"] = 0
+    deadline = {"type": "Progressing", "status": "False", "message": 'ReplicaSet "mail-1" has timed out progressing.'}
+    live["status"]["conditions"] = [deadline]
+    condition = ready(pools.seen(deployment=live))
+    assert (condition.reason, condition.event) == ("Stuck", "Warning")
+    assert "has timed out progressing; see kubectl describe deployment mail" in condition.message
+
+
 def test_paused_deployment_says_so_until_it_is_as_the_spec_says(pools):
     live = pools.live(pools.pool())
     live["spec"]["paused"] = True

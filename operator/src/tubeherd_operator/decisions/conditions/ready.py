@@ -9,6 +9,7 @@ from tubeherd_operator.decisions.conditions.rollout import rollout_of
 from tubeherd_operator.decisions.findings import Finding
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.pods import PodReason, trouble_of_pods, trouble_of_slow_pods
+from tubeherd_operator.objects import Object
 
 TYPE: Final = "Ready"
 
@@ -25,6 +26,7 @@ class Reason(StrEnum):
     DEPLOYMENT_REFUSED = "DeploymentRefused"
     CONFLICT = "Conflict"
     PAUSED = "Paused"
+    STUCK = "Stuck"
     OVERRIDDEN = "Overridden"
     PODS_REFUSED = "PodsRefused"
 
@@ -84,10 +86,8 @@ def _overridden(seen: Observation) -> Finding | None:
 
 
 def _pods_refused(seen: Observation) -> Finding | None:
-    for condition in (seen.deployment or {}).get("status", {}).get("conditions", []):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = f"pods cannot be created: {condition.get('message', '')}"
-            return _not_ready(Reason.PODS_REFUSED, message, warn=True)
+    if failure := _of_deployment(seen, "ReplicaFailure", "True"):
+        return _not_ready(Reason.PODS_REFUSED, f"pods cannot be created: {failure.get('message', '')}", warn=True)
     return None
 
 
@@ -116,6 +116,19 @@ def _slow_pods(seen: Observation) -> Finding | None:
     return _not_ready(*trouble, warn=True) if trouble else None
 
 
+def _stuck(seen: Observation) -> Finding | None:
+    if stuck := _of_deployment(seen, "Progressing", "False"):
+        name = seen.pool.key.name
+        message = f"the rollout does not go on: {stuck.get('message', '').rstrip('.')}; see kubectl describe deployment {name}"
+        return _not_ready(Reason.STUCK, message, warn=True)
+    return None
+
+
+def _of_deployment(seen: Observation, type_: str, status: str) -> Object | None:
+    conditions = (seen.deployment or {}).get("status", {}).get("conditions", [])
+    return next((one for one in conditions if (one["type"], one["status"]) == (type_, status)), None)
+
+
 _CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
     _refused,
     _conflict,
@@ -128,6 +141,7 @@ _CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
     _server_away,
     _paused,
     _slow_pods,
+    _stuck,
 )
 """In the order in which they are reported: the first that finds something."""
 
