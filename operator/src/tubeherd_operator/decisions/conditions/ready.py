@@ -118,8 +118,8 @@ def _slow_pods(seen: Observation) -> Finding | None:
 
 def _stuck(seen: Observation) -> Finding | None:
     if stuck := _of_deployment(seen, "Progressing", "False"):
-        name = seen.pool.key.name
-        message = f"the rollout does not go on: {stuck.get('message', '').rstrip('.')}; see kubectl describe deployment {name}"
+        why, name = stuck.get("message", "").rstrip("."), seen.pool.key.name
+        message = f"the rollout does not go on: {why}; see kubectl describe deployment {name}"
         return _not_ready(Reason.STUCK, message, warn=True)
     return None
 
