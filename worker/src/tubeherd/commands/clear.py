@@ -1,22 +1,8 @@
 """`tubeherd clear`: empty tubes."""
 
-from typing import Final
+from typing import Any, Final
 
-from tubeherd.commands.acting import (
-    AllTubes,
-    Count,
-    DryRun,
-    Error,
-    Jobs,
-    Json,
-    OlderThan,
-    States,
-    Tube,
-    Yes,
-    act,
-    chosen,
-)
-from tubeherd.commands.terminal import Server
+from tubeherd.commands.deleting import delete_chosen, takes_what_is_deleted
 
 EXAMPLES: Final = (
     "tubeherd clear mail",
@@ -25,19 +11,8 @@ EXAMPLES: Final = (
 )
 
 
-def clear(
-    tube: Tube = None,
-    all_tubes: AllTubes = False,
-    job: Jobs = None,
-    state: States = None,
-    error: Error = None,
-    older_than: OlderThan = None,
-    count: Count = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    server: Server = None,
-) -> None:
+@takes_what_is_deleted
+def clear(**options: Any) -> None:
     """Delete all jobs of a tube that nobody holds: the ready, delayed and buried ones. Asks before.
 
     A job that a worker has reserved is left alone, and jobs that are put meanwhile are not waited for. With --error,
@@ -45,6 +20,4 @@ def clear(
     """
     from tubeherd.by_hand.choice import STATES
 
-    states = state or (STATES if error is None else ["buried"])
-    choice = chosen(tube, all_tubes, job, states=states, error=error, older_than=older_than, count=count)
-    act(server, choice, "deleted", dry_run=dry_run, json=json, asks=not yes)
+    delete_chosen(options, STATES if options["error"] is None else ["buried"])

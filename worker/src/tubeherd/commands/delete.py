@@ -1,22 +1,8 @@
 """`tubeherd delete`: delete jobs, if nothing else is said only buried ones."""
 
-from typing import Final
+from typing import Any, Final
 
-from tubeherd.commands.acting import (
-    AllTubes,
-    Count,
-    DryRun,
-    Error,
-    Jobs,
-    Json,
-    OlderThan,
-    States,
-    Tube,
-    Yes,
-    act,
-    chosen,
-)
-from tubeherd.commands.terminal import Server
+from tubeherd.commands.deleting import delete_chosen, takes_what_is_deleted
 
 EXAMPLES: Final = (
     "tubeherd delete mail --error KeyError --dry-run",
@@ -25,19 +11,8 @@ EXAMPLES: Final = (
 )
 
 
-def delete(
-    tube: Tube = None,
-    all_tubes: AllTubes = False,
-    job: Jobs = None,
-    state: States = None,
-    error: Error = None,
-    older_than: OlderThan = None,
-    count: Count = None,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    server: Server = None,
-) -> None:
+@takes_what_is_deleted
+def delete(**options: Any) -> None:
     """Delete buried jobs, or those in another --state; with --job in any state but reserved. Asks before.
 
     A job that a worker has reserved is left alone. Without a terminal to ask on, nothing is deleted unless --yes is
@@ -45,6 +20,4 @@ def delete(
     """
     from tubeherd.by_hand.choice import STATES
 
-    states = state or (STATES if job else ["buried"])
-    choice = chosen(tube, all_tubes, job, states=states, error=error, older_than=older_than, count=count)
-    act(server, choice, "deleted", dry_run=dry_run, json=json, asks=not yes, pointer="--state {state} deletes")
+    delete_chosen(options, STATES if options["job"] else ["buried"], pointer="--state {state} deletes")
