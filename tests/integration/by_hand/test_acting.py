@@ -8,8 +8,8 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, put_record
 from tests.support.waiting import wait_for
 from tubeherd import QueueManager
-from tubeherd.by_hand.acting import Acting
-from tubeherd.by_hand.choice import choose
+from tubeherd.by_hand.changing.acting import Acting
+from tubeherd.by_hand.changing.choice import choose
 
 
 @pytest.fixture

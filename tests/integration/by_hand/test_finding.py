@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.burials import put_record
-from tubeherd.by_hand.finding import STATES, Search, find_jobs
+from tubeherd.by_hand.looking.finding import STATES, Search, find_jobs
 from tubeherd.queue.looking import connect_to_look
 
 

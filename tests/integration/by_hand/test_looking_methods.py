@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from tubeherd import QueueManager
-from tubeherd.by_hand.finding import WALK_MOST
+from tubeherd.by_hand.looking.finding import WALK_MOST
 from tubeherd.queue.looking import LookingConnection
 
 

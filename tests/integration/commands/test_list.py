@@ -275,4 +275,4 @@ def test_start_loads_nothing_that_only_workers_need(beanstalkd):
         "tubeherd.burials.record",
     }
     assert loaded & heavy == set()
-    assert "tubeherd.by_hand.counting" in loaded
+    assert "tubeherd.by_hand.looking.counting" in loaded

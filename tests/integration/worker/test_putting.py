@@ -24,7 +24,7 @@ from tubeherd import (
     events,
     executor,
 )
-from tubeherd.by_hand import putting
+from tubeherd.by_hand.putting import putting
 from tubeherd.queue.bulk import connect_to_tube
 
 pytestmark = pytest.mark.usefixtures("no_executors")

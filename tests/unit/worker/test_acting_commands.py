@@ -3,9 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from tubeherd.by_hand.acted import Acted, BrokenOff, Refused, TubeChange
-from tubeherd.by_hand.choice import choose
-from tubeherd.by_hand.report import lines, question, troubles
+from tubeherd.by_hand.changing.acted import Acted, BrokenOff, Refused, TubeChange
+from tubeherd.by_hand.changing.choice import choose
+from tubeherd.by_hand.changing.report import lines, question, troubles
 from tubeherd.cli import app
 from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.looking import TubeCounters

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tubeherd.burials.record import BurialRecord
-from tubeherd.by_hand.choice import STATES, choose, parse_rate, why_not
+from tubeherd.by_hand.changing.choice import STATES, choose, parse_rate, why_not
 from tubeherd.policy import BurialKind
 from tubeherd.queue.looking import JobCounters
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tubeherd.by_hand.counting import Rate, count_tubes, rates
-from tubeherd.by_hand.looked import Stats
+from tubeherd.by_hand.looking.counting import Rate, count_tubes, rates
+from tubeherd.by_hand.looking.looked import Stats
 from tubeherd.queue.looking import ServerCounters, TubeCounters
 
 SERVER = ServerCounters(0, 1, 3, 0, 0, 0, 0)

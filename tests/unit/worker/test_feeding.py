@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd.by_hand.feeding import Feed, Item
+from tubeherd.by_hand.putting.feeding import Feed, Item
 from tubeherd.queue.answers import BuriedError, DrainingError, OutOfMemoryError, QueueUnavailable, RefusedError
 
 ANSWERS = {"put": None, "memory": OutOfMemoryError, "draining": DrainingError, "buried": BuriedError}

@@ -10,8 +10,8 @@ from pydantic_core import to_json
 
 from tests.support.terminal import Screen
 from tubeherd.burials.record import BurialRecord
-from tubeherd.by_hand.job_view import as_json, payload_lines, summary
-from tubeherd.by_hand.looked_jobs import InspectedJob
+from tubeherd.by_hand.looking.job_view import as_json, payload_lines, summary
+from tubeherd.by_hand.looking.looked_jobs import InspectedJob
 from tubeherd.policy import BurialKind
 from tubeherd.queue.looking import JobCounters
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tubeherd.by_hand.other_states import INSPECT, in_words
+from tubeherd.by_hand.looking.other_states import INSPECT, in_words
 from tubeherd.formats.tubes import no_tube
 from tubeherd.queue.looking import TubeCounters
 

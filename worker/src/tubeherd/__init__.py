@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from tubeherd.burials.record import BurialGroup as BurialGroup
     from tubeherd.burials.record import BurialRecord as BurialRecord
     from tubeherd.burials.record import Burials as Burials
-    from tubeherd.by_hand.acted import Acted as Acted
-    from tubeherd.by_hand.acted import BrokenOff as BrokenOff
-    from tubeherd.by_hand.acted import Refused as Refused
-    from tubeherd.by_hand.acted import TubeChange as TubeChange
-    from tubeherd.by_hand.looked import Stats as Stats
-    from tubeherd.by_hand.looked_jobs import Inspected as Inspected
-    from tubeherd.by_hand.looked_jobs import InspectedJob as InspectedJob
-    from tubeherd.by_hand.looked_jobs import NextJobs as NextJobs
-    from tubeherd.by_hand.pausing import Paused as Paused
-    from tubeherd.by_hand.putting import PutManyStopped as PutManyStopped
+    from tubeherd.by_hand.changing.acted import Acted as Acted
+    from tubeherd.by_hand.changing.acted import BrokenOff as BrokenOff
+    from tubeherd.by_hand.changing.acted import Refused as Refused
+    from tubeherd.by_hand.changing.acted import TubeChange as TubeChange
+    from tubeherd.by_hand.changing.pausing import Paused as Paused
+    from tubeherd.by_hand.looking.looked import Stats as Stats
+    from tubeherd.by_hand.looking.looked_jobs import Inspected as Inspected
+    from tubeherd.by_hand.looking.looked_jobs import InspectedJob as InspectedJob
+    from tubeherd.by_hand.looking.looked_jobs import NextJobs as NextJobs
+    from tubeherd.by_hand.putting.putting import PutManyStopped as PutManyStopped
     from tubeherd.events import Action as Action
     from tubeherd.executors import Abort as Abort
     from tubeherd.executors import Executor as Executor
@@ -60,11 +60,11 @@ if TYPE_CHECKING:
 _MODULES: Final = {
     "tubeherd.builtin.errors": ("CommandFailed", "HttpFailed", "HttpUnanswered"),
     "tubeherd.burials.record": ("BurialGroup", "BurialRecord", "Burials"),
-    "tubeherd.by_hand.acted": ("Acted", "BrokenOff", "Refused", "TubeChange"),
-    "tubeherd.by_hand.pausing": ("Paused",),
-    "tubeherd.by_hand.putting": ("PutManyStopped",),
-    "tubeherd.by_hand.looked": ("Stats",),
-    "tubeherd.by_hand.looked_jobs": ("Inspected", "InspectedJob", "NextJobs"),
+    "tubeherd.by_hand.changing.acted": ("Acted", "BrokenOff", "Refused", "TubeChange"),
+    "tubeherd.by_hand.changing.pausing": ("Paused",),
+    "tubeherd.by_hand.putting.putting": ("PutManyStopped",),
+    "tubeherd.by_hand.looking.looked": ("Stats",),
+    "tubeherd.by_hand.looking.looked_jobs": ("Inspected", "InspectedJob", "NextJobs"),
     "tubeherd.queue.looking": ("JobCounters", "ServerCounters", "TubeCounters"),
     "tubeherd.events": ("Action",),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),

@@ -17,12 +17,12 @@ from weakref import WeakSet
 
 from tubeherd.burials.record import Burials
 from tubeherd.burials.writer import BurialWriter
-from tubeherd.by_hand.acted import Acted
-from tubeherd.by_hand.choice import STATES, choose
+from tubeherd.by_hand.changing.acted import Acted
+from tubeherd.by_hand.changing.choice import STATES, choose
+from tubeherd.by_hand.changing.methods import ChangesByHand
 from tubeherd.by_hand.executing import check_loop
-from tubeherd.by_hand.looking_methods import LooksByHand
-from tubeherd.by_hand.methods import ChangesByHand
-from tubeherd.by_hand.producing import PutsByHand
+from tubeherd.by_hand.looking.looking_methods import LooksByHand
+from tubeherd.by_hand.putting.producing import PutsByHand
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration

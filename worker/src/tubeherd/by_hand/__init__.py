@@ -1,1 +1,1 @@
-"""What people do by hand: to look at jobs and tubes, and to put jobs back. Commands and `QueueManager` call this."""
+"""What people do by hand: look at jobs and tubes, change jobs, and put jobs. Commands and `QueueManager` call this."""

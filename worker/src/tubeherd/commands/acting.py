@@ -15,8 +15,8 @@ from tubeherd.exits import Exit
 from tubeherd.formats.columns import plain
 
 if TYPE_CHECKING:
-    from tubeherd.by_hand.acted import Acted, Deed
-    from tubeherd.by_hand.choice import Choice
+    from tubeherd.by_hand.changing.acted import Acted, Deed
+    from tubeherd.by_hand.changing.choice import Choice
 
 Tube = Annotated[str | None, typer.Argument(help="The tube whose jobs are meant")]
 AllTubes = Annotated[bool, typer.Option("--all", help="The jobs of all tubes are meant")]
@@ -53,7 +53,7 @@ class _Ended(NamedTuple):
 
 def chosen(tube: str | None, all_tubes: bool, jobs: list[int] | None, **others: Any) -> "Choice":
     """Return the choice that the options make; ends the command if they make no sense."""
-    from tubeherd.by_hand.choice import choose
+    from tubeherd.by_hand.changing.choice import choose
 
     if (tube is not None) + all_tubes + bool(jobs) != 1:
         fail("say which jobs are meant, by one of these alone: TUBE, --all or --job", Exit.USAGE)
@@ -88,7 +88,7 @@ def act(
 
 def _agreed(server: str, choice: "Choice", deed: "Deed", end: Callable[[_Ended], NoReturn]) -> int:
     """Return how many jobs may be changed, after a person has agreed; otherwise end the command."""
-    from tubeherd.by_hand.report import question
+    from tubeherd.by_hand.changing.report import question
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         fail(
@@ -109,8 +109,8 @@ def _agreed(server: str, choice: "Choice", deed: "Deed", end: Callable[[_Ended],
 
 def _carried_out(server: str, choice: "Choice", deed: "Deed", **how: Any) -> _Ended:
     """Kick, delete or count jobs until that is done, or until a signal asks to stop."""
-    from tubeherd.by_hand.acted import BrokenOff
-    from tubeherd.by_hand.acting import Acting
+    from tubeherd.by_hand.changing.acted import BrokenOff
+    from tubeherd.by_hand.changing.acting import Acting
 
     counting, bar = ProgressBar("tubes counted"), ProgressBar(deed)
 
@@ -144,7 +144,7 @@ def _end(server: str, choice: "Choice", json: bool, pointer: str | None, ended: 
     """Print what was done, and end the command."""
     from pydantic_core import to_json
 
-    from tubeherd.by_hand.report import as_json, lines, troubles
+    from tubeherd.by_hand.changing.report import as_json, lines, troubles
 
     acted, trouble, code = ended
     if trouble is not None and not (acted.done or acted.unsure):

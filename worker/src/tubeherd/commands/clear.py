@@ -18,6 +18,6 @@ def clear(**options: Any) -> None:
     A job that a worker has reserved is left alone, and jobs that are put meanwhile are not waited for. With --error,
     only buried jobs are deleted. Without a terminal to ask on, nothing is deleted unless --yes is given.
     """
-    from tubeherd.by_hand.choice import STATES
+    from tubeherd.by_hand.changing.choice import STATES
 
     delete_chosen(options, STATES if options["error"] is None else ["buried"])

@@ -18,6 +18,6 @@ def delete(**options: Any) -> None:
     A job that a worker has reserved is left alone. Without a terminal to ask on, nothing is deleted unless --yes is
     given.
     """
-    from tubeherd.by_hand.choice import STATES
+    from tubeherd.by_hand.changing.choice import STATES
 
     delete_chosen(options, STATES if options["job"] else ["buried"], pointer="--state {state} deletes")

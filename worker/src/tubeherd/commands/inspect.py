@@ -15,8 +15,8 @@ from tubeherd.exits import Exit
 from tubeherd.queue.looking import STATES
 
 if TYPE_CHECKING:
-    from tubeherd.by_hand.inspecting import Inspection
-    from tubeherd.by_hand.looked_jobs import InspectedJob
+    from tubeherd.by_hand.looking.inspecting import Inspection
+    from tubeherd.by_hand.looking.looked_jobs import InspectedJob
 
 EXAMPLES: Final = (
     "tubeherd inspect mail",
@@ -71,8 +71,8 @@ def inspect(
 def _print_job(server: str, job_id: int, json: bool) -> None:
     from pydantic_core import to_json
 
-    from tubeherd.by_hand.inspecting import inspect_job
-    from tubeherd.by_hand.job_view import as_json, everything
+    from tubeherd.by_hand.looking.inspecting import inspect_job
+    from tubeherd.by_hand.looking.job_view import as_json, everything
 
     job = inspect_job(server, job_id)
     if job is None:
@@ -86,8 +86,8 @@ def _print_job(server: str, job_id: int, json: bool) -> None:
 def _print_json(server: str, tube: str, state: str, count: int, skip: int, walk: int) -> None:
     from pydantic_core import to_json
 
-    from tubeherd.by_hand.inspecting import inspect as inspect_tube
-    from tubeherd.by_hand.job_view import as_json
+    from tubeherd.by_hand.looking.inspecting import inspect as inspect_tube
+    from tubeherd.by_hand.looking.job_view import as_json
 
     found = inspect_tube(server, tube, state, count=count, skip=skip, walk=walk)
     fields = found._asdict() | {"jobs": [as_json(job) for job in found.jobs]}
@@ -97,7 +97,7 @@ def _print_json(server: str, tube: str, state: str, count: int, skip: int, walk:
 
 
 def _print_pages(server: str, tube: str, state: str, count: int, skip: int, walk: int) -> None:
-    from tubeherd.by_hand.inspecting import inspecting
+    from tubeherd.by_hand.looking.inspecting import inspecting
 
     with inspecting(server, tube, state, walk) as inspection:
         jobs, shown = inspection.jobs(skip), skip
@@ -113,7 +113,7 @@ def _print_pages(server: str, tube: str, state: str, count: int, skip: int, walk
 
 
 def _print_page(page: "list[InspectedJob]") -> None:
-    from tubeherd.by_hand.job_view import summary
+    from tubeherd.by_hand.looking.job_view import summary
 
     now, width = datetime.now(UTC), get_terminal_size().columns
     for job in page:

@@ -39,7 +39,7 @@ def kick(
     A job whose retries were spent has one attempt. Jobs that were buried first are kicked first, but with --older-than
     in no order.
     """
-    from tubeherd.by_hand.choice import parse_rate
+    from tubeherd.by_hand.changing.choice import parse_rate
 
     choice = chosen(tube, all_tubes, job, error=error, older_than=older_than, count=count)
     try:

@@ -16,7 +16,7 @@ from tubeherd.commands.terminal import Server, failing_in_words, for_terminal, s
 from tubeherd.formats.tubes import no_tube
 
 if TYPE_CHECKING:
-    from tubeherd.by_hand.looked import Stats
+    from tubeherd.by_hand.looking.looked import Stats
     from tubeherd.queue.looking import LookingConnection
 
 EXAMPLES: Final = ("tubeherd list", "tubeherd list mail 'news*' --once", "tubeherd list --json | jq .tubes[].buried")
@@ -53,7 +53,7 @@ def list(  # noqa: A001 - the name of the subcommand
 
     Tubes whose names begin with tubeherd. show if asked for: 'tubeherd.*'.
     """
-    from tubeherd.by_hand.counting import check_patterns
+    from tubeherd.by_hand.looking.counting import check_patterns
 
     address = server_of(server)
     with failing_in_words("when the tubes were counted"):
@@ -65,8 +65,8 @@ def list(  # noqa: A001 - the name of the subcommand
 
 
 def _print_once(server: str, patterns: Sequence[str], most: int | None, json: bool) -> None:
-    from tubeherd.by_hand.counting import server_stats
-    from tubeherd.by_hand.tube_table import tube_table
+    from tubeherd.by_hand.looking.counting import server_stats
+    from tubeherd.by_hand.looking.tube_table import tube_table
 
     stats = server_stats(server, patterns, _SECONDS if most else None)
     if json:
@@ -90,8 +90,8 @@ def _can_redraw() -> bool:
 
 def _redraw(server: str, patterns: Sequence[str]) -> None:
     """Draw the table again and again until Ctrl-C. If beanstalkd goes away, wait until it is back."""
-    from tubeherd.by_hand.counting import count_tubes, rates
-    from tubeherd.by_hand.tube_table import tube_table
+    from tubeherd.by_hand.looking.counting import count_tubes, rates
+    from tubeherd.by_hand.looking.tube_table import tube_table
     from tubeherd.queue.answers import QueueUnavailable
     from tubeherd.queue.looking import connect_to_look
 

@@ -22,7 +22,7 @@ def pause(
 
     The pause is forgotten if beanstalkd is restarted, or if the tube has no job and no worker any more.
     """
-    from tubeherd.by_hand.pausing import pause
+    from tubeherd.by_hand.changing.pausing import pause
 
     change_pause(
         server,

@@ -22,8 +22,8 @@ def peek(
     """
     from pydantic_core import to_json
 
-    from tubeherd.by_hand.inspecting import peek as peek_at
-    from tubeherd.by_hand.job_view import as_json, summary
+    from tubeherd.by_hand.looking.inspecting import peek as peek_at
+    from tubeherd.by_hand.looking.job_view import as_json, summary
 
     address = server_of(server)
     with failing_in_words("when the tube was looked at"):

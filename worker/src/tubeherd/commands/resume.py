@@ -18,7 +18,7 @@ def resume(
     server: Server = None,
 ) -> None:
     """End the pause of a tube, so that its jobs are given out again."""
-    from tubeherd.by_hand.pausing import resume
+    from tubeherd.by_hand.changing.pausing import resume
 
     change_pause(
         server, lambda address: resume(address, tube, dry_run=dry_run), needs_tube=False, dry_run=dry_run, json=json

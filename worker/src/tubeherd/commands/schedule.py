@@ -13,7 +13,7 @@ from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 
 if TYPE_CHECKING:
-    from tubeherd.by_hand.scheduling import Schedule
+    from tubeherd.by_hand.putting.scheduling import Schedule
 
 EXAMPLES: Final = (
     'tubeherd schedule mail \'{"to": "ann@example.com"}\'',
@@ -47,7 +47,7 @@ def schedule(
 
     If it is stopped, it prints how many jobs were put, and the --skip with which to go on.
     """
-    from tubeherd.by_hand.scheduling import Schedule
+    from tubeherd.by_hand.putting.scheduling import Schedule
 
     address = server_of(server)
     if payload is not None and (file is not None or skip):
@@ -73,7 +73,7 @@ def schedule(
 
 def _put(made: "Schedule", payload: str | None, fd: int) -> tuple[str | None, int]:
     """Put the jobs; return what stopped that, or None, and the exit code."""
-    from tubeherd.by_hand.lines import Stopped
+    from tubeherd.by_hand.putting.lines import Stopped
     from tubeherd.commands.progress import ProgressBar
     from tubeherd.commands.stopping import Stopping
 

@@ -106,7 +106,7 @@ def print_note(server: str, tube: str, states: Sequence[str], pointer: str | Non
 
     `pointer` says how the command gets at jobs in another state, as `note_on_tube` wants it.
     """
-    from tubeherd.by_hand.other_states import INSPECT, note_on_tube
+    from tubeherd.by_hand.looking.other_states import INSPECT, note_on_tube
 
     if (note := note_on_tube(server, tube, states, pointer or INSPECT)) is not None:
         typer.echo(note, err=True)

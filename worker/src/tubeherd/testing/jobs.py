@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from tubeherd.by_hand.executing import JobRun, execute
-from tubeherd.by_hand.putting import body_of
+from tubeherd.by_hand.putting.putting import body_of
 from tubeherd.executors import registry
 from tubeherd.formats.tubes import check_tube
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tubeherd.by_hand.looked import ALWAYS_WATCHED, Stats
+from tubeherd.by_hand.looking.looked import ALWAYS_WATCHED, Stats
 from tubeherd.formats.tubes import RESERVED, TUBE
 from tubeherd.queue.looking import LookingConnection, TubeCounters, connect_to_look
 

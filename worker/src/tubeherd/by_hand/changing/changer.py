@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tubeherd.by_hand.acted import Acted, Deed, Refused, Stopped
-from tubeherd.by_hand.pace import Clock, Comebacks, Pace
+from tubeherd.by_hand.changing.acted import Acted, Deed, Refused, Stopped
+from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
 from tubeherd.queue.changing import ChangingConnection
 from tubeherd.queue.tubes import PIPELINE_MOST
 

@@ -3,8 +3,8 @@
 Each imports what it needs, because the process of an executor may never look.
 """
 
-from tubeherd.by_hand.looked import Stats
-from tubeherd.by_hand.looked_jobs import Inspected, InspectedJob, NextJobs
+from tubeherd.by_hand.looking.looked import Stats
+from tubeherd.by_hand.looking.looked_jobs import Inspected, InspectedJob, NextJobs
 
 
 class LooksByHand:
@@ -23,7 +23,7 @@ class LooksByHand:
 
         Raises ValueError for a pattern that can match no tube.
         """
-        from tubeherd.by_hand.counting import server_stats
+        from tubeherd.by_hand.looking.counting import server_stats
 
         return server_stats(self._server, tubes)
 
@@ -32,7 +32,7 @@ class LooksByHand:
 
         Raises ValueError for a name that is no tube's.
         """
-        from tubeherd.by_hand.inspecting import peek
+        from tubeherd.by_hand.looking.inspecting import peek
 
         return peek(self._server, tube)
 
@@ -47,7 +47,7 @@ class LooksByHand:
 
         Raises ValueError for a name that is no tube's, for a state that there is not, and for a negative number.
         """
-        from tubeherd.by_hand.inspecting import inspect
+        from tubeherd.by_hand.looking.inspecting import inspect
 
         return inspect(self._server, tube, state, count=count, skip=skip, walk=walk)
 
@@ -56,6 +56,6 @@ class LooksByHand:
 
         Raises ValueError for what is no id of a job.
         """
-        from tubeherd.by_hand.inspecting import inspect_job
+        from tubeherd.by_hand.looking.inspecting import inspect_job
 
         return inspect_job(self._server, job_id)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from tubeherd.burials.table import whole
-from tubeherd.by_hand.looked_jobs import InspectedJob
+from tubeherd.by_hand.looking.looked_jobs import InspectedJob
 from tubeherd.formats.columns import columns_of, counted, cut, left, plain, span
 from tubeherd.queue.looking import JobCounters
 

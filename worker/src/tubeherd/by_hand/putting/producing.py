@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tubeherd.by_hand.putting import Putter, put_options
+from tubeherd.by_hand.putting.putting import Putter, put_options
 from tubeherd.executors import Executor
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
 from tubeherd.queue.connections import Connections

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from pydantic_core import from_json
 
-from tubeherd.by_hand.feeding import Item
+from tubeherd.by_hand.putting.feeding import Item
 
 _READ_BYTES: Final = 1 << 16
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from tubeherd.by_hand.counting import Rate, busiest_first
-from tubeherd.by_hand.looked import Stats
+from tubeherd.by_hand.looking.counting import Rate, busiest_first
+from tubeherd.by_hand.looking.looked import Stats
 from tubeherd.formats.columns import Column, counted, lay_out, left, number
 from tubeherd.formats.text import some_of
 from tubeherd.queue.looking import TubeCounters

@@ -7,7 +7,7 @@ beginning, so this comes to an end beside producers and workers.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tubeherd.by_hand.changer import Changer
+from tubeherd.by_hand.changing.changer import Changer
 from tubeherd.queue.changing import State
 from tubeherd.queue.looking import TubeCounters
 from tubeherd.queue.tubes import PIPELINE_MOST

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from tubeherd.by_hand.acted import Acted, Deed
-from tubeherd.by_hand.choice import STATES, Choice, choose, parse_rate
-from tubeherd.by_hand.pausing import Paused
+from tubeherd.by_hand.changing.acted import Acted, Deed
+from tubeherd.by_hand.changing.choice import STATES, Choice, choose, parse_rate
+from tubeherd.by_hand.changing.pausing import Paused
 
 
 class ChangesByHand:
@@ -82,13 +82,13 @@ class ChangesByHand:
         Jobs can still be put, and those that are reserved go on. beanstalkd forgets the pause if it is restarted, or if
         the tube has no jobs and no connection any more. Raises ValueError, QueueUnavailable and RefusedError.
         """
-        from tubeherd.by_hand.pausing import pause
+        from tubeherd.by_hand.changing.pausing import pause
 
         return pause(self._server, tube, duration, dry_run=dry_run)
 
     def resume(self, tube: str, *, dry_run: bool = False) -> Paused:
         """End the pause of a tube, if it is paused; raises what `pause` raises."""
-        from tubeherd.by_hand.pausing import resume
+        from tubeherd.by_hand.changing.pausing import resume
 
         return resume(self._server, tube, dry_run=dry_run)
 
@@ -101,7 +101,7 @@ class ChangesByHand:
         rate: float | None = None,
     ) -> Acted:
         # Imported here, as a process that only puts or executes jobs needs it never.
-        from tubeherd.by_hand.acting import Acting, show_nothing
+        from tubeherd.by_hand.changing.acting import Acting, show_nothing
 
         acting = Acting(self._server, choice, deed, rate=rate, dry_run=dry_run, show=progress or show_nothing)
         try:

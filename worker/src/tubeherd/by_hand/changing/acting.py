@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Final
 
 from tubeherd.burials.reader import read_burials
-from tubeherd.by_hand.acted import Acted, BrokenOff, Deed, Refused, TubeChange
-from tubeherd.by_hand.changer import Changer
-from tubeherd.by_hand.choice import Choice, error_of, why_not
-from tubeherd.by_hand.finding import Search
-from tubeherd.by_hand.pace import Clock
-from tubeherd.by_hand.whole_tubes import IN_ORDER, delete_tubes, jobs_in, kick_tubes, kick_tubes_by_id
+from tubeherd.by_hand.changing.acted import Acted, BrokenOff, Deed, Refused, TubeChange
+from tubeherd.by_hand.changing.changer import Changer
+from tubeherd.by_hand.changing.choice import Choice, error_of, why_not
+from tubeherd.by_hand.changing.pace import Clock
+from tubeherd.by_hand.changing.whole_tubes import IN_ORDER, delete_tubes, jobs_in, kick_tubes, kick_tubes_by_id
+from tubeherd.by_hand.looking.finding import Search
 from tubeherd.formats.tubes import RESERVED
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import connect_to_change

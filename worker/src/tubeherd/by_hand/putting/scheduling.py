@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from tubeherd.by_hand.feeding import Feed, Item, put_in_words, refusal_in_words
-from tubeherd.by_hand.lines import Lines, WrongLine, checked_json
-from tubeherd.by_hand.putting import put_options
-from tubeherd.by_hand.unwatched import unwatched_in_words
+from tubeherd.by_hand.putting.feeding import Feed, Item, put_in_words, refusal_in_words
+from tubeherd.by_hand.putting.lines import Lines, WrongLine, checked_json
+from tubeherd.by_hand.putting.putting import put_options
+from tubeherd.by_hand.putting.unwatched import unwatched_in_words
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job_options import parse_delay
 from tubeherd.queue.answers import BuriedError

@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Final
 
 from tubeherd.burials.reader import read_burials
-from tubeherd.by_hand.finding import WALK_MOST, Search
-from tubeherd.by_hand.looked_jobs import Inspected, InspectedJob, NextJobs
+from tubeherd.by_hand.looking.finding import WALK_MOST, Search
+from tubeherd.by_hand.looking.looked_jobs import Inspected, InspectedJob, NextJobs
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job_options import check_job_id
 from tubeherd.queue.looking import PEEKS_MOST, LookingConnection, connect_to_look

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tubeherd.by_hand.acted import Acted, TubeChange, number
-from tubeherd.by_hand.choice import Choice
+from tubeherd.by_hand.changing.acted import Acted, TubeChange, number
+from tubeherd.by_hand.changing.choice import Choice
 from tubeherd.formats.text import some_of
 from tubeherd.queue.looking import TubeCounters
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
-from tubeherd.by_hand.feeding import Feed, Item, put_in_words, refusal_in_words
+from tubeherd.by_hand.putting.feeding import Feed, Item, put_in_words, refusal_in_words
 from tubeherd.executors import Executor, ExecutorError
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.formats.tubes import check_tube

@@ -1,0 +1,1 @@
+"""Kicks and deletes jobs by hand, and pauses tubes."""

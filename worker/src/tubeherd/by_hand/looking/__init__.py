@@ -1,0 +1,1 @@
+"""Looks at tubes and jobs by hand, without any change to them."""

@@ -1,0 +1,1 @@
+"""Puts jobs by hand: one, many, or the lines of a file."""
