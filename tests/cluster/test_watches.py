@@ -1,5 +1,6 @@
 """What the operator sees of the cluster: its own resource that comes and goes, and what others change."""
 
+import copy
 import json
 
 import pytest
@@ -72,3 +73,35 @@ def test_what_others_change_is_repaired_at_once(namespace, queue, eventually):
         namespace.kubectl("patch", "workerpool", "mail", "--subresource=status", "--type=merge", "-p", overwritten)
         eventually(lambda field=field, value=value: namespace.status("mail")[field] != value, f"{field} is true", 30)
     assert namespace.status("mail")["buried"] == 1
+
+
+def test_stored_pool_that_is_not_valid_says_so(namespace, kubectl, crd, eventually):
+    lax = copy.deepcopy(crd)
+    (version,) = lax["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec.pop("x-kubernetes-validations", None)
+    spec["properties"]["concurrency"] = {"x-kubernetes-preserve-unknown-fields": True}
+    invalid = namespace.pool_object("mail", {"tubes": ["ok"], "concurrency": "four", **IDLE})
+
+    def is_taken():
+        return namespace.kubectl("apply", "--dry-run=server", "-f", "-", stdin=invalid, check=False).returncode == 0
+
+    def is_reported():
+        ready = namespace.condition("mail", "Ready")
+        generation = namespace.get("workerpool", "mail")["metadata"]["generation"]
+        assert (ready["reason"], ready["observedGeneration"]) == ("InvalidSpec", generation), ready
+        return "spec.concurrency: Input should be a valid integer" in ready["message"]
+
+    create(kubectl, lax)
+    eventually(is_taken, "the lax schema is in force")
+    namespace.apply(invalid)
+    eventually(is_reported, "the condition names the field")
+    eventually(lambda: namespace.events("InvalidSpec"), "an Event reports it")
+    create(kubectl, crd)
+    invalid["spec"]["concurrency"] = "five"
+    eventually(lambda: not is_taken(), "the strict schema is in force")
+    namespace.kubectl("patch", "workerpool", "mail", "--type=merge", "-p", '{"spec": {"replicas": 1}}')
+    eventually(is_reported, "the condition is about the present spec, though the object is not valid")
+    namespace.kubectl("patch", "workerpool", "mail", "--type=merge", "-p", '{"spec": {"concurrency": 4}}')
+    eventually(lambda: namespace.condition("mail", "Ready")["reason"] != "InvalidSpec", "the condition is gone")
+    eventually(lambda: namespace.get("deployment", "mail"), "the pool is served")

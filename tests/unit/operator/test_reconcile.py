@@ -307,11 +307,28 @@ def test_what_every_pool_serves_is_known_before_the_first_pass(reconciler, clust
     assert cluster.writes == []
 
 
-def test_stored_pool_that_has_a_reserved_tube_is_neither_counted_nor_kicked(reconciler, cluster, servers, pools):
+def test_stored_pool_that_is_not_valid_says_so_and_is_neither_counted_nor_kicked(reconciler, cluster, servers, pools):
+    servers.watched[KEY] = (SERVER, Served(("mail",), 1))
     cluster.held = pools.pool({"tubes": ["mail", "tubeherd.burials"]}, annotations={"kick": "all"})
-    with pytest.raises(ValueError, match=r"'tubeherd\.burials' is reserved"):
+    for _ in range(2):
+        assert reconciler.reconcile(KEY) is None
+    ready = cluster.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert "spec.tubes[1]: 'tubeherd.burials' is reserved" in ready["message"]
+    assert (servers.watched, servers.asked) == ({}, [])
+    assert [what for what, _ in cluster.writes] == ["event", "status"]
+
+
+def test_stored_pool_that_is_not_valid_has_an_event_though_the_api_server_refuses_its_status(
+    reconciler, cluster, pools
+):
+    cluster.held = pools.pool({"tubes": ["mail"], "concurrency": "four"})
+    cluster.fail = {"status": ClusterError(422, "spec.concurrency: must be an integer")}
+    assert reconciler.reconcile(KEY) is None
+    assert cluster.writes == [("event", "InvalidSpec")]
+    cluster.fail = {"status": ClusterError(503, "down")}
+    with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
-    assert (servers.watched, servers.asked, cluster.writes) == ({}, [], [])
 
 
 def lose_owner(cluster):

@@ -76,7 +76,7 @@ class Cache:
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
         with self._lock:
-            concerned = self._shelves[kind].put(_slim(kind, item))
+            concerned = self._shelves[kind].put(_slim(item))
         self._report(concerned)
 
     def drop(self, kind: Kind, item: Object) -> None:
@@ -133,9 +133,7 @@ def _version(item: Object) -> int:
     return int(item["metadata"]["resourceVersion"])
 
 
-def _slim(kind: Kind, item: Object) -> Object:
-    """Return an object without the record of who set which field, a third of its size, which only Deployments need."""
-    if kind == DEPLOYMENTS:
-        return item
+def _slim(item: Object) -> Object:
+    """Return an object without the record of who set which field, which is a third of its size."""
     metadata = {name: value for name, value in item["metadata"].items() if name != "managedFields"}
     return item | {"metadata": metadata}

@@ -50,7 +50,7 @@ class Pool:
 
 def read_pool(stored: Object, default_image: str, default_server: str | None, *, fixed_user: bool = True) -> Pool:
     """Return a pool from its object; raises ValidationError if its spec is not valid."""
-    spec = WorkerPoolSpec.model_validate(stored["spec"])
+    spec = WorkerPoolSpec.model_validate(stored.get("spec"))
     image, server = spec.image or default_image, spec.server or default_server
     return Pool(stored, spec, read_status(stored), image, server, fixed_user)
 

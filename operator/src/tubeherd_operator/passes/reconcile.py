@@ -14,12 +14,16 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
+from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError
 from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.cluster.kinds import POOLS
 from tubeherd_operator.decisions import kick
 from tubeherd_operator.decisions.findings import Reason
+from tubeherd_operator.decisions.invalid import report_invalid
 from tubeherd_operator.decisions.observation import Observation, Pool
 from tubeherd_operator.decisions.plan import Change, Plan, make_plan, repairs_after
 from tubeherd_operator.decisions.repairs import Repairs
@@ -82,7 +86,13 @@ class Reconciler:
             self._cache.put(POOLS, stored)
 
     def _pass(self, key: Key) -> float | None:
-        pool = understand_pool(self._cache.pool(key), self._settings)
+        stored = self._cache.pool(key)
+        try:
+            pool = understand_pool(stored, self._settings)
+        except ValidationError as error:
+            self._servers.forget(key)
+            self._write_invalid(key, stored or {}, error)
+            return None
         if pool is None:
             self._servers.forget(key)
             self._kicks.pop(key, None)
@@ -148,11 +158,24 @@ class Reconciler:
 
     def _write(self, pool: Pool, report: Report) -> None:
         if report.kick_event:
-            write_event(self._cluster, pool, report.kick_event, self._timestamp())
+            write_event(self._cluster, pool.stored, report.kick_event, self._timestamp())
         if patch := changes(report.status, pool.stored):
             self._cluster.write_status(*pool.key, patch)
         for event in report.events:
-            write_event(self._cluster, pool, event, self._timestamp())
+            write_event(self._cluster, pool.stored, event, self._timestamp())
+
+    def _write_invalid(self, key: Key, stored: Object, error: ValidationError) -> None:
+        report = report_invalid(stored, error, self._timestamp())
+        for event in report.events:
+            write_event(self._cluster, stored, event, self._timestamp())
+        try:
+            if report.status:
+                self._cluster.write_status(*key, report.status)
+        except ClusterError as refusal:
+            if not refusal.is_refusal:
+                raise
+            # Before Kubernetes 1.30 the API server judges the whole object anew. Then the Event has to do.
+            log.warning(f"the condition that its spec is not valid could not be written: {refusal}", pool=str(key))
 
     def _finish_kick(self, key: Key, report: Report) -> float | None:
         """Remove the annotation of a finished kick; return after how many seconds to look again."""

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     RUNNING = "Running"
     STARTING = "Starting"
     SUSPENDED = "Suspended"
+    INVALID_SPEC = "InvalidSpec"
     NO_SERVER = "NoServer"
     SERVER_UNREACHABLE = "ServerUnreachable"
     EXECUTORS_MISSING = "ExecutorsMissing"
