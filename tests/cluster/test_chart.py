@@ -111,7 +111,7 @@ def test_operator_may_do_what_it_does_and_nothing_else():
         ("workerpools/status", "patch"),
         *(("deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
         *((resource, verb) for resource in ("replicasets", "pods") for verb in ("list", "watch")),
-        ("configmaps", "get"),
+        *(("configmaps", verb) for verb in ("get", "list", "watch")),
         *(("events", verb) for verb in ("create", "get", "patch")),
     }
 

@@ -105,3 +105,20 @@ def test_stored_pool_that_is_not_valid_says_so(namespace, kubectl, crd, eventual
     namespace.kubectl("patch", "workerpool", "mail", "--type=merge", "-p", '{"spec": {"concurrency": 4}}')
     eventually(lambda: namespace.condition("mail", "Ready")["reason"] != "InvalidSpec", "the condition is gone")
     eventually(lambda: namespace.get("deployment", "mail"), "the pool is served")
+
+
+def test_config_map_that_goes_and_comes_again_rolls_nothing_out(namespace, eventually):
+    namespace.make_pool("mail", ["ok"], replicas=1)
+    namespace.wait_ready("mail")
+
+    def running():
+        pods = [pod["metadata"]["uid"] for pod in namespace.find("pods", "tubeherd.io/pool=mail")]
+        return namespace.get("deployment", "mail")["metadata"]["generation"], pods
+
+    before = running()
+    namespace.kubectl("delete", "configmap", "executors")
+    eventually(lambda: namespace.condition("mail", "Ready")["reason"] == "ExecutorsMissing", "the condition says so")
+    assert running() == before
+    namespace.executors()
+    namespace.wait_ready("mail")
+    assert running() == before

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd_operator.cluster.cache import Cache
-from tubeherd_operator.cluster.kinds import DEPLOYMENTS, PODS, POOLS, REPLICA_SETS
+from tubeherd_operator.cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, PODS, POOLS, REPLICA_SETS
 from tubeherd_operator.objects import Key
 
 MAIL = Key("shop", "mail")
@@ -77,6 +77,22 @@ def test_pod_that_is_given_to_another_pool_concerns_both(cache, changed):
     cache.put(PODS, item(4, "mail-1", pool="sms"))
     assert sorted(changed) == [MAIL, SMS]
     assert (cache.pods(MAIL), len(cache.pods(SMS))) == ([], 1)
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"executors": "jobs"}, {"executors": {"configMap": "other"}}])
+def test_config_map_concerns_the_pools_that_name_it(cache, changed, spec):
+    cache.put(POOLS, item(3, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
+    cache.put(POOLS, item(3, "sms") | {"spec": spec})
+    changed.clear()
+    cache.put(CONFIG_MAPS, item(4, "jobs"))
+    cache.put(CONFIG_MAPS, item(4, "unknown"))
+    assert (changed, version(cache.config_map(Key("shop", "jobs")))) == ([MAIL], 4)
+    cache.drop(CONFIG_MAPS, item(5, "jobs"))
+    assert (changed, cache.config_map(Key("shop", "jobs"))) == ([MAIL, MAIL], None)
+    cache.put(POOLS, item(6, "mail") | {"spec": spec})
+    changed.clear()
+    cache.put(CONFIG_MAPS, item(7, "jobs"))
+    assert changed == []
 
 
 def test_deployment_belongs_to_the_pool_of_its_name_whatever_its_label(cache, changed):

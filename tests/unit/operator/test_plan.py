@@ -40,6 +40,16 @@ def test_changed_spec_is_applied(pools):
     assert change(made) == ("Normal", "Updated")
 
 
+def test_pods_keep_their_executors_while_the_config_map_is_missing(pools):
+    pool = pools.pool(pools.full)
+    missing = pools.seen(pool, deployment=pools.live(pool, "before"), executors_digest=None)
+    assert make_plan(missing).change is None
+    pool = pools.pool(pools.full | {"suspend": True})
+    suspended = make_plan(pools.seen(pool, deployment=missing.deployment, executors_digest=None)).change.deployment
+    assert suspended["spec"]["replicas"] == 0
+    assert suspended["spec"]["template"]["metadata"]["annotations"] == {"tubeherd.io/executors": "before"}
+
+
 def test_changed_code_of_the_executors_is_applied(pools):
     pool = pools.pool(pools.full)
     made = make_plan(pools.seen(pool, deployment=pools.live(pool, "before"), executors_digest="after"))

@@ -405,3 +405,11 @@ def test_after_a_write_whose_answer_was_lost_the_pool_is_asked_for_anew(cluster,
     cluster.write_status = write_status
     reconciler.reconcile(KEY)
     assert [what for what, _ in cluster.writes] == ["status"], "the second pass saw what the first had written"
+
+
+def test_pass_over_a_pool_at_rest_asks_the_api_server_for_nothing(reconciler, cluster, servers):
+    cluster.annotate(None)
+    reconciler.reconcile(KEY)
+    settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
+    nobody = object()
+    assert Reconciler(cluster, nobody, servers, settings).reconcile(KEY) is None

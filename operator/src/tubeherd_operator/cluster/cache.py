@@ -1,4 +1,4 @@
-"""The cache: every pool of the cluster, with its Deployment, its ReplicaSets and its pods, as the watches bring them.
+"""The cache: every pool of the cluster, with what belongs to it, as the watches bring it.
 
 Watches, listings and the operator's own writes bring versions of an object in any order. The cache keeps the newest:
 Kubernetes numbers them. So a pass never acts on an object that is older than the operator's own last write of it.
@@ -6,59 +6,77 @@ Kubernetes numbers them. So a pass never acts on an object that is older than th
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from tubeherd_operator.cluster.kinds import DEPLOYMENTS, PODS, POOLS, REPLICA_SETS, WATCHED, Kind, key_of, pool_of
+from tubeherd_operator.cluster.kinds import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    PODS,
+    POOLS,
+    REPLICA_SETS,
+    WATCHED,
+    Kind,
+    executors_of,
+    key_of,
+    pool_label_of,
+)
 from tubeherd_operator.objects import Key, Object
 
 _DELETED_MOST: Final = 10_000
 """How many deleted objects of a kind are remembered, so that an answer that is late does not bring them back."""
 
 
+_GROUPS: Final[Mapping[Kind, Callable[[Object], Key]]] = {
+    POOLS: executors_of,
+    REPLICA_SETS: pool_label_of,
+    PODS: pool_label_of,
+}
+"""By what the objects of a kind are found, beside their names."""
+
+
 class _Shelf:
     """The objects of one kind."""
 
     def __init__(self, kind: Kind) -> None:
-        self.kind = kind
         self.objects: dict[Key, Object] = {}
-        self.of_pool: dict[Key, dict[Key, Object]] = {}
+        self.groups: dict[Key, dict[Key, Object]] = {}
         self.deleted: OrderedDict[Key, int] = OrderedDict()
         """By namespace and name: the version at which an object was deleted."""
+        self._group_of = _GROUPS.get(kind, key_of)
 
-    def put(self, item: Object) -> set[Key]:
-        """Keep an object, and return the pools that it belonged and belongs to; none if it is not newer."""
+    def put(self, item: Object) -> list[Object]:
+        """Keep an object, and return it after the one that it replaces; nothing if it is not newer."""
         key, version = key_of(item), _version(item)
         known = self.objects.get(key)
         if version <= max(_version(known) if known else -1, self.deleted.get(key, -1)):
-            return set()
-        concerned = self._remove(key)
-        pool = pool_of(self.kind, item)
+            return []
+        replaced = self._remove(key)
         self.objects[key] = item
-        self.of_pool.setdefault(pool, {})[key] = item
-        return concerned | {pool}
+        self.groups.setdefault(self._group_of(item), {})[key] = item
+        return [*replaced, item]
 
-    def drop(self, item: Object) -> set[Key]:
-        """Drop an object, and return the pools that it belonged to; none if a newer one has its name."""
+    def drop(self, item: Object) -> list[Object]:
+        """Drop an object, and return what was dropped; nothing if a newer one has its name."""
         key, version = key_of(item), _version(item)
         known = self.objects.get(key)
         if known and _version(known) > version:
-            return set()
+            return []
         self.deleted[key] = max(version, self.deleted.get(key, -1))
         self.deleted.move_to_end(key)
         if len(self.deleted) > _DELETED_MOST:
             self.deleted.popitem(last=False)
         return self._remove(key)
 
-    def _remove(self, key: Key) -> set[Key]:
+    def _remove(self, key: Key) -> list[Object]:
         item = self.objects.pop(key, None)
         if item is None:
-            return set()
-        pool = pool_of(self.kind, item)
-        del self.of_pool[pool][key]
-        if not self.of_pool[pool]:
-            del self.of_pool[pool]
-        return {pool}
+            return []
+        group = self._group_of(item)
+        del self.groups[group][key]
+        if not self.groups[group]:
+            del self.groups[group]
+        return [item]
 
 
 class Cache:
@@ -68,7 +86,10 @@ class Cache:
     """
 
     def __init__(self, changed: Callable[[Key], None]) -> None:
-        """Have `changed` called with a pool when it, its Deployment, a ReplicaSet or a pod of it has changed."""
+        """Have `changed` called with a pool when it, or what belongs to it, has changed.
+
+        To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors.
+        """
         self._changed = changed
         self._shelves = {kind: _Shelf(kind) for kind in WATCHED}
         self._lock = threading.Lock()
@@ -76,13 +97,13 @@ class Cache:
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
         with self._lock:
-            concerned = self._shelves[kind].put(_slim(item))
+            concerned = self._concerned(kind, self._shelves[kind].put(_slim(item)))
         self._report(concerned)
 
     def drop(self, kind: Kind, item: Object) -> None:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
         with self._lock:
-            concerned = self._shelves[kind].drop(item)
+            concerned = self._concerned(kind, self._shelves[kind].drop(item))
         self._report(concerned)
 
     def fill(self, kind: Kind, listing: Callable[[], list[Object]]) -> None:
@@ -112,17 +133,29 @@ class Cache:
         with self._lock:
             return self._shelves[DEPLOYMENTS].objects.get(key)
 
+    def config_map(self, key: Key) -> Object | None:
+        """Return a ConfigMap without what is in it, or None if there is none."""
+        with self._lock:
+            return self._shelves[CONFIG_MAPS].objects.get(key)
+
     def replica_sets(self, key: Key) -> list[Object]:
         """Return the ReplicaSets that have a pool's label, by name."""
-        return self._of_pool(REPLICA_SETS, key)
+        return self._group(REPLICA_SETS, key)
 
     def pods(self, key: Key) -> list[Object]:
         """Return the pods that have a pool's label, by name."""
-        return self._of_pool(PODS, key)
+        return self._group(PODS, key)
 
-    def _of_pool(self, kind: Kind, key: Key) -> list[Object]:
+    def _group(self, kind: Kind, key: Key) -> list[Object]:
         with self._lock:
-            return [item for _, item in sorted(self._shelves[kind].of_pool.get(key, {}).items())]
+            return [item for _, item in sorted(self._shelves[kind].groups.get(key, {}).items())]
+
+    def _concerned(self, kind: Kind, items: list[Object]) -> set[Key]:
+        """Return the pools that objects belong to, or would belong to if there were such pools."""
+        if kind == CONFIG_MAPS:
+            return {pool for item in items for pool in self._shelves[POOLS].groups.get(key_of(item), {})}
+        # A Deployment has its pool's name, which nobody can change, unlike its labels.
+        return {key_of(item) if kind in (POOLS, DEPLOYMENTS) else pool_label_of(item) for item in items}
 
     def _report(self, pools: set[Key]) -> None:
         for pool in pools:

@@ -51,7 +51,8 @@ class Cluster:
     def objects(self, kind: Kind) -> list[Object]:
         """Return the objects of a kind in the whole cluster; none if its CustomResourceDefinition does not exist."""
         try:
-            found = self._request("GET", kind.path(), query={"labelSelector": kind.selector})
+            query = {"labelSelector": kind.selector}
+            found = self._request("GET", kind.path(), query=query, accept=kind.accept(listing=True))
         except ClusterError as error:
             if error.status == 404:
                 return []
@@ -141,8 +142,9 @@ class Cluster:
         body: Any = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
     ) -> Object:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         resource = f"{path}?{urlencode(query)}" if query else path
         try:
             call = self._api.param_serialize(

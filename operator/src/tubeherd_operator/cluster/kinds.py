@@ -7,12 +7,14 @@ from tubeherd_operator.objects import POOL_LABEL, Key, Object
 
 
 class Kind(NamedTuple):
-    """A kind of objects; with a selector only those that have this label."""
+    """A kind of objects; if it has a selector, only those that have this label."""
 
     group: str
     version: str
     plural: str
     selector: str = ""
+    metadata_only: bool = False
+    """Whether only their names and versions are listed and watched, not what is in them."""
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """Return the path of the whole kind, of those in a namespace, or of one object."""
@@ -20,12 +22,19 @@ class Kind(NamedTuple):
         where = ["namespaces", namespace] if namespace else []
         return "/" + "/".join([root, self.version, *where, self.plural, *([name] if name else [])])
 
+    def accept(self, *, listing: bool) -> str:
+        """Return the form in which objects are wanted, for the header Accept of a listing or of a watch."""
+        if not self.metadata_only:
+            return "application/json"
+        return f"application/json;as=PartialObjectMetadata{'List' if listing else ''};g=meta.k8s.io;v=v1"
+
 
 POOLS: Final = Kind(GROUP, VERSION, PLURAL)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", POOL_LABEL)
 REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", POOL_LABEL)
 PODS: Final = Kind("", "v1", "pods", POOL_LABEL)
-WATCHED: Final = (POOLS, DEPLOYMENTS, REPLICA_SETS, PODS)
+CONFIG_MAPS: Final = Kind("", "v1", "configmaps", metadata_only=True)
+WATCHED: Final = (CONFIG_MAPS, POOLS, DEPLOYMENTS, REPLICA_SETS, PODS)
 
 
 def key_of(item: Object) -> Key:
@@ -33,8 +42,15 @@ def key_of(item: Object) -> Key:
     return Key(item["metadata"]["namespace"], item["metadata"]["name"])
 
 
-def pool_of(kind: Kind, item: Object) -> Key:
-    """Return the pool that an object belongs to, or would belong to if there were one."""
-    if kind in (POOLS, DEPLOYMENTS):  # a Deployment has its pool's name, which nobody can change, unlike its labels
-        return key_of(item)
+def pool_label_of(item: Object) -> Key:
+    """Return the pool whose label a ReplicaSet or a pod has."""
     return Key(item["metadata"]["namespace"], item["metadata"].get("labels", {}).get(POOL_LABEL, ""))
+
+
+def executors_of(pool: Object) -> Key:
+    """Return the ConfigMap from which a pool takes its executors; its name is empty if there is none."""
+    try:
+        name = str(pool["spec"]["executors"]["configMap"])
+    except (KeyError, TypeError):  # a stored pool need not be valid
+        name = ""
+    return Key(pool["metadata"]["namespace"], name)

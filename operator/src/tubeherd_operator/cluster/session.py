@@ -25,7 +25,7 @@ _TRIED_AGAIN: Final = (401, 403, 429)
 async def log_in(
     health: Health, listed: Callable[[], None], stop: Callable[[], object], **arguments: Any
 ) -> kopf.AiohttpSession:
-    """Return a session; `arguments` are those of kopf.
+    """Return a session, which asks for each kind in the form that it is wanted in; `arguments` are those of kopf.
 
     `listed` is called when kopf has listed objects; `stop` is called when kopf cannot go on.
     """
@@ -62,5 +62,14 @@ async def log_in(
         headers=login.as_http_headers(),
         trust_env=login.trust_env,
         trace_configs=[trace],
+        middlewares=[_in_the_form_wanted],
     )
     return kopf.AiohttpSession(server=login.server, aiohttp_session=session)
+
+
+async def _in_the_form_wanted(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    if kind := _BY_PATH.get(request.url.path):
+        request.headers["Accept"] = kind.accept(listing="watch" not in request.url.query)
+    return await send(request)

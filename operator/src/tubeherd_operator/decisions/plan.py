@@ -6,7 +6,7 @@ A pass reconciles one pool. A kick makes buried jobs ready again, as the pool's 
 from copy import deepcopy
 from dataclasses import dataclass
 
-from tubeherd_operator.decisions.deployment import RENDERED_ANNOTATION, build_deployment
+from tubeherd_operator.decisions.deployment import EXECUTORS_ANNOTATION, RENDERED_ANNOTATION, build_deployment
 from tubeherd_operator.decisions.drift import differences, overrides
 from tubeherd_operator.decisions.findings import PoolEvent, Reason
 from tubeherd_operator.decisions.kick import Due, Outcome, decide
@@ -76,11 +76,16 @@ def _wanted(seen: Observation) -> Object | None:
         return None
     if seen.executors_missing and seen.deployment is None:
         return None  # pods cannot start without the ConfigMap, and would be replaced when it is created
-    wanted = build_deployment(
-        pool.stored, pool.spec, pool.image, pool.server, seen.executors_digest, fixed_user=pool.fixed_user
-    )
+    digest = _executors_of(seen.deployment) if seen.executors_missing else seen.executors_digest
+    wanted = build_deployment(pool.stored, pool.spec, pool.image, pool.server, digest, fixed_user=pool.fixed_user)
     note_replicas(wanted, pool.spec, seen.deployment)
     return wanted if not seen.deployment_is_foreign or _can_be_adopted(seen, wanted) else None
+
+
+def _executors_of(live: Object | None) -> str | None:
+    """Return the digest of the executors that a Deployment's pods have, and keep while the ConfigMap is missing."""
+    annotations: Object = (live or {}).get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
+    return annotations.get(EXECUTORS_ANNOTATION)
 
 
 def _can_be_adopted(seen: Observation, wanted: Object) -> bool:

@@ -19,12 +19,7 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
 _RECHECK_SECONDS: Final = 20.0
-"""How often to look at the pool's ConfigMap, or at a Deployment that has the pool's name and another owner.
-
-No watch reports changes of these.
-"""
-_MISSING_SECONDS: Final = 2.0
-"""How often a ConfigMap that is missing is looked for."""
+"""How often to look at a Deployment that has the pool's name and another owner. No watch reports changes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +139,7 @@ def _counts(seen: Observation) -> dict[str, Any]:
 
 
 def _again_after(seen: Observation) -> float | None:
-    if seen.executors_missing:
-        return _MISSING_SECONDS
-    if seen.pool.spec.executors or seen.deployment_is_foreign:
+    if seen.deployment_is_foreign:
         return _RECHECK_SECONDS
     slow = next_look_at_pods(seen.present_pods, seen.now)
     return slow if slow is not None or not seen.overridden else REST_SECONDS

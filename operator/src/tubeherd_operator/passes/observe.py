@@ -1,13 +1,12 @@
 """Gathers all that a pass needs to know of a pool. Looking changes nothing."""
 
-import hashlib
-import json
-
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster
+from tubeherd_operator.cluster.kinds import executors_of
 from tubeherd_operator.decisions.kick import Outcome
 from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
 from tubeherd_operator.objects import Object
+from tubeherd_operator.passes.executors import Executors
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
@@ -22,7 +21,9 @@ def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool |
     return read_pool(stored, settings.default_image, settings.default_server, fixed_user=settings.fixed_user)
 
 
-def observe(pool: Pool, cache: Cache, cluster: Cluster, servers: Servers, kick_before: Outcome | None) -> Observation:
+def observe(
+    pool: Pool, cache: Cache, cluster: Cluster, executors: Executors, servers: Servers, kick_before: Outcome | None
+) -> Observation:
     """Return a pool with all that a pass needs to know; `kick_before` is what came of a kick in the pass before.
 
     The counts are read last, so that the poller of a new pool has a moment to count.
@@ -33,18 +34,8 @@ def observe(pool: Pool, cache: Cache, cluster: Cluster, servers: Servers, kick_b
         deployment=cache.deployment(pool.key) or cluster.deployment(*pool.key),
         replica_sets=cache.replica_sets(pool.key),
         pods=cache.pods(pool.key),
-        executors_digest=_executors_digest(pool, cluster),
+        executors_digest=executors.digest(executors_of(pool.stored)) if pool.spec.executors else None,
         counts=servers.counts(pool.key),
         others=servers.others(pool.key),
         kick_before=kick_before,
     )
-
-
-def _executors_digest(pool: Pool, cluster: Cluster) -> str | None:
-    if pool.spec.executors is None:
-        return None
-    config_map = cluster.config_map(pool.key.namespace, pool.spec.executors.config_map)
-    if config_map is None:
-        return None
-    content = [config_map.get("data"), config_map.get("binaryData")]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

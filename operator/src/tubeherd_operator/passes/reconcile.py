@@ -31,6 +31,7 @@ from tubeherd_operator.decisions.report import Report, Results, make_report
 from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object, controller_of
+from tubeherd_operator.passes.executors import Executors
 from tubeherd_operator.passes.observe import observe, understand_pool
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
@@ -49,6 +50,7 @@ class Reconciler:
     ) -> None:
         self._cache = cache
         self._cluster = cluster
+        self._executors = Executors(cache, cluster)
         self._servers = servers
         self._settings = settings
         self._now = now
@@ -99,7 +101,7 @@ class Reconciler:
             self._repairs.pop(key, None)
             return None
         self._have_counted(pool)
-        seen = observe(pool, self._cache, self._cluster, self._servers, self._kicks.get(key))
+        seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._kicks.get(key))
         seen = replace(seen, now=self._now().timestamp(), repairs=self._repairs.get(key, Repairs()))
         plan = make_plan(seen)
         results = self._act(key, plan, seen)

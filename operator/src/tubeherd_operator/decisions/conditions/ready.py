@@ -69,6 +69,8 @@ def _no_server(seen: Observation) -> Finding | None:
 def _executors_missing(seen: Observation) -> Finding | None:
     if seen.executors_missing and seen.pool.spec.executors:
         message = f"ConfigMap {seen.pool.spec.executors.config_map} with the executors does not exist: create it"
+        if seen.deployment:
+            message += "; until then pods that run keep the executors that they have, and no other pod can start"
         return _not_ready(Reason.EXECUTORS_MISSING, message, warn=True)
     return None
 
