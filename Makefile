@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings values screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 # The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
@@ -101,6 +101,9 @@ crd: $(READY) ## Generate the CRD from the pydantic models, for kubectl and for 
 
 settings: $(READY) ## Generate docs/settings.md from the declarations of the settings
 	$(BIN)/python docs/settings.py
+
+values: $(READY) ## Generate the chart's README from its values
+	$(BIN)/python docs/chart.py
 
 screens: $(READY) beanstalkd ## Generate the screens of docs/command-line.md from 3,000 jobs that fail
 	$(BIN)/python docs/screens.py

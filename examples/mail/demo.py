@@ -139,9 +139,8 @@ def _refuse_second_operator() -> None:
 def _install() -> None:
     chapter("Tubeherd is installed with helm, the pool with kubectl")
     values = {
-        "worker.image": f"{PREFIX}tubeherd-worker:dev",
-        "operator.image": f"{PREFIX}tubeherd-operator:dev",
-        "beanstalkd.image": f"{PREFIX}tubeherd-beanstalkd:dev",
+        "imageRegistry": PREFIX.rstrip("/"),
+        **{f"{part}.image.tag": "dev" for part in ("worker", "operator", "beanstalkd")},
         "beanstalkd.enabled": "true",
     }
     settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]

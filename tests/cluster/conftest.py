@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.chart import Release, image_values
 from tests.support.cluster_queue import PodQueue, ProcessQueue, Queue
 from tests.support.kubernetes import OPERATOR_NAMESPACE, Kubectl, Namespace, Object, Operator, eventually
 from tests.support.project import ROOT
@@ -94,26 +95,24 @@ def image(cluster: None) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def operator(kubectl: Kubectl, image: Callable[[str], str]) -> Iterator[Operator]:
-    """The operator of the chart, installed in a namespace of its own."""
+def release(kubectl: Kubectl, image: Callable[[str], str]) -> Iterator[Release]:
+    """The chart, installed in a namespace of its own."""
     _refuse_a_second_operator(kubectl)
-    values = {
-        "operator.image": image("operator"),
-        "worker.image": image("worker"),
-        "beanstalkd.enabled": "false",
-        "server": "beanstalkd.nowhere:11300",
-    }
-    settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
-    chart = ROOT / "charts" / "tubeherd"
-    command = ["helm", "upgrade", "--install", RELEASE, chart, "--namespace", OPERATOR_NAMESPACE, *settings]
-    # The CRD outlives the release that brought it, such as the demo's.
-    subprocess.run([*command, "--create-namespace", "--take-ownership", "--wait", "--timeout", "120s"], check=True)
+    images = {**image_values("operator", image("operator")), **image_values("worker", image("worker"))}
+    installed = Release(RELEASE, OPERATOR_NAMESPACE, {**images, "server": "beanstalkd.nowhere:11300"})
+    installed.install()
     # A rebuilt image has the same tag: the pod must be a new one.
     kubectl("--namespace", OPERATOR_NAMESPACE, "rollout", "restart", f"deployment/{RELEASE}-operator")
+    yield installed
+    installed.helm("uninstall", "--wait")
+
+
+@pytest.fixture(scope="session")
+def operator(kubectl: Kubectl, release: Release) -> Operator:
+    """The operator that the chart has installed."""
     running = Operator(kubectl, f"{RELEASE}-operator")
     running.start()
-    yield running
-    subprocess.run(["helm", "uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--wait"], check=True)
+    return running
 
 
 @pytest.fixture

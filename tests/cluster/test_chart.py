@@ -1,132 +1,139 @@
-"""What helm makes of the chart, and what the API server says about it."""
+"""What the API server and a live cluster say about the chart: installation, upgrade, rights and `helm test`."""
 
-import subprocess
+import json
+import uuid
+from contextlib import contextmanager
 
 import pytest
-import yaml
 
-from tests.support.project import ROOT
+from tests.cluster.values import SETS
+from tests.support.chart import CHART, EARLIER, helm, image_values, render
+from tests.support.kubernetes import OPERATOR_NAMESPACE
 
-CHART = ROOT / "charts" / "tubeherd"
-BUNDLED = ("--set", "beanstalkd.enabled=true")
-
-pytestmark = pytest.mark.usefixtures("cluster")
-
-
-def helm(*arguments):
-    return subprocess.run(["helm", *arguments], capture_output=True, text=True, timeout=60)
+BUNDLED = {"beanstalkd": {"enabled": True}}
+HERE = ("--namespace", OPERATOR_NAMESPACE)
 
 
-def render(*options, namespace="queue"):
-    done = helm("template", "herd", CHART, "--namespace", namespace, *options)
-    assert done.returncode == 0, done.stderr
-    objects = [thing for thing in yaml.safe_load_all(done.stdout) if thing]
-    return {(thing["kind"], thing["metadata"]["name"]): thing for thing in objects}
+@pytest.fixture(scope="module")
+def restricted(release, kubectl):
+    """A namespace where the API server warns of every pod that is not restricted."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    kubectl("label", "namespace", name, "pod-security.kubernetes.io/warn=restricted")
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
 
 
-def default_server(objects):
-    (container,) = objects["Deployment", "herd-operator"]["spec"]["template"]["spec"]["containers"]
-    variables = {variable["name"]: variable["value"] for variable in container["env"]}
-    return variables["TUBEHERD_OPERATOR_DEFAULT_SERVER"]
+@pytest.mark.parametrize("name", SETS)
+def test_api_server_takes_it_all_under_restricted_pod_security(name, kubectl, restricted):
+    objects = list(render(SETS[name], namespace=restricted).values())
+    everything = {"apiVersion": "v1", "kind": "List", "items": objects}
+    done = kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=everything)
+    assert [line for line in done.stderr.splitlines() if "last-applied-configuration" not in line] == []
 
 
-@pytest.mark.parametrize("options", [(), BUNDLED], ids=["plain", "bundled"])
-def test_lint(options):
-    done = helm("lint", "--strict", CHART, *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_crd_is_a_template_that_outlives_the_release():
-    crd = render()["CustomResourceDefinition", "workerpools.tubeherd.io"]
-    assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert crd["spec"] == yaml.safe_load((ROOT / "crds" / "workerpools.tubeherd.io.yaml").read_text())["spec"]
-
-
-def test_plain_installation_is_an_operator_and_no_beanstalkd():
-    assert {kind for kind, _ in render()} == {
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "CustomResourceDefinition",
-        "Deployment",
-        "ServiceAccount",
-    }
-
-
-@pytest.mark.parametrize(
-    ("options", "server"),
-    [
-        ((), ""),
-        (BUNDLED, "herd-beanstalkd.queue.svc:11300"),
-        (("--set", "server=jobs:11300"), "jobs:11300"),
-        ((*BUNDLED, "--set", "server=jobs:11300"), "jobs:11300"),
-    ],
-    ids=["none", "bundled", "own", "own beside bundled"],
-)
-def test_server_of_pools_that_name_none(options, server):
-    assert default_server(render(*options)) == server
-
-
-@pytest.mark.parametrize(
-    ("value", "sources"),
-    [
-        ("beanstalkd.networkPolicy.team=shop", {"matchLabels": {"team": "shop"}}),
-        ("beanstalkd.enabled=true", {}),
-    ],
-    ids=["labels", "default"],
-)
-def test_who_reaches_beanstalkd(value, sources):
-    policy = render(*BUNDLED, "--set", value)["NetworkPolicy", "herd-beanstalkd"]
-    (rule,) = policy["spec"]["ingress"]
-    assert rule["ports"] == [{"port": "beanstalkd"}]
-    assert rule["from"][1] == {"namespaceSelector": sources}
-    assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
-
-
-def test_network_policy_can_be_switched_off():
-    rendered = render(*BUNDLED, "--set", "beanstalkd.networkPolicy=null")
-    assert ("NetworkPolicy", "herd-beanstalkd") not in rendered
-    assert ("StatefulSet", "herd-beanstalkd") in rendered
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        ("worker.imgae=x", "worker"),
-        ("server=tcp://jobs:11300", "/server"),
-        ("operator.pollInterval=0", "/operator/pollInterval"),
-        ("beanstalkd.storage=much", "/beanstalkd/storage"),
-    ],
-)
-def test_wrong_value_is_refused_by_its_name(value, said):
-    done = helm("template", "herd", CHART, "--set", value)
+def test_second_release_for_the_whole_cluster_is_refused(release):
+    done = helm("install", "second", CHART, "--namespace", "default", "--dry-run=server", values={})
     assert done.returncode != 0
-    assert said in done.stderr
+    assert f"as release {release.name} in namespace {release.namespace}" in done.stderr
+    assert f"helm uninstall {release.name}" in done.stderr
 
 
-def test_operator_may_do_what_it_does_and_nothing_else():
-    rules = render()["ClusterRole", "queue-herd-operator"]["rules"]
-    allowed = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
-    assert allowed == {
-        *(("workerpools", verb) for verb in ("get", "list", "watch", "patch")),
-        ("workerpools/status", "patch"),
-        *(("deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
-        *((resource, verb) for resource in ("replicasets", "pods") for verb in ("list", "watch")),
-        *(("configmaps", verb) for verb in ("get", "list", "watch")),
-        *(("events", verb) for verb in ("create", "get", "patch")),
-    }
+@pytest.mark.parametrize(
+    ("role", "may", "may_not"),
+    [("view", "watch", "patch"), ("edit", "patch", "escalate"), ("admin", "deletecollection", "escalate")],
+)
+def test_who_may_act_in_a_namespace_may_do_the_same_with_its_pools(role, may, may_not, kubectl, namespace, eventually):
+    namespace.kubectl("create", "rolebinding", "ann", f"--clusterrole={role}", "--user=ann")
+
+    def can(verb):
+        asked = namespace.kubectl("auth", "can-i", verb, "workerpools.tubeherd.io", "--as=ann", check=False)
+        return asked.stdout.strip()
+
+    eventually(lambda: can(may) == "yes", f"{role} has the right to {may}")
+    assert can(may_not) == "no"
 
 
-def test_api_server_takes_it_all_under_restricted_pod_security(kubectl, namespace):
-    kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/warn=restricted")
-    objects = render(*BUNDLED, namespace=namespace.name)
-    for thing in objects.values():
-        done = namespace.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=thing)
-        warnings = [line for line in done.stderr.splitlines() if "last-applied-configuration" not in line]
-        assert warnings == [], thing["kind"]
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--set", "fixedUser=false,operator.podSecurityContext.runAsUser=1000680000")],
+    ids=["", "as users that the cluster chooses"],
+)
+def test_helm_test_runs_a_job_through_a_pool(options, release, operator, kubectl, queue):
+    release.install("--set", f"server={queue.server}", *options)
+    try:
+        said = release.helm("test", "--logs", "--timeout", "100s")
+    finally:
+        release.install()
+    assert "was done by pod tubeherd-test-" in said
+    assert queue.count(f"helm-test.{OPERATOR_NAMESPACE}.tubeherd-test") == (0, 0, 0, 0)
+    left = json.loads(kubectl(*HERE, "get", "workerpools,configmaps,pods", "-o", "json").stdout)["items"]
+    assert "tubeherd-test" not in {thing["metadata"]["name"] for thing in left}
+
+
+@contextmanager
+def bundled_by_the_earlier_chart(release, kubectl, image):
+    """Have the release as the earlier chart makes it, with its beanstalkd; its operator need not work.
+
+    Gives the values with which the present chart makes the same.
+    """
+    parts = ("operator", "worker", "beanstalkd")
+    earlier = {part: {"image": image(part)} for part in parts}
+    earlier["beanstalkd"]["enabled"] = True
+    done = helm("upgrade", release.name, EARLIER, *HERE, "--force-conflicts", values=earlier)
+    assert done.returncode == 0, done.stderr
+    try:
+        kubectl(*HERE, "rollout", "status", "statefulset/tubeherd-beanstalkd", "--timeout=60s")
+        present = {part: image_values(part, image(part))[part] for part in parts}
+        present["beanstalkd"]["enabled"] = True
+        yield present
+    finally:
+        release.install()
+        kubectl(*HERE, "delete", "persistentvolumeclaim", "data-tubeherd-beanstalkd-0", "--ignore-not-found")
+
+
+def pods(kubectl, namespace, selector):
+    """Return what tells whether pods were replaced or their containers restarted."""
+    found = json.loads(kubectl("--namespace", namespace, "get", "pods", "-l", selector, "-o", "json").stdout)["items"]
+    return [(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in found]
+
+
+def test_upgrade_restarts_neither_workers_nor_beanstalkd_and_no_name_leaves_its_volume_behind(
+    release, operator, kubectl, namespace, image, eventually
+):
+    server = f"tubeherd-beanstalkd.{OPERATOR_NAMESPACE}.svc"
+    namespace.make_pool("mail", ["fail"], server=server, replicas=1, retry={"delays": []})
+    eventually(lambda: namespace.get("deployment", "mail"), "the pool has its Deployment")
+    with bundled_by_the_earlier_chart(release, kubectl, image) as values:
+        namespace.kubectl("rollout", "status", "deployment/mail", "--timeout=60s")
+        worker = ("exec", "deployment/mail", "--", "tubeherd")
+        namespace.kubectl(*worker, "schedule", "fail", "1")
+        eventually(lambda: "1 buried job" in namespace.kubectl(*worker, "why").stdout, "the job is buried")
+
+        def state():
+            claim = kubectl(*HERE, "get", "persistentvolumeclaim", "data-tubeherd-beanstalkd-0", "-o", "json").stdout
+            return {
+                "workers": pods(kubectl, namespace.name, "tubeherd.io/pool=mail"),
+                "beanstalkd": pods(kubectl, OPERATOR_NAMESPACE, "app.kubernetes.io/component=beanstalkd"),
+                "volume": json.loads(claim)["spec"]["volumeName"],
+            }
+
+        before = state()
+        release.install(values=values)
+        namespace.wait_ready("mail")
+        namespace.kubectl("annotate", "workerpool", "mail", "kick=all")
+        kicked = eventually(lambda: namespace.status("mail").get("lastKick"), "the kick is done")
+        assert kicked["kicked"] == 1
+        assert state() == before
+        renamed = ("--set", "fullnameOverride=jobs", "--dry-run=server")
+        refused = helm("upgrade", release.name, CHART, *HERE, *renamed, values=values)
+        assert refused.returncode != 0
+        assert "it would begin with an empty volume" in refused.stderr
 
 
 def test_bundled_beanstalkd_keeps_its_jobs_when_its_pod_goes(namespace, eventually, image):
-    objects = render(*BUNDLED, "--set", f"beanstalkd.image={image('beanstalkd')}", namespace=namespace.name)
+    values = {"beanstalkd": {"enabled": True, **image_values("beanstalkd", image("beanstalkd"))["beanstalkd"]}}
+    objects = render(values, namespace=namespace.name)
     for key in (("Service", "herd-beanstalkd"), ("StatefulSet", "herd-beanstalkd")):
         namespace.apply(objects[key])
     rollout = ("rollout", "status", "statefulset/herd-beanstalkd", "--timeout=60s")

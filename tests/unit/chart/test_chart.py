@@ -6,73 +6,90 @@ import tomllib
 
 import pytest
 import yaml
+from docs.chart import CHART, PAGE, groups_of, read_values, render
 
 from tests.support.project import ROOT
 from tubeherd.queue.server import SERVER
 
-CHART = ROOT / "charts" / "tubeherd"
-VALUES = CHART / "values.yaml"
-# What a user fills as in a pod or with labels of their own.
-OPEN = {"beanstalkd.networkPolicy", "beanstalkd.resources", "operator.resources"}
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+VALUES = read_values()
+GROUPS = groups_of(VALUES)
 
 
-def paths(values, before=""):
-    for name, value in values.items():
-        path = f"{before}{name}"
-        yield path
-        if isinstance(value, dict) and path not in OPEN:
-            yield from paths(value, f"{path}.")
-
-
-def schema_at(path):
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    for name in path.split("."):
-        schema = schema["properties"][name]
+def resolved(schema):
+    """Return a part of the schema, where it refers to a definition that definition."""
+    if reference := schema.get("$ref"):
+        return SCHEMA["definitions"][reference.removeprefix("#/definitions/")]
     return schema
 
 
+def in_schema(schema=SCHEMA, before=""):
+    """Return the paths of all values that the schema has, without what lies inside one value, and their schemas."""
+    for name, inner in schema.get("properties", {}).items():
+        path = f"{before}{name}"
+        yield path, resolved(inner)
+        if any(other.startswith(f"{path}.") for other in GROUPS) or path in GROUPS:
+            yield from in_schema(resolved(inner), f"{path}.")
+
+
+def in_values(values=DEFAULTS, before=""):
+    """Return the paths of all values in values.yaml, without what lies inside one value."""
+    for name, value in values.items():
+        path = f"{before}{name}"
+        inner = list(in_values(value, f"{path}.")) if isinstance(value, dict) else []
+        is_group = path in GROUPS or any(other.startswith(f"{path}.") for other in GROUPS)
+        yield path
+        yield from inner if is_group else ()
+
+
+def objects_in(schema):
+    """Return every part of the schema that says what an object holds."""
+    if isinstance(schema, dict):
+        if "properties" in schema and "type" in schema:
+            yield schema
+        for inner in schema.values():
+            yield from objects_in(inner)
+
+
 def test_server_is_written_as_everywhere_or_left_empty():
-    assert schema_at("server")["pattern"] == f"^$|{SERVER.pattern}"
+    assert dict(in_schema())["server"]["pattern"] == f"^$|{SERVER.pattern}"
 
 
 def test_every_value_is_in_the_schema_and_the_other_way_round():
-    schema = json.loads((CHART / "values.schema.json").read_text())
-
-    def named(schema, before=""):
-        for name, inner in schema["properties"].items():
-            yield f"{before}{name}"
-            yield from named(inner, f"{before}{name}.") if "properties" in inner else ()
-
-    assert set(named(schema)) - {"global"} == set(paths(yaml.safe_load(VALUES.read_text())))
+    assert {path for path, _ in in_schema()} - {"global"} == set(in_values())
 
 
-@pytest.mark.parametrize("path", [".", "worker", "operator", "beanstalkd"])
-def test_a_value_with_a_typing_error_is_refused(path):
-    schema = json.loads((CHART / "values.schema.json").read_text()) if path == "." else schema_at(path)
-    assert schema["additionalProperties"] is False
+def test_every_value_in_the_schema_has_its_kind():
+    assert [path for path, schema in in_schema() if not {"type", "enum", "anyOf"} & set(schema)] == []
+
+
+def test_a_value_with_a_typing_error_is_refused():
+    assert [sorted(schema["properties"]) for schema in objects_in(SCHEMA) if schema["additionalProperties"]] == []
 
 
 def test_every_value_has_a_comment():
-    lines = VALUES.read_text().splitlines()
-    values = yaml.safe_load(VALUES.read_text())
-    leaves = {path for path in paths(values) if not any(other.startswith(f"{path}.") for other in paths(values))}
-    documented, stack = set(), []
-    for before, line in zip(["", *lines], lines, strict=False):
-        if found := re.match(r"( *)(\w+):", line):
-            stack[len(found[1]) // 2 :] = [found[2]]
-            if before.strip().startswith("#"):
-                documented.add(".".join(stack))
+    documented = {value.path for value in VALUES}
+    leaves = {path for path in in_values() if path not in GROUPS and not any(g.startswith(f"{path}.") for g in GROUPS)}
     assert leaves <= documented
+
+
+def test_readme_of_the_chart_is_up_to_date():
+    assert PAGE.read_text() == render(), "stale: run `make values`"
 
 
 def test_one_version_everywhere():
     version = tomllib.loads((ROOT / "worker" / "pyproject.toml").read_text())["project"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    values = yaml.safe_load(VALUES.read_text())
     assert tomllib.loads((ROOT / "operator" / "pyproject.toml").read_text())["project"]["version"] == version
     assert (chart["version"], chart["appVersion"]) == (version, version)
-    for part in ("worker", "operator", "beanstalkd"):
-        assert values[part]["image"] == f"tubeherd-{part}:{version}"
+
+
+@pytest.mark.parametrize("part", ["worker", "operator", "beanstalkd"])
+def test_images_are_those_of_the_dockerfiles_with_the_version_of_the_chart(part):
+    assert (ROOT / f"Dockerfile.{part}").exists()
+    assert DEFAULTS[part]["image"]["repository"] == f"tubeherd-{part}"
+    assert DEFAULTS[part]["image"]["tag"] == DEFAULTS[part]["image"]["digest"] == ""
 
 
 @pytest.mark.parametrize("name", ["Dockerfile.worker", "Dockerfile.operator", "Dockerfile.beanstalkd"])
@@ -80,3 +97,10 @@ def test_images_run_as_the_user_that_the_pods_demand(name):
     lines = (ROOT / name).read_text().splitlines()
     assert [line for line in lines if line.startswith("USER")] == ["USER 65532:65532"]
     assert {line for line in lines if line.startswith("FROM")} <= {"FROM ${BASE}", "FROM ${BASE} AS build"}
+
+
+def test_helm_test_leaves_out_nothing_that_its_template_has_to_give():
+    script = (CHART / "files" / "helm_test.py").read_text()
+    template = (CHART / "templates" / "test.yaml").read_text()
+    for name in re.findall(r'os\.environ\["(\w+)"\]', script):
+        assert f"- name: {name}" in template
