@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.network import free_port
+from tests.support.waiting import wait_for
 from tubeherd import QueueManager
 from tubeherd.testing import Beanstalkd
+from tubeherd.testing import server as testing_server
 
 USERS_TEST = """
 import os, pytest
@@ -27,7 +29,7 @@ def test_fixture_starts_a_beanstalkd_for_each_test_and_kills_it(tmp_path):
     # As if by the entry point, which is there only after the package was installed anew.
     plugin = ["-p", "no:tubeherd", "-p", "tubeherd.pytest_plugin"]
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "test_users.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "1 failed, 1 passed" in done.stdout
     pids = (tmp_path / "pids").read_text().split()
     assert len(set(pids)) == 2
@@ -47,6 +49,13 @@ def test_beanstalkd_keeps_its_jobs_over_a_kill_and_can_drain():
         pid, folder = server._process.pid, server._folder
     assert not Path(f"/proc/{pid}").exists()
     assert not folder.exists()
+
+
+def test_port_that_another_beanstalkd_has_taken_meanwhile_is_left_to_it(beanstalkd, monkeypatch):
+    ports = iter([beanstalkd.port, port := free_port()])
+    monkeypatch.setattr(testing_server, "_free_port", lambda: next(ports))
+    with Beanstalkd() as server:
+        assert server.port == port
 
 
 def _refused(queue):

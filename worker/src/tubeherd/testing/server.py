@@ -92,10 +92,14 @@ class Beanstalkd:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answers(self) -> bool:
+        """Return whether this process answers on the port, and not another one that has taken it."""
+        if self._process is None:
+            return False
         try:
             with socket.create_connection(("127.0.0.1", self.port), _START_SECONDS) as sock:
-                sock.sendall(b"list-tube-used\r\n")
-                return sock.recv(6) == b"USING "
+                sock.sendall(b"stats\r\nquit\r\n")
+                with sock.makefile("rb") as answer:
+                    return b"\npid: %d\n" % self._process.pid in answer.read()
         except OSError:
             return False
 
