@@ -11,9 +11,7 @@ COMMAND: Final = (sys.executable, "-m", "tubeherd")
 
 def tubeherd(*arguments: str, stdin: bytes = b"", **env: str) -> "subprocess.CompletedProcess[bytes]":
     """Run the command to its end, with these variables besides those of the test."""
-    return subprocess.run(
-        [*COMMAND, *arguments], input=stdin, capture_output=True, timeout=60, env=os.environ | env, check=False
-    )
+    return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, env=os.environ | env, check=False)
 
 
 def start_tubeherd(*arguments: str) -> "subprocess.Popen[bytes]":

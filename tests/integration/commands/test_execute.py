@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.support.terminal import CTRL_C, Terminal
-from tests.support.waiting import PATIENCE, wait_for
+from tests.support.waiting import wait_for
 
 EXECUTORS = """
 import logging, sys, time
@@ -43,7 +43,7 @@ def execute(tmp_path):
 
     def run(*arguments, stdin=b""):
         command = [sys.executable, "-m", "tubeherd", "execute", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, cwd=tmp_path)
+        return subprocess.run(command, input=stdin, capture_output=True, cwd=tmp_path)
 
     return run
 
@@ -141,7 +141,7 @@ def test_ctrl_c_on_a_terminal(tmp_path):
 
 def test_reader_of_the_output_that_is_gone(execute, tmp_path):
     shell = f'{sys.executable} -m tubeherd execute mail \'{{"to": "ann"}}\' mail.py | true; exit ${{PIPESTATUS[0]}}'
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True)
     assert b"Traceback" not in done.stderr
     assert done.returncode in (0, 1)
     assert done.returncode != -signal.SIGPIPE

@@ -1,6 +1,7 @@
 """`tubeherd inspect` and `tubeherd peek`, through a pipe and on a terminal."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ HOSTILE = b"\x1b]0;title\x07\xc2\x9b2J\xe2\x80\xae mirrored \xe2\x81\xa6 \r over
 def tubeherd(beanstalkd):
     """Run a subcommand in a pipe and return it after its end."""
     return lambda name, *arguments: subprocess.run(
-        [*COMMAND, name, "--server", beanstalkd.server, *arguments], capture_output=True, timeout=60
+        [*COMMAND, name, "--server", beanstalkd.server, *arguments], capture_output=True
     )
 
 
@@ -44,8 +45,7 @@ def test_buried_jobs_show_age_attempts_reason_and_payload_the_newest_first(beans
     done = tubeherd("inspect", "mail")
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode().splitlines()
-    assert lines[0].startswith("job 3, buried 0s ago, put ")
-    assert lines[0].endswith(" ago, 2 attempts")
+    assert re.fullmatch(r"job 3, buried \d+s ago, put \d+s ago, 2 attempts", lines[0])
     assert lines[1:9] == [
         "  KeyError: 'adress 1' (mail.py:3)",
         "  {",
@@ -213,7 +213,7 @@ def test_peek_shows_the_next_job_in_each_state(beanstalkd, tubeherd):
 def test_reader_that_goes_away_is_no_traceback(beanstalkd):
     buried(beanstalkd, ["x" * 5000] * 20)
     shell = f"{' '.join(COMMAND)} inspect mail --json --server {beanstalkd.server} | head -1"
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60)
+    done = subprocess.run(["bash", "-c", shell], capture_output=True)
     assert (done.stdout, done.stderr) == (b"{\n", b"")
 
 

@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "tubeherd", "schedule"]
 def schedule(beanstalkd):
     def run(*arguments, stdin=b"", server=beanstalkd.server, **options):
         command = [*COMMAND, *arguments, "--server", server]
-        return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, **options)
+        return subprocess.run(command, input=stdin, capture_output=True, **options)
 
     return run
 
@@ -253,9 +253,9 @@ def test_server_that_begins_to_drain(beanstalkd, start):
 
 def test_closed_streams(beanstalkd):
     shell = f"{' '.join(COMMAND)} mail --server {beanstalkd.server}"
-    done = subprocess.run(["bash", "-c", f"{shell} <&-"], capture_output=True, timeout=PATIENCE)
+    done = subprocess.run(["bash", "-c", f"{shell} <&-"], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"0 jobs put into tube mail\n")
-    done = subprocess.run(["bash", "-c", f"{shell} >&- 2>&-"], input=lines(2), timeout=PATIENCE)
+    done = subprocess.run(["bash", "-c", f"{shell} >&- 2>&-"], input=lines(2))
     assert done.returncode == 0
     assert numbers(beanstalkd) == [0, 1]
 

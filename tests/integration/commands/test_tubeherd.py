@@ -11,7 +11,6 @@ from importlib.metadata import version
 import pytest
 
 from tests.support.project import ROOT
-from tests.support.waiting import PATIENCE
 from tubeherd.cli import COMMANDS
 from tubeherd.exits import MEANINGS, Exit
 
@@ -19,7 +18,7 @@ COMMAND = [sys.executable, "-m", "tubeherd"]
 
 
 def tubeherd(*arguments, **env):
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, timeout=PATIENCE, env=os.environ | env)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, env=os.environ | env)
 
 
 def test_version():
@@ -43,9 +42,7 @@ main()
 
 
 def test_ctrl_c_before_the_command_has_begun_is_no_traceback():
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTED, "list"], capture_output=True, timeout=PATIENCE
-    )
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_WHILE_IMPORTED, "list"], capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
@@ -96,9 +93,7 @@ def test_reader_that_has_gone_gets_an_exit_code_and_no_traceback(command):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as stream:
-        done = subprocess.run(
-            [*COMMAND, *command.split(), "--help"], stdout=stream, stderr=subprocess.PIPE, timeout=PATIENCE
-        )
+        done = subprocess.run([*COMMAND, *command.split(), "--help"], stdout=stream, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (Exit.FAILED, b"")
 
 

@@ -10,7 +10,6 @@ import sys
 
 import pytest
 
-from tests.support.waiting import PATIENCE
 from tubeherd import QueueManager
 from tubeherd.settings import WorkerSettings
 
@@ -23,7 +22,7 @@ def mail(payload): ...
 
 def tubeherd(*arguments, stdin=b"", **env):
     command = [sys.executable, "-m", "tubeherd", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, env=os.environ | env)
+    return subprocess.run(command, input=stdin, capture_output=True, env=os.environ | env)
 
 
 @pytest.fixture

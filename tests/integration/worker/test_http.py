@@ -361,7 +361,7 @@ def test_late_request_ends_and_costs_those_beside_it_nothing(beanstalkd, http, r
             handler.answer(200)
 
     server = http(respond)
-    late = beanstalkd.put("mail", "late", ttr=2)
+    late = beanstalkd.put("mail", "late", ttr=4)
     others = [beanstalkd.put("mail", "1") for _ in range(3)]
     worker = run_http(server.url, "--async-concurrency", "4", "--retry-delays", "none")
     worker.wait_for_line("buried", job=late)

@@ -8,8 +8,6 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.waiting import PATIENCE
-
 LISTENING = """
 from tubeherd import events, executor
 @executor("mail")
@@ -103,7 +101,7 @@ def run(script, folder, *arguments):
     """Run a supervisor of the test's own, with modules of executors from that folder."""
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     command, env = [sys.executable, "-c", script, *arguments], os.environ | {"PYTHONPATH": path}
-    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
+    ended = subprocess.run(command, env=env, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended
 

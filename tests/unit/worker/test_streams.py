@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-from tests.support.waiting import PATIENCE
-
 BEGIN = """
 import os, sys
 from tubeherd.streams import streams
@@ -21,7 +19,7 @@ def mended(): streams.mend(); return {fd: file(fd) for fd in range(3)} == first
 def run(code, **streams):
     """Run code after `BEGIN` and return what it printed."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    done = subprocess.run([sys.executable, "-c", BEGIN + code], text=True, timeout=PATIENCE, **streams)
+    done = subprocess.run([sys.executable, "-c", BEGIN + code], text=True, **streams)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
