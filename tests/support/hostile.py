@@ -36,12 +36,12 @@ Script = Callable[[Peer], None]
 
 
 class Server:
-    """Listens on loopback and plays a script on each connection: its scripts in turn, over and over."""
+    """Listens and plays a script on each connection: its scripts in turn, over and over."""
 
-    def __init__(self, *scripts: Script, port: int = 0) -> None:
-        """Begin to listen; port 0 is a free one."""
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.server = f"127.0.0.1:{self._listener.getsockname()[1]}"
+    def __init__(self, *scripts: Script, port: int = 0, host: str = "127.0.0.1") -> None:
+        """Begin to listen on an address of this machine; port 0 is a free one."""
+        self._listener = socket.create_server((host, port))
+        self.server = f"{host}:{self._listener.getsockname()[1]}"
         self.times: list[float] = []
         """When each connection was accepted, on the monotonic clock."""
         self._scripts = scripts

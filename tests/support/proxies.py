@@ -16,15 +16,18 @@ _CHUNK = 65536
 class Interceptor:
     """Forwards to beanstalkd command by command, but answers some itself or sends others in their place."""
 
-    def __init__(self, port: int) -> None:
-        """Forward to this port on loopback."""
-        self._port = port
-        self._server = Server(self._forward)
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        """Listen on an address of this machine, and forward to this port on the same one."""
+        self._far = (host, port)
+        self._loses = False
+        self._server = Server(self._forward, host=host)
         self.server = self._server.server
         self.answers: dict[str, list[bytes]] = {}
         """The first word of a command to the answers that the next of them get, instead of reaching beanstalkd."""
         self.others: dict[str, Callable[[bytes], bytes]] = {}
         """The first word of a command to a function that makes another of its line."""
+        self.loses_answer_to = ""
+        """The first word of a command that reaches beanstalkd; the connection ends instead of its answer."""
         self.most_connections = 1000
         """How many connections are forwarded; on further ones there is only the end of the answers."""
 
@@ -38,11 +41,12 @@ class Interceptor:
             for _ in peer.commands():  # a connection that is closed with commands unread would be reset instead
                 pass
             return
-        with socket.create_connection(("127.0.0.1", self._port)) as far, peer.socket.makefile("rb") as commands:
+        with socket.create_connection(self._far) as far, peer.socket.makefile("rb") as commands:
             back = threading.Thread(target=self._answer, args=(far, peer))
             back.start()
             for line in commands:
                 word = line.split()[0].decode()
+                self._loses = self._loses or word == self.loses_answer_to
                 if answers := self.answers.get(word):
                     peer.send(answers.pop(0) + b"\r\n")
                 else:
@@ -52,7 +56,7 @@ class Interceptor:
 
     def _answer(self, far: socket.socket, peer: Peer) -> None:
         with suppress(OSError):
-            while data := far.recv(_CHUNK):
+            while (data := far.recv(_CHUNK)) and not self._loses:
                 peer.send(data)
         _shut_down(peer.socket)
 
@@ -60,10 +64,10 @@ class Interceptor:
 class Proxy:
     """Forwards to beanstalkd byte by byte, until it is to cut a connection, or to hold its answers back."""
 
-    def __init__(self, port: int) -> None:
-        """Forward to this port on loopback."""
-        self._port = port
-        self._server = Server(self._forward)
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        """Listen on an address of this machine, and forward to this port on the same one."""
+        self._far = (host, port)
+        self._server = Server(self._forward, host=host)
         self.server = self._server.server
         self.silent: set[int] = set()
         """The numbers of the connections, from 1, whose answers are held back from now on."""
@@ -83,7 +87,7 @@ class Proxy:
 
     def _forward(self, peer: Peer) -> None:
         near = peer.socket
-        with socket.create_connection(("127.0.0.1", self._port)) as far:
+        with socket.create_connection(self._far) as far:
             back = threading.Thread(target=self._pump, args=(far, near, peer.number, "in"))
             back.start()
             self._pump(near, far, peer.number, "out")

@@ -4,7 +4,10 @@ import threading
 
 import pytest
 
+from tests.support.proxies import Interceptor, Proxy
 from tests.support.waiting import wait_for
+from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack, Request
+from tubeherd_operator.decisions.kick_value import Kick
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.servers import Servers
@@ -113,27 +116,100 @@ def test_server_that_goes_and_comes_back_is_reported(beanstalkd, servers, change
     changed.wait(MAIL, 3)
 
 
-def test_kick_takes_buried_jobs_in_the_order_of_the_tubes(beanstalkd, servers, changed):
+def ask(servers, key, work):
+    """Have an errand run, and return its answer."""
+    servers.give(key, Errand(f"{work}", work))
+    return wait_for(lambda: servers.errand(key).answer, "the errand is answered")
+
+
+def test_errands_count_and_kick_buried_jobs_and_no_delayed_one(beanstalkd, servers, changed):
     beanstalkd.bury("mail", 2)
     beanstalkd.bury("sms", 2)
     beanstalkd.put("mail", b"{}", delay=600)
     servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
     changed.wait(MAIL)
-    assert servers.kick(MAIL, ["mail", "sms"], 3).tubes == {"mail": 2, "sms": 1}
-    assert servers.kick(MAIL, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 1}
-    assert servers.kick(MAIL, ["mail", "sms"], None).tubes == {"mail": 0, "sms": 0}
+    find = Find(Request("uid", "all"), Kick(("mail", "sms"), None))
+    assert ask(servers, MAIL, find) == Found({"mail": 2, "sms": 2})
+    assert ask(servers, MAIL, PutBack({"mail": 2, "sms": 1})) == Kicked({"mail": 2, "sms": 1})
+    assert ask(servers, MAIL, PutBack({"mail": 9, "sms": 9})) == Kicked({"mail": 0, "sms": 1})
     assert beanstalkd.count("mail") == {"ready": 2, "reserved": 0, "delayed": 1, "buried": 0}
-    changed.wait(MAIL, 2)
+    changed.wait(MAIL, 4)
 
 
 def test_kick_of_a_server_that_is_gone_is_an_error(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
     beanstalkd.kill()
-    kicked = servers.kick(MAIL, ["mail"], None)
-    assert kicked.tubes == {}
+    kicked = ask(servers, MAIL, PutBack({"mail": 1}))
+    assert (kicked.tubes, kicked.lost) == ({}, None)
     assert kicked.error
     beanstalkd.start()
+
+
+@pytest.fixture
+def losing(beanstalkd):
+    """A proxy that loses the answer to each kick."""
+    proxy = Interceptor(beanstalkd.port)
+    proxy.loses_answer_to = "kick"
+    yield proxy
+    proxy.close()
+
+
+def test_kick_whose_answer_is_lost_may_have_been_done(beanstalkd, losing, servers, changed):
+    beanstalkd.bury("mail", 4)
+    beanstalkd.bury("sms", 4)
+    servers.watch(MAIL, losing.server, serving("mail", "sms"))
+    changed.wait(MAIL)
+    kicked = ask(servers, MAIL, PutBack({"mail": 3, "sms": 4}))
+    assert (kicked.tubes, kicked.lost) == ({}, "mail")
+    assert "closed the connection" in kicked.error
+    assert beanstalkd.count("mail")["buried"] == 1
+    assert beanstalkd.count("sms")["buried"] == 4, "nothing is sent after that"
+
+
+def test_pool_that_goes_takes_its_errand_along(beanstalkd, servers, changed):
+    for key in (MAIL, SMS):
+        servers.watch(key, beanstalkd.server, serving(key.name))
+        changed.wait(key)
+    with beanstalkd.stopped():
+        servers.give(MAIL, Errand("1", PutBack({"mail": 1})))
+        servers.forget(MAIL)
+        assert servers.errand(MAIL) is None
+        servers.watch(MAIL, beanstalkd.server, serving("mail"))
+        assert servers.errand(MAIL) is None
+
+
+FROZEN = [Key("shop", f"frozen-{number}") for number in range(6)]
+
+
+@pytest.fixture
+def freezing(beanstalkd, servers):
+    """A proxy that can stop to answer, and six pools behind it."""
+    proxy = Proxy(beanstalkd.port)
+    for key in FROZEN:
+        servers.watch(key, proxy.server, serving("mail"))
+    yield proxy
+    for key in FROZEN:
+        servers.forget(key)
+    proxy.close()
+
+
+@pytest.mark.slow
+def test_frozen_server_holds_up_nothing_of_another(beanstalkd, freezing, servers, changed):
+    """Six pools want kicks of a server that has stopped to answer; those of a healthy one do not wait for them."""
+    beanstalkd.bury("mail", 6)
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    for key in (*FROZEN, MAIL):
+        changed.wait(key)
+    freezing.silent |= {*range(1, 100)}
+    for key in FROZEN:
+        servers.give(key, Errand("kick", PutBack({"mail": 1})))
+    for _ in range(3):
+        assert ask(servers, MAIL, PutBack({"mail": 1})) == Kicked({"mail": 1})
+    answers = [wait_for(lambda key=key: servers.errand(key).answer, "the wait has a limit") for key in FROZEN]
+    assert [(answer.tubes, answer.lost) for answer in answers] == [({}, None)] * 6
+    assert all("no answer within" in answer.error for answer in answers)
+    assert beanstalkd.count("mail")["buried"] == 3, "the frozen one was sent no kick"
 
 
 def test_tubes_of_tubeherd_itself_are_neither_counted_nor_kicked(beanstalkd, servers, changed):
@@ -142,7 +218,7 @@ def test_tubes_of_tubeherd_itself_are_neither_counted_nor_kicked(beanstalkd, ser
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
     assert {name: stats.buried for name, stats in servers.counts(MAIL).tubes.items()} == {"mail": 1}
-    assert servers.kick(MAIL, ["mail"], None).tubes == {"mail": 1}
+    assert ask(servers, MAIL, PutBack({"mail": 9})).tubes == {"mail": 1}
     assert beanstalkd.count("tubeherd.burials")["buried"] == 3
 
 

@@ -51,11 +51,12 @@ class Cluster:
     def apply_deployment(self, deployment):
         return deployment | {"metadata": deployment["metadata"] | {"generation": 1}}
 
-    def write_status(self, namespace, name, patch):
+    def write_status(self, namespace, name, patch, _version=None):
         key = Key(namespace, name)
         self.writes.append(key)
         with self._lock:
             self.stored[key] = self.stored[key] | {"status": self.stored[key]["status"] | patch}
+            return self.stored[key]
 
     def write_event(self, event):
         self.events.append((event["metadata"]["namespace"], event["reason"]))

@@ -8,7 +8,6 @@ from tubeherd.pool import WorkerPoolSpec
 from tubeherd.queue.answers import TubeStats
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.deployment import build_deployment
-from tubeherd_operator.decisions.kick import Due
 from tubeherd_operator.decisions.observation import Observation, read_pool
 from tubeherd_operator.decisions.plan import make_plan
 from tubeherd_operator.decisions.report import Results, make_report
@@ -100,11 +99,9 @@ class Pools:
         seen.setdefault("counts", self.counts(spec.tubes))
         return Observation(pool=read_pool(pool, IMAGE, seen.pop("server", SERVER)), **seen)
 
-    def report(self, seen, answer=None, deployment=None, refusal=None, now=NOW):
-        """Return the report of a pass in which beanstalkd and the API server answered like this."""
-        plan = make_plan(seen)
-        outcome = plan.kick.after(answer, now) if isinstance(plan.kick, Due) and answer else plan.kick
-        return make_report(seen, plan, Results(deployment, refusal, outcome), now)
+    def report(self, seen, deployment=None, refusal=None, now=NOW):
+        """Return the report of a pass in which the API server answered like this."""
+        return make_report(seen, make_plan(seen), Results(deployment, refusal), now)
 
     def status(self, seen, **results):
         """Return the status that the report has, as the API server would store it."""

@@ -1,4 +1,4 @@
-"""What the kick annotation's values mean, what is made of a kick, and what is reported of it."""
+"""What the kick annotation's values mean, and what a pass does for a kick. `test_reconcile` has whole kicks."""
 
 import re
 
@@ -6,32 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tubeherd_operator.decisions.counts import Counts, Kicked
-from tubeherd_operator.decisions.findings import PoolEvent, Reason, stamp
-from tubeherd_operator.decisions.kick import (
-    RETRY_SECONDS,
-    BadKick,
-    BrokenOff,
-    Done,
-    Due,
-    Kick,
-    Refused,
-    Request,
-    Waiting,
-    decide,
-    is_settled_kick,
-    parse_kick,
-    report_kick,
-)
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack, Request
+from tubeherd_operator.decisions.findings import stamp
+from tubeherd_operator.decisions.kick import Asked, Known, plan_kick
+from tubeherd_operator.decisions.kick_report import is_settled_kick
+from tubeherd_operator.decisions.kick_value import BadKick, Kick, parse_kick
+from tubeherd_operator.decisions.status import KickIntent, KickShare
 
 TUBES = ["mail", "sms"]
 REFUSAL = "is not understood: write kick=all|names a tube that is not the pool's"
 COUNTED = Counts()
 AWAY = Counts(error="cannot reach it")
-ALL, FIVE = Request("uid", "all"), Request("uid", "5")
-DONE = Done(FIVE, {"mail": 2, "sms": 3}, "t1")
-BROKEN_OFF = BrokenOff(FIVE, {"mail": 2})
-WAITING = Waiting(ALL, "b:11300 is out of reach")
+SERVER = "b:11300"
+FIVE = Request("uid", "5")
 
 
 @pytest.mark.parametrize(
@@ -96,126 +84,209 @@ def test_any_other_text_is_refused(value):
         parse_kick(value, TUBES)
 
 
-# What is made of a kick
+# What a pass does
+
+
+def plan(value="5", intent=None, shown=None, tubes=TUBES, server=SERVER, counts=COUNTED, **known):
+    """Plan a pass over a pool with such an annotation; `now` is `t1` and the new id `new`."""
+    request = None if value is None else Request("uid", value)
+    return plan_kick(Asked(request, tubes, server, counts), intent, shown, Known(new_id="new", now="t1", **known))
+
+
+def intent(state="running", *shares, value="5", step="", ended="", server=SERVER):
+    """Return an intent; a share is a tube, its allotment, and how many were kicked, are unsure and asked for."""
+    names = ("name", "allotted", "kicked", "unsure", "asked")
+    tubes = [KickShare(**dict(zip(names, share, strict=False))) for share in shares]
+    return KickIntent(id="id", value=value, server=server, state=state, since="t0", step=step, tubes=tubes, ended=ended)
+
+
+def found(tubes, error=None, value="5"):
+    kick = parse_kick(value, TUBES)
+    return Errand("find", Find(Request("uid", value), kick), Found(tubes, error))
+
+
+def shares(plan):
+    return [(share.name, share.allotted, share.kicked, share.unsure, share.asked) for share in plan.intent.tubes]
+
+
+FIND = Errand("new", Find(FIVE, Kick(("mail", "sms"), 5)))
+FIND_ALL = Errand("find", Find(Request("uid", "all"), Kick(("mail", "sms"), None)))
 
 
 @pytest.mark.parametrize(
-    ("request_", "server", "counts", "before", "outcome"),
+    ("known", "errand"),
     [
-        (None, "b:11300", COUNTED, None, None),
-        (None, "b:11300", COUNTED, DONE, None),
-        (ALL, "b:11300", COUNTED, None, Due(ALL, Kick(("mail", "sms"), None))),
-        (ALL, "b:11300", COUNTED, WAITING, Due(ALL, Kick(("mail", "sms"), None))),
-        (ALL, "b:11300", COUNTED, DONE, Due(ALL, Kick(("mail", "sms"), None))),
-        (Request("anew", "5"), "b:11300", COUNTED, DONE, Due(Request("anew", "5"), Kick(("mail", "sms"), 5))),
-        (ALL, "b:11300", None, None, None),
-        (ALL, "b:11300", AWAY, None, WAITING),
-        (ALL, None, None, None, Waiting(ALL, "no beanstalkd is named")),
-        (FIVE, "b:11300", COUNTED, DONE, DONE),
-        (FIVE, "b:11300", AWAY, DONE, DONE),
-        (FIVE, None, None, DONE, DONE),
-        (FIVE, "b:11300", COUNTED, BROKEN_OFF, Due(FIVE, Kick(("mail", "sms"), 3), {"mail": 2})),
-        (FIVE, "b:11300", AWAY, BROKEN_OFF, BROKEN_OFF),
-        (FIVE, "b:11300", None, BROKEN_OFF, BROKEN_OFF),
-        (ALL, "b:11300", COUNTED, BROKEN_OFF, Due(ALL, Kick(("mail", "sms"), None))),
+        ({}, FIND),
+        ({"errand": FIND}, None),
+        ({"errand": FIND_ALL}, FIND),
+        ({"errand": found({}, "connection lost")}, FIND),
+        ({"errand": Errand("step", PutBack({"mail": 1}), Kicked({"mail": 1}))}, FIND),
+        ({"errand": Errand("find", Find(Request("earlier", "5"), FIND.work.kick), Found({"mail": 1}))}, FIND),
+    ],
+    ids=["none", "under way", "another value", "failed", "step of the kick before", "another pool of the name"],
+)
+def test_jobs_are_counted_before_a_kick_is_accepted(known, errand):
+    assert (plan(**known).errand, plan(**known).intent) == (errand, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "buried", "allotted"),
+    [
+        ("5", {"mail": 2, "sms": 9}, [("mail", 2), ("sms", 3)]),
+        ("5", {"mail": 7, "sms": 9}, [("mail", 5)]),
+        ("5", {"mail": 0, "sms": 1}, [("sms", 1)]),
+        ("all", {"mail": 2, "sms": 9}, [("mail", 2), ("sms", 9)]),
+        ("sms:3", {"sms": 9}, [("sms", 3)]),
     ],
 )
-def test_what_is_made_of_a_kick(request_, server, counts, before, outcome):
-    assert decide(request_, TUBES, server, counts, before) == outcome
+def test_bound_is_divided_among_the_tubes_in_their_order(value, buried, allotted):
+    made = plan(value, errand=found(buried, value=value))
+    assert [share[:2] for share in shares(made)] == allotted
+    assert (made.intent.state, made.intent.id, made.errand) == ("accepted", "new", None)
+
+
+def test_kick_waits_until_beanstalkd_can_be_asked():
+    away, nowhere = plan(counts=AWAY), plan(server=None, counts=None)
+    assert away.condition.message == "kick=5 waits: b:11300 is out of reach; it goes on as soon as beanstalkd answers"
+    assert "no beanstalkd is named" in nowhere.condition.message
+    assert plan(counts=None) == type(away)(), "beanstalkd was not asked yet"
+    for made in (away, nowhere):
+        assert (made.condition.status, made.condition.reason) == ("False", "Waiting")
+        assert (made.event.type, made.event.reason) == ("Warning", "Waiting")
+        assert made.event.message == made.condition.message
+        assert (made.errand, made.removes_annotation) == (None, False)
+        assert not is_settled_kick(stamp(made.condition, None, 1, "t0"))
+    shown = stamp(away.condition, None, 1, "t0")
+    assert plan(counts=AWAY, shown=shown).event is None, "it was reported"
+    assert plan("6", counts=AWAY, shown=shown).event is not None
 
 
 @pytest.mark.parametrize("counts", [COUNTED, AWAY, None])
 def test_bad_value_is_refused_whatever_is_known_of_the_server(counts):
-    outcome = decide(Request("uid", "push:1"), TUBES, "b:11300", counts, None)
-    assert outcome.why == "kick='push:1' names a tube that is not the pool's: it has mail, sms; nothing was kicked"
+    made = plan("push:1", counts=counts)
+    why = "kick='push:1' names a tube that is not the pool's: it has mail, sms; nothing was kicked"
+    assert (made.condition.status, made.condition.reason, made.condition.message) == ("False", "BadKick", why)
+    assert (made.event.type, made.event.message) == ("Warning", why)
+    assert (made.intent.state, made.removes_annotation, made.last_kick) == ("done", True, None)
+    met = plan("push:1", intent=made.intent)
+    assert (met.event, met.event_after_removal, met.removes_annotation) == (None, None, True), "it was reported"
 
 
-def test_kick_that_broke_off_and_whose_tube_went_says_that_something_was_kicked():
-    request = Request("uid", "mail:5")
-    outcome = decide(request, ["sms"], "b:11300", COUNTED, BrokenOff(request, {"mail": 2}))
-    assert outcome.why.endswith("; nothing more was kicked")
-
-
-def test_all_that_broke_off_goes_on_with_all():
-    assert decide(ALL, TUBES, "b:11300", COUNTED, BrokenOff(ALL, {"mail": 2})).kick.most is None
-
-
-@pytest.mark.parametrize(
-    ("due", "answer", "outcome"),
-    [
-        (Due(FIVE, Kick(("mail", "sms"), 5)), Kicked({"mail": 2, "sms": 3}), DONE),
-        (Due(FIVE, Kick(("mail", "sms"), 5)), Kicked({"mail": 2}, "connection lost"), BROKEN_OFF),
-        (Due(FIVE, Kick(("mail", "sms"), 5)), Kicked({}, "connection lost"), BrokenOff(FIVE, {})),
-        (Due(FIVE, Kick(("mail", "sms"), 3), {"mail": 2}), Kicked({"mail": 0, "sms": 3}), DONE),
-        (Due(FIVE, Kick(("mail", "sms"), 3), {"mail": 1}), Kicked({"mail": 1}, "connection lost"), BROKEN_OFF),
-    ],
-)
-def test_what_beanstalkds_answer_makes_of_a_kick(due, answer, outcome):
-    assert due.after(answer, "t1") == outcome
-
-
-# What is reported of it
+MINE = {"errand": Errand("step", PutBack({}), Kicked({"mail": 2}))}
+ASKED = intent("running", ("mail", 2, 0, 0, 2), ("sms", 1500, 0, 0, 0), step="step", value="9999")
+BOUND_LOST = intent("running", ("mail", 4, 1, 0, 3), step="step", value="9")
+ALL_LOST = intent("running", ("mail", 4, 1, 0, 3), step="step", value="all")
+LOST = {"errand": Errand("step", PutBack({}), Kicked({}, "mail", "connection lost"))}
+FEWER = {"errand": Errand("step", PutBack({}), Kicked({"mail": 1}))}
+UNSENT = {"errand": Errand("step", PutBack({}), Kicked({}, error="connection lost"))}
 
 
 @pytest.mark.parametrize(
-    ("outcome", "condition", "event", "finished", "message"),
+    ("intent", "known", "state", "expected", "asked"),
     [
-        (Refused(ALL, "no"), ("False", "BadKick"), ("Warning", "BadKick"), "all", "no"),
+        (intent("accepted", ("mail", 2), ("sms", 3)), {}, "running", [("mail", 2, 0, 0, 2), ("sms", 3, 0, 0, 3)], True),
+        (ASKED, MINE, "running", [("mail", 2, 2, 0, 0), ("sms", 1500, 0, 0, 1000)], True),
+        (BOUND_LOST, LOST, "done", [("mail", 4, 1, 3, 0)], False),
+        (BOUND_LOST, {}, "done", [("mail", 4, 1, 3, 0)], False),
+        (BOUND_LOST, {"opened": "other"}, "done", [("mail", 4, 1, 3, 0)], False),
+        (BOUND_LOST, UNSENT, "running", [("mail", 4, 1, 0, 3)], True),
+        (ALL_LOST, LOST, "running", [("mail", 4, 1, 3, 3)], True),
+        (ALL_LOST, {}, "running", [("mail", 4, 1, 3, 3)], True),
+        (BOUND_LOST, FEWER, "done", [("mail", 2, 2, 0, 0)], False),
+    ],
+    ids=["first", "next", "lost", "killed", "another's", "unsent", "all lost", "all killed", "others kicked"],
+)
+def test_next_step(intent, known, state, expected, asked):
+    made = plan(intent.value, intent, **known)
+    assert (made.intent.state, shares(made), made.errand is not None) == (state, expected, asked)
+    if made.errand:
+        assert made.errand.id == made.intent.step == "new"
+
+
+def test_step_that_is_under_way_is_waited_for():
+    pending = Errand("step", PutBack({"mail": 2}))
+    for value in ("9999", None, "7"):
+        made = plan(value, ASKED, errand=pending)
+        assert (made.intent, made.errand, made.goes_on) == (ASKED, None, False)
+
+
+def test_own_step_that_was_not_passed_on_yet_is_passed_on():
+    made = plan("9999", ASKED, opened="step")
+    assert (made.intent, made.errand) == (ASKED, Errand("step", PutBack({"mail": 2})))
+    taken_back = plan(None, ASKED, opened="step")
+    assert (taken_back.intent.state, shares(taken_back)[0]) == ("done", ("mail", 2, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"value": None}, "its annotation was removed"),
+        ({"value": "7"}, "the annotation has another value now"),
+        ({"server": "c:11300"}, "the pool has another beanstalkd now"),
+        ({"tubes": ["mail"]}, "tube sms is not the pool's any more"),
+    ],
+)
+def test_kick_ends_early(asked, why):
+    running = intent("running", ("mail", 2, 2), ("sms", 3, 1), value="5")
+    made = plan(**{"value": "5", **asked}, intent=running)
+    assert made.intent.state == "done"
+    message = f"kick=5: 3 buried jobs put back (mail 2, sms 1); the rest was left, because {why}"
+    assert made.condition.message == made.event.message == message
+    assert made.removes_annotation == (asked.get("value", "5") == "5")
+
+
+def test_kick_that_lost_its_server_waits_and_what_was_answered_is_kept():
+    made = plan("9999", ASKED, counts=AWAY, **MINE)
+    assert shares(made) == [("mail", 2, 2, 0, 0), ("sms", 1500, 0, 0, 0)]
+    assert (made.intent.step, made.errand, made.condition.reason) == ("", None, "Waiting")
+
+
+def test_running_kick_of_an_operator_that_was_started_anew_waits_until_beanstalkd_was_asked():
+    made = plan("5", intent("running", ("mail", 2)), counts=None)
+    assert (made.errand, made.condition.reason) == (None, "Kicking")
+
+
+@pytest.mark.parametrize(
+    ("shares_", "type_", "message"),
+    [
+        ([("mail", 2, 2), ("sms", 3, 3)], "Normal", "kick=5: 5 buried jobs put back (mail 2, sms 3)"),
         (
-            WAITING,
-            ("False", "Waiting"),
-            ("Warning", "Waiting"),
-            None,
-            "kick=all waits: b:11300 is out of reach; it is done as soon as beanstalkd answers",
-        ),
-        (
-            BROKEN_OFF,
-            ("False", "Waiting"),
-            None,
-            None,
-            "kick=5 waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers",
-        ),
-        (
-            DONE,
-            ("True", "Kicked"),
-            ("Normal", "Kicked"),
-            "5",
-            "kick=5: 5 buried jobs put back (mail 2, sms 3)",
+            [("mail", 2, 2), ("sms", 3, 0, 3)],
+            "Warning",
+            "kick=5: at most 5 buried jobs put back (mail 2, sms at most 3), the last answer was lost: see "
+            "status.buried before you kick again",
         ),
     ],
-    ids=["refused", "waiting", "broken off", "done"],
 )
-def test_what_is_reported_of_a_kick(outcome, condition, event, finished, message):
-    report = report_kick(outcome, None, None)
-    assert (report.condition.type, report.condition.status, report.condition.reason) == ("KickAccepted", *condition)
-    assert report.condition.message == message
-    assert report.finished == finished
-    assert report.event == (PoolEvent(*event, message) if event else None)
-    assert report_kick(outcome, outcome, None).event is None, "it was reported"
-    assert report_kick(outcome, BROKEN_OFF, None).event == report.event
-    assert (report.last_kick is not None) == isinstance(outcome, Done)
-    assert report.again_after == (RETRY_SECONDS if isinstance(outcome, BrokenOff) else None)
+def test_kick_that_is_done_is_reported(shares_, type_, message):
+    made = plan("5", intent("running", *shares_))
+    assert (made.event.type, made.event.reason, made.event.message) == (type_, "Kicked", message)
+    assert (made.condition.status, made.condition.reason, made.condition.message) == ("True", "Kicked", message)
+    assert (made.last_kick.value, made.last_kick.time, made.last_kick.kicked) == ("5", "t1", 5)
+    assert made.last_kick.unsure == sum(share[3] for share in shares_ if len(share) > 3)
+    assert is_settled_kick(stamp(made.condition, None, 1, "t0"))
 
 
-def test_nothing_is_reported_without_a_kick():
-    report = report_kick(None, DONE, None)
-    assert (report.condition, report.event, report.last_kick, report.finished, report.again_after) == (None,) * 5
+DONE = intent("done", ("mail", 5, 5))
 
 
-def shown(outcome):
-    """Return the condition that a status shows after such an outcome."""
-    return stamp(report_kick(outcome, None, None).condition, None, 1, "t0")
+def test_kick_that_is_done_only_waits_for_its_annotation_to_go():
+    for counts in (COUNTED, AWAY, None):
+        made = plan("5", DONE, counts=counts)
+        assert (made.intent, made.removes_annotation, made.errand, made.event) == (DONE, True, None, None)
+        assert "nothing more was put back" in made.event_after_removal.message
+    assert plan(None, DONE).intent is None
+    assert plan("7", DONE).errand.work.request.value == "7"
+    assert plan("5", DONE, removed="id").errand == FIND, "this process removed the annotation: it was set anew"
+    assert plan("5", DONE, removed="other").errand is None
 
 
-def test_kick_that_waits_is_not_reported_again_by_a_restarted_operator():
-    assert report_kick(WAITING, None, shown(WAITING)).event is None
-    assert report_kick(WAITING, None, shown(BROKEN_OFF)).event is None
-    assert report_kick(WAITING, None, shown(DONE)).event.reason == Reason.WAITING
-    assert report_kick(DONE, None, shown(DONE)).event.reason == Reason.KICKED
-    assert report_kick(DONE, None, shown(WAITING)).event.reason == Reason.KICKED
-    assert report_kick(Refused(ALL, "no"), None, shown(Refused(ALL, "no"))).event.reason == Reason.BAD_KICK
-
-
-def test_only_a_kick_that_is_over_stays_shown():
-    outcomes = (Refused(ALL, "no"), WAITING, BROKEN_OFF, DONE)
-    assert [is_settled_kick(shown(outcome)) for outcome in outcomes] == [True, False, False, True]
+def test_refused_removal_of_the_annotation_is_reported_once():
+    made = plan("5", DONE, stays_because="the webhook says no")
+    assert (made.condition.status, made.condition.reason) == ("True", "AnnotationStays")
+    assert made.condition.message == made.event.message
+    assert "5 buried jobs put back" in made.event.message
+    assert "the webhook says no" in made.event.message
+    shown = stamp(made.condition, None, 1, "t0")
+    assert plan("5", DONE, shown, stays_because="the webhook says no").event is None
+    assert plan(None, DONE, shown).condition.reason == "Kicked", "the annotation is gone"

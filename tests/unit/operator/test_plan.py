@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.kick import Due, Kick, Refused, Request, Waiting
+from tubeherd_operator.decisions.kick import KickPlan
+from tubeherd_operator.decisions.kick_value import Kick
 from tubeherd_operator.decisions.plan import make_plan
 
 
@@ -29,7 +30,7 @@ def test_pool_without_its_executors_waits_for_them(pools):
 
 def test_nothing_is_done_where_nothing_differs(pools):
     made = make_plan(pools.seen())
-    assert (made.change, made.kick) == (None, None)
+    assert (made.change, made.kick) == (None, KickPlan())
 
 
 def test_changed_spec_is_applied(pools):
@@ -149,23 +150,11 @@ def test_pool_without_a_server_has_no_deployment(pools):
     assert make_plan(pools.seen(deployment=None, counts=None, server=None)).change is None
 
 
-@pytest.mark.parametrize(
-    ("value", "seen", "kick"),
-    [
-        ("all", {}, (Due, Kick(("mail", "sms"), None))),
-        ("7", {}, (Due, Kick(("mail", "sms"), 7))),
-        ("sms:all", {}, (Due, Kick(("sms",), None))),
-        ("push:all", {}, (Refused, None)),
-        ("all", {"counts": Counts(error="away")}, (Waiting, None)),
-        ("all", {"counts": None, "server": None}, (Waiting, None)),
-        ("all", {"counts": None}, (type(None), None)),
-    ],
-)
-def test_kick_is_judged(pools, value, seen, kick):
-    pool = pools.pool(annotations={"kick": value})
-    made = make_plan(pools.seen(pool, **seen))
-    assert (type(made.kick), getattr(made.kick, "kick", None)) == kick
-    assert made.kick is None or made.kick.request == Request(pool["metadata"]["uid"], value)
+def test_kick_is_planned_for_the_tubes_and_the_server_of_the_pool(pools):
+    made = make_plan(pools.seen(pools.pool(annotations={"kick": "sms:7"})))
+    assert made.kick.errand.work.kick == Kick(("sms",), 7)
+    away = make_plan(pools.seen(pools.pool(annotations={"kick": "7"}), counts=Counts(error="away")))
+    assert "beanstalkd.queue.svc:11300 is out of reach" in away.kick.condition.message
 
 
 def test_pods_have_the_user_of_the_cluster_where_the_installation_leaves_it_to_the_cluster(pools):

@@ -2,18 +2,30 @@
 
 import pytest
 
-from tubeherd_operator.decisions.counts import Counts, Kicked
-from tubeherd_operator.decisions.findings import PoolEvent, Reason
-from tubeherd_operator.decisions.kick import Done, Request
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
+from tubeherd_operator.decisions.kick import Known
+from tubeherd_operator.decisions.kick_report import KICK_ACCEPTED, Reason
 from tubeherd_operator.decisions.status import changes, read_status
 
-KICKED = Kicked({"mail": 2, "sms": 3})
+NOW = "2026-11-25T12:00:00Z"
+SERVER = "beanstalkd.queue.svc:11300"
 LOST = Counts(error="cannot reach beanstalkd at x: refused")
 
 
 def settled(pools, spec=None, **metadata):
     """Return a pool whose status is what the operator wrote last, all being well."""
     return pools.pool(spec, pools.status(pools.seen(pools.pool(spec))), **metadata)
+
+
+def kicked(pools):
+    """Return a pool whose status shows a kick that is done, and whose annotation is gone."""
+    pool = settled(pools)
+    finding = Finding(KICK_ACCEPTED, "True", Reason.KICKED, "kick=5: 5 buried jobs put back (mail 5)")
+    pool["status"]["conditions"].append(stamp(finding, None, 2, NOW).model_dump(by_alias=True))
+    done = {"value": "5", "time": NOW, "kicked": 5, "unsure": 0}
+    pool["status"]["lastKick"] = done | {"tubes": [{"name": "mail", "kicked": 5, "unsure": 0}]}
+    return pool
 
 
 def events(report):
@@ -41,7 +53,7 @@ def foreign(pools, pool):
 def test_nothing_is_reported_where_nothing_differs(pools):
     pool = settled(pools)
     report = pools.report(pools.seen(pool), now="later")
-    assert (report.kick_event, report.events, report.finished_kick, report.again_after) == (None, [], None, None)
+    assert (report.events, report.again_after) == ([], None)
     assert changes(report.status, pool) == {}
 
 
@@ -91,10 +103,8 @@ def test_counts_of_another_server_are_shown_no_longer(pools, counts):
 
 
 def test_only_what_differs_is_written(pools):
-    pool = settled(pools, annotations={"kick": "5"})
-    pool["status"] = pools.status(pools.seen(pool), answer=KICKED)
+    pool = kicked(pools)
     assert pool["status"]["lastKick"]["kicked"] == 5
-    del pool["metadata"]["annotations"]
     report = pools.report(pools.seen(pool, counts=pools.counts(buried=1)))
     assert changes(report.status, pool).keys() == {"buried", "tubes"}
     assert changes(read_status(pool), pool | {"status": pool["status"] | {"gone": 2}}) == {"gone": None}
@@ -114,9 +124,7 @@ def test_reason_of_another_version_is_nothing_to_stumble_over(pools):
 
 
 def test_condition_keeps_its_place_in_the_list(pools):
-    pool = settled(pools, annotations={"kick": "5"})
-    pool["status"] = pools.status(pools.seen(pool), answer=KICKED)
-    del pool["metadata"]["annotations"]
+    pool = kicked(pools)
     for live in (foreign(pools, pool), pools.live(pool)):
         types = [entry["type"] for entry in pool["status"]["conditions"]]
         pool["status"] = pools.status(pools.seen(pool, deployment=live))
@@ -228,45 +236,32 @@ def test_lost_server_is_reported_once_and_so_is_its_return(pools):
 # Kicks
 
 
-def test_done_kick_is_reported_before_the_status_and_its_annotation_goes(pools):
+def test_done_kick_is_reported(pools):
+    running = {"id": "1", "value": "5", "server": SERVER, "state": "running", "since": NOW}
+    running |= {"tubes": [{"name": "mail", "allotted": 2, "kicked": 2}, {"name": "sms", "allotted": 3, "kicked": 3}]}
     pool = settled(pools, annotations={"kick": "5"})
-    report = pools.report(pools.seen(pool), answer=KICKED)
+    pool["status"]["kick"] = running
+    report = pools.report(pools.seen(pool, kick=Known(now=NOW)))
     message = "kick=5: 5 buried jobs put back (mail 2, sms 3)"
-    assert report.kick_event == PoolEvent("Normal", Reason.KICKED, message)
-    assert (report.events, report.finished_kick) == ([], "5")
+    assert report.events == [PoolEvent("Normal", Reason.KICKED, message)]
     assert conditions(report)["KickAccepted"].message == message
-    assert changes(report.status, pool)["lastKick"] == {
-        "value": "5",
-        "time": "2026-11-25T12:00:00Z",
-        "kicked": 5,
-        "tubes": [{"name": "mail", "kicked": 2}, {"name": "sms", "kicked": 3}],
-    }
-
-
-def test_done_kick_whose_annotation_is_not_gone_is_shown_and_not_reported_again(pools):
-    pool = settled(pools, annotations={"kick": "5"})
-    done = Done(Request(pool["metadata"]["uid"], "5"), KICKED.tubes, "2026-11-25T12:00:00Z")
-    report = pools.report(pools.seen(pool, counts=LOST, kick_before=done), now="later")
-    assert (report.kick_event, events(report)) == (None, [("Warning", "Unreachable")])
-    assert states(report)["KickAccepted"] == ("True", "Kicked")
-    assert (report.status.last_kick.time, report.finished_kick) == ("2026-11-25T12:00:00Z", "5")
+    assert (report.status.kick.state, report.status.last_kick.kicked, report.again_after) == ("done", 5, 0)
 
 
 def test_bad_kick_is_reported_and_its_annotation_goes(pools):
     first = pools.report(pools.seen(pools.pool(status=settled(pools)["status"], annotations={"kick": "push:all"})))
     assert states(first)["KickAccepted"] == ("False", "BadKick")
-    assert (first.kick_event.type, first.kick_event.reason) == ("Warning", "BadKick")
-    assert (first.events, first.finished_kick) == ([], "push:all")
+    assert events(first) == [("Warning", "BadKick")]
     before = pools.pool(status=changes(first.status, {}), annotations={"kick": "push:1"})
     again = pools.report(pools.seen(before))
-    assert again.kick_event.reason == "BadKick", "each bad kick is reported"
+    assert events(again) == [("Warning", "BadKick")], "each bad kick is reported"
 
 
 def test_kick_waits_for_a_server_out_of_reach(pools):
     pool = settled(pools, annotations={"kick": "all"})
     report = pools.report(pools.seen(pool, counts=LOST))
     assert states(report)["KickAccepted"] == ("False", "Waiting")
-    assert (report.kick_event.type, report.kick_event.reason, report.finished_kick) == ("Warning", "Waiting", None)
+    assert ("Warning", "Waiting") in events(report)
     waiting = pools.pool(status=changes(report.status, {}))
     assert "KickAccepted" not in states(pools.report(pools.seen(waiting))), "its owner took the kick back"
 
@@ -274,15 +269,13 @@ def test_kick_waits_for_a_server_out_of_reach(pools):
 def test_kick_waits_in_silence_until_the_server_was_asked(pools):
     pool = settled(pools, annotations={"kick": "all"})
     report = pools.report(pools.seen(pool, counts=None))
-    assert (report.kick_event, report.events, report.finished_kick) == (None, [], None)
+    assert report.events == []
     assert changes(report.status, pool) == {}, "a restart of the operator writes nothing"
 
 
 def test_kick_that_is_over_stays_shown(pools):
-    pool = settled(pools, annotations={"kick": "5"})
-    before = pools.status(pools.seen(pool), answer=KICKED)
-    report = pools.report(pools.seen(pools.pool(status=before)))
-    assert changes(report.status, {"status": before}) == {}
+    pool = kicked(pools)
+    assert changes(pools.report(pools.seen(pool)).status, pool) == {}
 
 
 def test_bad_kick_alone_changes_a_status_that_stands(pools):

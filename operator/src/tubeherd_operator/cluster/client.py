@@ -31,6 +31,10 @@ class ClusterError(Exception):
         return self.status in (400, 403, 422, 500)
 
 
+class Conflict(ClusterError):
+    """Somebody else has changed the object since it was read, so a change that depends on it was not made."""
+
+
 class Cluster:
     """A connection to the API server; safe to use from several threads."""
 
@@ -94,19 +98,22 @@ class Cluster:
             raise ClusterError(409, str(error)) if error.status == 422 else error from error
         self._written(DEPLOYMENTS, changed)
 
-    def write_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
-        """Merge into a pool's status; None removes a field."""
-        path = f"{POOLS.path(namespace, name)}/status"
-        self._patch_pool(path, {"status": status}, "application/merge-patch+json")
+    def write_status(self, namespace: str, name: str, status: Mapping[str, Any], version: str | None = None) -> Object:
+        """Merge into a pool's status, and return the pool as it is now; None removes a field.
 
-    def remove_annotation(self, namespace: str, name: str, key: str, value: str) -> bool:
-        """Remove a pool's annotation if it still has that value; return whether it was removed."""
-        path = f"/metadata/annotations/{key.replace('~', '~0').replace('/', '~1')}"
-        patch = [{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]
+        Raises Conflict if a `version` is given, and the pool's resourceVersion is another one.
+        """
+        path = f"{POOLS.path(namespace, name)}/status"
+        patch: Object = {"status": status} | ({"metadata": {"resourceVersion": version}} if version else {})
+        return self._patch_pool(path, patch)
+
+    def remove_annotation(self, namespace: str, name: str, key: str, version: str) -> bool:
+        """Remove a pool's annotation; return whether the pool was there and still had that resourceVersion."""
+        patch = {"metadata": {"resourceVersion": version, "annotations": {key: None}}}
         try:
-            self._patch_pool(POOLS.path(namespace, name), patch, "application/json-patch+json")
+            self._patch_pool(POOLS.path(namespace, name), patch)
         except ClusterError as error:
-            if error.status in (404, 422):
+            if error.status in (404, 409):
                 return False
             raise
         return True
@@ -124,8 +131,10 @@ class Cluster:
             patch = {"count": count + 1, "lastTimestamp": event["lastTimestamp"]}
             self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)
 
-    def _patch_pool(self, path: str, patch: Any, content_type: str) -> None:
-        self._written(POOLS, self._request("PATCH", path, patch, content_type, _MANAGER))
+    def _patch_pool(self, path: str, patch: Object) -> Object:
+        changed = self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)
+        self._written(POOLS, changed)
+        return changed
 
     def _get(self, path: str) -> Object | None:
         try:
@@ -153,16 +162,20 @@ class Cluster:
             response = self._api.call_api(*call, _request_timeout=_SECONDS)
             data = response.read()
         except ApiException as error:
-            raise ClusterError(int(error.status or 0), _reason(error.body, str(error.reason))) from error
+            raise _error(int(error.status or 0), _reason(error.body, str(error.reason))) from error
         except (HTTPError, OSError) as error:
             raise ClusterError(0, f"the API server cannot be reached: {type(error).__name__}") from error
         if not 200 <= response.status <= 299:
-            raise ClusterError(response.status, _reason(data, f"HTTP status {response.status}"))
+            raise _error(response.status, _reason(data, f"HTTP status {response.status}"))
         found: Object = json.loads(data)
         return found
 
 
 _MANAGER: Final = {"fieldManager": FIELD_MANAGER}
+
+
+def _error(status: int, message: str) -> ClusterError:
+    return Conflict(status, message) if status == 409 else ClusterError(status, message)
 
 
 def _reason(body: Any, otherwise: str) -> str:

@@ -17,14 +17,6 @@ class Counts:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Kicked:
-    """How many jobs of each tube were kicked, and why the rest could not be."""
-
-    tubes: Mapping[str, int]
-    error: str | None = None
-
-
 def is_due(shown: Counts | None, found: Counts, seconds: float) -> bool:
     """Return whether a pool is to be given new counts in place of those that it was given `seconds` ago.
 

@@ -12,13 +12,8 @@ _MESSAGE_MAX: Final = 1000
 
 
 class Reason(StrEnum):
-    """Why the condition KickAccepted is as it is, or what an Event alone reports."""
+    """What an Event about the Deployment reports: one word, which programs may compare."""
 
-    # KickAccepted
-    KICKED = "Kicked"
-    WAITING = "Waiting"
-    BAD_KICK = "BadKick"
-    # Events alone
     CREATED = "Created"
     UPDATED = "Updated"
     REPAIRED = "Repaired"

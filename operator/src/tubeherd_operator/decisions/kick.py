@@ -1,201 +1,259 @@
-"""A kick, from the annotation `kick` to what is done and what is reported.
+"""Carries out a kick step by step, so that whatever fails in between, no more jobs are put back than it asks for.
 
-A pass judges the annotation by `decide`. Only a kick that is `Due` goes to beanstalkd, whose answer makes it `Done` or
-`BrokenOff`. `report_kick` gives the condition, the Event and `status.lastKick`, and whether the annotation is
-to be removed.
+A kick is an intent in the pool's status, `status.kick`. It is written before the first command to beanstalkd, and
+removed after the annotation is gone. A step is written into it before beanstalkd is asked to put back the jobs of the
+step. Each change is written only if the pool is still as it was read, so of several operators only one begins a step,
+and that one asks beanstalkd once. If the answer was lost, all jobs of the step count as put back. Only a kick without a
+bound, such as `all`, asks for them again.
 
-The operator keeps the outcome in its memory until the annotation is removed, so that no later pass repeats a part of
-the kick. If it crashes after the kick and before the annotation is removed, the kick is repeated after its restart. In
-the other order, a crash after the annotation was removed would lose the kick.
+One pass makes one change: it begins a kick, takes the answer to a step and begins the next, ends the kick, removes the
+annotation, or forgets the kick.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from tubeherd_operator.decisions.counts import Counts, Kicked
-from tubeherd_operator.decisions.findings import Finding, PoolEvent, Reason
-from tubeherd_operator.decisions.status import Condition, ConditionStatus, LastKick, TubeKick
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack, Request
+from tubeherd_operator.decisions.findings import Finding, PoolEvent
+from tubeherd_operator.decisions.kick_report import (
+    annotation_removed,
+    annotation_stays,
+    last_kick,
+    refused,
+    result,
+    running,
+    waiting,
+)
+from tubeherd_operator.decisions.kick_value import BadKick, has_bound, parse_kick
+from tubeherd_operator.decisions.status import Condition, KickIntent, KickShare, LastKick
 
 ANNOTATION: Final = "kick"
-KICK_ACCEPTED: Final = "KickAccepted"
-"""The condition of a kick."""
-RETRY_SECONDS: Final = 2.0
-"""After how many seconds a kick that broke off goes on, or the removal of an annotation is tried again."""
-_COUNT: Final = re.compile(r"all|[1-9][0-9]{0,17}")
-
-
-class BadKick(ValueError):
-    """The annotation's value is not understood, or names a wrong tube; the message says what to write instead."""
+STEP_MOST: Final = 1000
+"""So many jobs are put back in one step at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kick:
-    """Which buried jobs to put back."""
+class Known:
+    """What this process knows of a pool's kick beside the status, and what it may use for the next step."""
 
-    tubes: tuple[str, ...]
-    """Their tubes, in the order in which they are kicked."""
-    most: int | None
-    """How many to put back at most in all tubes together; None: every one."""
-
-
-def parse_kick(value: str, tubes: Sequence[str]) -> Kick:
-    """Return what `all`, `25`, `mail:all` or `mail:25` asks of a pool with these tubes; raises BadKick."""
-    tube, colon, count = value.strip().rpartition(":")
-    if not _COUNT.fullmatch(count):
-        raise BadKick(f"kick={value[:80]!r} is not understood: write kick=all, kick=25, kick=TUBE:all or kick=TUBE:25")
-    if colon and tube not in tubes:
-        raise BadKick(f"kick={value[:80]!r} names a tube that is not the pool's: it has {', '.join(tubes)}")
-    return Kick((tube,) if colon else tuple(tubes), None if count == "all" else int(count))
+    errand: Errand | None = None
+    """What beanstalkd's side was asked to do last, with its answer."""
+    opened: str | None = None
+    """The id of a step that this process has written, or tried to write, and not passed on to beanstalkd's side."""
+    removed: str | None = None
+    """The id of the kick whose annotation this process has removed."""
+    stays_because: str | None = None
+    """Why the API server refused to remove the annotation of a kick that is done."""
+    new_id: str = ""
+    """An id that nothing has yet."""
+    now: str = ""
+    """The time in RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A value of the annotation on one pool. The same value on a later pool of the same name is another request."""
+class Asked:
+    """What the pool asks for, and where."""
 
-    pool: str
-    """The pool's uid."""
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The value is not understood, or names a tube that is not the pool's."""
-
-    request: Request
-    why: str
+    request: Request | None
+    tubes: Sequence[str]
+    server: str | None
+    counts: Counts | None
+    """The last counts of the tubes; None if beanstalkd was not asked yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """No job was put back yet, because beanstalkd cannot be asked."""
+class KickPlan:
+    """What a pass does for a kick, in the order of the fields."""
 
-    request: Request
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenOff:
-    """beanstalkd was lost while jobs were put back; the rest follows."""
-
-    request: Request
-    kicked: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """All that was asked for was put back."""
-
-    request: Request
-    kicked: Mapping[str, int]
-    time: str
-
-
-Outcome = Refused | Waiting | BrokenOff | Done
-"""What came of a kick in a pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A kick that the pass is to carry out."""
-
-    request: Request
-    kick: Kick
-    """What is left to do."""
-    kicked: Mapping[str, int] = field(default_factory=dict)
-    """How many jobs of each tube earlier passes put back."""
-
-    def after(self, answer: Kicked, now: str) -> BrokenOff | Done:
-        """Return what beanstalkd's answer makes of the kick; `now` is the time in RFC 3339."""
-        more = {tube: self.kicked.get(tube, 0) + count for tube, count in answer.tubes.items()}
-        kicked = {**self.kicked, **more}
-        return Done(self.request, kicked, now) if answer.error is None else BrokenOff(self.request, kicked)
-
-
-def decide(
-    request: Request | None, tubes: Sequence[str], server: str | None, counts: Counts | None, before: Outcome | None
-) -> Due | Outcome | None:
-    """Return whether a kick is due, or what came of it; None without a kick, or if there are no counts yet.
-
-    `tubes`, `server` and `counts` are the pool's; `before` is the outcome of the pass before.
-    """
-    if request is None:
-        return None
-    if before is not None and before.request != request:
-        before = None  # the pool's owner took that kick back, or wants another
-    if isinstance(before, Done):
-        return before
-    kicked = before.kicked if isinstance(before, BrokenOff) else {}
-    try:
-        kick = parse_kick(request.value, tubes)
-    except BadKick as error:
-        return Refused(request, f"{error}; nothing{' more' if kicked else ''} was kicked")
-    if counts is not None and counts.error is None:
-        left = None if kick.most is None else kick.most - sum(kicked.values())
-        return Due(request, replace(kick, most=left), kicked)
-    if isinstance(before, BrokenOff):
-        return before
-    if server is None:
-        return Waiting(request, "no beanstalkd is named")
-    return Waiting(request, f"{server} is out of reach") if counts else None
-
-
-@dataclass(frozen=True, slots=True)
-class KickReport:
-    """What is reported of a kick, and what becomes of its annotation; all None if there is no kick."""
-
+    intent: KickIntent | None = None
+    """What `status.kick` is to be. If that is a change, all that follows is done only after it was stored."""
+    last_kick: LastKick | None = None
     condition: Finding | None = None
     event: PoolEvent | None = None
-    last_kick: LastKick | None = None
-    finished: str | None = None
-    """The value of the annotation, if it is to be removed."""
-    again_after: float | None = None
-    """After how many seconds the pool is to be looked at again."""
+    errand: Errand | None = None
+    """What beanstalkd's side is to do."""
+    removes_annotation: bool = False
+    event_after_removal: PoolEvent | None = None
+    goes_on: bool = False
+    """Whether the next pass may follow at once."""
 
 
-def report_kick(outcome: Outcome | None, before: Outcome | None, shown: Condition | None) -> KickReport:
-    """Return what is reported of a kick. The same outcome is reported by one Event only.
-
-    `before` is the outcome of the pass before, which a restart of the operator forgets. `shown` is the condition
-    KickAccepted of the status: if it shows that a kick waits, no Event reports that anew.
-    """
-    if outcome is None:
-        return KickReport()
-    report = _report(outcome)
-    is_shown = isinstance(outcome, Waiting) and shown is not None and shown.reason == Reason.WAITING
-    return replace(report, event=None) if outcome == before or is_shown else report
+def plan_kick(asked: Asked, intent: KickIntent | None, shown: Condition | None, known: Known) -> KickPlan:
+    """Return what this pass does; `intent` is the `status.kick`, `shown` the condition KickAccepted."""
+    if intent is None or _is_over(intent, asked.request, known):
+        return _begin(asked, intent, shown, known)
+    if intent.state == "done":
+        return _finish(intent, shown, known)
+    return _go_on(asked, intent, shown, known)
 
 
-def is_settled_kick(shown: Condition) -> bool:
-    """Return whether a condition shows a kick that has ended. Such a condition stays when the annotation is removed."""
-    return shown.type == KICK_ACCEPTED and shown.reason != Reason.WAITING
+def _is_over(intent: KickIntent, request: Request | None, known: Known) -> bool:
+    """Return whether a kick is done and its annotation is gone. The same value may have been set anew since then."""
+    return intent.state == "done" and (request is None or request.value != intent.value or known.removed == intent.id)
 
 
-def _report(outcome: Outcome) -> KickReport:
-    value = outcome.request.value
-    match outcome:
-        case Refused():
-            event = PoolEvent("Warning", Reason.BAD_KICK, outcome.why)
-            return KickReport(_accepted("False", Reason.BAD_KICK, outcome.why), event, finished=value)
-        case Waiting():
-            message = f"kick={value} waits: {outcome.why}; it is done as soon as beanstalkd answers"
-            event = PoolEvent("Warning", Reason.WAITING, message)
-            return KickReport(_accepted("False", Reason.WAITING, message), event)
-        case BrokenOff():
-            message = f"kick={value} waits: beanstalkd is out of reach; it goes on as soon as beanstalkd answers"
-            return KickReport(_accepted("False", Reason.WAITING, message), again_after=RETRY_SECONDS)
-        case Done():
-            by_tube = ", ".join(f"{tube} {count}" for tube, count in outcome.kicked.items())
-            message = f"kick={value}: {sum(outcome.kicked.values())} buried jobs put back ({by_tube})"
-            event = PoolEvent("Normal", Reason.KICKED, message)
-            return KickReport(_accepted("True", Reason.KICKED, message), event, _last_kick(outcome), value)
+def _begin(asked: Asked, before: KickIntent | None, shown: Condition | None, known: Known) -> KickPlan:
+    """Begin the kick that is asked for, in place of one that is over."""
+    request, counts = asked.request, asked.counts
+    if request is None:
+        return KickPlan(condition=result(before) if before else None)
+    try:
+        kick = parse_kick(request.value, asked.tubes)
+    except BadKick as error:
+        return _refuse(asked, request, f"{error}; nothing was kicked", known)
+    if asked.server is None:
+        return _wait(request.value, "no beanstalkd is named", shown)
+    if counts is None:
+        return KickPlan()
+    if counts.error is not None:
+        return _wait(request.value, f"{asked.server} is out of reach", shown)
+    errand = known.errand
+    if errand is None or errand.work != Find(request, kick) or _has_failed(errand):
+        return KickPlan(errand=Errand(known.new_id, Find(request, kick)))
+    if not isinstance(errand.answer, Found):
+        return KickPlan()
+    shares = _allot(errand.answer, kick.most)
+    intent = KickIntent(
+        id=known.new_id, value=request.value, server=asked.server, state="accepted", since=known.now, tubes=shares
+    )
+    return KickPlan(intent, goes_on=True) if shares else _end(intent, asked, known)
 
 
-def _accepted(status: ConditionStatus, reason: Reason, message: str) -> Finding:
-    return Finding(KICK_ACCEPTED, status, reason, message)
+def _allot(found: Found, most: int | None) -> list[KickShare]:
+    """Divide the bound among the tubes, in their order."""
+    shares, left = [], most
+    for tube, buried in found.tubes.items():
+        allotted = buried if left is None else min(buried, left)
+        left = None if left is None else left - allotted
+        if allotted:
+            shares.append(KickShare(name=tube, allotted=allotted))
+    return shares
 
 
-def _last_kick(done: Done) -> LastKick:
-    tubes = [TubeKick(name=name, kicked=count) for name, count in done.kicked.items()]
-    return LastKick(value=done.request.value, time=done.time, kicked=sum(done.kicked.values()), tubes=tubes)
+def _has_failed(errand: Errand) -> bool:
+    return errand.answer is not None and errand.answer.error is not None
+
+
+def _refuse(asked: Asked, request: Request, why: str, known: Known) -> KickPlan:
+    intent = KickIntent(
+        id=known.new_id,
+        value=request.value,
+        server=asked.server or "",
+        state="done",
+        since=known.now,
+        tubes=[],
+        ended=why,
+    )
+    return KickPlan(intent, None, *refused(why), removes_annotation=True, goes_on=True)
+
+
+def _wait(value: str, why: str, shown: Condition | None, intent: KickIntent | None = None) -> KickPlan:
+    """Wait until beanstalkd can be asked. The same wait is reported by one Event only."""
+    condition, event = waiting(value, why)
+    is_shown = shown is not None and (shown.reason, shown.message) == (condition.reason, condition.message)
+    return KickPlan(intent, condition=condition, event=None if is_shown else event)
+
+
+def _go_on(asked: Asked, intent: KickIntent, shown: Condition | None, known: Known) -> KickPlan:
+    """Take the answer to the present step, and begin the next one; end the kick if there is no next step."""
+    ended = _why_to_end(asked, intent)
+    if intent.step:
+        if known.opened == intent.step and not ended:
+            return KickPlan(intent, errand=_put_back(intent))
+        errand = known.errand
+        is_asked = errand is not None and errand.id == intent.step
+        if is_asked and errand and errand.answer is None:
+            return KickPlan(intent, condition=running(intent))
+        intent = _settle(intent, _answer(intent, known))
+    left = {share.name: _left(share, intent) for share in intent.tubes}
+    next_ = {tube: count for tube, count in left.items() if count and tube in asked.tubes}
+    if ended or not next_:
+        gone = [tube for tube, count in left.items() if count]
+        return _end(intent, asked, known, ended or (f"tube {gone[0]} is not the pool's any more" if gone else ""))
+    if asked.counts is None:
+        return KickPlan(intent, condition=running(intent))
+    if asked.counts.error is not None:
+        return _wait(intent.value, f"{intent.server} is out of reach", shown, intent)
+    intent = _open_step(intent, next_, known)
+    return KickPlan(intent, condition=running(intent), errand=_put_back(intent))
+
+
+def _why_to_end(asked: Asked, intent: KickIntent) -> str:
+    """Return why a kick that runs is to be ended; empty if it is not."""
+    if asked.request is None:
+        return "its annotation was removed"
+    if asked.request.value != intent.value:
+        return "the annotation has another value now"
+    if asked.server != intent.server:
+        return "the pool has another beanstalkd now"
+    return ""
+
+
+def _answer(intent: KickIntent, known: Known) -> Kicked:
+    """Return what came of the present step, which may have been that of another process."""
+    if known.opened == intent.step:
+        return Kicked({}, error="it was not sent")
+    if known.errand is not None and known.errand.id == intent.step and isinstance(known.errand.answer, Kicked):
+        return known.errand.answer
+    return Kicked({}, lost="*", error="the answer was lost")
+
+
+def _settle(intent: KickIntent, answer: Kicked) -> KickIntent:
+    """Return the intent after a step: what was kicked, and what may have been, is counted."""
+    shares = [_settle_share(share, answer, has_bound(intent.value)) for share in intent.tubes]
+    return intent.model_copy(update={"step": "", "tubes": shares})
+
+
+def _settle_share(share: KickShare, answer: Kicked, bounded: bool) -> KickShare:
+    kicked = share.kicked + answer.tubes.get(share.name, 0)
+    unsure = share.unsure + (share.asked if answer.lost in ("*", share.name) else 0)
+    allotted = share.allotted
+    if answer.tubes.get(share.name, share.asked) < share.asked:  # no more jobs of the tube are buried
+        allotted = kicked + (unsure if bounded else 0)
+    return KickShare(name=share.name, allotted=allotted, kicked=kicked, unsure=unsure)
+
+
+def _left(share: KickShare, intent: KickIntent) -> int:
+    """Return how many jobs of a tube beanstalkd may still be asked to put back."""
+    return max(0, share.allotted - share.kicked - (share.unsure if has_bound(intent.value) else 0))
+
+
+def _open_step(intent: KickIntent, next_: dict[str, int], known: Known) -> KickIntent:
+    shares, room = [], STEP_MOST
+    for share in intent.tubes:
+        asked = min(room, next_.get(share.name, 0))
+        room -= asked
+        shares.append(share.model_copy(update={"asked": asked}))
+    since = intent.since if intent.state == "running" else known.now
+    return intent.model_copy(update={"state": "running", "since": since, "step": known.new_id, "tubes": shares})
+
+
+def _put_back(intent: KickIntent) -> Errand:
+    return Errand(intent.step, PutBack({share.name: share.asked for share in intent.tubes if share.asked}))
+
+
+def _end(intent: KickIntent, asked: Asked, known: Known, ended: str = "") -> KickPlan:
+    """End a kick: it is done, or the rest is not to be done any more."""
+    done = intent.model_copy(update={"state": "done", "since": known.now, "ended": ended})
+    condition = result(done)
+    event = PoolEvent("Warning" if last_kick(done).unsure else "Normal", condition.reason, condition.message)
+    is_set = asked.request is not None and asked.request.value == intent.value
+    return KickPlan(done, last_kick(done), condition, event, removes_annotation=is_set, goes_on=True)
+
+
+def _finish(intent: KickIntent, shown: Condition | None, known: Known) -> KickPlan:
+    """Remove the annotation of a kick that is done."""
+    condition = event = None
+    if known.stays_because is not None:
+        condition, warning = annotation_stays(intent, known.stays_because)
+        event = None if shown and shown.reason == condition.reason else warning
+    return KickPlan(
+        intent,
+        condition=condition,
+        event=event,
+        removes_annotation=True,
+        event_after_removal=annotation_removed(intent),
+        goes_on=True,
+    )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.kick import ANNOTATION, Outcome, Request
+from tubeherd_operator.decisions.errands import Request
+from tubeherd_operator.decisions.kick import ANNOTATION, Known
 from tubeherd_operator.decisions.pods import present_pods
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.retries import Served
@@ -72,8 +73,8 @@ class Observation:
     """None if beanstalkd has not been asked yet."""
     others: Mapping[Key, Served] = field(default_factory=dict)
     """What the other pools of the same beanstalkd serve."""
-    kick_before: Outcome | None = None
-    """What came of a kick in the pass before, if its annotation was not removed."""
+    kick: Known = field(default_factory=Known)
+    """What this process knows of the pool's kick beside the status."""
     now: float = 0.0
     """The time of the pass, in seconds since 1970."""
     repairs: Repairs = field(default_factory=Repairs)

@@ -1,4 +1,4 @@
-"""Decides what a pass reports: the pool's status and Events, and whether it removes the annotation of a kick."""
+"""Decides what a pass reports: the pool's status and Events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,13 +8,14 @@ from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.conditions.ready import Reason
 from tubeherd_operator.decisions.conditions.rollout import rollout_of
 from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
-from tubeherd_operator.decisions.kick import KICK_ACCEPTED, Outcome, is_settled_kick, report_kick
+from tubeherd_operator.decisions.kick import KickPlan
+from tubeherd_operator.decisions.kick_report import KICK_ACCEPTED, is_settled_kick
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.plan import Change, Plan, digest_of, not_as_wanted
 from tubeherd_operator.decisions.pods import next_look_at_pods
 from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
-from tubeherd_operator.decisions.status import Condition, LastKick, TubeStatus, WorkerPoolStatus
+from tubeherd_operator.decisions.status import Condition, TubeStatus, WorkerPoolStatus
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
@@ -30,7 +31,6 @@ class Results:
     """As the API server answered; None if none was applied."""
     refusal: Exception | None = None
     """Why the API server refused the Deployment."""
-    kick: Outcome | None = None
     repairs: Repairs | None = None
     """What was repaired of late, this pass included; None if it applied nothing."""
 
@@ -39,11 +39,8 @@ class Results:
 class Report:
     """What a pass writes, in the order of the fields. Nothing is added to a report after it is made."""
 
-    kick_event: PoolEvent | None
     status: WorkerPoolStatus
     events: list[PoolEvent]
-    finished_kick: str | None
-    """The value of the annotation, if it is to be removed."""
     again_after: float | None
     """After how many seconds the pool is to be looked at again; None: when it changes."""
 
@@ -59,16 +56,14 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
         refusal=str(results.refusal) if results.refusal else None,
     )
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
-    kick = report_kick(results.kick, seen.kick_before, shown.get(KICK_ACCEPTED))
+    kick = plan.kick
     found = _findings(seen)
     findings = [*found, kick.condition] if kick.condition else found
     applied = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
     return Report(
-        kick_event=kick.event,
-        status=_status(seen, _conditions(seen, findings, shown, now), kick.last_kick),
-        events=applied + news(found, shown),
-        finished_kick=kick.finished,
-        again_after=kick.again_after or _again_after(seen),
+        status=_status(seen, _conditions(seen, findings, shown, now), kick),
+        events=[*([kick.event] if kick.event else []), *applied, *news(found, shown)],
+        again_after=0.0 if kick.goes_on else _again_after(seen),
     )
 
 
@@ -101,16 +96,21 @@ def _conditions(seen: Observation, found: list[Finding], shown: Mapping[str, Con
     kept = {
         type_: condition
         for type_, condition in shown.items()
-        if type_ in new or seen.status_stands or is_settled_kick(condition)
+        if type_ in new or seen.status_stands or is_settled_kick(condition) or _is_of_a_kick(condition, seen)
     }
     return [*(kept | new).values()]
 
 
-def _status(seen: Observation, stamped: list[Condition], kick: LastKick | None) -> WorkerPoolStatus:
+def _is_of_a_kick(condition: Condition, seen: Observation) -> bool:
+    """Return whether a condition is about a kick that is still asked for; it stays until there is another."""
+    return condition.type == KICK_ACCEPTED and seen.pool.kick_request is not None
+
+
+def _status(seen: Observation, stamped: list[Condition], kick: KickPlan) -> WorkerPoolStatus:
     before = seen.pool.status
-    last_kick = kick or before.last_kick
+    last_kick = kick.last_kick or before.last_kick
     if seen.status_stands:
-        return before.model_copy(update={"conditions": stamped, "last_kick": last_kick})
+        return before.model_copy(update={"conditions": stamped, "last_kick": last_kick, "kick": kick.intent})
     rollout = rollout_of(seen)
     return WorkerPoolStatus(
         observed_generation=seen.pool.generation,
@@ -122,6 +122,7 @@ def _status(seen: Observation, stamped: list[Condition], kick: LastKick | None) 
         **_counts(seen),
         conditions=stamped,
         last_kick=last_kick,
+        kick=kick.intent,
     )
 
 

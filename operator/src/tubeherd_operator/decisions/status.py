@@ -41,7 +41,8 @@ class TubeKick(_Model):
     """How many jobs of one tube were kicked."""
 
     name: str = Field(description="Name of the tube.")
-    kicked: int = Field(description="Jobs that were put back to be executed.")
+    kicked: int = Field(description="Jobs that were put back to be executed; those of `unsure` count as put back.")
+    unsure: int = Field(0, description="Up to so many of them were not put back: the answer of beanstalkd was lost.")
 
 
 class LastKick(_Model):
@@ -49,8 +50,37 @@ class LastKick(_Model):
 
     value: str = Field(description="The value of the annotation, such as all or mail:25.")
     time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
-    kicked: int = Field(description="Jobs that were put back, in all tubes.")
+    kicked: int = Field(description="Jobs that were put back, in all tubes; those of `unsure` count as put back.")
+    unsure: int = Field(0, description="Up to so many of them were not put back: the answer of beanstalkd was lost.")
     tubes: list[TubeKick] = Field(description="Jobs that were put back, by tube.")
+
+
+class KickShare(_Model):
+    """How many jobs of one tube a kick puts back."""
+
+    name: str = Field(description="Name of the tube.")
+    allotted: int = Field(description="At most so many jobs are put back.")
+    kicked: int = Field(0, description="Jobs that were put back, as beanstalkd answered.")
+    unsure: int = Field(0, description="Further jobs that may have been put back: the answer of beanstalkd was lost.")
+    asked: int = Field(0, description="Further jobs that beanstalkd is asked to put back in the present step.")
+
+
+class KickIntent(_Model):
+    """A kick, from before its first command to beanstalkd until its annotation is gone.
+
+    No field is ever None, because a merge patch leaves a field of an object as it was if it is left out.
+    """
+
+    id: str = Field(description="Tells this kick from another one with the same value.")
+    value: str = Field(description="The value of the annotation.")
+    server: str = Field(description="host:port of the beanstalkd.")
+    state: Literal["accepted", "running", "done"] = Field(
+        description="accepted: nothing was sent to beanstalkd yet; running; done: only the annotation is to be removed."
+    )
+    since: str = Field(description="Since when it has this state.", json_schema_extra={"format": "date-time"})
+    step: str = Field("", description="Tells the present step from others; empty if there is none.")
+    tubes: list[KickShare] = Field(description="Jobs by tube; only tubes that had buried jobs.")
+    ended: str = Field("", description="Why it ended before all was done; empty if it did not.")
 
 
 class WorkerPoolStatus(_Model):
@@ -79,14 +109,23 @@ class WorkerPoolStatus(_Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     last_kick: LastKick | None = Field(None, description="What the last kick annotation did.")
+    kick: KickIntent | None = Field(None, description="The kick whose annotation is not gone yet.")
 
 
 def read_status(pool: Object) -> WorkerPoolStatus:
-    """Return the status that is stored in a pool; an empty one if another version wrote it in another form."""
+    """Return the status that is stored in a pool; only its kick if another version wrote the rest in another form."""
+    stored = pool.get("status", {})
     try:
-        return WorkerPoolStatus.model_validate(pool.get("status", {}))
+        return WorkerPoolStatus.model_validate(stored)
     except ValidationError:
-        return WorkerPoolStatus()
+        return WorkerPoolStatus(kick=_read_kick(stored.get("kick")))
+
+
+def _read_kick(stored: Object | None) -> KickIntent | None:
+    try:
+        return None if stored is None else KickIntent.model_validate(stored)
+    except ValidationError:
+        return None
 
 
 def changes(status: WorkerPoolStatus, pool: Object) -> Object:

@@ -3,7 +3,7 @@
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster
 from tubeherd_operator.cluster.kinds import executors_of
-from tubeherd_operator.decisions.kick import Outcome
+from tubeherd_operator.decisions.kick import Known
 from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
 from tubeherd_operator.objects import Object
 from tubeherd_operator.passes.executors import Executors
@@ -22,9 +22,9 @@ def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool |
 
 
 def observe(
-    pool: Pool, cache: Cache, cluster: Cluster, executors: Executors, servers: Servers, kick_before: Outcome | None
+    pool: Pool, cache: Cache, cluster: Cluster, executors: Executors, servers: Servers, kick: Known
 ) -> Observation:
-    """Return a pool with all that a pass needs to know; `kick_before` is what came of a kick in the pass before.
+    """Return a pool with all that a pass needs to know; `kick` is what this process knows of its kick.
 
     The counts are read last, so that the poller of a new pool has a moment to count.
     """
@@ -37,5 +37,5 @@ def observe(
         executors_digest=executors.digest(executors_of(pool.stored)) if pool.spec.executors else None,
         counts=servers.counts(pool.key),
         others=servers.others(pool.key),
-        kick_before=kick_before,
+        kick=kick,
     )

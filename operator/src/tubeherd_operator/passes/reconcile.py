@@ -4,9 +4,10 @@ All is decided in `decisions`. A pass carries it out, in this order:
 
 1. Find the pool, see to it that a poller counts the jobs in its tubes, and observe what there is for the pool.
 2. Make the plan, which is final.
-3. Act: apply the Deployment, then kick, and keep what came of the kick.
-4. Make the report from what came of the plan, and write it: the kick's Event, the status, the other Events.
-5. Remove the annotation of a finished kick, if it still has the same value.
+3. Apply the Deployment.
+4. Make the report from what came of that, and write it: the status, which holds the intent of a kick, and the Events.
+5. Carry out what the plan says of a kick: have the poller put jobs back, or remove the annotation. No pass waits for
+   beanstalkd: its answer starts another pass.
 """
 
 from collections.abc import Callable
@@ -18,10 +19,9 @@ from pydantic import ValidationError
 
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
-from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError
+from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError, Conflict
 from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.cluster.kinds import POOLS
-from tubeherd_operator.decisions import kick
 from tubeherd_operator.decisions.findings import Reason
 from tubeherd_operator.decisions.invalid import report_invalid
 from tubeherd_operator.decisions.observation import Observation, Pool
@@ -32,6 +32,7 @@ from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object, controller_of
 from tubeherd_operator.passes.executors import Executors
+from tubeherd_operator.passes.kicks import AGAIN_SECONDS, Kicks
 from tubeherd_operator.passes.observe import observe, understand_pool
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
@@ -54,8 +55,7 @@ class Reconciler:
         self._servers = servers
         self._settings = settings
         self._now = now
-        self._kicks: dict[Key, kick.Outcome] = {}
-        """What came of the kicks whose annotation is not gone yet."""
+        self._kicks = Kicks(cluster, servers, self._timestamp)
         self._repairs: dict[Key, Repairs] = {}
         """What was repaired of late."""
         self._doubtful: set[Key] = set()
@@ -97,20 +97,24 @@ class Reconciler:
             return None
         if pool is None:
             self._servers.forget(key)
-            self._kicks.pop(key, None)
+            self._kicks.forget(key)
             self._repairs.pop(key, None)
             return None
         self._have_counted(pool)
-        seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._kicks.get(key))
+        seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._kicks.known(pool))
         seen = replace(seen, now=self._now().timestamp(), repairs=self._repairs.get(key, Repairs()))
         plan = make_plan(seen)
         results = self._act(key, plan, seen)
         report = make_report(seen, plan, results, self._timestamp())
-        self._write(pool, report)
-        again_after = self._finish_kick(key, report)
+        try:
+            is_carried_out = self._write(pool, plan, report)
+        except Conflict:
+            is_carried_out = False
+        if not is_carried_out:
+            self._refresh(key)
         if results.refusal:
             raise results.refusal
-        return again_after
+        return report.again_after if is_carried_out else AGAIN_SECONDS
 
     def _have_counted(self, pool: Pool) -> None:
         if pool.server:
@@ -123,15 +127,7 @@ class Reconciler:
         repairs = None
         if plan.change and deployment:
             repairs = self._repairs[key] = repairs_after(seen, plan.change, deployment)
-        outcome = plan.kick
-        if isinstance(outcome, kick.Due):
-            answer = self._servers.kick(key, outcome.kick.tubes, outcome.kick.most)
-            outcome = outcome.after(answer, self._timestamp())
-        if outcome is None:
-            self._kicks.pop(key, None)
-        else:
-            self._kicks[key] = outcome
-        return Results(deployment, refusal, outcome, repairs)
+        return Results(deployment, refusal, repairs)
 
     def _apply(self, key: Key, plan: Plan) -> tuple[Object | None, ClusterError | None]:
         """Return the Deployment as it is now, or the refusal: the pass goes on, in order to report it."""
@@ -158,13 +154,20 @@ class Reconciler:
         metadata = (self._cluster.pool(*key) or {}).get("metadata", {})
         return metadata.get("uid") == controller_of(change.deployment) and "deletionTimestamp" not in metadata
 
-    def _write(self, pool: Pool, report: Report) -> None:
-        if report.kick_event:
-            write_event(self._cluster, pool.stored, report.kick_event, self._timestamp())
+    def _write(self, pool: Pool, plan: Plan, report: Report) -> bool:
+        """Write the report, and do what the plan says of a kick; return whether all was done.
+
+        Raises Conflict if somebody else has changed the pool, so that a change of the kick's intent was not written.
+        """
+        stored, version = pool.stored, self._kicks.about_to_write(pool, plan.kick)
         if patch := changes(report.status, pool.stored):
-            self._cluster.write_status(*pool.key, patch)
+            stored = self._cluster.write_status(*pool.key, patch, version)
         for event in report.events:
             write_event(self._cluster, pool.stored, event, self._timestamp())
+        is_carried_out = self._kicks.carry_out(pool, plan.kick, stored)
+        if is_carried_out and plan.kick.event_after_removal:
+            write_event(self._cluster, pool.stored, plan.kick.event_after_removal, self._timestamp())
+        return is_carried_out
 
     def _write_invalid(self, key: Key, stored: Object, error: ValidationError) -> None:
         report = report_invalid(stored, error, self._timestamp())
@@ -178,15 +181,6 @@ class Reconciler:
                 raise
             # Before Kubernetes 1.30 the API server judges the whole object anew. Then the Event has to do.
             log.warning(f"the condition that its spec is not valid could not be written: {refusal}", pool=str(key))
-
-    def _finish_kick(self, key: Key, report: Report) -> float | None:
-        """Remove the annotation of a finished kick; return after how many seconds to look again."""
-        if report.finished_kick is None:
-            return report.again_after
-        if not self._cluster.remove_annotation(*key, kick.ANNOTATION, report.finished_kick):
-            return kick.RETRY_SECONDS  # it has another value now, or the API server refuses: the next pass looks
-        self._kicks.pop(key, None)
-        return report.again_after
 
     def _timestamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")

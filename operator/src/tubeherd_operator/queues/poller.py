@@ -1,19 +1,23 @@
-"""The one module of the operator that talks to beanstalkd: it counts the jobs in tubes, and kicks buried jobs."""
+"""The one module of the operator that talks to beanstalkd: it counts the jobs in tubes, and kicks buried jobs.
+
+Each beanstalkd has a thread of its own, so that one that hangs holds up nothing but its own pools. Whoever wants a
+kick leaves an errand, and is called when the answer is there.
+"""
 
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import AnswerLost, QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection, connect
-from tubeherd_operator.decisions.counts import Counts, Kicked, is_due
+from tubeherd_operator.decisions.counts import Counts, is_due
+from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack
 from tubeherd_operator.objects import Key
 
 _BACKOFF_MOST: Final = 15.0
-_EVERY_JOB: Final = 2**31
 
 
 @dataclass(slots=True)
@@ -26,10 +30,13 @@ class _Watched:
 
 
 class Poller:
-    """Counts the jobs of one beanstalkd by tube and state, in its own thread, while any pool has tubes there."""
+    """Counts the jobs of one beanstalkd, and runs errands, in its own thread, while any pool has tubes there."""
 
     def __init__(self, server: str, interval: float, changed: Callable[[Key], None]) -> None:
-        """Begin to count every `interval` seconds; `changed` is called with a pool that was given new counts."""
+        """Begin to count every `interval` seconds.
+
+        `changed` is called with a pool that was given new counts, or whose errand was answered.
+        """
         self._server = server
         self._interval = interval
         self._changed = changed
@@ -37,7 +44,9 @@ class Poller:
         self._watched: dict[Key, _Watched] = {}
         self._counts: Counts | None = None
         self._connection: Connection | None = None
+        self._errands: dict[Key, Errand] = {}
         self._lock = threading.Lock()
+        """For the errands."""
         self._wake = threading.Event()
         self._ended = False
         threading.Thread(target=self._run, name=f"poller {server}", daemon=True).start()
@@ -53,6 +62,7 @@ class Poller:
     def forget(self, key: Key) -> bool:
         """Drop a pool, and return whether it was the last one. The poller then ends."""
         self._watched = {other: watched for other, watched in self._watched.items() if other != key}
+        self.give(key, None)
         self._ended = not self._watched
         self._wake.set()
         return self._ended
@@ -61,42 +71,89 @@ class Poller:
         """Return the counts that a pool was last given; None if its tubes have not been counted yet."""
         return self._watched[key].given
 
-    def kick(self, tubes: Sequence[str], most: int | None) -> Kicked:
-        """Kick up to `most` buried jobs (None: all), tube by tube."""
-        kicked: dict[str, int] = {}
-        left = _EVERY_JOB if most is None else most
+    def give(self, key: Key, errand: Errand | None) -> None:
+        """Have an errand run for a pool; it takes the place of the one before."""
         with self._lock:
-            try:
-                for tube in tubes:
-                    kicked[tube] = self._connected().kick_buried(tube, left)
-                    left -= kicked[tube]
-            except (QueueUnavailable, RefusedError) as error:
-                self._disconnect()
-                return Kicked(kicked, _describe(self._server, error))
+            if errand is None:
+                self._errands.pop(key, None)
+            else:
+                self._errands[key] = errand
         self._wake.set()
-        return Kicked(kicked)
+
+    def errand(self, key: Key) -> Errand | None:
+        """Return the errand that a pool was given last."""
+        with self._lock:
+            return self._errands.get(key)
 
     def _run(self) -> None:
         backoff = self._interval
         while not self._ended:
-            self._counts = self._ask()
-            backoff = min(backoff * 2, _BACKOFF_MOST) if self._counts.error else self._interval
-            self._give(time.monotonic())
-            self._wake.wait(random.uniform(0.5, 1) * backoff if self._counts.error else backoff)  # noqa: S311 - spreads reconnects
-            self._wake.clear()  # before the next look at what is watched, so that no change is missed
+            self._wake.clear()
+            failure = self._run_errands()
+            self._counts = self._ask() if failure is None else Counts(error=failure)
+            failure = self._counts.error
+            backoff = min(backoff * 2, _BACKOFF_MOST) if failure else self._interval
+            self._give_counts(time.monotonic())
+            if failure:
+                self._refuse_errands(failure)
+            self._wake.wait(random.uniform(0.5, 1) * backoff if failure else backoff)  # noqa: S311 - spreads reconnects
+        self._disconnect()
+
+    def _run_errands(self) -> str | None:
+        """Run what waits, one after the other; return why beanstalkd cannot be asked any more."""
+        for key, errand in self._waiting():
+            answer = self._answer(errand)
+            self._note(key, errand, answer)
+            if answer.error is not None:
+                return answer.error
+        return None
+
+    def _refuse_errands(self, failure: str) -> None:
+        """Answer what waits, because beanstalkd cannot be asked. No command was sent for it."""
+        for key, errand in self._waiting():
+            self._note(key, errand, _nothing(errand, failure))
+
+    def _waiting(self) -> list[tuple[Key, Errand]]:
         with self._lock:
-            self._disconnect()
+            return [(key, errand) for key, errand in self._errands.items() if errand.answer is None]
+
+    def _note(self, key: Key, errand: Errand, answer: Found | Kicked) -> None:
+        with self._lock:
+            if self._errands.get(key) is not errand:
+                return  # the pool has gone, or wants something else
+            self._errands[key] = replace(errand, answer=answer)
+        self._changed(key)
+
+    def _answer(self, errand: Errand) -> Found | Kicked:
+        match errand.work:
+            case Find(_, kick):
+                counts = self._count(kick.tubes)
+                return Found({name: stats.buried for name, stats in counts.tubes.items()}, counts.error)
+            case PutBack(most):
+                return self._kick(most)
+
+    def _kick(self, most: Mapping[str, int]) -> Kicked:
+        kicked: dict[str, int] = {}
+        for tube, count in most.items():
+            try:
+                kicked[tube] = self._connected().kick_buried(tube, count)
+            except (QueueUnavailable, RefusedError) as error:
+                self._disconnect()
+                lost = tube if isinstance(error, AnswerLost) else None
+                return Kicked(kicked, lost, _describe(self._server, error))
+        return Kicked(kicked)
 
     def _ask(self) -> Counts:
-        tubes = dict.fromkeys(tube for watched in self._watched.values() for tube in watched.tubes)
-        with self._lock:
-            try:
-                return Counts(self._connected().stats_tubes(tubes))
-            except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
-                self._disconnect()
-                return Counts(error=_describe(self._server, error))
+        return self._count(dict.fromkeys(tube for watched in self._watched.values() for tube in watched.tubes))
 
-    def _give(self, now: float) -> None:
+    def _count(self, tubes: Iterable[str]) -> Counts:
+        try:
+            return Counts(self._connected().stats_tubes(tubes))
+        except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
+            self._disconnect()
+            return Counts(error=_describe(self._server, error))
+
+    def _give_counts(self, now: float) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
         for key, watched in self._watched.items():
             known = self._known(watched.tubes)
@@ -126,3 +183,8 @@ class Poller:
 def _describe(server: str, error: Exception) -> str:
     message = str(error) or f"beanstalkd answered {type(error).__name__}"
     return message if server in message else f"{server}: {message}"
+
+
+def _nothing(errand: Errand, failure: str) -> Found | Kicked:
+    """Return the answer to an errand for which nothing was sent."""
+    return Found({}, failure) if isinstance(errand.work, Find) else Kicked({}, error=failure)

@@ -1,11 +1,15 @@
-"""The beanstalkd servers that pools name: one poller for each, whatever the number of pools."""
+"""The beanstalkd servers that pools name: one poller for each, whatever the number of pools.
+
+No method waits for a server.
+"""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tubeherd.queue.server import parse_server
-from tubeherd_operator.decisions.counts import Counts, Kicked
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.errands import Errand
 from tubeherd_operator.decisions.retries import Served, tubes_that_differ
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.poller import Poller
@@ -76,10 +80,15 @@ class Servers:
         poller = self._poller(key)
         return poller.counts(key) if poller else None
 
-    def kick(self, key: Key, tubes: Sequence[str], most: int | None) -> Kicked:
-        """Kick up to `most` buried jobs (None: all) of a pool that is watched, tube by tube."""
+    def give(self, key: Key, errand: Errand | None) -> None:
+        """Have an errand run for a pool that is watched, in place of the one before; `changed` is called afterwards."""
+        if poller := self._poller(key):
+            poller.give(key, errand)
+
+    def errand(self, key: Key) -> Errand | None:
+        """Return the errand that a pool was given last, with its answer once there is one."""
         poller = self._poller(key)
-        return poller.kick(tubes, most) if poller else Kicked({}, f"pool {key.name} is not watched")
+        return poller.errand(key) if poller else None
 
     def _poller(self, key: Key) -> Poller | None:
         with self._lock:

@@ -68,7 +68,7 @@ class QueueUnavailable(ConnectionError):
 
 
 class AnswerLost(QueueUnavailable):
-    """A put was sent, and the connection broke before its answer came: beanstalkd may have put the job, or not."""
+    """A put or kick was sent, and the connection broke before its answer came: beanstalkd may have done it, or not."""
 
 
 class LeaseGone(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from tubeherd.queue.answers import NotFoundError, NotIgnoredError, TubeStats
+from tubeherd.queue.answers import AnswerLost, NotFoundError, NotIgnoredError, QueueUnavailable, TubeStats
 from tubeherd.queue.wire import Wire, unexpected_answer
 
 PIPELINE_MOST: Final = 500
@@ -90,14 +90,18 @@ class TubeConnection:
 
         If no job is buried, beanstalkd's `kick` makes delayed jobs ready, which is not wanted here. So the buried jobs
         are counted first, and no more are kicked. Delayed jobs are still made ready if another client kicks the tube
-        between these two commands.
+        between these two commands. Raises AnswerLost if the kick was sent, but not answered; after any other
+        QueueUnavailable nothing was kicked.
         """
         buried = min(bound, self.stats_tubes([tube])[tube].buried)
         if buried <= 0:
             return 0
         self._use(tube)
-        self._wire.write(b"kick %d\r\n" % buried)
-        return int(self._wire.take_line(KICKED)[1])
+        try:
+            self._wire.write(b"kick %d\r\n" % buried)
+            return int(self._wire.take_line(KICKED)[1])
+        except QueueUnavailable as error:
+            raise AnswerLost(str(error)) from error
 
     def take_tube_stats(self, name: str) -> TubeStats:
         """Take the counters of a tube for which a `stats-tube` was sent."""

@@ -1,0 +1,96 @@
+"""Carries out what a plan says of a kick, and keeps what this process knows of kicks beside the pools' statuses."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.decisions.kick import ANNOTATION, KickPlan, Known
+from tubeherd_operator.decisions.observation import Pool
+from tubeherd_operator.decisions.status import read_status
+from tubeherd_operator.objects import Key, Object
+from tubeherd_operator.queues.servers import Servers
+
+AGAIN_SECONDS: Final = 0.2
+"""After how many seconds a pool is read again that somebody else has changed in between."""
+
+
+@dataclass(slots=True)
+class _Memory:
+    pool: str
+    opened: str | None = None
+    removed: str | None = None
+    stays_because: str | None = None
+
+
+class Kicks:
+    """The kicks of all pools; only one thread at a time may use it for the same pool."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        servers: Servers,
+        now: Callable[[], str],
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        """`now` returns the time in RFC 3339, `new_id` an id that was never used."""
+        self._cluster = cluster
+        self._servers = servers
+        self._now = now
+        self._new_id = new_id
+        self._memories: dict[Key, _Memory] = {}
+
+    def known(self, pool: Pool) -> Known:
+        """Return what is known of a pool's kick."""
+        memory = self._memory(pool)
+        errand = self._servers.errand(pool.key)
+        return Known(
+            errand, memory.opened, memory.removed, memory.stays_because, new_id=self._new_id(), now=self._now()
+        )
+
+    def forget(self, key: Key) -> None:
+        """Forget a pool that is gone."""
+        self._memories.pop(key, None)
+
+    def about_to_write(self, pool: Pool, plan: KickPlan) -> str | None:
+        """Note which step the status that is written next opens; return the version that the pool must still have."""
+        if plan.intent == pool.status.kick:
+            return None
+        memory = self._memory(pool)
+        memory.stays_because = None
+        if plan.intent and plan.intent.step:
+            memory.opened = plan.intent.step  # from now on it may be stored, even if the API server's answer is lost
+        return str(pool.stored["metadata"]["resourceVersion"])
+
+    def carry_out(self, pool: Pool, plan: KickPlan, stored: Object) -> bool:
+        """Pass the errand on, and remove the annotation; return whether another pass is to look at what changed.
+
+        `stored` is the pool after its status was written. Raises ClusterError if the annotation cannot be removed.
+        """
+        if plan.intent != pool.status.kick and read_status(stored).kick != plan.intent:
+            raise ClusterError(0, "status.kick was not stored, so no job is kicked: update the CRD of WorkerPools")
+        memory = self._memory(pool)
+        if plan.errand is not None or plan.intent != pool.status.kick:
+            self._servers.give(pool.key, plan.errand)
+            memory.opened = None
+        return not plan.removes_annotation or self._remove_annotation(pool, plan, stored)
+
+    def _remove_annotation(self, pool: Pool, plan: KickPlan, stored: Object) -> bool:
+        """Return whether the annotation was removed, and nobody had changed the pool in between."""
+        memory = self._memory(pool)
+        try:
+            removed = self._cluster.remove_annotation(*pool.key, ANNOTATION, stored["metadata"]["resourceVersion"])
+        except ClusterError as error:
+            if error.is_refusal:
+                memory.stays_because = str(error)
+            raise
+        if removed and plan.intent:
+            memory.removed, memory.stays_because = plan.intent.id, None
+        return removed
+
+    def _memory(self, pool: Pool) -> _Memory:
+        memory = self._memories.get(pool.key)
+        if memory is None or memory.pool != pool.uid:
+            memory = self._memories[pool.key] = _Memory(pool.uid)
+        return memory

@@ -1,0 +1,159 @@
+"""Kicks while something else fails: another beanstalkd that hangs, an answer that is lost, a policy that says no."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.proxies import Interceptor, Proxy
+
+pytestmark = pytest.mark.home_node("its pods must reach a proxy of the test")
+POLICY = "keep-kick"
+
+
+@pytest.fixture
+def host(queue):
+    """The address of this machine that pods reach."""
+    return queue.server.partition(":")[0]
+
+
+@pytest.fixture
+def pool(namespace, eventually):
+    """Make a pool without pods, and wait until its tubes are counted."""
+
+    def make(name, server, *tubes):
+        namespace.make_pool(name, list(tubes), replicas=0, server=server)
+        eventually(lambda: "buried" in namespace.status(name), "the tubes are counted", 20)
+
+    return make
+
+
+@pytest.fixture
+def kick(namespace, eventually):
+    """Set the annotation of a pool, wait until it is gone, and return how long that took, in seconds."""
+
+    def annotate(pool, value):
+        since = time.monotonic()
+        namespace.kubectl("annotate", "workerpool", pool, f"kick={value}")
+        eventually(lambda: not annotation(namespace, pool), "the annotation is gone")
+        return time.monotonic() - since
+
+    return annotate
+
+
+def annotation(namespace, pool):
+    return namespace.get("workerpool", pool)["metadata"].get("annotations", {}).get("kick")
+
+
+@pytest.fixture
+def freezing(queue, host) -> Iterator[Proxy]:
+    proxy = Proxy(int(queue.server.rpartition(":")[2]), host)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def losing(queue, host) -> Iterator[Interceptor]:
+    proxy = Interceptor(int(queue.server.rpartition(":")[2]), host)
+    yield proxy
+    proxy.close()
+
+
+def test_frozen_beanstalkd_holds_up_no_kick_of_another(namespace, queue, pool, kick, freezing, eventually):
+    frozen = [f"frozen-{number}" for number in range(6)]
+    for name in frozen:
+        pool(name, freezing.server, "other")
+    pool("mail", queue.server, "ok")
+    queue.bury("other", 30)
+    queue.bury("ok", 6)
+    before = [kick("mail", "1") for _ in range(3)]
+    freezing.silent |= {*range(1, 1000)}
+    for name in frozen:
+        namespace.kubectl("annotate", "workerpool", name, "kick=4")
+    while_frozen = [kick("mail", "1") for _ in range(3)]
+    assert sorted(while_frozen)[1] < 5 * max(before), (before, while_frozen)
+    assert queue.count("ok") == (6, 0, 0, 0)
+    waits = "waits: "
+    for name in frozen:
+        eventually(lambda name=name: waits in namespace.condition(name, "KickAccepted")["message"], "it says so", 60)
+        assert annotation(namespace, name) == "4"
+    assert queue.count("other") == (0, 0, 0, 30)
+
+
+def test_kick_whose_answer_is_lost_is_not_sent_again_and_says_so(namespace, queue, pool, kick, losing):
+    pool("mail", losing.server, "ok")
+    queue.bury("ok", 9)
+    losing.loses_answer_to = "kick"
+    kick("mail", "4")
+    assert queue.count("ok") == (4, 0, 0, 5)
+    last = namespace.status("mail")["lastKick"]
+    assert (last["kicked"], last["unsure"]) == (4, 4)
+    said = "at most 4 buried jobs put back (ok at most 4), the last answer was lost"
+    assert said in namespace.condition("mail", "KickAccepted")["message"]
+    (event,) = namespace.events("Kicked")
+    assert said in event
+
+
+@pytest.fixture
+def keeping_policy(kubectl, namespace, eventually):
+    """A policy by which nobody may remove the annotation `kick` in the namespace of the test."""
+
+    def has(thing):
+        return f"(has({thing}.metadata.annotations) && 'kick' in {thing}.metadata.annotations)"
+
+    rule = {"apiGroups": ["tubeherd.io"], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["workerpools"]}
+    name = f"{POLICY}-{namespace.name}"
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
+    policy = {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": selector},
+        "validations": [{"expression": f"!{has('oldObject')} || {has('object')}", "message": "kick is kept for audit"}],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    api = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": name}}
+    kubectl("create", "-f", "-", stdin={**api, "kind": "ValidatingAdmissionPolicy", "spec": policy})
+    kubectl("create", "-f", "-", stdin={**api, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding})
+
+    def remove():
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            kubectl("delete", kind, name, "--ignore-not-found")
+
+    yield remove
+    remove()
+
+
+def test_annotation_whose_removal_is_refused_kicks_once_over_a_restart_and_a_condition_says_so(
+    namespace, queue, operator, pool, keeping_policy, eventually
+):
+    namespace.make_pool("waits", ["ok"], replicas=0, server="127.0.0.1:1")
+    namespace.kubectl("annotate", "workerpool", "waits", "kick=1")
+    eventually(lambda: not can_remove(namespace, "waits", "--dry-run=server"), "the policy has effect")
+    pool("mail", queue.server, "ok")
+    queue.bury("ok", 9)
+    namespace.kubectl("annotate", "workerpool", "mail", "kick=4")
+    eventually(lambda: stays(namespace, "mail"), "a condition says so", 60)
+    assert queue.count("ok") == (4, 0, 0, 5)
+    operator.stop()
+    operator.start()
+    namespace.make_pool("mail", ["ok"], replicas=0, jobTimeout="7m")
+    generation = namespace.get("workerpool", "mail")["metadata"]["generation"]
+    eventually(lambda: namespace.status("mail")["observedGeneration"] == generation, "the operator has looked", 60)
+    assert "kick is kept for audit" in stays(namespace, "mail")
+    assert "4 buried jobs put back" in stays(namespace, "mail")
+    assert queue.count("ok") == (4, 0, 0, 5)
+    keeping_policy()
+    eventually(lambda: can_remove(namespace, "mail"), "the annotation can be removed")
+    eventually(lambda: "kick" not in namespace.status("mail"), "the kick is over")
+    assert namespace.condition("mail", "KickAccepted")["reason"] == "Kicked"
+    assert queue.count("ok") == (4, 0, 0, 5)
+    (event,) = namespace.events("Kicked")
+    assert "kick=4: 4 buried jobs put back" in event
+
+
+def stays(namespace, pool):
+    """Return what the condition says if the annotation of a kick that is over stays."""
+    condition = namespace.condition(pool, "KickAccepted")
+    return condition["message"] if condition["reason"] == "AnnotationStays" else None
+
+
+def can_remove(namespace, pool, *options):
+    return namespace.kubectl("annotate", "workerpool", pool, "kick-", *options, check=False).returncode == 0

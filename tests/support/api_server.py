@@ -1,0 +1,260 @@
+"""An API server and a beanstalkd in this process, which fail just where a test of the operator's passes wants it."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from tubeherd_operator.cluster.client import ClusterError, Conflict
+from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack
+from tubeherd_operator.decisions.retries import Served
+from tubeherd_operator.objects import FIELD_MANAGER, Key, Object
+
+Result = TypeVar("Result")
+
+
+class StoredPool:
+    """One pool and its Deployment: the API server's answers to the operator's requests, and the operator's cache.
+
+    `fail` has an error for the kind of request (`apply`, `status`, `remove`, `event`) that fails before it has an
+    effect, `lose` one for those whose effect is there, but whose answer is lost.
+    """
+
+    def __init__(self, pool: Object | None, deployment: Object | None) -> None:
+        self.all = [pool]
+        self.live = deployment
+        self.fail: dict[str, Exception] = {}
+        self.lose: dict[str, Exception] = {}
+        self.writes: list[tuple[str, Any]] = []
+        """What was done, with what was written."""
+        self.versions: list[Any] = []
+        """The pool after each change."""
+        self.held = pool
+        self.behind = 0
+        """How many changes the cache does not have yet."""
+        self.meanwhile: Callable[[], None] | None = None
+        """What happens before the next request that changes something; it happens once."""
+
+    @property
+    def held(self) -> Any:
+        """The pool as it is stored; None if there is none."""
+        return self.versions[-1]
+
+    @held.setter
+    def held(self, pool: Object | None) -> None:
+        stored = deepcopy(pool)
+        if stored is not None:
+            stored["metadata"]["resourceVersion"] = str(len(self.versions) + 1)
+        self.versions.append(stored)
+
+    def pool(self, *key: str | Key) -> Object | None:
+        """Return the pool: as it is if asked by namespace and name, or as the cache has it if asked by its key."""
+        behind = self.behind if len(key) == 1 else 0
+        found: Object | None = deepcopy(self.versions[max(0, len(self.versions) - 1 - behind)])
+        return found
+
+    def put(self, *_: Any) -> None:
+        """Have the cache know the pool as it is."""
+        self.behind = 0
+
+    def pools(self) -> list[Any]:
+        """Return what a test has put in line."""
+        return self.all
+
+    def deployment(self, *_: str) -> Object | None:
+        """Return the Deployment."""
+        return self.live
+
+    def pods(self, *_: str) -> list[Object]:
+        """Return no pods."""
+        return []
+
+    def replica_sets(self, *_: str) -> list[Object]:
+        """Return no ReplicaSets."""
+        return []
+
+    def apply_deployment(self, deployment: Object, manager: str = FIELD_MANAGER) -> Object | None:
+        """Create or change the Deployment."""
+
+        def apply() -> Object | None:
+            if manager != FIELD_MANAGER:
+                return self.live
+            generation = self.live["metadata"]["generation"] + 1 if self.live else 1
+            metadata = deployment["metadata"] | {"generation": generation}
+            self.live = deployment | {"metadata": metadata, "status": self.live["status"] if self.live else {}}
+            return self.live
+
+        return self._do("apply", deployment, apply)
+
+    def patch_deployment(self, _namespace: str, _name: str, patch: list[Object]) -> None:
+        """Note a patch of the Deployment."""
+        self._do("patch", patch, lambda: None)
+
+    def write_status(self, _namespace: str, _name: str, patch: Mapping[str, Any], version: str | None = None) -> Object:
+        """Merge into the status."""
+
+        def write() -> Object:
+            if version is not None and version != self.held["metadata"]["resourceVersion"]:
+                raise Conflict(409, "the object has been modified")
+            self.held = _merged(self.held, {"status": patch})
+            stored: Object = self.held
+            return stored
+
+        return self._do("status", patch, write)
+
+    def remove_annotation(self, _namespace: str, _name: str, key: str, version: str) -> bool:
+        """Remove the annotation."""
+
+        def remove() -> bool:
+            if version != self.held["metadata"]["resourceVersion"]:
+                return False
+            self.held = _merged(self.held, {"metadata": {"annotations": {key: None}}})
+            return True
+
+        return self._do("remove", key, remove)
+
+    def write_event(self, event: Object) -> None:
+        """Note the reason of an Event."""
+        self._do("event", event["reason"], lambda: None)
+
+    def annotate(self, value: str | None) -> None:
+        """Set or remove the annotation `kick`, as a user does."""
+        self.held = _merged(self.held, {"metadata": {"annotations": {"kick": value}}})
+
+    @property
+    def annotation(self) -> str | None:
+        """The value of the annotation `kick`."""
+        value: str | None = self.held["metadata"].get("annotations", {}).get("kick")
+        return value
+
+    def condition(self, type_: str) -> Object:
+        """Return a condition of the pool."""
+        found: Object = next(entry for entry in self.held["status"]["conditions"] if entry["type"] == type_)
+        return found
+
+    def events(self, reason: str) -> int:
+        """Return how many Events with this reason were created."""
+        return self.writes.count(("event", reason))
+
+    def _do(self, what: str, value: Any, act: Callable[[], Result]) -> Result:
+        if self.meanwhile:
+            happens, self.meanwhile = self.meanwhile, None
+            happens()
+        if what in self.fail:
+            raise self.fail[what]
+        done = act()
+        if what not in self.lose:
+            self.writes.append((what, value))
+            return done
+        raise self.lose[what]
+
+
+class Tubes:
+    """The jobs of a beanstalkd, of which only the buried ones matter."""
+
+    def __init__(self, **buried: int) -> None:
+        self.buried = buried
+        self.kicked = 0
+
+    def kick(self, tube: str, most: int) -> int:
+        """Put buried jobs back."""
+        kicked = min(most, self.buried.get(tube, 0))
+        if kicked:
+            self.buried[tube] -= kicked
+        self.kicked += kicked
+        return kicked
+
+
+class Errands:
+    """Beanstalkd's side of one operator: it runs an errand when a test wants it, and counts what a test says."""
+
+    def __init__(self, tubes: Tubes, counted: Counts | None) -> None:
+        self.tubes = tubes
+        self.counted = counted
+        self.watched: dict[Key, tuple[str, Served]] = {}
+        self.beside: dict[Key, Served] = {}
+        self.given: list[Errand] = []
+        """All errands, the oldest first."""
+        self._errand: Errand | None = None
+
+    def watch(self, key: Key, server: str, served: Served) -> None:
+        """Note what a pool serves."""
+        self.watched[key] = (server, served)
+
+    def forget(self, key: Key) -> None:
+        """Forget a pool."""
+        self.watched.pop(key, None)
+
+    def others(self, *_: Key) -> dict[Key, Served]:
+        """Return what a test says."""
+        return self.beside
+
+    def counts(self, *_: Key) -> Counts | None:
+        """Return what a test says."""
+        return self.counted
+
+    def give(self, _key: Key, errand: Errand | None) -> None:
+        """Take an errand."""
+        self._errand = errand
+        if errand:
+            self.given.append(errand)
+
+    def errand(self, _key: Key) -> Errand | None:
+        """Return the errand."""
+        return self._errand
+
+    @property
+    def waits(self) -> bool:
+        """Whether an errand waits to be run."""
+        return self._errand is not None and self._errand.answer is None
+
+    @property
+    def asks_for_a_kick(self) -> bool:
+        """Whether the errand that waits is to put jobs back."""
+        return self.waits and self._errand is not None and isinstance(self._errand.work, PutBack)
+
+    def run(self, lost: str = "") -> Errand:
+        """Run the errand that waits, and return it.
+
+        The connection breaks, if `lost` is `unsent`, before a kick is sent; `before`, before beanstalkd has read it;
+        `after`, when beanstalkd has done it.
+        """
+        assert self._errand is not None
+        errand = self._errand
+        answer: Found | Kicked
+        match errand.work:
+            case Find(_, kick):
+                buried = {tube: self.tubes.buried.get(tube, 0) for tube in kick.tubes}
+                answer = Found({}, "connection lost") if lost else Found(buried)
+            case PutBack(most):
+                answer = self._put_back(most, lost)
+        self._errand = replace(errand, answer=answer)
+        return errand
+
+    def _put_back(self, most: Mapping[str, int], lost: str) -> Kicked:
+        *first, last = most
+        kicked = {tube: self.tubes.kick(tube, most[tube]) for tube in first}
+        if lost == "unsent":
+            return Kicked(kicked, error="connection lost")
+        if lost != "before":
+            kicked[last] = self.tubes.kick(last, most[last])
+        if not lost:
+            return Kicked(kicked)
+        kicked.pop(last, None)
+        return Kicked(kicked, last, "connection lost")
+
+
+def _merged(thing: Any, patch: Mapping[str, Any]) -> Any:
+    """Return an object with a merge patch applied, as RFC 7386 says."""
+    merged = dict(thing) if isinstance(thing, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merged(merged.get(key), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+DOWN = ClusterError(503, "down")
+"""What a request ends with whose answer is lost, or which has not reached the API server."""
