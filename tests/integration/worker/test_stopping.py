@@ -49,7 +49,7 @@ def test_under_load_each_job_is_deleted_or_was_never_reserved(beanstalkd, run_wo
     worker.wait_for(lambda: len(worker.notes()) > 300, "the drain is under way")
     assert worker.stop() == 0
     notes = worker.notes()
-    assert len(set(notes)) == len(notes) < 3000
+    assert len(set(notes)) == len(notes) <= 3000  # all, if the machine is held up just before the stop
     assert beanstalkd.count("mail") == NOTHING | {"ready": 3000 - len(notes)}
 
 
