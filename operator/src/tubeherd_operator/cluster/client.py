@@ -90,12 +90,12 @@ class Cluster:
         return applied
 
     def patch_deployment(self, namespace: str, name: str, patch: list[Object]) -> None:
-        """Change a Deployment by a JSON patch that tests its resourceVersion; ClusterError 409 if it has another."""
+        """Change a Deployment by a JSON patch that tests its resourceVersion; raises Conflict if it has another."""
         try:
             path = DEPLOYMENTS.path(namespace, name)
             changed = self._request("PATCH", path, patch, "application/json-patch+json", _MANAGER)
         except ClusterError as error:
-            raise ClusterError(409, str(error)) if error.status == 422 else error from error
+            raise Conflict(409, str(error)) if error.status == 422 else error from error
         self._written(DEPLOYMENTS, changed)
 
     def write_status(self, namespace: str, name: str, status: Mapping[str, Any], version: str | None = None) -> Object:
