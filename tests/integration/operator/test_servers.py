@@ -105,6 +105,18 @@ def test_one_poller_a_server_and_none_without_a_pool(beanstalkd, servers, change
     wait_for(lambda: not pollers(), "the poller has ended")
 
 
+def test_poller_that_is_to_end_just_before_it_looks_what_there_is_to_do_ends(beanstalkd, pollers, monkeypatch):
+    class Wake(threading.Event):
+        def clear(self):
+            made.forget(MAIL)
+            super().clear()
+
+    monkeypatch.setattr(threading, "Event", Wake)
+    made = Servers(3600, lambda _: None)
+    made.watch(MAIL, beanstalkd.server, serving("mail"))
+    wait_for(lambda: not pollers(), "the poller has ended")
+
+
 def test_server_that_goes_and_comes_back_is_reported(beanstalkd, servers, changed):
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)

@@ -88,7 +88,6 @@ class Poller:
     def _run(self) -> None:
         backoff = self._interval
         while not self._ended:
-            self._wake.clear()
             failure = self._run_errands()
             self._counts = self._ask() if failure is None else Counts(error=failure)
             failure = self._counts.error
@@ -97,6 +96,7 @@ class Poller:
             if failure:
                 self._refuse_errands(failure)
             self._wake.wait(random.uniform(0.5, 1) * backoff if failure else backoff)  # noqa: S311 - spreads reconnects
+            self._wake.clear()  # before the next look at what there is to do, so that nothing is missed
         self._disconnect()
 
     def _run_errands(self) -> str | None:
