@@ -20,7 +20,7 @@ _SPREAD: Final[dict[str, Any]] = {
 _EVERYTHING_OF_A_POD: Final[dict[str, Any]] = {
     "annotations": {"example.com/reload": "true"},
     "podAnnotations": {"example.com/scrape": "false"},
-    "podLabels": {"team": "platform"},
+    "podLabels": {"team": "platform", "app.kubernetes.io/component": "not-this"},
     "nodeSelector": {"kubernetes.io/os": "linux"},
     "tolerations": [_TOLERATION],
     "affinity": _AFFINITY,
