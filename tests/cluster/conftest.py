@@ -99,6 +99,7 @@ def release(kubectl: Kubectl, image: Callable[[str], str]) -> Iterator[Release]:
     """The chart, installed in a namespace of its own."""
     _refuse_a_second_operator(kubectl)
     images = {**image_values("operator", image("operator")), **image_values("worker", image("worker"))}
+    images["operator"]["replicas"] = 1  # most tests stop and start the one that acts
     installed = Release(RELEASE, OPERATOR_NAMESPACE, {**images, "server": "beanstalkd.nowhere:11300"})
     installed.install()
     # A rebuilt image has the same tag: the pod must be a new one.

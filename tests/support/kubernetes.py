@@ -184,14 +184,20 @@ class Operator:
         self._scale(0)
         eventually(lambda: not self.pods(), "the operator's pod is gone")
 
-    def start(self, wait: bool = True) -> None:
+    def start(self, wait: bool = True, replicas: int = 1) -> None:
         """Start the operator and, unless told otherwise, wait until it is ready."""
-        self._scale(1)
+        self._scale(replicas)
         if not wait:
             return
         self._kubectl(
             "--namespace", OPERATOR_NAMESPACE, "rollout", "status", f"deployment/{self._name}", "--timeout=60s"
         )
+
+    def lease(self) -> Object:
+        """Return the spec of the Lease, whose `holderIdentity` begins with the name of the pod that leads."""
+        found = self._kubectl("--namespace", OPERATOR_NAMESPACE, "get", "lease", self._name, "-o=jsonpath={.spec}")
+        spec: Object = json.loads(found.stdout)
+        return spec
 
     def pods(self) -> list[str]:
         """Return the names of the operator's pods."""

@@ -2,24 +2,30 @@
 
 import logging
 import os
+import socket
 import sys
 import threading
 import traceback
+import uuid
 from typing import Final
 
 from tubeherd.configuration import WrongSettings
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.cluster.kinds import WATCHED
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.health import Health, serve
+from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.passes.work_queue import WorkQueue
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
 _THREADS: Final = 4
+_LAST_PASSES_SECONDS: Final = 5.0
+"""How long to wait for the last passes before another operator may lead at once."""
 
 
 def main() -> None:
@@ -44,11 +50,28 @@ def main() -> None:
     servers = Servers(settings.poll_interval, queue.add)
     reconciler = Reconciler(cache, cluster, servers, settings)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
-    Watches(cluster, cache, health, lambda: _start_passes(queue, reconciler)).run()
+    election = _take_part(settings.lease, cluster)
+    passes = threading.Thread(target=_start_passes, args=(election, queue, reconciler), name="passes", daemon=True)
+    Watches(cluster, cache, health, passes.start).run()
+    if election and queue.close(_LAST_PASSES_SECONDS):
+        election.leave()
 
 
-def _start_passes(queue: WorkQueue, reconciler: Reconciler) -> None:
-    """Start the threads that run passes, as soon as it is known what every pool serves."""
+def _take_part(lease: str | None, cluster: Cluster) -> Election | None:
+    """Take part in the election of the leader; return None if this operator is alone."""
+    if lease is None:
+        return None
+    namespace, name = lease.split("/")
+    election = Election(cluster, Key(namespace, name), f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+    for work in (election.run, election.guard):
+        threading.Thread(target=work, name=f"election {work.__name__}", daemon=True).start()
+    return election
+
+
+def _start_passes(election: Election | None, queue: WorkQueue, reconciler: Reconciler) -> None:
+    """Start the threads that run passes, if this operator leads, and as soon as it is known what every pool serves."""
+    if election:
+        election.wait()
     reconciler.note_pools()
     for number in range(_THREADS):
         threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()

@@ -27,4 +27,12 @@ class OperatorSettings(Settings):
     poll_interval: Annotated[
         float, Field(gt=0, description="Seconds between two counts of the tubes of each beanstalkd.")
     ] = 1.0
+    lease: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z0-9-]{1,63}/[a-z0-9.-]{1,253}$",
+            description="namespace/name of the Lease by which several operators elect the one that acts.",
+        ),
+        Unset("none, this operator is alone"),
+    ] = None
     health: Annotated[Listener, Field(description="Where to serve /healthz and /readyz.")] = "0.0.0.0:8080"

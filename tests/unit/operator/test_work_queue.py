@@ -88,3 +88,15 @@ def test_failures_back_off_and_a_success_forgets_them(queue):
     queue.add(MAIL)
     queue.get()
     assert comes_between(queue, fail, 0.24, 0.51)
+
+
+def test_no_pool_is_handed_out_after_the_end_which_waits_for_the_passes_that_run(queue):
+    queue.add(MAIL)
+    queue.add(SMS)
+    running = queue.get()
+    assert queue.close(0) is False, "a pass still runs"
+    ending = threading.Thread(target=lambda: queue.done(running))
+    ending.start()
+    assert queue.close(PATIENCE) is True
+    ending.join()
+    assert Taker(queue).found(0.1) is None, "though a pool waits"

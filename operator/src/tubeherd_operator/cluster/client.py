@@ -15,6 +15,8 @@ from tubeherd_operator.objects import FIELD_MANAGER, Object
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
 """The second name, under which the operator owns the replicas that a pool no longer declares."""
 _SECONDS: Final = 20
+_LEASE_SECONDS: Final = 2.0
+"""How long a request for a Lease may take: a leader has to renew it within six seconds."""
 
 
 class ClusterError(Exception):
@@ -118,6 +120,21 @@ class Cluster:
             raise
         return True
 
+    def lease(self, namespace: str, name: str) -> Object | None:
+        """Return a Lease, or None if there is none."""
+        return self._get(_lease_path(namespace, name), _LEASE_SECONDS)
+
+    def write_lease(self, lease: Object) -> Object:
+        """Create a Lease that has no version, or change the version that is given; return it.
+
+        Raises ClusterError 409 if there is another version by now.
+        """
+        metadata = lease["metadata"]
+        if "resourceVersion" not in metadata:
+            return self._request("POST", _lease_path(metadata["namespace"]), lease, seconds=_LEASE_SECONDS)
+        path = _lease_path(metadata["namespace"], metadata["name"])
+        return self._request("PUT", path, lease, seconds=_LEASE_SECONDS)
+
     def write_event(self, event: Object) -> None:
         """Create an Event; if there is one of its name, count it once more."""
         events = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
@@ -136,9 +153,9 @@ class Cluster:
         self._written(POOLS, changed)
         return changed
 
-    def _get(self, path: str) -> Object | None:
+    def _get(self, path: str, seconds: float = _SECONDS) -> Object | None:
         try:
-            return self._request("GET", path)
+            return self._request("GET", path, seconds=seconds)
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -152,6 +169,7 @@ class Cluster:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
         accept: str = "application/json",
+        seconds: float = _SECONDS,
     ) -> Object:
         headers = {"Accept": accept, "Content-Type": content_type}
         resource = f"{path}?{urlencode(query)}" if query else path
@@ -159,7 +177,7 @@ class Cluster:
             call = self._api.param_serialize(
                 method, resource, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
-            response = self._api.call_api(*call, _request_timeout=_SECONDS)
+            response = self._api.call_api(*call, _request_timeout=seconds)
             data = response.read()
         except ApiException as error:
             raise _error(int(error.status or 0), _reason(error.body, str(error.reason))) from error
@@ -176,6 +194,10 @@ _MANAGER: Final = {"fieldManager": FIELD_MANAGER}
 
 def _error(status: int, message: str) -> ClusterError:
     return Conflict(status, message) if status == 409 else ClusterError(status, message)
+
+
+def _lease_path(namespace: str, name: str = "") -> str:
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases" + (f"/{name}" if name else "")
 
 
 def _reason(body: Any, otherwise: str) -> str:

@@ -25,6 +25,7 @@ class WorkQueue:
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
+        self._closed = False
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Have a pool looked at after `delay` seconds, or earlier if that is already planned."""
@@ -43,7 +44,7 @@ class WorkQueue:
         with self._condition:
             while True:
                 now = time.monotonic()
-                while self._due and self._due[0][0] <= now:
+                while not self._closed and self._due and self._due[0][0] <= now:
                     due, key = heapq.heappop(self._due)
                     if self._waiting.get(key) != due:
                         continue  # it was added again for an earlier time
@@ -53,7 +54,13 @@ class WorkQueue:
                         continue
                     self._working.add(key)
                     return key
-                self._condition.wait(self._due[0][0] - now if self._due else None)
+                self._condition.wait(self._due[0][0] - now if self._due and not self._closed else None)
+
+    def close(self, seconds: float) -> bool:
+        """Hand out no pool any more, and wait up to `seconds` for running passes; return whether all have ended."""
+        with self._condition:
+            self._closed = True
+            return self._condition.wait_for(lambda: not self._working, seconds)
 
     def done(self, key: Key, again_after: float | None = None) -> None:
         """Give a pool back; have it looked at again after that many seconds, or at once if it changed meanwhile."""
@@ -69,6 +76,8 @@ class WorkQueue:
     def _give_back(self, key: Key, delay: float | None) -> None:
         with self._condition:
             self._working.discard(key)
+            if self._closed:
+                self._condition.notify_all()
             changed = key in self._again
             self._again.discard(key)
         if changed and key not in self._failures:
