@@ -4,10 +4,11 @@ import threading
 
 import pytest
 
+from tests.support.burials import put_record
 from tests.support.proxies import Interceptor, Proxy
 from tests.support.waiting import wait_for
 from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack, Request
-from tubeherd_operator.decisions.kick_value import Kick
+from tubeherd_operator.decisions.kick_value import Kick, parse_kick
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.servers import Servers
@@ -189,6 +190,109 @@ def test_pool_that_goes_takes_its_errand_along(beanstalkd, servers, changed):
         assert servers.errand(MAIL) is None
         servers.watch(MAIL, beanstalkd.server, serving("mail"))
         assert servers.errand(MAIL) is None
+
+
+def find(servers, value, tubes=("mail", "sms")):
+    """Ask which jobs a kick of this value is about."""
+    return ask(servers, MAIL, Find(Request("uid", value), parse_kick(value, tubes)))
+
+
+def test_one_job_is_kicked_by_its_id_if_it_is_buried_in_a_tube_of_the_pool(beanstalkd, servers, changed):
+    first, second = beanstalkd.bury_many("mail", 2)
+    (other,) = beanstalkd.bury_many("other", 1)
+    ready = beanstalkd.put("mail", b"{}")
+    servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
+    changed.wait(MAIL)
+    assert find(servers, f"job/{second}") == Found({"mail": 1})
+    assert find(servers, f"job/{other}").refused == "the job is in tube other, not in mail or sms"
+    assert find(servers, f"job/{ready}").refused == "it is ready, not buried"
+    assert find(servers, "job/999999").refused == "there is no such job"
+    assert ask(servers, MAIL, PutBack({"mail": 1}, job=second)) == Kicked({"mail": 1})
+    assert ask(servers, MAIL, PutBack({"mail": 1}, job=second)) == Kicked({"mail": 0})
+    assert ask(servers, MAIL, PutBack({"mail": 1}, job=other)) == Kicked({"mail": 0})
+    assert (beanstalkd.stats_job(first)["state"], beanstalkd.stats_job(second)["state"]) == ("buried", "ready")
+
+
+@pytest.fixture
+def failed(beanstalkd):
+    """Six jobs that are buried because of a KeyError, five of the tube mail and one of sms, and one ValueError."""
+    jobs = beanstalkd.bury_many("mail", 5)
+    (sms,) = beanstalkd.bury_many("sms", 1)
+    (value,) = beanstalkd.bury_many("mail", 1)
+    for job in jobs:
+        put_record(beanstalkd, job)
+    put_record(beanstalkd, sms, tube="sms")
+    put_record(beanstalkd, value, error="ValueError")
+    return jobs
+
+
+def test_jobs_with_an_error_are_kicked_and_no_others(beanstalkd, failed, servers, changed):
+    servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
+    changed.wait(MAIL)
+    assert find(servers, "error/OSError").refused == "no buried job has this error; there are ValueError, KeyError"
+    assert find(servers, "mail:error/KeyError") == Found({"mail": 5})
+    assert find(servers, "error/KeyError") == Found({"mail": 5, "sms": 1})
+    beanstalkd.delete(failed[0])
+    assert ask(servers, MAIL, PutBack({"mail": 3, "sms": 1}, error="KeyError")) == Kicked({"mail": 2, "sms": 1})
+    assert [beanstalkd.exists(job) and beanstalkd.stats_job(job)["state"] for job in failed] == [
+        False,
+        "ready",
+        "ready",
+        "buried",
+        "buried",
+    ]
+    assert ask(servers, MAIL, PutBack({"mail": 2}, error="KeyError")) == Kicked({"mail": 2})
+    assert beanstalkd.count("mail")["buried"] == 1, "the ValueError"
+
+
+def test_kick_of_an_error_that_another_operator_has_begun_goes_on(beanstalkd, failed, servers, changed):
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    assert ask(servers, MAIL, PutBack({"mail": 4}, error="KeyError")) == Kicked({"mail": 4})
+    assert beanstalkd.count("mail")["buried"] == 2
+
+
+@pytest.mark.parametrize("chosen", [None, "KeyError"], ids=["all", "by error"])
+def test_slow_kick_is_stopped_when_most_of_its_jobs_are_buried_again(beanstalkd, servers, changed, chosen):
+    jobs = beanstalkd.bury_many("mail", 20)
+    for job in jobs:
+        put_record(beanstalkd, job)
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    slowly = PutBack({"mail": 12}, error=chosen, slowly=True)
+    assert ask(servers, MAIL, slowly) == Kicked({"mail": 12})
+    states = [beanstalkd.stats_job(job)["state"] for job in jobs]
+    assert states == ["ready"] * 12 + ["buried"] * 8, "those that were buried first"
+    client = beanstalkd.client()
+    client.watch("mail")
+    for _ in range(12):
+        client.bury(client.reserve(timeout=0))
+    client.close()
+    stopped = ask(servers, MAIL, PutBack({"mail": 8}, error=chosen, slowly=True))
+    assert stopped == Kicked({}, stopped="12 of the jobs were buried again, and 0 were done")
+    assert beanstalkd.count("mail")["buried"] == 20
+
+
+def test_slow_kick_puts_no_job_back_twice(beanstalkd, servers, changed):
+    beanstalkd.bury_many("mail", 4)
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    assert ask(servers, MAIL, PutBack({"mail": 4}, slowly=True)) == Kicked({"mail": 4})
+    client = beanstalkd.client()
+    client.watch("mail")
+    client.bury(client.reserve(timeout=0))
+    client.close()
+    assert ask(servers, MAIL, PutBack({"mail": 1}, slowly=True)) == Kicked({"mail": 0})
+
+
+@pytest.mark.parametrize("work", [{"job": 1}, {"error": "KeyError"}, {"slowly": True}])
+def test_kick_by_id_whose_answer_is_lost_may_have_been_done(beanstalkd, failed, losing, servers, changed, work):
+    losing.loses_answer_to = "kick-job"
+    servers.watch(MAIL, losing.server, serving("mail"))
+    changed.wait(MAIL)
+    kicked = ask(servers, MAIL, PutBack({"mail": 1}, **work))
+    assert (kicked.tubes, kicked.lost) == ({}, "mail")
+    assert beanstalkd.count("mail")["buried"] == 5
 
 
 FROZEN = [Key("shop", f"frozen-{number}") for number in range(6)]

@@ -15,7 +15,7 @@ from tubeherd_operator.decisions.kick_value import BadKick, Kick, parse_kick
 from tubeherd_operator.decisions.status import KickIntent, KickShare
 
 TUBES = ["mail", "sms"]
-REFUSAL = "is not understood: write kick=all|names a tube that is not the pool's"
+REFUSAL = "is not understood: |names a tube that is not the pool's"
 COUNTED = Counts()
 AWAY = Counts(error="cannot reach it")
 SERVER = "b:11300"
@@ -29,6 +29,12 @@ FIVE = Request("uid", "5")
         ("25", Kick(("mail", "sms"), 25)),
         ("mail:all", Kick(("mail",), None)),
         ("sms:3", Kick(("sms",), 3)),
+        ("job/123", Kick(("mail", "sms"), None, job=123)),
+        ("error/KeyError", Kick(("mail", "sms"), None, error="KeyError")),
+        ("all@50/s", Kick(("mail", "sms"), None, rate=50)),
+        ("mail:25@30/m", Kick(("mail",), 25, rate=0.5)),
+        ("error/KeyError@1/s", Kick(("mail", "sms"), None, error="KeyError", rate=1)),
+        ("mail:error/httpx.ConnectError", Kick(("mail",), None, error="httpx.ConnectError")),
         (" all ", Kick(("mail", "sms"), None)),
         ("9999999999", Kick(("mail", "sms"), 9999999999)),
     ],
@@ -37,12 +43,20 @@ def test_good_value(value, kick):
     assert parse_kick(value, TUBES) == kick
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["", " ", "0", "-1", "+1", "1.5", "01", "many", "ALL", "mail", "mail:", "mail:0", ":all", "1" + "0" * 18, "\u0661"],
-)
+NUMBERS = ["0", "-1", "+1", "1.5", "01", "1" + "0" * 18, "\u0661"]
+WORDS = ["", " ", "many", "ALL", "mail", "mail:", "mail:0", ":all", "push:error/"]
+CHOSEN = ["job/", "job/0", "job/x", "job/1,2", "error/", "error/Key Error", "error/a:b"]
+
+
+@pytest.mark.parametrize("value", [*WORDS, *NUMBERS, *CHOSEN])
 def test_value_that_is_not_understood(value):
     with pytest.raises(BadKick, match=REFUSAL):
+        parse_kick(value, TUBES)
+
+
+@pytest.mark.parametrize("value", ["job/1@5", "all@", "all@0/s", "all@fast", "mail:all@1/d"])
+def test_rate_that_is_not_understood(value):
+    with pytest.raises(BadKick, match=r"is not understood: .* is no rate"):
         parse_kick(value, TUBES)
 
 
@@ -68,8 +82,10 @@ def test_any_tube_and_count_is_a_kick_of_them(tube, count, before, after):
     assert parse_kick(value, TUBES) == Kick((tube,) if tube else tuple(TUBES), most)
 
 
-UNDERSTOOD = re.compile(r"\s*((mail|sms):)?(all|[1-9][0-9]{0,17})\s*")
-pieces = st.sampled_from([*TUBES, ":", "all", "0", "1", "25", "\u0661", "-", "+", ".", " "]) | st.text(max_size=2)
+UNDERSTOOD = re.compile(r"\s*((mail|sms):)?(all|(job/)?[1-9][0-9]{0,17}|error/[^\s:@]{1,200})(@[^@]*)?\s*")
+pieces = st.sampled_from(
+    [*TUBES, ":", "job/", "error/", "all", "0", "1", "25", "\u0661", "-", "+", ".", " "]
+) | st.text(max_size=2)
 texts = (
     st.text()
     | st.lists(pieces, max_size=6).map("".join)
@@ -172,6 +188,61 @@ def test_bad_value_is_refused_whatever_is_known_of_the_server(counts):
     assert (met.event, met.event_after_removal, met.removes_annotation) == (None, None, True), "it was reported"
 
 
+@pytest.mark.parametrize(
+    ("value", "asked", "rests"),
+    [("all@50/s", 50, 1), ("all@30/m", 1, 2), ("all@900/s", 200, 200 / 900), ("all@1/h", 1, 3600), ("all", 1000, 0)],
+)
+def test_rate_is_kept_by_small_steps_with_rests(value, asked, rests):
+    accepted = intent("accepted", ("mail", 5000), value=value)
+    made = plan(value, accepted)
+    assert (shares(made)[0][4], made.rests) == (asked, pytest.approx(rests))
+    assert made.errand.work.slowly == (rests > 0)
+    waits = plan(value, accepted, rest=0.7)
+    assert (waits.errand, waits.again_after) == (None, 0.7)
+
+
+def test_slow_kick_is_stopped_if_its_jobs_are_buried_again():
+    running = intent("running", ("mail", 500, 20, 0, 50), value="all@50/s", step="step")
+    stopped = Errand("step", PutBack({"mail": 50}, slowly=True), Kicked({}, stopped="15 were buried again"))
+    made = plan("all@50/s", running, errand=stopped)
+    assert (made.intent.state, shares(made)) == ("done", [("mail", 500, 20, 0, 0)])
+    why = "20 buried jobs put back (mail 20); the rest was left, because 15 were buried again"
+    assert made.condition.message == f"kick=all@50/s: {why}"
+    assert made.removes_annotation
+
+
+def test_tube_without_a_buried_job_ends_even_a_slow_kick():
+    running = intent("running", ("mail", 500, 20, 0, 1), value="all@1/h", step="step")
+    answer = Errand("step", PutBack({"mail": 1}, slowly=True), Kicked({"mail": 0}))
+    assert plan("all@1/h", running, errand=answer, rest=3000).intent.state == "done"
+    by_id = running.model_copy(update={"value": "error/KeyError@1/h"})
+    assert plan("error/KeyError@1/h", by_id, errand=answer).intent.state == "running"
+
+
+@pytest.mark.parametrize("value", ["job/7", "error/KeyError"])
+def test_kick_of_jobs_that_there_are_not_is_refused(value):
+    kick = parse_kick(value, TUBES)
+    errand = Errand("find", Find(Request("uid", value), kick), Found({}, refused="there is no such job"))
+    made = plan(value, errand=errand)
+    assert made.condition.message == f"kick='{value}': there is no such job; nothing was kicked"
+    assert (made.condition.reason, made.removes_annotation, made.intent.state) == ("BadKick", True, "done")
+
+
+@pytest.mark.parametrize(
+    ("value", "work"),
+    [
+        ("job/7", PutBack({"mail": 1}, job=7)),
+        ("error/KeyError", PutBack({"mail": 1}, error="KeyError")),
+        ("mail:error/KeyError", PutBack({"mail": 1}, error="KeyError")),
+        ("all", PutBack({"mail": 1})),
+    ],
+)
+def test_step_says_which_jobs_are_meant(value, work):
+    assert plan(value, intent("accepted", ("mail", 1), value=value)).errand.work == work
+    asked_once = plan(value, intent("running", ("mail", 1, 0, 0, 1), value=value, step="another's"))
+    assert (asked_once.intent.state == "running") == (value == "all"), "only all may be asked for again"
+
+
 MINE = {"errand": Errand("step", PutBack({}), Kicked({"mail": 2}))}
 ASKED = intent("running", ("mail", 2, 0, 0, 2), ("sms", 1500, 0, 0, 0), step="step", value="9999")
 BOUND_LOST = intent("running", ("mail", 4, 1, 0, 3), step="step", value="9")
@@ -207,7 +278,7 @@ def test_step_that_is_under_way_is_waited_for():
     pending = Errand("step", PutBack({"mail": 2}))
     for value in ("9999", None, "7"):
         made = plan(value, ASKED, errand=pending)
-        assert (made.intent, made.errand, made.goes_on) == (ASKED, None, False)
+        assert (made.intent, made.errand, made.again_after) == (ASKED, None, None)
 
 
 def test_own_step_that_was_not_passed_on_yet_is_passed_on():

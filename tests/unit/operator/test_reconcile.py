@@ -298,6 +298,21 @@ def test_kick_ends_early_if_its_annotation_goes_or_changes(reconciler, cluster, 
     assert cluster.annotation is None
 
 
+def test_slow_kick_rests_between_its_steps_and_another_kick_does_not_wait_for_that(reconciler, cluster, servers, work):
+    cluster.annotate("all@1/h")
+    for _ in range(4):
+        reconciler.reconcile(KEY)
+        if servers.waits:
+            servers.run()
+    assert servers.tubes.kicked == 1
+    assert 3000 < reconciler.reconcile(KEY) <= 3600
+    assert "1 of 11 buried jobs put back so far" in cluster.condition("KickAccepted")["message"]
+    assert not servers.waits
+    cluster.annotate("5")
+    work(reconciler)
+    assert servers.tubes.kicked == 6
+
+
 def test_pool_without_its_resource_version_in_the_cache_kicks_once(reconciler, cluster, servers, work):
     """A pass may see the pool as it was before the last write: it changes nothing then."""
     for behind in (0, 0, 1, 0, 2, 0, 1, 0):

@@ -28,6 +28,12 @@ class PutBack:
     """Kick up to so many buried jobs of each tube."""
 
     most: Mapping[str, int]
+    job: int | None = None
+    """Only this job; None for any."""
+    error: str | None = None
+    """Only jobs that were buried because of this error; None for any."""
+    slowly: bool = False
+    """Whether to look what becomes of the jobs, and to stop if most of them are buried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Found:
 
     tubes: Mapping[str, int]
     error: str | None = None
+    refused: str | None = None
+    """Why there is no such job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,8 @@ class Kicked:
     lost: str | None = None
     """The tube whose kick was sent, but not answered: some of its jobs may have been kicked, or none."""
     error: str | None = None
+    stopped: str | None = None
+    """Why no further jobs are to be kicked."""
 
 
 @dataclass(frozen=True, slots=True)

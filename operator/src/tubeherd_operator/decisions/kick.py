@@ -32,6 +32,8 @@ from tubeherd_operator.decisions.status import Condition, KickIntent, KickShare,
 ANNOTATION: Final = "kick"
 STEP_MOST: Final = 1000
 """So many jobs are put back in one step at most."""
+_SLOW_STEP_MOST: Final = 200
+"""The same if there is a rate: these jobs are put back one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Known:
     """The id of the kick whose annotation this process has removed."""
     stays_because: str | None = None
     """Why the API server refused to remove the annotation of a kick that is done."""
+    rest: float = 0.0
+    """In how many seconds the next step may begin."""
     new_id: str = ""
     """An id that nothing has yet."""
     now: str = ""
@@ -76,8 +80,10 @@ class KickPlan:
     """What beanstalkd's side is to do."""
     removes_annotation: bool = False
     event_after_removal: PoolEvent | None = None
-    goes_on: bool = False
-    """Whether the next pass may follow at once."""
+    again_after: float | None = None
+    """After how many seconds another pass is to follow; None if an answer or a change starts it."""
+    rests: float = 0.0
+    """How many seconds after this step the next one may begin."""
 
 
 def plan_kick(asked: Asked, intent: KickIntent | None, shown: Condition | None, known: Known) -> KickPlan:
@@ -114,11 +120,14 @@ def _begin(asked: Asked, before: KickIntent | None, shown: Condition | None, kno
         return KickPlan(errand=Errand(known.new_id, Find(request, kick)))
     if not isinstance(errand.answer, Found):
         return KickPlan()
+    if errand.answer.refused is not None:
+        why = f"kick={request.value[:80]!r}: {errand.answer.refused}; nothing was kicked"
+        return _refuse(asked, request, why, known)
     shares = _allot(errand.answer, kick.most)
     intent = KickIntent(
         id=known.new_id, value=request.value, server=asked.server, state="accepted", since=known.now, tubes=shares
     )
-    return KickPlan(intent, goes_on=True) if shares else _end(intent, asked, known)
+    return KickPlan(intent, again_after=0.0) if shares else _end(intent, asked, known)
 
 
 def _allot(found: Found, most: int | None) -> list[KickShare]:
@@ -146,7 +155,7 @@ def _refuse(asked: Asked, request: Request, why: str, known: Known) -> KickPlan:
         tubes=[],
         ended=why,
     )
-    return KickPlan(intent, None, *refused(why), removes_annotation=True, goes_on=True)
+    return KickPlan(intent, None, *refused(why), removes_annotation=True, again_after=0.0)
 
 
 def _wait(value: str, why: str, shown: Condition | None, intent: KickIntent | None = None) -> KickPlan:
@@ -158,7 +167,7 @@ def _wait(value: str, why: str, shown: Condition | None, intent: KickIntent | No
 
 def _go_on(asked: Asked, intent: KickIntent, shown: Condition | None, known: Known) -> KickPlan:
     """Take the answer to the present step, and begin the next one; end the kick if there is no next step."""
-    ended = _why_to_end(asked, intent)
+    ended, stopped = _why_to_end(asked, intent), ""
     if intent.step:
         if known.opened == intent.step and not ended:
             return KickPlan(intent, errand=_put_back(intent))
@@ -166,9 +175,11 @@ def _go_on(asked: Asked, intent: KickIntent, shown: Condition | None, known: Kno
         is_asked = errand is not None and errand.id == intent.step
         if is_asked and errand and errand.answer is None:
             return KickPlan(intent, condition=running(intent))
-        intent = _settle(intent, _answer(intent, known))
+        answer = _answer(intent, known)
+        intent, stopped = _settle(intent, answer), answer.stopped or ""
     left = {share.name: _left(share, intent) for share in intent.tubes}
     next_ = {tube: count for tube, count in left.items() if count and tube in asked.tubes}
+    ended = ended or stopped
     if ended or not next_:
         gone = [tube for tube, count in left.items() if count]
         return _end(intent, asked, known, ended or (f"tube {gone[0]} is not the pool's any more" if gone else ""))
@@ -176,8 +187,12 @@ def _go_on(asked: Asked, intent: KickIntent, shown: Condition | None, known: Kno
         return KickPlan(intent, condition=running(intent))
     if asked.counts.error is not None:
         return _wait(intent.value, f"{intent.server} is out of reach", shown, intent)
-    intent = _open_step(intent, next_, known)
-    return KickPlan(intent, condition=running(intent), errand=_put_back(intent))
+    if known.rest > 0:
+        return KickPlan(intent, condition=running(intent), again_after=known.rest)
+    rate = parse_kick(intent.value, asked.tubes).rate
+    intent = _open_step(intent, next_, _step_most(rate), known)
+    rests = sum(share.asked for share in intent.tubes) / rate if rate else 0.0
+    return KickPlan(intent, condition=running(intent), errand=_put_back(intent), rests=rests)
 
 
 def _why_to_end(asked: Asked, intent: KickIntent) -> str:
@@ -202,17 +217,26 @@ def _answer(intent: KickIntent, known: Known) -> Kicked:
 
 def _settle(intent: KickIntent, answer: Kicked) -> KickIntent:
     """Return the intent after a step: what was kicked, and what may have been, is counted."""
-    shares = [_settle_share(share, answer, has_bound(intent.value)) for share in intent.tubes]
+    kick = parse_kick(intent.value, [share.name for share in intent.tubes])
+    by_id = kick.job is not None or kick.error is not None
+    shares = [_settle_share(share, answer, by_id) for share in intent.tubes]
     return intent.model_copy(update={"step": "", "tubes": shares})
 
 
-def _settle_share(share: KickShare, answer: Kicked, bounded: bool) -> KickShare:
-    kicked = share.kicked + answer.tubes.get(share.name, 0)
-    unsure = share.unsure + (share.asked if answer.lost in ("*", share.name) else 0)
-    allotted = share.allotted
-    if answer.tubes.get(share.name, share.asked) < share.asked:  # no more jobs of the tube are buried
-        allotted = kicked + (unsure if bounded else 0)
-    return KickShare(name=share.name, allotted=allotted, kicked=kicked, unsure=unsure)
+def _settle_share(share: KickShare, answer: Kicked, by_id: bool) -> KickShare:
+    kicked = answer.tubes.get(share.name)
+    unsure = share.asked if answer.lost in ("*", share.name) else 0
+    settled = KickShare(
+        name=share.name,
+        allotted=share.allotted,
+        kicked=share.kicked + (kicked or 0),
+        unsure=share.unsure + unsure,
+    )
+    if share.asked and kicked == 0 and not by_id:  # no job of the tube is buried any more
+        settled.allotted = settled.kicked + settled.unsure
+    elif kicked is not None:  # somebody else has kicked or deleted the others
+        settled.allotted -= share.asked - kicked
+    return settled
 
 
 def _left(share: KickShare, intent: KickIntent) -> int:
@@ -220,8 +244,13 @@ def _left(share: KickShare, intent: KickIntent) -> int:
     return max(0, share.allotted - share.kicked - (share.unsure if has_bound(intent.value) else 0))
 
 
-def _open_step(intent: KickIntent, next_: dict[str, int], known: Known) -> KickIntent:
-    shares, room = [], STEP_MOST
+def _step_most(rate: float | None) -> int:
+    """Return how many jobs are put back in one step: if there is a rate, those of a second."""
+    return STEP_MOST if rate is None else min(_SLOW_STEP_MOST, max(1, int(rate)))
+
+
+def _open_step(intent: KickIntent, next_: dict[str, int], room: int, known: Known) -> KickIntent:
+    shares = []
     for share in intent.tubes:
         asked = min(room, next_.get(share.name, 0))
         room -= asked
@@ -231,7 +260,9 @@ def _open_step(intent: KickIntent, next_: dict[str, int], known: Known) -> KickI
 
 
 def _put_back(intent: KickIntent) -> Errand:
-    return Errand(intent.step, PutBack({share.name: share.asked for share in intent.tubes if share.asked}))
+    kick = parse_kick(intent.value, [share.name for share in intent.tubes])
+    most = {share.name: share.asked for share in intent.tubes if share.asked}
+    return Errand(intent.step, PutBack(most, kick.job, kick.error, slowly=kick.rate is not None))
 
 
 def _end(intent: KickIntent, asked: Asked, known: Known, ended: str = "") -> KickPlan:
@@ -240,7 +271,7 @@ def _end(intent: KickIntent, asked: Asked, known: Known, ended: str = "") -> Kic
     condition = result(done)
     event = PoolEvent("Warning" if last_kick(done).unsure else "Normal", condition.reason, condition.message)
     is_set = asked.request is not None and asked.request.value == intent.value
-    return KickPlan(done, last_kick(done), condition, event, removes_annotation=is_set, goes_on=True)
+    return KickPlan(done, last_kick(done), condition, event, removes_annotation=is_set, again_after=0.0)
 
 
 def _finish(intent: KickIntent, shown: Condition | None, known: Known) -> KickPlan:
@@ -255,5 +286,5 @@ def _finish(intent: KickIntent, shown: Condition | None, known: Known) -> KickPl
         event=event,
         removes_annotation=True,
         event_after_removal=annotation_removed(intent),
-        goes_on=True,
+        again_after=0.0,
     )

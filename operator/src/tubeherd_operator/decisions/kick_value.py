@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-_COUNT: Final = re.compile(r"all|[1-9][0-9]{0,17}")
+from tubeherd.by_hand.changing.choice import parse_rate
+
+_JOBS: Final = re.compile(r"(all)|([1-9][0-9]{0,17})|job/([1-9][0-9]{0,17})|error/([^\s:@]{1,200})")
 
 
 class BadKick(ValueError):
@@ -20,18 +22,52 @@ class Kick:
     """Their tubes, in the order in which they are kicked."""
     most: int | None
     """How many to put back at most in all tubes together; None: every one."""
+    job: int | None = None
+    """Only this job; None for any."""
+    error: str | None = None
+    """Only jobs that were buried because of this error, as `tubeherd why` names it; None for any."""
+    rate: float | None = None
+    """At most so many jobs a second; None for as fast as possible."""
 
 
 def parse_kick(value: str, tubes: Sequence[str]) -> Kick:
-    """Return what `all`, `25`, `mail:all` or `mail:25` asks of a pool with these tubes; raises BadKick."""
-    tube, colon, count = value.strip().rpartition(":")
-    if not _COUNT.fullmatch(count):
-        raise BadKick(f"kick={value[:80]!r} is not understood: write kick=all, kick=25, kick=TUBE:all or kick=TUBE:25")
-    if colon and tube not in tubes:
+    """Return what a value such as `all`, `mail:25`, `job/7` or `mail:error/KeyError` asks of a pool with these tubes.
+
+    Raises BadKick.
+    """
+    tube, jobs, pace = _split(value)
+    found = _JOBS.fullmatch(jobs)
+    if not found:
+        raise BadKick(
+            f"kick={value[:80]!r} is not understood: write kick=all, kick=25, kick=job/ID or kick=error/NAME, "
+            "for one tube kick=TUBE:all and so on, and to go slowly kick=all@50/s and so on"
+        )
+    try:
+        rate = None if pace is None else parse_rate(pace)
+    except ValueError as error:
+        raise BadKick(f"kick={value[:80]!r} is not understood: {error}") from error
+    if tube is not None and tube not in tubes:
         raise BadKick(f"kick={value[:80]!r} names a tube that is not the pool's: it has {', '.join(tubes)}")
-    return Kick((tube,) if colon else tuple(tubes), None if count == "all" else int(count))
+    _, count, job, name = found.groups()
+    return Kick(
+        tuple(tubes) if tube is None else (tube,),
+        most=int(count) if count else None,
+        job=int(job) if job else None,
+        error=name,
+        rate=rate,
+    )
 
 
 def has_bound(value: str) -> bool:
-    """Return whether an understood value says how many jobs are put back at most."""
-    return not value.strip().endswith("all")
+    """Return whether the jobs of an understood value may be asked for only once.
+
+    `all` is about all jobs that are buried. All else is about so many jobs, or about those that were found at first.
+    """
+    return _split(value)[1] != "all"
+
+
+def _split(value: str) -> tuple[str | None, str, str | None]:
+    """Return the tube, which jobs, and how fast; None for what is not there."""
+    tube, colon, rest = value.strip().rpartition(":")
+    jobs, at, pace = rest.partition("@")
+    return tube if colon else None, jobs, pace if at else None

@@ -63,7 +63,7 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     return Report(
         status=_status(seen, _conditions(seen, findings, shown, now), kick),
         events=[*([kick.event] if kick.event else []), *applied, *news(found, shown)],
-        again_after=0.0 if kick.goes_on else _again_after(seen),
+        again_after=min((after for after in (kick.again_after, _again_after(seen)) if after is not None), default=None),
     )
 
 

@@ -1,5 +1,6 @@
 """Carries out what a plan says of a kick, and keeps what this process knows of kicks beside the pools' statuses."""
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ class _Memory:
     opened: str | None = None
     removed: str | None = None
     stays_because: str | None = None
+    rests_until: float = 0.0
+    """On the monotonic clock: when the next step may begin."""
 
 
 class Kicks:
@@ -33,12 +36,14 @@ class Kicks:
         servers: Servers,
         now: Callable[[], str],
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`now` returns the time in RFC 3339, `new_id` an id that was never used."""
+        """`now` returns the time in RFC 3339, `new_id` an id that was never used, `clock` seconds."""
         self._cluster = cluster
         self._servers = servers
         self._now = now
         self._new_id = new_id
+        self._clock = clock
         self._memories: dict[Key, _Memory] = {}
 
     def known(self, pool: Pool) -> Known:
@@ -46,7 +51,13 @@ class Kicks:
         memory = self._memory(pool)
         errand = self._servers.errand(pool.key)
         return Known(
-            errand, memory.opened, memory.removed, memory.stays_because, new_id=self._new_id(), now=self._now()
+            errand,
+            memory.opened,
+            memory.removed,
+            memory.stays_because,
+            rest=max(0.0, memory.rests_until - self._clock()),
+            new_id=self._new_id(),
+            now=self._now(),
         )
 
     def forget(self, key: Key) -> None:
@@ -74,6 +85,10 @@ class Kicks:
         if plan.errand is not None or plan.intent != pool.status.kick:
             self._servers.give(pool.key, plan.errand)
             memory.opened = None
+            if plan.intent is None or plan.intent.state != "running":
+                memory.rests_until = 0.0
+            elif plan.rests:
+                memory.rests_until = self._clock() + plan.rests
         return not plan.removes_annotation or self._remove_annotation(pool, plan, stored)
 
     def _remove_annotation(self, pool: Pool, plan: KickPlan, stored: Object) -> bool:

@@ -1,4 +1,4 @@
-"""The one module of the operator that talks to beanstalkd: it counts the jobs in tubes, and kicks buried jobs.
+"""Talks to one beanstalkd: counts the jobs in its tubes, and has `running` find and kick buried jobs.
 
 Each beanstalkd has a thread of its own, so that one that hangs holds up nothing but its own pools. Whoever wants a
 kick leaves an errand, and is called when the answer is there.
@@ -7,15 +7,17 @@ kick leaves an errand, and is called when the answer is there.
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from tubeherd.queue.answers import AnswerLost, QueueUnavailable, RefusedError
-from tubeherd.queue.connection import Connection, connect
+from tubeherd.queue.changing import ChangingConnection, connect_to_change
 from tubeherd_operator.decisions.counts import Counts, is_due
 from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack
+from tubeherd_operator.decisions.kick_value import Kick
 from tubeherd_operator.objects import Key
+from tubeherd_operator.queues.running import Runner
 
 _BACKOFF_MOST: Final = 15.0
 
@@ -43,10 +45,11 @@ class Poller:
         # The dictionary is replaced and never changed, because the poller's thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
         self._counts: Counts | None = None
-        self._connection: Connection | None = None
+        self._connection: ChangingConnection | None = None
         self._errands: dict[Key, Errand] = {}
         self._lock = threading.Lock()
         """For the errands."""
+        self._runner = Runner(server)
         self._wake = threading.Event()
         self._ended = False
         threading.Thread(target=self._run, name=f"poller {server}", daemon=True).start()
@@ -63,6 +66,7 @@ class Poller:
         """Drop a pool, and return whether it was the last one. The poller then ends."""
         self._watched = {other: watched for other, watched in self._watched.items() if other != key}
         self.give(key, None)
+        self._runner.forget(key)
         self._ended = not self._watched
         self._wake.set()
         return self._ended
@@ -102,7 +106,7 @@ class Poller:
     def _run_errands(self) -> str | None:
         """Run what waits, one after the other; return why beanstalkd cannot be asked any more."""
         for key, errand in self._waiting():
-            answer = self._answer(errand)
+            answer = self._answer(key, errand)
             self._note(key, errand, answer)
             if answer.error is not None:
                 return answer.error
@@ -124,19 +128,27 @@ class Poller:
             self._errands[key] = replace(errand, answer=answer)
         self._changed(key)
 
-    def _answer(self, errand: Errand) -> Found | Kicked:
+    def _answer(self, key: Key, errand: Errand) -> Found | Kicked:
         match errand.work:
             case Find(_, kick):
-                counts = self._count(kick.tubes)
-                return Found({name: stats.buried for name, stats in counts.tubes.items()}, counts.error)
-            case PutBack(most):
-                return self._kick(most)
+                return self._find(key, kick)
+            case PutBack() as work:
+                return self._kick(key, work)
 
-    def _kick(self, most: Mapping[str, int]) -> Kicked:
+    def _find(self, key: Key, kick: Kick) -> Found:
+        try:
+            return self._runner.find(self._connected(), key, kick)
+        except (QueueUnavailable, RefusedError) as error:
+            self._disconnect()
+            return Found({}, _describe(self._server, error))
+
+    def _kick(self, key: Key, work: PutBack) -> Kicked:
         kicked: dict[str, int] = {}
-        for tube, count in most.items():
+        for tube in work.most:
             try:
-                kicked[tube] = self._connected().kick_buried(tube, count)
+                if work.slowly and (why := self._runner.why_stop(self._connected(), key)):
+                    return Kicked(kicked, stopped=why)
+                kicked[tube] = self._runner.put_back(self._connected(), key, work, tube)
             except (QueueUnavailable, RefusedError) as error:
                 self._disconnect()
                 lost = tube if isinstance(error, AnswerLost) else None
@@ -169,9 +181,9 @@ class Poller:
             return None
         return Counts({tube: counts.tubes[tube] for tube in tubes})
 
-    def _connected(self) -> Connection:
+    def _connected(self) -> ChangingConnection:
         if self._connection is None:
-            self._connection = connect(self._server)
+            self._connection = connect_to_change(self._server)
         return self._connection
 
     def _disconnect(self) -> None:
