@@ -306,6 +306,8 @@ def test_plain_installation_is_an_operator_and_no_beanstalkd():
         "CustomResourceDefinition",
         "Deployment",
         "NetworkPolicy",
+        "Role",
+        "RoleBinding",
         "ServiceAccount",
     }
 
@@ -388,6 +390,14 @@ def test_operator_may_do_what_it_does_and_nothing_else():
         *(("configmaps", verb) for verb in ("get", "list", "watch")),
         *(("events", verb) for verb in ("create", "get", "patch")),
     }
+
+
+def test_operator_may_take_part_in_its_own_election_and_in_no_other():
+    objects = render()
+    create, use = objects["Role", "herd-operator"]["rules"]
+    assert (create["resources"], create["verbs"]) == (["leases"], ["create"])
+    assert (use["resources"], use["verbs"]) == (["leases"], ["get", "update"])
+    assert variable(objects, "TUBEHERD_OPERATOR_LEASE") == f"queue/{use['resourceNames'][0]}"
 
 
 def test_roles_of_users_are_added_to_those_of_kubernetes_unless_told_otherwise():
