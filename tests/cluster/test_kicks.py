@@ -149,6 +149,22 @@ def test_annotation_whose_removal_is_refused_kicks_once_over_a_restart_and_a_con
     assert "kick=4: 4 buried jobs put back" in event
 
 
+def test_jobs_are_kicked_by_error_and_by_id(namespace, queue, kick, eventually):
+    namespace.make_pool("mail", ["fail"], replicas=1, retry={"delays": []})
+    namespace.wait_ready("mail")
+    queue.put("fail", 2)
+    eventually(lambda: queue.count("fail") == (0, 0, 0, 2), "the jobs are buried")
+    namespace.make_pool("mail", ["fail"], replicas=0, retry={"delays": []})
+    eventually(lambda: not namespace.find("pods", "tubeherd.io/pool=mail"), "nobody takes the jobs")
+    kick("mail", "error/KeyError")
+    assert "there are RuntimeError" in namespace.condition("mail", "KickAccepted")["message"]
+    kick("mail", "job/1")
+    assert queue.count("fail") == (1, 0, 0, 1)
+    kick("mail", "fail:error/RuntimeError")
+    assert namespace.status("mail")["lastKick"]["kicked"] == 1
+    assert queue.count("fail") == (2, 0, 0, 0)
+
+
 def stays(namespace, pool):
     """Return what the condition says if the annotation of a kick that is over stays."""
     condition = namespace.condition(pool, "KickAccepted")

@@ -7,6 +7,7 @@ import pytest
 from tests.support.burials import put_record
 from tests.support.proxies import Interceptor, Proxy
 from tests.support.waiting import wait_for
+from tubeherd.queue import wire
 from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack, Request
 from tubeherd_operator.decisions.kick_value import Kick, parse_kick
 from tubeherd_operator.decisions.retries import Served
@@ -300,32 +301,42 @@ FROZEN = [Key("shop", f"frozen-{number}") for number in range(6)]
 
 @pytest.fixture
 def freezing(beanstalkd, servers):
-    """A proxy that can stop to answer, and six pools behind it."""
+    """A proxy that can stop to answer; six pools may be behind it."""
     proxy = Proxy(beanstalkd.port)
-    for key in FROZEN:
-        servers.watch(key, proxy.server, serving("mail"))
     yield proxy
     for key in FROZEN:
         servers.forget(key)
     proxy.close()
 
 
-@pytest.mark.slow
-def test_frozen_server_holds_up_nothing_of_another(beanstalkd, freezing, servers, changed):
-    """Six pools want kicks of a server that has stopped to answer; those of a healthy one do not wait for them."""
+def freeze(freezing, beanstalkd, servers, changed):
+    """Have the proxy answer no more, and have a kick asked for by each of the pools behind it."""
     beanstalkd.bury("mail", 6)
+    for key in FROZEN:
+        servers.watch(key, freezing.server, serving("mail"))
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
-    for key in (*FROZEN, MAIL):
+    for key in (FROZEN[0], MAIL):
         changed.wait(key)
-    freezing.silent |= {*range(1, 100)}
+    freezing.silent |= {*range(1, 1000)}
     for key in FROZEN:
         servers.give(key, Errand("kick", PutBack({"mail": 1})))
+
+
+def test_frozen_server_holds_up_nothing_of_another(beanstalkd, freezing, servers, changed, monkeypatch):
+    monkeypatch.setattr(wire, "REPLY_SECONDS", 3600)  # longer than this test: the frozen server is waited for meanwhile
+    freeze(freezing, beanstalkd, servers, changed)
     for _ in range(3):
         assert ask(servers, MAIL, PutBack({"mail": 1})) == Kicked({"mail": 1})
+    assert [servers.errand(key).answer for key in FROZEN] == [None] * 6
+
+
+@pytest.mark.slow
+def test_frozen_server_is_waited_for_no_longer_than_the_limit(beanstalkd, freezing, servers, changed):
+    freeze(freezing, beanstalkd, servers, changed)
     answers = [wait_for(lambda key=key: servers.errand(key).answer, "the wait has a limit") for key in FROZEN]
     assert [(answer.tubes, answer.lost) for answer in answers] == [({}, None)] * 6
     assert all("no answer within" in answer.error for answer in answers)
-    assert beanstalkd.count("mail")["buried"] == 3, "the frozen one was sent no kick"
+    assert beanstalkd.count("mail")["buried"] == 6, "the frozen one was sent no kick"
 
 
 def test_tubes_of_tubeherd_itself_are_neither_counted_nor_kicked(beanstalkd, servers, changed):

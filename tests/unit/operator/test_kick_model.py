@@ -171,6 +171,6 @@ def test_never_more_is_put_back_than_was_asked_for(pools):
     run_state_machine_as_test(
         Kicks,
         settings=settings(
-            max_examples=200, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]
+            max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]
         ),
     )
