@@ -105,7 +105,7 @@ class Operator:
         self.servers = Servers(0.05, self.queue.add)
         settings = OperatorSettings(default_image="worker:1", default_server=default_server)
         self._passes = Passes(cluster, cluster, self.servers, settings)
-        _start_passes(self.queue, self._passes)
+        _start_passes(None, self.queue, self._passes)
 
     def look_at(self, cluster, key):
         """Run a whole pass over a pool: when the second begins, the first has ended."""
