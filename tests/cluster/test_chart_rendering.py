@@ -485,3 +485,25 @@ def test_notes_say_what_is_missing(values, missing):
     lines = [line for line in notes.splitlines() if line.startswith("MISSING")]
     assert len(lines) == len(missing)
     assert all(word in line for word, line in zip(missing, lines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "value"), [([], "none"), (["a"], "a"), (["a:1", "*.b:2"], "a:1,*.b:2")], ids=["none", "one", "two"]
+)
+def test_servers_that_pools_may_name(allowed, value):
+    assert variable(render({"allowedServers": allowed}), "TUBEHERD_OPERATOR_ALLOWED_SERVERS") == value
+
+
+def test_pools_may_name_any_server_unless_some_are_listed():
+    with pytest.raises(KeyError):
+        variable(render(), "TUBEHERD_OPERATOR_ALLOWED_SERVERS")
+
+
+def test_operators_elect_one_by_a_lease_that_only_they_may_change():
+    objects = render({"operator": {"replicas": 3}})
+    assert objects["Deployment", "herd-operator"]["spec"]["replicas"] == 3
+    assert variable(objects, "TUBEHERD_OPERATOR_LEASE") == "queue/herd-operator"
+    create, change = objects["Role", "herd-operator"]["rules"]
+    assert create == {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]}
+    assert change == {**create, "verbs": ["get", "update"], "resourceNames": ["herd-operator"]}
+    assert objects["RoleBinding", "herd-operator"]["roleRef"]["name"] == "herd-operator"

@@ -37,6 +37,8 @@ SETS: Final[dict[str, dict[str, Any]]] = {
     "defaults": {},
     "bundled": {"beanstalkd": _BUNDLED},
     "own server": {"server": "jobs.queue.svc:11300"},
+    "allowed servers": {"allowedServers": ["jobs.queue.svc:11300", "*.queues.svc"]},
+    "three operators": {"operator": {"replicas": 3}},
     "server at an IPv6 address": {"server": "[fd00::7]:11300"},
     "own server beside bundled": {"server": "jobs.queue.svc:11300", "beanstalkd": _BUNDLED},
     "registry": {"imageRegistry": "registry.example.com:5000/team", "beanstalkd": _BUNDLED},

@@ -1,12 +1,19 @@
 """Every setting of the operator: the variable `TUBEHERD_OPERATOR_` and its name."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tubeherd.configuration import Settings
 from tubeherd.declarations import Unset
 from tubeherd.settings import Listener, Server
+from tubeherd_operator.allowed_servers import check_allowed
+
+
+def _comma_list(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
 class OperatorSettings(Settings):
@@ -19,6 +26,15 @@ class OperatorSettings(Settings):
         Server | None,
         Field(description="host:port of beanstalkd for the pools that name none."),
         Unset("none, each pool names its own"),
+    ] = None
+    allowed_servers: Annotated[
+        tuple[Annotated[str, AfterValidator(check_allowed)], ...] | None,
+        BeforeValidator(_comma_list),
+        Field(
+            description="The only servers that pools may name, with commas between them: host:port, or "
+            "*.domain:port for each host of a domain; none allows only the default server."
+        ),
+        Unset("all"),
     ] = None
     fixed_user: Annotated[
         bool,

@@ -65,6 +65,7 @@ class Asked:
     server: str | None
     counts: Counts | None
     """The last counts of the tubes; None if beanstalkd was not asked yet."""
+    why_no_server: str = "no beanstalkd is named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def _begin(asked: Asked, before: KickIntent | None, shown: Condition | None, kno
     except BadKick as error:
         return _refuse(asked, request, f"{error}; nothing was kicked", known)
     if asked.server is None:
-        return _wait(request.value, "no beanstalkd is named", shown)
+        return _wait(request.value, asked.why_no_server, shown)
     if counts is None:
         return KickPlan()
     if counts.error is not None:

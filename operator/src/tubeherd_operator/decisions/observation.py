@@ -1,9 +1,10 @@
 """A pool as a pass finds it, and the world around it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tubeherd.pool import WorkerPoolSpec
+from tubeherd_operator.allowed_servers import is_allowed
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Request
 from tubeherd_operator.decisions.kick import ANNOTATION, Known
@@ -23,7 +24,9 @@ class Pool:
     status: WorkerPoolStatus
     image: str
     server: str | None
-    """host:port of beanstalkd; None if neither the pool nor the installation names one."""
+    """host:port of beanstalkd; None if neither the pool nor the installation names one, or if it is not allowed."""
+    forbidden_server: str | None = None
+    """The host:port that the pool names, if the installation does not allow it."""
     fixed_user: bool = True
     """Whether its pods run as the user that the operator chooses, and not as one that the cluster chooses."""
 
@@ -43,17 +46,36 @@ class Pool:
         return int(self.stored["metadata"]["generation"])
 
     @property
+    def why_no_server(self) -> str:
+        """Why it has no server, if it has none."""
+        if self.forbidden_server:
+            return f"spec.server {self.forbidden_server} is none of the servers that this installation allows"
+        return "no beanstalkd is named"
+
+    @property
     def kick_request(self) -> Request | None:
         """The kick that its annotation asks for."""
         value = self.stored["metadata"].get("annotations", {}).get(ANNOTATION)
         return None if value is None else Request(self.uid, value)
 
 
-def read_pool(stored: Object, default_image: str, default_server: str | None, *, fixed_user: bool = True) -> Pool:
-    """Return a pool from its object; raises ValidationError if its spec is not valid."""
+def read_pool(
+    stored: Object,
+    default_image: str,
+    default_server: str | None,
+    allowed_servers: Sequence[str] | None = None,
+    *,
+    fixed_user: bool = True,
+) -> Pool:
+    """Return a pool from its object; raises ValidationError if its spec is not valid.
+
+    If there are `allowed_servers`, the pool may name only these and the `default_server`.
+    """
     spec = WorkerPoolSpec.model_validate(stored.get("spec"))
     image, server = spec.image or default_image, spec.server or default_server
-    return Pool(stored, spec, read_status(stored), image, server, fixed_user)
+    if server is not None and server != default_server and not is_allowed(server, allowed_servers):
+        return Pool(stored, spec, read_status(stored), image, None, server, fixed_user)
+    return Pool(stored, spec, read_status(stored), image, server, None, fixed_user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def make_plan(seen: Observation) -> Plan:
     """Return the plan for a pool."""
     pool = seen.pool
     wanted = _wanted(seen)
-    asked = Asked(pool.kick_request, pool.spec.tubes, pool.server, seen.counts)
+    asked = Asked(pool.kick_request, pool.spec.tubes, pool.server, seen.counts, pool.why_no_server)
     shown = {condition.type: condition for condition in pool.status.conditions or []}
     return Plan(
         wanted=wanted,

@@ -18,7 +18,8 @@ def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool |
     """
     if stored is None or "deletionTimestamp" in stored["metadata"]:
         return None
-    return read_pool(stored, settings.default_image, settings.default_server, fixed_user=settings.fixed_user)
+    image, server, allowed = settings.default_image, settings.default_server, settings.allowed_servers
+    return read_pool(stored, image, server, allowed, fixed_user=settings.fixed_user)
 
 
 def observe(

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended"
     INVALID_SPEC = "InvalidSpec"
     NO_SERVER = "NoServer"
+    SERVER_NOT_ALLOWED = "ServerNotAllowed"
     SERVER_UNREACHABLE = "ServerUnreachable"
     EXECUTORS_MISSING = "ExecutorsMissing"
     DEPLOYMENT_REFUSED = "DeploymentRefused"
@@ -60,6 +61,10 @@ def _conflict(seen: Observation) -> Finding | None:
 
 
 def _no_server(seen: Observation) -> Finding | None:
+    if seen.pool.forbidden_server:
+        advice = "name another, or have it added to the value `allowedServers` of the Helm chart"
+        message = f"{seen.pool.why_no_server}: {advice}"
+        return _not_ready(Reason.SERVER_NOT_ALLOWED, message, warn=True)
     if seen.pool.server is None:
         message = "no beanstalkd is named: set spec.server, or the value `server` of the Helm chart"
         return _not_ready(Reason.NO_SERVER, message, warn=True)

@@ -21,7 +21,7 @@ class Reason(StrEnum):
 def judge(seen: Observation) -> Finding:
     """Return the condition."""
     if seen.pool.server is None:
-        return Finding(TYPE, "Unknown", Reason.NO_SERVER, "no beanstalkd is named: set spec.server")
+        return Finding(TYPE, "Unknown", Reason.NO_SERVER, f"{seen.pool.why_no_server}: set spec.server")
     if seen.counts is None:
         return Finding(TYPE, "Unknown", Reason.NOT_ASKED_YET, f"{seen.pool.server} has not been asked yet")
     if seen.counts.error:
