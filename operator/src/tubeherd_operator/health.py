@@ -39,11 +39,12 @@ class Health:
         with self._lock:
             self._watches[name] = _Watch(self._clock(), None, "")
 
-    def failed(self, name: str, why: str) -> None:
-        """Take note that a watch could not be opened; `why` goes on from its name."""
+    def failed(self, name: str, why: str) -> bool:
+        """Take note that a watch could not be opened, and return whether it worked before; `why` follows its name."""
         with self._lock:
             now, before = self._clock(), self._watches[name].failing_since
             self._watches[name] = _Watch(now, now if before is None else before, why)
+        return before is None
 
     def trouble(self) -> str | None:
         """Return which watch has failed for a while and why; None if all watches work."""

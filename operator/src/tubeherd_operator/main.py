@@ -33,6 +33,7 @@ def main() -> None:
     log.configure("auto", "info")
     logging.basicConfig(level=logging.WARNING, handlers=[_LibraryLogs()])
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # the pass that made a request reports its failure
+    logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)  # `cluster.session` reports it once a watch
     try:
         settings = OperatorSettings.load(os.environ)
     except WrongSettings as error:

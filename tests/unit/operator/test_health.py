@@ -55,6 +55,12 @@ def test_watch_that_fails_for_a_while_makes_it_unready(health, clock, seconds, t
     assert health.trouble() is None, "an earlier failure does not count"
 
 
+def test_failure_is_news_only_after_the_watch_has_worked(health):
+    assert not health.failed("pods", "fails")
+    health.opened("pods")
+    assert [health.failed("pods", "fails") for _ in range(3)] == [True, False, False]
+
+
 def test_it_hangs_only_if_a_watch_is_not_even_tried_for_long(health, clock):
     assert health.hang() is None
     clock.now += STUCK_SECONDS

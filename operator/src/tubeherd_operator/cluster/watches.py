@@ -21,7 +21,7 @@ from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
 from tubeherd_operator.cluster.kinds import POOLS, WATCHED, Kind
-from tubeherd_operator.cluster.session import log_in
+from tubeherd_operator.cluster.session import TracedSession
 from tubeherd_operator.health import Health
 
 _LOOK_SECONDS: Final = 5.0
@@ -101,7 +101,7 @@ class Watches:
 
     def _registry(self, stop: Callable[[], object]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(partial(log_in, self._health, self._listed.set, stop))
+        kopf.on.login(registry=registry)(TracedSession(self._health, self._listed.set, stop).log_in)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry

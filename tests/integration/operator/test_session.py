@@ -1,0 +1,119 @@
+"""The session of kopf, against an HTTP server: what it asks for, and what it reports of the answers."""
+
+import asyncio
+
+import aiohttp.web
+import kopf
+import pytest
+
+from tests.support.network import free_port
+from tests.support.waiting import PATIENCE
+from tubeherd_operator.cluster.kinds import CONFIG_MAPS, PODS, POOLS, WATCHED
+from tubeherd_operator.cluster.session import TracedSession
+from tubeherd_operator.health import Health
+
+
+class ApiServer:
+    """Answers each path with the status that a test wants, and keeps the header Accept of each request."""
+
+    def __init__(self):
+        self.statuses = {}
+        self.accepted = []
+
+    async def answer(self, request):
+        self.accepted.append(request.headers["Accept"])
+        return aiohttp.web.json_response({}, status=self.statuses.get(request.path, 200))
+
+
+class Seen:
+    """What a session has reported."""
+
+    def __init__(self):
+        self.health = Health([kind.plural for kind in WATCHED])
+        self.listings = 0
+        self.stopped = asyncio.Event()
+
+    def listed(self):
+        self.listings += 1
+
+
+@pytest.fixture
+def api():
+    return ApiServer()
+
+
+@pytest.fixture
+def run(api, monkeypatch):
+    """Run a test in a session: `run(test)` calls `test(get, seen)`."""
+
+    async def in_a_session(test):
+        seen, port = Seen(), free_port()
+        app = aiohttp.web.Application()
+        app.router.add_get("/{path:.*}", api.answer)
+        runner = aiohttp.web.AppRunner(app)
+        await runner.setup()
+        await aiohttp.web.TCPSite(runner, "127.0.0.1", port).start()
+        here = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(kopf, "login_via_client", lambda **_: here)
+        session = (await TracedSession(seen.health, seen.listed, seen.stopped.set).log_in()).aiohttp_session
+
+        async def get(path):
+            async with session.get(f"{here.server}{path}") as answer:
+                return answer.status
+
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await test(get, seen)
+        finally:
+            await session.close()
+            await runner.cleanup()
+
+    return lambda test: asyncio.run(in_a_session(test))
+
+
+def test_listings_and_watches_are_reported_each_for_what_it_is(run):
+    async def test(get, seen):
+        await get("/version")
+        await get(PODS.path())
+        assert seen.listings == 1
+        for kind in WATCHED:
+            assert seen.health.trouble() is not None
+            await get(f"{kind.path()}?watch=true")
+        assert (seen.listings, seen.health.trouble(), seen.stopped.is_set()) == (1, None, False)
+
+    run(test)
+
+
+def test_of_config_maps_only_names_and_versions_are_asked_for(run, api):
+    async def test(get, _):
+        for kind in (CONFIG_MAPS, POOLS):
+            await get(kind.path())
+            await get(f"{kind.path()}?watch=true")
+
+    run(test)
+    assert ["PartialObjectMetadata" in accept for accept in api.accepted] == [True, True, False, False]
+    assert ["MetadataList" in accept for accept in api.accepted] == [True, False, False, False]
+
+
+def test_kopf_is_stopped_before_it_learns_that_a_resource_does_not_exist(run, api):
+    api.statuses[POOLS.path()] = 404
+
+    async def test(get, seen):
+        asking = asyncio.ensure_future(get(f"{POOLS.path()}?watch=true"))
+        await seen.stopped.wait()
+        answered, _ = await asyncio.wait([asking], timeout=0.2)
+        assert not answered
+        asking.cancel()
+
+    run(test)
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_answer_after_which_kopf_tries_again_reaches_it(run, api, status):
+    api.statuses[PODS.path()] = status
+
+    async def test(get, seen):
+        assert await get(f"{PODS.path()}?watch=true") == status
+        assert (seen.listings, seen.stopped.is_set()) == (0, False)
+
+    run(test)
