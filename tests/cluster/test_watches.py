@@ -53,7 +53,7 @@ def test_operator_outlives_its_crd_and_starts_before_it(namespace, operator, kub
 
 
 def test_what_others_change_is_repaired_at_once(namespace, queue, eventually):
-    namespace.make_pool("mail", ["ok"], replicas=0)
+    namespace.apply(namespace.pool_object("mail", {"tubes": ["ok"], "server": queue.server, "replicas": 0}))
     queue.bury("ok", 1)
     eventually(lambda: namespace.status("mail")["buried"] == 1, "the job is counted", 30)
     before = namespace.get("deployment", "mail")
