@@ -4,8 +4,8 @@ Three workers, each with a beanstalkd of its own, fail in turn a thousand jobs a
 one buries them without, and one releases them with a delay. A job with one retry, as a pool has by default, takes a
 release and a burial. So what records cost of these is computed from the three rates.
 
-All of it is on one core, so that what is counted is all that beanstalkd and the worker do, and not how long an idle core
-takes to wake up. At first the two that bury do so with as many jobs as there may be records. So in each round that
+All of it is on one core, so that what is counted is all that beanstalkd and the worker do, and not how long an idle
+core takes to wake up. At first the two that bury do so with as many jobs as there may be records. So in each round that
 counts, every new record makes an old one go. That is a put and a delete more for beanstalkd, which has only a reserve,
 a stats-job and a bury without records.
 """
