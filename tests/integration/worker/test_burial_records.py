@@ -210,6 +210,24 @@ def test_record_goes_if_the_lease_was_gone(beanstalkd, buried):
     assert beanstalkd.count("mail") == NOTHING | {"buried": 2}
 
 
+def test_record_goes_into_no_other_tube_and_the_job_is_buried_if_the_tube_of_records_is_refused(
+    beanstalkd, interceptor, logged
+):
+    """As by a beanstalkd that has no memory for one more tube."""
+    with QueueManager(interceptor.server, "mail") as queue:
+        for _ in range(2):
+            job = queue.put("mail", {})
+            interceptor.answers["use"] = [b"OUT_OF_MEMORY"]
+            assert queue.bury(queue.get("30 seconds"), "no such address") is Settled.DONE
+            assert beanstalkd.stats_job(job)["state"] == "buried"
+        assert queue.get() is None
+        queue.bury(beanstalkd.put("mail") and queue.get("30 seconds"), "no such address")
+    assert [line["event"] for line in logged() if line["level"] == "warning"] == [
+        "beanstalkd refused the tube of burial records: OUT_OF_MEMORY; jobs are buried all the same"
+    ]
+    assert (beanstalkd.count("mail"), count_records(beanstalkd)) == (NOTHING | {"buried": 3}, 1)
+
+
 def test_connection_goes_on_after_a_lease_was_gone(beanstalkd, buried):
     (gone,) = buried.reserve()
     buried.connection.settle(gone, Delete())

@@ -105,7 +105,7 @@ def test_record_and_burial_and_next_reserve_go_out_in_one_write_in_this_order():
         assert not writer.looks_next
         assert writer.bury(connection, *BURYING, ask_reserve=True) is Settled.DONE
         assert connection.take_reserved().stats.id == 7
-    assert sock.written[1] == b"put 65536 0 120 2\r\n{}\r\nbury 7 5\r\nreserve-with-timeout 0\r\n"
+    assert sock.written[2] == b"put 65536 0 120 2\r\n{}\r\nbury 7 5\r\nreserve-with-timeout 0\r\n"
 
 
 @pytest.mark.parametrize(("server", "deleted"), [("same", [b"delete 10\r\ndelete 11\r\n"]), ("another", [])])

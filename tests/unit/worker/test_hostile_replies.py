@@ -79,8 +79,15 @@ def bulk(action):
 
 def buried(connection, jobs):
     """Bury these jobs in one write, with their records in the tube a."""
-    connection.ask_burials(jobs, "a", 120)
+    connection.begin_puts("a")
+    connection.ask_burials(jobs, 120)
     return tuple(connection.take_buried(job.record is not None) for job in jobs)
+
+
+def bury_one(connection):
+    """Bury a job with its record in the tube a."""
+    connection.begin_puts("a")
+    return connection.bury(7, 5, b"{}", 120)
 
 
 OPENED = b"WATCHING 2\r\nWATCHING 1\r\nUSING a\r\n"
@@ -95,12 +102,12 @@ EXCHANGES = {
     "release": Exchange(lambda it: it.settle(7, Release(600, 5)), b"RELEASED\r\n"),
     "bury": Exchange(lambda it: it.settle(7, Bury(5, "why", BurialKind.EXCEPTION)), b"BURIED\r\n"),
     "bury_with_record": Exchange(lambda it: buried(it, [Burying(7, 5, b"{}")]), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"),
-    "bury_one": Exchange(lambda it: it.bury(7, 5, b"{}", "a", 120), b"USING a\r\nINSERTED 9\r\nBURIED\r\n"),
+    "bury_one": Exchange(bury_one, b"USING a\r\nINSERTED 9\r\nBURIED\r\n"),
     "bury_all": Exchange(
         lambda it: buried(it, [Burying(7, 5, b"{}"), Burying(8, 5, None)]),
         b"USING a\r\nDRAINING\r\nBURIED\r\nNOT_FOUND\r\n",
     ),
-    "look": Exchange(lambda it: it.take_look("a"), TUBE + b"FOUND 7 2\r\n{}\r\n" + stats()),
+    "look": Exchange(lambda it: it.take_look(), TUBE + b"FOUND 7 2\r\n{}\r\n" + stats()),
     "server_id": Exchange(lambda it: it.server_id(), stats()),
     "totals": Exchange(bulk(lambda it: it.totals()), OPENED + TOTALS),
     "buried_jobs": Exchange(bulk(lambda it: it.buried_jobs()), OPENED + TUBE),

@@ -71,13 +71,13 @@ class BurialWriter:
 
         If `ask_reserve`, a reserve is sent in the same write; it must not be if the writer `looks_next`.
         """
-        if self.looks_next or self._full or record is None:
+        if self.looks_next or self._full or record is None or connection.used != RECORDS_TUBE:
             (job,), looks = self._send(connection, [Burying(job_id, priority, record)], ask_reserve)
             settled = self._keep_account(*connection.take_buried(job.record is not None))
         else:  # nearly every burial: with as few calls and objects as possible
             self._since_look += 1
             self._orphans, looks = [], False
-            buried = connection.bury(job_id, priority, record, RECORDS_TUBE, RECORD_TTR, ask_reserve=ask_reserve)
+            buried = connection.bury(job_id, priority, record, RECORD_TTR, ask_reserve=ask_reserve)
             settled = self._keep_account(*buried)
         if not ask_reserve:
             self._tidy(connection, looks)
@@ -117,12 +117,23 @@ class BurialWriter:
         Another thread may bury jobs before the answers are read, so only this tells whether a look was sent.
         """
         self._orphans = []
-        if self._full:
+        uses = self._uses_tube(connection)
+        if self._full or not uses:
             jobs = [job._replace(record=None) for job in jobs]
         self._since_look += len(jobs)
-        looks = self._since_look >= RECORDS_A_LOOK
-        connection.ask_burials(jobs, RECORDS_TUBE, RECORD_TTR, look=looks, ask_reserve=ask_reserve)
+        looks = uses and self._since_look >= RECORDS_A_LOOK
+        connection.ask_burials(jobs, RECORD_TTR, look=looks, ask_reserve=ask_reserve)
         return jobs, looks
+
+    def _uses_tube(self, connection: Connection) -> bool:
+        """Return whether puts on this connection go into the tube of the records, as they should."""
+        if connection.used != RECORDS_TUBE:  # whoever shares the connection uses no other tube
+            try:
+                connection.begin_puts(RECORDS_TUBE)
+            except RefusedError as error:  # beanstalkd has no memory for a tube; the record must go into no other
+                self._warn(f"beanstalkd refused the tube of burial records: {error}")
+                return False
+        return True
 
     def _keep_account(self, settled: Settled, record: int | str | None) -> Settled:
         """Count a record that was lost, and remember the id of one that was not; return what became of its job."""
@@ -151,7 +162,7 @@ class BurialWriter:
         It nearly always has: if other processes bury jobs too, their records are among the oldest as well, and they do
         the same. To take records out, as `make_room` does, takes far longer.
         """
-        stats, oldest, server_id = connection.take_look(RECORDS_TUBE)
+        stats, oldest, server_id = connection.take_look()
         self._since_look = 0
         with self._deciding:
             going = self._too_old(stats, oldest, server_id)

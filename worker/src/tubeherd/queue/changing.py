@@ -24,7 +24,7 @@ class ChangingConnection(LookingConnection):
 
     def first(self, tube: str, state: State) -> int | None:
         """Return the id of the job that is next in this state, or None: of the buried jobs the one buried first."""
-        if self._used != tube:
+        if self.used != tube:
             self._use(tube)
         self._wire.write(b"peek-%b\r\n" % state.encode())
         peeked = self._take_peeked()

@@ -28,7 +28,7 @@ from tubeherd.queue.answers import (
     TubeStats,
 )
 from tubeherd.queue.foresight import Foresight
-from tubeherd.queue.tubes import PIPELINE_MOST, USING, TubeConnection
+from tubeherd.queue.tubes import PIPELINE_MOST, TubeConnection
 from tubeherd.queue.wire import open_socket, unexpected_answer
 
 Answer = TypeVar("Answer")
@@ -98,7 +98,10 @@ class Connection(TubeConnection):
             raise AnswerLost(f"{error}, so the job may have been put or not") from error
 
     def begin_puts(self, tube: str) -> None:
-        """Have each put go into this tube, until another one is used."""
+        """Have each put go into this tube, until another one is used.
+
+        If beanstalkd refuses that, puts go where they went before.
+        """
         self._use(tube)
 
     def ask_puts(self, bodies: Iterable[bytes], *, priority: int, delay: int, ttr: int) -> None:
@@ -164,38 +167,29 @@ class Connection(TubeConnection):
                 yield self._take_settled(expected)
 
     def bury(
-        self, job_id: int, priority: int, record: bytes, tube: str, ttr: int, *, ask_reserve: bool = False
+        self, job_id: int, priority: int, record: bytes, ttr: int, *, ask_reserve: bool = False
     ) -> tuple[Settled, int | str | None]:
-        """Put a record into `tube` and bury its job, a reserved one, in one write; return what `take_buried` returns.
+        """Put a record and bury its job, a reserved one, in one write; return what `take_buried` returns.
 
-        `ttr` is that of the record, in seconds. If `ask_reserve`, a reserve is sent as by `settle`.
+        The record goes into the tube for which `begin_puts` was called, with this `ttr` in seconds. If `ask_reserve`, a
+        reserve is sent as by `settle`.
         """
-        if self._used != tube:  # whoever shares the connection uses no other tube
-            self._use(tube)
         command = _bury_command(job_id, priority, record, ttr)
         self._wire.write(command + self._reserve_command() if ask_reserve else command)
         return self.take_buried(with_record=True)
 
-    def ask_burials(
-        self, jobs: Iterable[Burying], tube: str, ttr: int, *, look: bool = False, ask_reserve: bool = False
-    ) -> None:
-        """Send the burials of reserved jobs in one write, each right after the put of its record into `tube`.
+    def ask_burials(self, jobs: Iterable[Burying], ttr: int, *, look: bool = False, ask_reserve: bool = False) -> None:
+        """Send the burials of reserved jobs in one write, each right after the put of its record, as `bury` does.
 
-        `ttr` is that of the records, in seconds. There may be PIPELINE_MOST / 2 jobs at most; `take_buried` must follow
-        for each. If `look`, `take_look` must follow next; and if `ask_reserve`, `take_reserved` must, as after
-        `settle`.
+        There may be PIPELINE_MOST / 2 jobs at most; `take_buried` must follow for each. If `look`, `take_look` must
+        follow next; and if `ask_reserve`, `take_reserved` must, as after `settle`.
         """
         commands = [_bury_command(*job, ttr) for job in jobs]
         if look:
-            commands.append(b"stats-tube %b\r\npeek-ready\r\nstats\r\n" % tube.encode())
+            commands.append(b"stats-tube %b\r\npeek-ready\r\nstats\r\n" % self.used.encode())
         if ask_reserve:
             commands.append(self._reserve_command())
-        if self._used != tube:  # whoever shares the connection uses no other tube
-            self._wire.write(b"use %b\r\n%b" % (tube.encode(), b"".join(commands)))
-            self._wire.take_line(USING)
-            self._used = tube
-        else:
-            self._wire.write(b"".join(commands))
+        self._wire.write(b"".join(commands))
 
     def take_buried(self, with_record: bool) -> tuple[Settled, int | str | None]:
         """Take the answers to one burial; return what beanstalkd did with the job, and with the record.
@@ -211,12 +205,12 @@ class Connection(TubeConnection):
         except RefusedError as error:  # the answers to the commands that follow are not read any more
             raise QueueUnavailable(f"beanstalkd answered {error} when a job was to be buried") from error
 
-    def take_look(self, tube: str) -> tuple[TubeStats, int | None, str]:
-        """Take the counters of the tube, the id of its first ready job or None, and the server's name for itself.
+    def take_look(self) -> tuple[TubeStats, int | None, str]:
+        """Take the counters of the tube that is used, the id of its first ready job or None, and the server's name.
 
         If beanstalkd refuses one of the commands, raises RefusedError when all answers are read.
         """
-        stats = self._taken(lambda: self.take_tube_stats(tube))
+        stats = self._taken(lambda: self.take_tube_stats(self.used))
         oldest = self._taken(self._take_peeked)
         server_id = self._take_server_id()
         return _or_raise(stats), _or_raise(oldest), server_id

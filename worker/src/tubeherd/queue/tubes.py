@@ -29,7 +29,7 @@ class TubeConnection:
     def __init__(self, sock: socket.socket) -> None:
         """Use a connected socket; raises QueueUnavailable if it is not connected any more."""
         self._wire = Wire(sock)
-        self._used = ""
+        self.used = ""
         """The tube into which a put goes, as far as this process knows: the last one for which it has sent a `use`."""
 
     @property
@@ -117,7 +117,7 @@ class TubeConnection:
     def _use(self, tube: str) -> None:
         self._wire.write(b"use %b\r\n" % tube.encode("ascii"))
         self._wire.take_line(USING)
-        self._used = tube
+        self.used = tube
 
     def _ignore(self, tube: str) -> None:
         self._wire.write(b"ignore %b\r\n" % tube.encode("ascii"))
