@@ -82,7 +82,9 @@ def test_own_tubes_are_shown_only_if_asked_for(beanstalkd, list_tubes):
     beanstalkd.put("mail")
     assert b"tubeherd" not in list_tubes().stdout
     assert b"tubeherd" not in list_tubes("*").stdout
-    assert b"tubeherd.burials" in list_tubes("tubeherd.*").stdout
+    own = list_tubes("tubeherd.*").stdout
+    assert b"tubeherd.burials" in own
+    assert b"!" not in own  # no worker is to take them
 
 
 def test_patterns_choose_tubes(beanstalkd, list_tubes):
@@ -97,6 +99,12 @@ def test_tube_that_is_not_there_is_named(list_tubes):
     done = list_tubes("mial")
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr == b"tube mial has neither jobs nor workers now; tubeherd list shows the tubes that have\n"
+
+
+@pytest.mark.parametrize(("patterns", "named"), [(["no*"], "no*"), (["no", "n?"], "no or n?")])
+def test_patterns_that_match_nothing_are_named_as_patterns(list_tubes, patterns, named):
+    said = f"no tube with jobs or workers matches {named}; tubeherd list shows those that there are\n"
+    assert list_tubes(*patterns).stderr == said.encode()
 
 
 def test_what_is_no_name_is_refused(list_tubes):

@@ -48,6 +48,7 @@ def test_tube_that_began_anew_or_is_new_has_no_rate(later):
         (TubeCounters("mail", ready=1), 3, True),
         (TubeCounters("mail", delayed=1), 3, True),
         (TubeCounters("mail", buried=1), 3, False),
+        (TubeCounters("tubeherd.burials", ready=1), 3, False),
         (TubeCounters("mail", ready=1, watching=1), 0, False),
         (TubeCounters("default", ready=1, watching=9), 0, True),
         (TubeCounters("default", ready=1, watching=9), 1, False),

@@ -74,7 +74,14 @@ def _print_once(server: str, patterns: Sequence[str], most: int | None, json: bo
     elif stats.tubes or not patterns:
         typer.echo(for_terminal("\n".join(tube_table(stats, None, get_terminal_size().columns, most))))
     if patterns and not stats.tubes:
-        typer.echo(no_tube(" or ".join(patterns)), err=True)
+        typer.echo(_no_tubes(patterns), err=True)
+
+
+def _no_tubes(patterns: Sequence[str]) -> str:
+    """Return in words that no tube matches any of these names and patterns."""
+    if len(patterns) == 1 and not {"*", "?"} & set(patterns[0]):
+        return no_tube(patterns[0])
+    return f"no tube with jobs or workers matches {' or '.join(patterns)}; tubeherd list shows those that there are"
 
 
 def _as_json(stats: "Stats") -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from tubeherd.formats.tubes import RESERVED
 from tubeherd.queue.looking import ServerCounters, TubeCounters
 
 ALWAYS_WATCHED: Final = "default"
@@ -23,6 +24,11 @@ class Stats:
     """The counters of the server itself; those of jobs are of all tubes, the reserved ones too."""
 
     def lacks_worker(self, tube: TubeCounters) -> bool:
-        """Return whether a tube has jobs that wait for a worker, and no connection takes jobs from it."""
+        """Return whether a tube has jobs that wait for a worker, and no connection takes jobs from it.
+
+        No worker takes the records in Tubeherd's own tubes.
+        """
+        if tube.name.startswith(RESERVED):
+            return False
         watching = min(tube.watching, self.server.workers) if tube.name == ALWAYS_WATCHED else tube.watching
         return tube.ready + tube.delayed > 0 and watching == 0
