@@ -129,7 +129,7 @@ def test_job_that_is_not_there(tubeherd, job):
     ("arguments", "said"),
     [
         ([], b"name either a tube, or a job by --job"),
-        (["mail", "--job", "1"], b"name either a tube, or a job by --job"),
+        (["mail", "--job", "1"], b"the id of a job is enough: tubeherd inspect --job 1"),
         (["mail", "--state", "done"], b"'done' is no state of a job: write ready, reserved, delayed or buried"),
         (["mail", "--job", "one"], b"Invalid value for '--job'"),
         (["mail", "--count", "0"], b"Invalid value for '--count'"),
@@ -208,6 +208,21 @@ def test_peek_shows_the_next_job_in_each_state(beanstalkd, tubeherd):
     ]
     found = json.loads(tubeherd("peek", "mail", "--json").stdout)
     assert (found["ready"]["payload"], found["delayed"], found["buried"]["id"]) == ({"n": 3}, None, 1)
+
+
+def test_peek_shows_why_the_next_buried_job_is_buried(beanstalkd, tubeherd):
+    buried(beanstalkd, [{"n": 1}, {"n": 2}])
+    lines = tubeherd("peek", "mail").stdout.decode().splitlines()
+    assert lines[3].endswith(" ago, 2 attempts")
+    assert lines[4:] == ["  KeyError: 'adress 0' (mail.py:3)", '  {"n": 1}']
+    found = json.loads(tubeherd("peek", "mail", "--json").stdout)["buried"]
+    assert found["record"]["message"] == "KeyError: 'adress 0'"
+
+
+def test_id_in_place_of_a_tube_is_answered_by_the_option(tubeherd):
+    done = tubeherd("inspect", "5")
+    assert done.returncode == 0
+    assert done.stderr.endswith(b"; tubeherd inspect --job 5 shows the job with that id\n")
 
 
 def test_reader_that_goes_away_is_no_traceback(beanstalkd):

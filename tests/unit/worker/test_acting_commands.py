@@ -18,7 +18,7 @@ NOWHERE = ("--server", "127.0.0.1:1")
     [
         ("kick", "say which jobs are meant, by one of these alone: TUBE, --all or --job"),
         ("kick mail --all", "say which jobs are meant"),
-        ("kick mail --job 1", "say which jobs are meant"),
+        ("kick mail --job 1", "the ids of jobs are enough: leave out the tube mail"),
         ("kick --all --job 1", "say which jobs are meant"),
         ("kick --job 1 --count 1", "the ids name the jobs already"),
         ("kick --job 1 --error KeyError", "the ids name the jobs already"),

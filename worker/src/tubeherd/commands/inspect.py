@@ -54,7 +54,9 @@ def inspect(
     Other jobs are looked for among the job ids near those that are known, as
     many as --walk says, and come in no order.
     """
-    if (tube is None) == (job is None):
+    if tube is not None and job is not None:
+        fail(f"the id of a job is enough: tubeherd inspect --job {job}", Exit.USAGE)
+    if tube is None and job is None:
         fail("name either a tube, or a job by --job: tubeherd inspect mail", Exit.USAGE)
     if state not in STATES:
         fail(f"--state: {state!r} is no state of a job: write {', '.join(STATES[:-1])} or {STATES[-1]}", Exit.USAGE)

@@ -18,7 +18,7 @@ def peek(
 ) -> None:
     """Show the next ready, the next delayed and the next buried job of a tube.
 
-    Nothing about the jobs changes.
+    Nothing about the jobs changes. To read why one is buried reserves and releases the burial records, not the jobs.
     """
     from pydantic_core import to_json
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tubeherd.commands.terminal import Server, fail, failing_in_words, for_terminal, print_note, server_of
+from tubeherd.exits import Exit
 
 if TYPE_CHECKING:
     from tubeherd.burials.record import Burials
@@ -26,10 +27,12 @@ def why(
     """
     from tubeherd.burials.reader import read_burials
 
+    if tube is not None and job is not None:
+        fail(f"the id of a job is enough: tubeherd why --job {job}", Exit.USAGE)
     address = server_of(server)
     with failing_in_words("when the burial records were read"):
         burials = read_burials(address, tube)
-    typer.echo(_groups(burials, tube, json) if job is None else _record(burials, job, tube, json))
+    typer.echo(_groups(burials, tube, json) if job is None else _record(burials, job, json))
     if tube is not None and not burials.records:
         print_note(address, tube, ["buried"])
 
@@ -45,17 +48,13 @@ def _groups(burials: "Burials", tube: str | None, json: bool) -> bytes:
     return for_terminal(table(burials, datetime.now(UTC), get_terminal_size().columns, tube))
 
 
-def _record(burials: "Burials", job: int, tube: str | None, json: bool) -> bytes:
+def _record(burials: "Burials", job: int, json: bool) -> bytes:
     from pydantic_core import to_json
 
     from tubeherd.burials.table import whole
 
     record = next((record for record in burials.records if record.job == job), None)
     if record is None:
-        where, there = (f" in tube {tube}", " there") if tube is not None else ("", "")
         others = ", or its record is being read by others" if burials.read_elsewhere else ""
-        fail(
-            f"no record says why job {job} is buried{where}: it is not buried{there}, or was buried without a "
-            f"record{others}"
-        )
+        fail(f"no record says why job {job} is buried: it is not buried, or was buried without a record{others}")
     return to_json(record._asdict(), indent=2) if json else for_terminal(whole(record, datetime.now(UTC)))

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Final
 
 from tubeherd.burials.reader import read_burials
+from tubeherd.burials.record import BurialRecord
 from tubeherd.by_hand.looking.finding import WALK_MOST, Search
 from tubeherd.by_hand.looking.looked_jobs import Inspected, InspectedJob, NextJobs
 from tubeherd.formats.tubes import check_tube
@@ -23,13 +24,17 @@ _FIRST_PAGE: Final = 10
 
 
 def peek(server: str, tube: str) -> NextJobs:
-    """Return the first jobs of a tube on the beanstalkd at `host:port`, without their burial records.
+    """Return the first jobs of a tube on the beanstalkd at `host:port`, the buried one with its burial record.
 
     Raises QueueUnavailable or RefusedError, and ValueError for a wrong address or tube.
     """
     check_tube(tube)
     with _looking(server) as connection:
-        return NextJobs(*[_first(connection, tube, state) for state in PEEKED_STATES])
+        first = NextJobs(*[_first(connection, tube, state) for state in PEEKED_STATES])
+    if first.buried is None:
+        return first
+    record = _record(server, first.buried.counters.id, tube)
+    return first._replace(buried=first.buried._replace(record=record))
 
 
 def inspect_job(server: str, job_id: int) -> InspectedJob | None:
@@ -43,8 +48,7 @@ def inspect_job(server: str, job_id: int) -> InspectedJob | None:
         (peeked,) = connection.peek([job_id])
     if counters is None or peeked is None:
         return None
-    records = read_burials(server).records if counters.state == "buried" else ()
-    return InspectedJob(counters, peeked.body, next((record for record in records if record.job == job_id), None))
+    return InspectedJob(counters, peeked.body, _record(server, job_id) if counters.state == "buried" else None)
 
 
 class Inspection:
@@ -88,6 +92,11 @@ def inspect(server: str, tube: str, state: str, *, count: int, skip: int = 0, wa
     with inspecting(server, tube, state, walk) as inspection:
         jobs = tuple(islice(inspection.jobs(skip), count))
         return Inspected(jobs, inspection.search.counted, inspection.search.walked, inspection.read_elsewhere)
+
+
+def _record(server: str, job_id: int, tube: str | None = None) -> BurialRecord | None:
+    """Return why a buried job is buried, as its record says; None if it has none."""
+    return next((record for record in read_burials(server, tube).records if record.job == job_id), None)
 
 
 def _first(connection: LookingConnection, tube: str, state: str) -> InspectedJob | None:

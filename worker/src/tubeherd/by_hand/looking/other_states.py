@@ -33,7 +33,8 @@ def in_words(tube: TubeCounters, next_delayed: int | None, states: Sequence[str]
     if any(getattr(tube, state) for state in states):
         return None
     if not (tube.jobs or tube.watching):
-        return no_tube(tube.name)
+        job = f"; tubeherd inspect --job {tube.name} shows the job with that id" if tube.name.isdecimal() else ""
+        return no_tube(tube.name) + job
     if not tube.jobs:
         return None
     others = [state for state in ("delayed", "ready", "reserved", "buried") if getattr(tube, state)]
