@@ -78,6 +78,7 @@ def test_kick_as_json(beanstalkd, kick):
         {
             "tube": "mail",
             "done": 2,
+            "would": None,
             "before": {"buried": 3, "ready": 0, "delayed": 0, "reserved": 0},
             "after": {"buried": 1, "ready": 2, "delayed": 0, "reserved": 0},
         }
@@ -92,7 +93,15 @@ def test_dry_run(beanstalkd, kick):
         0,
         b"mail: 2 would be kicked (buried 3, ready 0, delayed 0, reserved 0)\n",
     )
+    told = as_json(kick("mail", "--count", "2", "--dry-run", "--json"))
+    (tube,) = told["tubes"]
+    assert (told["done"], told["would"], tube["done"], tube["would"]) == (0, 2, 0, 2)
     assert beanstalkd.count("mail")["buried"] == 3
+
+
+def test_tube_beside_ids_is_refused_with_what_to_write(kick):
+    done = kick("mail", "--job", "5")
+    assert (done.returncode, done.stderr) == (2, b"the ids of jobs are enough: leave out the tube mail\n")
 
 
 def test_kick_by_error_and_an_error_that_there_is_not(beanstalkd, kick):
@@ -103,8 +112,19 @@ def test_kick_by_error_and_an_error_that_there_is_not(beanstalkd, kick):
     assert done.returncode == 1
     assert done.stderr == b"no buried job of tube mail has the error KeyErr: the errors are KeyError, ValueError\n"
     assert kick("--all", "--error", "KeyError").stdout == b"mail: 2 kicked (buried 3 -> 1, ready 0 -> 2)\n"
+
+
+def test_error_in_a_tube_without_buried_jobs_is_no_mistake(beanstalkd, kick):
+    beanstalkd.put("mail")
+    for tube, noted in (("mail", b"1 job is ready, "), ("mial", b"tube mial has neither jobs nor workers now")):
+        done = kick(tube, "--error", "KeyError")
+        assert (done.returncode, done.stdout[:14]) == (0, b"%s: 0 kicked" % tube.encode())
+        assert done.stderr.startswith(noted)
+    done = kick("--all", "--error", "KeyError")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"0 jobs were kicked\n", b"")
+    beanstalkd.bury("sms", 1)
     done = kick("sms", "--error", "KeyError")
-    assert b"no buried job has a record of its error" in done.stderr
+    assert (done.returncode, b"no buried job has a record of its error" in done.stderr) == (1, True)
 
 
 def test_kick_by_ids_says_of_each_why_it_is_left_alone(beanstalkd, kick):

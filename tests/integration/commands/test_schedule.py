@@ -164,6 +164,7 @@ def test_json(beanstalkd, schedule):
     done = schedule("mail", "--json", "{}")
     first = json.loads(done.stdout)
     assert (first["job"], first["put"], first["at_most"], first["error"]) == (1, 1, 1, None)
+    assert done.stdout.startswith(b'{\n  "tube": "mail",\n')
     assert first["warning"].startswith("no worker takes jobs from tube mail")
     done = schedule("mail", "--json", stdin=lines(3) + b"oops")
     assert done.returncode == 1
@@ -171,6 +172,8 @@ def test_json(beanstalkd, schedule):
     assert (second["put"], second["at_most"], second["skip"], second["left_out"]) == (3, 3, 3, [])
     assert second["error"].startswith("line 4 is no JSON")
     assert second["error"] in done.stderr.decode()
+    third = json.loads(schedule("mail", "--json", "--dry-run", "{}").stdout)
+    assert (third["put"], third["at_most"], third["would"]) == (0, 0, 1)
 
 
 # What stops it

@@ -55,6 +55,8 @@ def chosen(tube: str | None, all_tubes: bool, jobs: list[int] | None, **others: 
     """Return the choice that the options make; ends the command if they make no sense."""
     from tubeherd.by_hand.changing.choice import choose
 
+    if tube is not None and jobs and not all_tubes:
+        fail(f"the ids of jobs are enough: leave out the tube {tube}", Exit.USAGE)
     if (tube is not None) + all_tubes + bool(jobs) != 1:
         fail("say which jobs are meant, by one of these alone: TUBE, --all or --job", Exit.USAGE)
     try:

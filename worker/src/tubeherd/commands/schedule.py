@@ -64,7 +64,7 @@ def schedule(
     if json:
         from pydantic_core import to_json
 
-        print_last(to_json(made.as_json(stopped)).decode())
+        print_last(to_json(made.as_json(stopped), indent=2).decode())
     elif stopped is None:
         print_last(made.done())
     if stopped is not None:

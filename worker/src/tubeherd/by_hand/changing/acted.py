@@ -49,7 +49,7 @@ class Acted:
     """The tubes in which jobs were kicked or deleted, and the one that was named; empty until the end."""
     refused: tuple[Refused, ...] = ()
     errors: tuple[str, ...] | None = None
-    """If no buried job has the chosen error, the errors that there are."""
+    """If jobs are buried, but none because of the chosen error, the errors that there are."""
     unseen: int = 0
     """How many burial records could not be read, because others were reading them."""
     unfound: int = 0

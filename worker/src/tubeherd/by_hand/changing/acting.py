@@ -157,12 +157,12 @@ class Acting:
     def _with_error(self) -> list[int]:
         """Return the ids of the jobs that were buried because of the chosen error, those buried first at the beginning.
 
-        If there is none, note the errors that there are.
+        If there is none, though jobs are buried, note the errors that there are.
         """
         burials = read_burials(self._server, self._choice.tube)
         self._unseen = burials.read_elsewhere
         ids = [record.job for record in reversed(burials.records) if self._choice.suits_record(record)]
-        if not ids:
+        if not ids and any(jobs_in(tube, self._choice.states) for tube in self._before.values()):
             self._errors = tuple(dict.fromkeys(error_of(group.sample) for group in burials.groups))
         return ids
 

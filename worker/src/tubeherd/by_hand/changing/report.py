@@ -64,7 +64,7 @@ def as_json(acted: Acted, error: str | None) -> dict[str, Any]:
     return {
         "deed": acted.deed,
         "dry_run": acted.dry_run,
-        "done": acted.done,
+        **_done(acted.done, acted.dry_run),
         "of": acted.of,
         "unsure": acted.unsure,
         "missed": acted.missed,
@@ -73,7 +73,7 @@ def as_json(acted: Acted, error: str | None) -> dict[str, Any]:
         "tubes": [
             {
                 "tube": change.name,
-                "done": change.done,
+                **_done(change.done, acted.dry_run),
                 "before": _counts(change.before),
                 "after": None if change.after is None else _counts(change.after),
             }
@@ -85,6 +85,11 @@ def as_json(acted: Acted, error: str | None) -> dict[str, Any]:
         "unfound": acted.unfound,
         "error": error,
     }
+
+
+def _done(jobs: int, dry_run: bool) -> dict[str, int | None]:
+    """Return what was done, and apart from it what would be, so that no program takes a dry run for a deed."""
+    return {"done": 0, "would": jobs} if dry_run else {"done": jobs, "would": None}
 
 
 def _numbers(change: TubeChange) -> str:

@@ -130,8 +130,9 @@ class Schedule:
         return {
             "tube": self.tube,
             "dry_run": self._dry_run,
-            "put": self.put,
-            "at_most": self.put if self._dry_run else self._feed.at_most,
+            "put": self._feed.put,
+            "at_most": self._feed.at_most,
+            "would": self._fitting if self._dry_run else None,
             "job": self._last_id if self._one else None,
             "skip": None if self._one or self._dry_run else self._go_on(),
             "left_out": self._left_out(),
