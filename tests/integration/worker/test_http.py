@@ -63,7 +63,8 @@ def test_answer_is_the_verdict(beanstalkd, http, run_http):
     records = {record["job"]: record for record in burial_records(beanstalkd)}
     for status in (301, 400, 401, 404, 408, 500, 502, 599):
         record = records.pop(jobs[status])
-        assert (record["kind"], record["error"], record["place"]) == ("exception", "HttpFailed", server.url)
+        # The status is part of the error, so that failures of different causes are of different groups.
+        assert (record["kind"], record["error"], record["place"]) == ("exception", f"HttpFailed{status}", server.url)
         assert record["message"] == f"HttpFailed: answered {status}: body of {status}"
         assert record["traceback"] == f"body\nof {status}"
     (record,) = records.values()  # that of 304, which has no body

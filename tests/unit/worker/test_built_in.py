@@ -17,6 +17,7 @@ from tubeherd.builtin.http import Answer, Client, Endpoint, retry_after
 from tubeherd.executors import ExecutorError, Reschedule
 from tubeherd.job import Job
 from tubeherd.processing import discovery
+from tubeherd.processing.reasons import describe
 from tubeherd.settings import WorkerSettings
 
 NOW = 1_800_000_000.0
@@ -86,6 +87,7 @@ def test_redirect_is_a_failure_that_names_the_target_without_secrets(target, sho
     with pytest.raises(HttpFailed, match=rf"^answered 302, a redirect to {shown}: name the right URL") as raised:
         answered(302, 1, [(b"Location", target.encode())])
     assert "s3cret" not in str(raised.value)
+    assert (raised.value.status, describe(raised.value, "place")) == (302, "HttpFailed302")
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ class Outside(BaseException):
         self.place = place
         self.output = output
 
+    @property
+    def name(self) -> str:
+        """What failures of the same cause have in common: the name of the type, and maybe more in the same word."""
+        return type(self).__name__
+
 
 class Reject(Exception):
     """Raised by an executor, to have its job buried at once, because no further attempt would help.

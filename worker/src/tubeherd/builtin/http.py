@@ -142,7 +142,7 @@ class Endpoint:
             words = f"{words}, and the job is older than {OLDEST // 3600} hours"
         elif target := answer.header(b"location") if 300 <= status < 400 else "":
             words = f"{words}, a redirect to {_without_secrets(target)}: name the right URL, none is followed"
-        raise HttpFailed(_with_text(words, answer.text), self.place, answer.text)
+        raise HttpFailed(status, _with_text(words, answer.text), self.place, answer.text)
 
 
 def retry_after(value: str, now: float, default: float) -> float:

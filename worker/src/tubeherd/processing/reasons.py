@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import dropwhile, islice
 from pathlib import Path
 from types import CodeType, TracebackType
-from typing import Final
+from typing import Final, cast
 
 from tubeherd.executors import Outside
 from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
@@ -66,7 +66,7 @@ def describe(error: BaseException, detail: ErrorDetail = "full") -> str:
 
     With the detail "place" no message is in it.
     """
-    on_one_line = _on_one_line if detail == "full" else type_name
+    on_one_line = _on_one_line if detail == "full" else error_name
     described = on_one_line(error)
     if issubclass(type(error), BaseExceptionGroup):  # `isinstance` would call user code, if `__class__` is a property
         counts = Counter(map(on_one_line, members(error)[:_MEMBERS_NAMED]))
@@ -124,6 +124,11 @@ def source_line(error: BaseException | None) -> str | None:
 def type_name(error: BaseException) -> str:
     """Return the name of an exception's type, also if its metaclass has a `__name__` that raises."""
     return _name_of(type(error))
+
+
+def error_name(error: BaseException) -> str:
+    """Return what tells apart errors of different causes: the name of the type, of an `Outside` its own name."""
+    return cast("Outside", error).name if issubclass(type(error), Outside) else type_name(error)
 
 
 def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") -> str | None:

@@ -8,7 +8,7 @@ from tubeherd.burials.record import encode
 from tubeherd.logs import log
 from tubeherd.policy import Bury
 from tubeherd.processing.attempt import Processed
-from tubeherd.processing.reasons import type_name
+from tubeherd.processing.reasons import error_name, type_name
 
 _HOST: Final = os.uname().nodename
 
@@ -23,7 +23,7 @@ def record_of(done: Processed, verdict: Bury) -> bytes | None:
                 "tube": job.tube,
                 "time": time.time(),
                 "kind": verdict.kind._value_,  # `value` takes ten times as long in Python 3.11
-                "error": None if done.error is None else type_name(done.error),
+                "error": None if done.error is None else error_name(done.error),
                 "place": done.place,
                 "message": verdict.reason,
                 "attempts": job.attempt,
