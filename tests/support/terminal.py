@@ -29,6 +29,16 @@ _SILENT: Final = "mlh"
 """The last letters of sequences that change no text: colours, and what the terminal is to show or hide."""
 
 
+def _take_terminal() -> None:
+    """Make the terminal that of this process, which takes signals as one that a person starts does.
+
+    The tests may run where some are ignored, such as behind `nohup` or `&`, and every process inherits that.
+    """
+    fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Terminal:
     """A command that runs on a terminal of so many columns and lines, until it ends or the test does."""
 
@@ -61,7 +71,7 @@ class Terminal:
             env=inherited | {"TERM": "xterm"} | dict(env or {}),
             cwd=folder,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_terminal,
         )
         os.close(slave)
         self._reader = threading.Thread(target=self._read, daemon=True)
