@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.values import SETS
 from tests.support.chart import CHART, EARLIER, helm, image_values, render
-from tests.support.kubernetes import OPERATOR_NAMESPACE
+from tests.support.kubernetes import OPERATOR_NAMESPACE, Namespace
 
 BUNDLED = {"beanstalkd": {"enabled": True}}
 HERE = ("--namespace", OPERATOR_NAMESPACE)
@@ -26,17 +26,11 @@ def restricted(release, kubectl):
 
 @pytest.mark.parametrize("name", SETS)
 def test_api_server_takes_it_all_under_restricted_pod_security(name, kubectl, restricted):
-    objects = list(render(SETS[name], namespace=restricted).values())
+    values = SETS[name] | ({"watchNamespaces": [restricted]} if "watchNamespaces" in SETS[name] else {})
+    objects = list(render(values, namespace=restricted).values())
     everything = {"apiVersion": "v1", "kind": "List", "items": objects}
     done = kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=everything)
     assert [line for line in done.stderr.splitlines() if "last-applied-configuration" not in line] == []
-
-
-def test_second_release_for_the_whole_cluster_is_refused(release):
-    done = helm("install", "second", CHART, "--namespace", "default", "--dry-run=server", values={})
-    assert done.returncode != 0
-    assert f"as release {release.name} in namespace {release.namespace}" in done.stderr
-    assert f"helm uninstall {release.name}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -69,6 +63,37 @@ def test_helm_test_runs_a_job_through_a_pool(options, release, operator, kubectl
     assert queue.count(f"helm-test.{OPERATOR_NAMESPACE}.tubeherd-test") == (0, 0, 0, 0)
     left = json.loads(kubectl(*HERE, "get", "workerpools,configmaps,pods", "-o", "json").stdout)["items"]
     assert "tubeherd-test" not in {thing["metadata"]["name"] for thing in left}
+
+
+def test_operator_of_chosen_namespaces_leaves_pools_of_others_alone(release, operator, kubectl, namespace, eventually):
+    """It needs no right outside its namespaces, and is ready with the rights that it has."""
+    idle = {"server": "beanstalkd.nowhere:11300", "replicas": 0}
+    kubectl("create", "namespace", elsewhere := f"{namespace.name}-elsewhere")
+    others = Namespace(kubectl, elsewhere, "beanstalkd.nowhere:11300")
+    others.executors()
+    try:
+        release.install("--set", f"watchNamespaces={{{namespace.name}}}")
+        others.make_pool("mail", ["ok"], **idle)
+        namespace.make_pool("mail", ["ok"], **idle)
+        eventually(lambda: namespace.get("deployment", "mail"), "the pool of the chosen namespace has its Deployment")
+        namespace.make_pool("mail", ["ok", "other"], **idle)
+        generation = namespace.get("workerpool", "mail")["metadata"]["generation"]
+        eventually(lambda: namespace.status("mail")["observedGeneration"] == generation, "the pool is looked at again")
+        assert others.get("deployment", "mail") is None
+        release.install()
+        eventually(lambda: others.get("deployment", "mail"), "an operator of all namespaces serves it")
+    finally:
+        release.install()
+        kubectl("delete", "namespace", elsewhere, "--wait=false")
+
+
+@pytest.mark.parametrize("namespaces", ["", "watchNamespaces={default}"], ids=["all", "chosen"])
+def test_second_release_is_refused_whatever_it_watches(namespaces, release):
+    options = ("--set", namespaces) if namespaces else ()
+    done = helm("install", "second", CHART, "--namespace", "default", "--dry-run=server", *options, values={})
+    assert done.returncode != 0
+    assert f"as release {release.name} in namespace {release.namespace}" in done.stderr
+    assert f"helm uninstall {release.name}" in done.stderr
 
 
 @contextmanager

@@ -105,11 +105,11 @@ def test_only_the_operator_has_a_token(objects):
 def test_accounts_and_roles_that_are_named_are_made_or_given(objects):
     accounts = {name for kind, name in objects if kind == "ServiceAccount"} | {"default", "given", "given-too"}
     used = {pod["spec"].get("serviceAccountName", "default") for pod in pods(objects).values()}
-    (binding,) = (thing for (kind, _), thing in objects.items() if kind == "ClusterRoleBinding")
+    binding = next(thing for (kind, _), thing in objects.items() if kind in ("ClusterRoleBinding", "RoleBinding"))
     (subject,) = binding["subjects"]
     (deployment,) = (thing for (kind, _), thing in objects.items() if kind == "Deployment")
     assert used <= accounts
-    assert ("ClusterRole", binding["roleRef"]["name"]) in objects
+    assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) in objects
     assert subject["name"] == deployment["spec"]["template"]["spec"]["serviceAccountName"]
     assert subject["namespace"] == "queue"
 
@@ -400,6 +400,26 @@ def test_operator_may_take_part_in_its_own_election_and_in_no_other():
     assert variable(objects, "TUBEHERD_OPERATOR_LEASE") == f"queue/{use['resourceNames'][0]}"
 
 
+def test_operator_has_its_rights_in_chosen_namespaces_alone():
+    done = helm("template", "herd", CHART, "--namespace", "queue", values=SETS["chosen namespaces"])
+    objects = [thing for thing in yaml.safe_load_all(done.stdout) if thing]
+    rights = {(thing["kind"], thing["metadata"].get("namespace")) for thing in objects if "Role" in thing["kind"]}
+    roles = [
+        thing for thing in objects if thing["kind"] == "Role" and thing["metadata"]["name"] == "queue-herd-operator"
+    ]
+    in_all = render()["ClusterRole", "queue-herd-operator"]
+    users = {("ClusterRole", None)}
+    assert rights - users == {(kind, where) for kind in ("Role", "RoleBinding") for where in ("shop", "queue")}
+    assert [role["rules"] for role in roles] == [in_all["rules"]] * 2
+    assert variable(render(SETS["chosen namespaces"]), "TUBEHERD_OPERATOR_WATCH_NAMESPACES") == "shop,queue"
+    assert "ClusterRoleBinding" not in {thing["kind"] for thing in objects}
+
+
+def test_test_is_not_made_where_the_operator_does_not_look():
+    assert ("Pod", "herd-test") in render(SETS["chosen namespaces"])
+    assert ("Pod", "herd-test") not in render({"watchNamespaces": ["shop"], "server": "jobs:11300"})
+
+
 def test_roles_of_users_are_added_to_those_of_kubernetes_unless_told_otherwise():
     roles = {name: thing for (kind, name), thing in render().items() if kind == "ClusterRole"}
     added_to = {
@@ -437,6 +457,7 @@ def test_roles_of_users_are_added_to_those_of_kubernetes_unless_told_otherwise()
         ({"operator": {"podLabels": {"team": "of two words"}}}, "/operator/podLabels/team"),
         ({"fullnameOverride": "Jobs"}, "/fullnameOverride"),
         ({"crds": {"install": True}}, "/crds"),
+        ({"watchNamespaces": ["Shop"]}, "/watchNamespaces/0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -102,6 +102,7 @@ SETS: Final[dict[str, dict[str, Any]]] = {
     "CRD by hand": {"crds": {"enabled": False}},
     "CRD that goes with the release": {"crds": {"keep": False}},
     "no roles for users": {"rbac": {"aggregateRoles": False}},
+    "chosen namespaces": {"watchNamespaces": ["shop", "queue"], "crds": {"enabled": False}, "server": "jobs:11300"},
     "full name": {"fullnameOverride": "jobs", "beanstalkd": _BUNDLED},
     "longest full name": {"fullnameOverride": "j" * 63, "beanstalkd": _BUNDLED},
     "name": {"nameOverride": "jobs", "beanstalkd": _BUNDLED},

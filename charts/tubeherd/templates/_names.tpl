@@ -81,6 +81,12 @@ namespace: {{ (index . 0).Release.Namespace }}
 {{- end -}}
 {{- end -}}
 
+{{- /* The test makes a pool in the release's namespace, on the default server. */ -}}
+{{- define "tubeherd.hasTest" -}}
+{{- $isWatched := or (not .Values.watchNamespaces) (has .Release.Namespace (.Values.watchNamespaces | default list)) -}}
+{{- and $isWatched (not (empty (include "tubeherd.server" .))) -}}
+{{- end -}}
+
 {{- /* Takes the root and the part that the image is of. */ -}}
 {{- define "tubeherd.image" -}}
 {{- $root := index . 0 -}}

@@ -14,7 +14,7 @@ from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
 from tubeherd_operator.cluster.election import Election
-from tubeherd_operator.cluster.kinds import WATCHED
+from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.health import Health, serve
 from tubeherd_operator.objects import Key
@@ -40,20 +40,21 @@ def main() -> None:
         sys.exit(str(error))
     for message in OperatorSettings.misspelt(os.environ):
         log.warning(message)
-    health = Health([kind.plural for kind in WATCHED])
+    namespaces = settings.watch_namespaces
+    health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
     try:
         serve(settings.health, health)
     except OSError as error:
         sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
     queue = WorkQueue()
     cache = Cache(queue.add)
-    cluster = Cluster(cache.put)
+    cluster = Cluster(cache.put, namespaces)
     servers = Servers(settings.poll_interval, queue.add)
     reconciler = Reconciler(cache, cluster, servers, settings)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     election = _take_part(settings.lease, cluster)
     passes = threading.Thread(target=_start_passes, args=(election, queue, reconciler), name="passes", daemon=True)
-    Watches(cluster, cache, health, passes.start).run()
+    Watches(cluster, cache, health, passes.start, namespaces).run()
     if election and queue.close(_LAST_PASSES_SECONDS):
         election.leave()
 

@@ -16,6 +16,9 @@ def _comma_list(value: Any) -> Any:
     return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
+NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+
+
 class OperatorSettings(Settings):
     """What an installation of the operator is given; times in seconds."""
 
@@ -40,6 +43,12 @@ class OperatorSettings(Settings):
         bool,
         Field(description="Whether pods of pools run as user and group 65532, or as the cluster chooses."),
     ] = True
+    watch_namespaces: Annotated[
+        tuple[NamespaceName, ...],
+        BeforeValidator(_comma_list),
+        Field(description="Namespaces whose pools are looked after, with commas between them."),
+        Unset("all namespaces"),
+    ] = ()
     poll_interval: Annotated[
         float, Field(gt=0, description="Seconds between two counts of the tubes of each beanstalkd.")
     ] = 1.0

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.network import free_port
 from tests.support.waiting import PATIENCE
-from tubeherd_operator.cluster.kinds import CONFIG_MAPS, PODS, POOLS, WATCHED
+from tubeherd_operator.cluster.kinds import CONFIG_MAPS, PODS, POOLS, WATCHED, watch_name
 from tubeherd_operator.cluster.session import TracedSession
 from tubeherd_operator.health import Health
 
@@ -28,8 +28,8 @@ class ApiServer:
 class Seen:
     """What a session has reported."""
 
-    def __init__(self):
-        self.health = Health([kind.plural for kind in WATCHED])
+    def __init__(self, namespaces):
+        self.health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
         self.listings = 0
         self.stopped = asyncio.Event()
 
@@ -46,8 +46,8 @@ def api():
 def run(api, monkeypatch):
     """Run a test in a session: `run(test)` calls `test(get, seen)`."""
 
-    async def in_a_session(test):
-        seen, port = Seen(), free_port()
+    async def in_a_session(test, namespaces):
+        seen, port = Seen(namespaces), free_port()
         app = aiohttp.web.Application()
         app.router.add_get("/{path:.*}", api.answer)
         runner = aiohttp.web.AppRunner(app)
@@ -55,7 +55,7 @@ def run(api, monkeypatch):
         await aiohttp.web.TCPSite(runner, "127.0.0.1", port).start()
         here = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
         monkeypatch.setattr(kopf, "login_via_client", lambda **_: here)
-        session = (await TracedSession(seen.health, seen.listed, seen.stopped.set).log_in()).aiohttp_session
+        session = (await TracedSession(seen.health, seen.listed, seen.stopped.set, namespaces).log_in()).aiohttp_session
 
         async def get(path):
             async with session.get(f"{here.server}{path}") as answer:
@@ -68,7 +68,7 @@ def run(api, monkeypatch):
             await session.close()
             await runner.cleanup()
 
-    return lambda test: asyncio.run(in_a_session(test))
+    return lambda test, namespaces=(): asyncio.run(in_a_session(test, namespaces))
 
 
 def test_listings_and_watches_are_reported_each_for_what_it_is(run):
@@ -82,6 +82,18 @@ def test_listings_and_watches_are_reported_each_for_what_it_is(run):
         assert (seen.listings, seen.health.trouble(), seen.stopped.is_set()) == (1, None, False)
 
     run(test)
+
+
+def test_watches_of_each_chosen_namespace_are_reported(run, api):
+    async def test(get, seen):
+        for kind in WATCHED:
+            await get(f"{kind.path('shop')}?watch=true")
+        assert "in queue is not opened yet" in seen.health.trouble()
+        for kind in WATCHED:
+            await get(f"{kind.path('queue')}?watch=true")
+        assert seen.health.trouble() is None
+
+    run(test, namespaces=("shop", "queue"))
 
 
 def test_of_config_maps_only_names_and_versions_are_asked_for(run, api):

@@ -13,10 +13,13 @@ def test_variables_are_read():
             "TUBEHERD_OPERATOR_DEFAULT_SERVER": "",
             "TUBEHERD_OPERATOR_POLL_INTERVAL": "0.5",
             "TUBEHERD_OPERATOR_FIXED_USER": "false",
+            "TUBEHERD_OPERATOR_WATCH_NAMESPACES": "shop, queue",
             "TUBEHERD_MAX_JOBS": "5",
         }
     )
     assert settings.fixed_user is False
+    assert settings.watch_namespaces == ("shop", "queue")
+    assert OperatorSettings.load({"TUBEHERD_OPERATOR_DEFAULT_IMAGE": "worker:1"}).watch_namespaces == ()
     assert (settings.default_image, settings.default_server, settings.poll_interval) == ("worker:1", None, 0.5)
 
 

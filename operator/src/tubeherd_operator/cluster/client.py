@@ -1,7 +1,7 @@
 """The one module that calls the API server. Objects are plain dicts, as in YAML."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -40,14 +40,16 @@ class Conflict(ClusterError):
 class Cluster:
     """A connection to the API server; safe to use from several threads."""
 
-    def __init__(self, written: Callable[[Kind, Object], None]) -> None:
+    def __init__(self, written: Callable[[Kind, Object], None], namespaces: Sequence[str] = ()) -> None:
         """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand.
 
-        `written` is called with each object that was changed, as it is then.
+        `written` is called with each object that was changed, as it is then. `namespaces` are those whose objects are
+        listed; if there are none, all.
         """
         kubernetes.config.load_config()
         self._api = kubernetes.client.ApiClient()
         self._written = written
+        self._namespaces = namespaces or ("",)
 
     def serves(self, kind: Kind) -> bool:
         """Return whether the API server has such objects at present: its CustomResourceDefinition may be missing."""
@@ -55,10 +57,13 @@ class Cluster:
         return any(resource["name"] == kind.plural for resource in found.get("resources", []))
 
     def objects(self, kind: Kind) -> list[Object]:
-        """Return the objects of a kind in the whole cluster; none if its CustomResourceDefinition does not exist."""
+        """Return the objects of a kind in all namespaces; none if its CustomResourceDefinition does not exist."""
+        return [item for namespace in self._namespaces for item in self._objects_in(kind, namespace)]
+
+    def _objects_in(self, kind: Kind, namespace: str) -> list[Object]:
         try:
             query = {"labelSelector": kind.selector}
-            found = self._request("GET", kind.path(), query=query, accept=kind.accept(listing=True))
+            found = self._request("GET", kind.path(namespace), query=query, accept=kind.accept(listing=True))
         except ClusterError as error:
             if error.status == 404:
                 return []

@@ -37,6 +37,11 @@ CONFIG_MAPS: Final = Kind("", "v1", "configmaps", metadata_only=True)
 WATCHED: Final = (CONFIG_MAPS, POOLS, DEPLOYMENTS, REPLICA_SETS, PODS)
 
 
+def watch_name(kind: Kind, namespace: str) -> str:
+    """Return how a watch is called for users; `namespace` is "" if it is for the whole cluster."""
+    return f"{kind.plural} in {namespace}" if namespace else kind.plural
+
+
 def key_of(item: Object) -> Key:
     """Return namespace and name of an object."""
     return Key(item["metadata"]["namespace"], item["metadata"]["name"])

@@ -5,30 +5,45 @@ fails, and then neither works nor ends. So its requests are traced here, and suc
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import kopf
 
 from tubeherd.logs import log
-from tubeherd_operator.cluster.kinds import WATCHED, Kind
+from tubeherd_operator.cluster.kinds import WATCHED, Kind, watch_name
 from tubeherd_operator.health import Health
 
-_BY_PATH: Final = {kind.path(): kind for kind in WATCHED}
 _TRIED_AGAIN: Final = (401, 403, 429)
 """The answers with a status from 400 to 499 after which kopf tries again."""
+
+
+class _Watch(NamedTuple):
+    kind: Kind
+    name: str
 
 
 class TracedSession:
     """Makes sessions for kopf and traces their requests."""
 
-    def __init__(self, health: Health, listed: Callable[[], None], stop: Callable[[], object]) -> None:
-        """`listed` is called when kopf has listed objects; `stop` is called when kopf cannot go on."""
+    def __init__(
+        self, health: Health, listed: Callable[[], None], stop: Callable[[], object], namespaces: Sequence[str] = ()
+    ) -> None:
+        """`listed` is called when kopf has listed objects; `stop` is called when kopf cannot go on.
+
+        `namespaces` are those in which kopf watches; if there are none, it watches in all.
+        """
         self._health = health
         self._listed = listed
         self._stop = stop
+        self._by_path = {
+            kind.path(namespace): _Watch(kind, watch_name(kind, namespace))
+            for kind in WATCHED
+            for namespace in namespaces or ("",)
+        }
 
     async def log_in(self, **arguments: Any) -> kopf.AiohttpSession:
         """Return a session that asks for each kind in the form that is wanted; `arguments` are those of kopf."""
@@ -43,25 +58,25 @@ class TracedSession:
             headers=login.as_http_headers(),
             trust_env=login.trust_env,
             trace_configs=[trace],
-            middlewares=[_in_the_form_wanted],
+            middlewares=[partial(_in_the_form_wanted, self._by_path)],
         )
         return kopf.AiohttpSession(server=login.server, aiohttp_session=session)
 
     async def _answered(
         self, _: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestEndParams
     ) -> None:
-        kind, status = _BY_PATH.get(seen.url.path), seen.response.status
-        if kind is None:
+        watch, status = self._by_path.get(seen.url.path), seen.response.status
+        if watch is None:
             return
         if status != 200:
-            await self._refused(kind, status)
+            await self._refused(watch, status)
         elif "watch" in seen.url.query:
-            self._health.opened(kind.plural)
+            self._health.opened(watch.name)
         else:
             self._listed()
 
-    async def _refused(self, kind: Kind, status: int) -> None:
-        self._note_failure(kind, f"is answered with HTTP status {status}")
+    async def _refused(self, watch: _Watch, status: int) -> None:
+        self._note_failure(watch, f"is answered with HTTP status {status}")
         if 400 <= status <= 499 and status not in _TRIED_AGAIN:
             self._stop()
             await asyncio.Event().wait()  # kopf is stopped here, and cancels its request
@@ -69,17 +84,17 @@ class TracedSession:
     async def _broken(
         self, _: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestExceptionParams
     ) -> None:
-        if kind := _BY_PATH.get(seen.url.path):
-            self._note_failure(kind, f"fails: {str(seen.exception) or type(seen.exception).__name__}")
+        if watch := self._by_path.get(seen.url.path):
+            self._note_failure(watch, f"fails: {str(seen.exception) or type(seen.exception).__name__}")
 
-    def _note_failure(self, kind: Kind, why: str) -> None:
-        if self._health.failed(kind.plural, why):
-            log.warning(f"the watch of {kind.plural} {why}; it is tried again until it works")
+    def _note_failure(self, watch: _Watch, why: str) -> None:
+        if self._health.failed(watch.name, why):
+            log.warning(f"the watch of {watch.name} {why}; it is tried again until it works")
 
 
 async def _in_the_form_wanted(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    by_path: Mapping[str, _Watch], request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    if kind := _BY_PATH.get(request.url.path):
-        request.headers["Accept"] = kind.accept(listing="watch" not in request.url.query)
+    if watch := by_path.get(request.url.path):
+        request.headers["Accept"] = watch.kind.accept(listing="watch" not in request.url.query)
     return await send(request)

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import kopf
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
-from tubeherd_operator.cluster.kinds import POOLS, WATCHED, Kind
+from tubeherd_operator.cluster.kinds import POOLS, WATCHED, Kind, watch_name
 from tubeherd_operator.cluster.session import TracedSession
 from tubeherd_operator.health import Health
 
@@ -33,12 +33,23 @@ _AGAIN_SECONDS: Final = 1.0
 class Watches:
     """Watches pools, Deployments, ReplicaSets and pods."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, health: Health, filled: Callable[[], None]) -> None:
-        """`filled` is called once, when the cache has everything that there is."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        health: Health,
+        filled: Callable[[], None],
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        """Watch in these namespaces; if there are none, in all.
+
+        `filled` is called once, when the cache has everything that there is.
+        """
         self._cluster = cluster
         self._cache = cache
         self._health = health
         self._filled = filled
+        self._namespaces = namespaces
         self._listed = threading.Event()
 
     def run(self) -> None:
@@ -67,7 +78,8 @@ class Watches:
         await kopf.operator(
             registry=self._registry(this.cancel if this else lambda: None),
             settings=_settings(),
-            clusterwide=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
             standalone=True,
             # kopf would ask for a user name, which a pod does not have.
             identity="tubeherd-operator",  # type: ignore[arg-type]  # a private NewType of kopf
@@ -97,11 +109,12 @@ class Watches:
 
     def _fail_all(self, why: str) -> None:
         for kind in WATCHED:
-            self._health.failed(kind.plural, why)
+            for namespace in self._namespaces or ("",):
+                self._health.failed(watch_name(kind, namespace), why)
 
     def _registry(self, stop: Callable[[], object]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(TracedSession(self._health, self._listed.set, stop).log_in)
+        kopf.on.login(registry=registry)(TracedSession(self._health, self._listed.set, stop, self._namespaces).log_in)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry
