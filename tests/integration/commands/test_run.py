@@ -221,15 +221,16 @@ def test_banner_on_a_terminal_shows_tubes_with_executors_and_retries(here, termi
     address = free_address()
     write(here, jobs=TWO)
     screen = terminal("jobs.py", "--health", address, "--concurrency", "2").wait_for("connected")
-    assert [line.rstrip() for line in screen[:8]] == [
+    assert [line.rstrip() for line in screen[:9]] == [
         f"tubeherd {version('tubeherd')}",
         f"  server   {beanstalkd.server}",
         "  tube     mail    jobs.send          retried after 10s, 10m",
         "  tube     report  jobs.Reports.make  retried after 10m",
         "  tube     thumbs  jobs.shrink        buried at the first failure",
-        "  slots    2, for as many jobs at a time",
+        "  slots    2, each with one job at a time",
         f"  metrics  http://{address}/metrics",
-        "Ctrl-C stops the worker after its running jobs.",
+        "Ctrl-C stops the worker after its running jobs, in 70s at most.",
+        "A second Ctrl-C ends these jobs at once and puts them back.",
     ]
 
 

@@ -59,3 +59,7 @@ def test_paragraphs_of_a_docstring_are_lines():
 
 def test_execute_takes_commands_and_urls_as_run_does():
     assert {"command", "http", "http_ca", "reschedule_delay"} <= set(execute.__signature__.parameters)
+
+
+def test_option_that_names_a_file_says_so():
+    assert re.search(r"--http-ca +<file>", "\n".join(screen("run", 120)))

@@ -19,12 +19,16 @@ from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import DURATION, parse_duration
 from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import SIZE, parse_size
+from tubeherd.formats.text import TextFormat
 from tubeherd.formats.tube_maps import COMMANDS, URLS, parse_commands, parse_urls
 from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.job_options import MAX_RETRIES
 from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, MAX_DELAY, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
+
+
+_FILE: Final = TextFormat(name="file", pattern=r"^.+$", max_length=4096, examples="shop.pem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,10 @@ class WorkerSettings(Settings):
     http_ca: Annotated[
         str | None,
         Field(
-            max_length=4096,
+            max_length=_FILE.max_length,
             description="File with certificates of authorities to trust for https, beside the system's.",
         ),
+        _FILE,
         Unset("none"),
     ] = None
     reschedule_delay: Annotated[

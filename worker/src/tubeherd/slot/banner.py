@@ -30,7 +30,9 @@ def banner(settings: WorkerSettings, executors: Mapping[str, Executor], columns:
     if len(executors) > _TUBES_MOST:
         lines.append(f"           and {len(executors) - _TUBES_MOST} more tubes")
     lines += [f"  slots    {_slots(settings)}", f"  metrics  {_metrics(settings.health)}"]
-    lines.append("Ctrl-C stops the worker after its running jobs.")
+    most = format_duration(settings.grace_period)
+    lines.append(f"Ctrl-C stops the worker after its running jobs, in {most} at most.")
+    lines.append("A second Ctrl-C ends these jobs at once and puts them back.")
     return "\n".join(shortened(line.rstrip(), columns) for line in lines)
 
 
@@ -48,7 +50,7 @@ def _retries(delays: tuple[int, ...]) -> str:
 def _slots(settings: WorkerSettings) -> str:
     if settings.async_concurrency > 1:
         return f"{settings.concurrency}, each with up to {settings.async_concurrency} coroutines at a time"
-    return f"{settings.concurrency}, for as many jobs at a time"
+    return f"{settings.concurrency}, {'each ' if settings.concurrency > 1 else ''}with one job at a time"
 
 
 def _metrics(health: str | None) -> str:
