@@ -27,7 +27,6 @@ from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, MAX_DELAY, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
 
-
 _FILE: Final = TextFormat(name="file", pattern=r"^.+$", max_length=4096, examples="shop.pem")
 
 
