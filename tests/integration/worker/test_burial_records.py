@@ -246,6 +246,22 @@ def test_record_goes_if_the_lease_was_gone_and_the_next_reserve_was_sent_already
     assert count_records(beanstalkd) == 2
     buried.writer.make_room()
     assert count_records(beanstalkd) == 1
+    observer = beanstalkd.client()
+    before = observer.stats()["total-connections"]
+    buried.writer.make_room()  # as after each further job that fails
+    assert observer.stats()["total-connections"] == before
+
+
+def test_record_of_a_lease_that_was_gone_and_cannot_be_removed_costs_no_other_its_record(beanstalkd, buried):
+    writer = BurialWriter("127.0.0.1:1")  # where nobody listens: only the connection that buries is there
+    job, gone, other = buried.reserve(3)
+    assert writer.bury(buried.connection, job, 5, record(job)) is Settled.DONE
+    buried.connection.settle(gone, Delete())
+    assert writer.bury(buried.connection, gone, 5, record(gone), ask_reserve=True) is Settled.LEASE_GONE
+    assert buried.connection.take_reserved() is None
+    writer.make_room()
+    assert writer.bury(buried.connection, other, 5, record(other)) is Settled.DONE
+    assert [each["job"] for each in burial_records(beanstalkd)] == [job, gone, other]
 
 
 WRITES = """

@@ -98,14 +98,16 @@ class BurialWriter:
 
         To be called after `bury`, when no other command of the job follows. Raises nothing.
         """
-        if self._excess <= 0 and not self._orphans:
+        orphans, self._orphans = self._orphans, []
+        excess, self._excess = self._excess, 0
+        if excess <= 0 and not orphans:
             return
-        self._excess = 0
         try:
-            left = self._remove_oldest()
+            left = self._remove_oldest(orphans)
         except (QueueUnavailable, RefusedError, OSError) as error:
-            self._full = True
-            self._warn(f"old burial records cannot be removed, so further burials get none for now: {error}")
+            if excess > 0:  # readers drop an orphan that stays
+                self._full = True
+                self._warn(f"old burial records cannot be removed, so further burials get none for now: {error}")
         else:
             self._full = left > RECORDS_A_LOOK  # others are reading the old ones
 
@@ -184,12 +186,12 @@ class BurialWriter:
             return [self._own.popleft() for _ in range(min(RECORDS_A_LOOK, len(self._own)))]
         return []
 
-    def _remove_oldest(self) -> int:
-        """Remove orphans, then the oldest records, those of jobs not buried any more first; return the excess left."""
+    def _remove_oldest(self, orphans: Sequence[int]) -> int:
+        """Remove the orphans, then the oldest records, those of jobs not buried any more first; return the excess left."""
         connection = connect_to_tube(self._server, RECORDS_TUBE, _PATIENCE_SECONDS)
         try:
-            if self._orphans and connection.server_id() == self._server_id:
-                connection.delete(self._orphans)
+            if orphans and connection.server_id() == self._server_id:
+                connection.delete(orphans)
             for _ in range(_ROUNDS_MOST):
                 excess = connection.totals().jobs - RECORDS_MOST
                 if excess <= 0:
