@@ -187,7 +187,7 @@ class BurialWriter:
         return []
 
     def _remove_oldest(self, orphans: Sequence[int]) -> int:
-        """Remove the orphans, then the oldest records, those of jobs not buried any more first; return the excess left."""
+        """Remove orphans, then the oldest records, those of jobs not buried any more first; return the excess left."""
         connection = connect_to_tube(self._server, RECORDS_TUBE, _PATIENCE_SECONDS)
         try:
             if orphans and connection.server_id() == self._server_id:
