@@ -1,4 +1,4 @@
-// Does the jobs of the tube mail: go build mail.go, then OUTBOX=/tmp/outbox tubeherd run --command mail=./mail
+// Does the jobs of the tube mail; README.md says how to build and run it.
 package main
 
 import (

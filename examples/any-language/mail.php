@@ -1,5 +1,5 @@
 <?php
-// Does the jobs of the tube mail: OUTBOX=/tmp/outbox tubeherd run --command 'mail=php mail.php'
+// Does the jobs of the tube mail; README.md says how to run it.
 $mail = json_decode(stream_get_contents(STDIN), true);
 if (!isset($mail['to'])) {
     fwrite(STDERR, "no recipient\n");

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Does the jobs of the tube mail: OUTBOX=/tmp/outbox tubeherd run --command 'mail=sh mail.sh'
+# Does the jobs of the tube mail; README.md says how to run it.
 set -eu
 body=$(cat)
 case $body in
