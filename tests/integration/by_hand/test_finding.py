@@ -1,9 +1,12 @@
 """The jobs of a tube in one state are found, and nothing about them changes."""
 
+from contextlib import closing
+
 import pytest
 
 from tests.support.burials import put_record
-from tubeherd.by_hand.looking.finding import STATES, Search, find_jobs
+from tubeherd.burials.reader import read_burials
+from tubeherd.by_hand.looking.finding import STATES, WALK_MOST, Search
 from tubeherd.queue.looking import connect_to_look
 
 
@@ -24,8 +27,16 @@ def in_each_state(beanstalkd, tube="mail"):
     return ids
 
 
-def found(beanstalkd, state, tube="mail", **options):
-    return sorted(job.counters.id for job in find_jobs(beanstalkd.server, tube, state, **options).jobs)
+def search(beanstalkd, state, tube="mail", walk=WALK_MOST):
+    """Search to the end; return the search and what it has found."""
+    with closing(connect_to_look(beanstalkd.server)) as connection:
+        burials = read_burials(beanstalkd.server, tube) if state == "buried" else None
+        searched = Search(connection, tube, state, burials, walk)
+        return searched, list(searched)
+
+
+def found(beanstalkd, state, tube="mail"):
+    return sorted(job.counters.id for job in search(beanstalkd, state, tube)[1])
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -41,40 +52,40 @@ def test_buried_jobs_with_records_need_no_walk_and_the_newest_burial_comes_first
     beanstalkd.bury("mail", 3)
     for job in (1, 2, 3):
         put_record(beanstalkd, job, time=f"2026-11-28T12:00:0{job}Z", message=f"reason {job}")
-    result = find_jobs(beanstalkd.server, "mail", "buried")
-    assert [(job.counters.id, job.record.message) for job in result.jobs] == [
+    searched, jobs = search(beanstalkd, "buried")
+    assert [(job.counters.id, job.record.message) for job in jobs] == [
         (3, "reason 3"), (2, "reason 2"), (1, "reason 1"),
     ]  # fmt: skip
-    assert (result.walked, result.counted, result.missing) == (0, 3, 0)
+    assert (searched.walked, searched.counted, searched.found) == (0, 3, 3)
 
 
 def test_buried_jobs_of_which_one_has_a_record(beanstalkd):
     beanstalkd.bury("mail", 3)
     put_record(beanstalkd, 2)
-    result = find_jobs(beanstalkd.server, "mail", "buried")
-    assert [(job.counters.id, job.record is not None) for job in result.jobs] == [(2, True), (1, False), (3, False)]
-    assert result.missing == 0
+    searched, jobs = search(beanstalkd, "buried")
+    assert [(job.counters.id, job.record is not None) for job in jobs] == [(2, True), (1, False), (3, False)]
+    assert searched.counted == 3
 
 
 def test_walk_ends_at_its_bound_and_reports_what_it_missed(beanstalkd):
     first = beanstalkd.put("mail")
     beanstalkd.put_numbers("other", 1500)
     beanstalkd.put("mail")
-    result = find_jobs(beanstalkd.server, "mail", "ready", walk=1000)
-    assert [job.counters.id for job in result.jobs] == [first]
-    assert (result.walked, result.counted, result.missing) == (1000, 2, 1)
-    assert find_jobs(beanstalkd.server, "mail", "ready", walk=2000).missing == 0
+    searched, jobs = search(beanstalkd, "ready", walk=1000)
+    assert [job.counters.id for job in jobs] == [first]
+    assert (searched.walked, searched.counted, searched.found) == (1000, 2, 1)
+    assert search(beanstalkd, "ready", walk=2000)[0].found == 2
 
 
 def test_walk_ends_when_no_id_is_left(beanstalkd):
     client = beanstalkd.client()
     beanstalkd.put("mail")
     client.watch("mail")
-    search = Search(connect := connect_to_look(beanstalkd.server), "mail", "ready", None)
-    client.reserve(timeout=1)  # between the count and the walk
-    assert list(search) == []
-    assert search.walked < 5000
-    connect.close()
+    with closing(connect_to_look(beanstalkd.server)) as connection:
+        searched = Search(connection, "mail", "ready", None)
+        client.reserve(timeout=1)  # between the count and the walk
+        assert list(searched) == []
+    assert searched.walked < 5000
 
 
 def test_jobs_are_found_after_a_restart_with_the_binlog(beanstalkd):
@@ -93,7 +104,7 @@ def test_tube_that_does_not_exist_has_no_jobs(beanstalkd):
 @pytest.mark.parametrize(("tube", "state"), [("two words", "ready"), ("tubeherd.burials", "ready"), ("mail", "done")])
 def test_wrong_names_are_refused(beanstalkd, tube, state):
     with pytest.raises(ValueError, match=r"is no tube name|is reserved|is no state of a job"):
-        find_jobs(beanstalkd.server, tube, state)
+        search(beanstalkd, state, tube)
 
 
 def test_looking_changes_no_counter_of_a_job_or_tube_and_no_order(beanstalkd):

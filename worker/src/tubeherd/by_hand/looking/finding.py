@@ -6,13 +6,11 @@ the walk has a bound. Reading the records reserves and releases the records, not
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from tubeherd.burials.reader import read_burials
 from tubeherd.burials.record import BurialRecord, Burials
 from tubeherd.formats.tubes import check_tube
-from tubeherd.queue.looking import STATES, JobCounters, LookingConnection, connect_to_look
+from tubeherd.queue.looking import STATES, JobCounters, LookingConnection
 from tubeherd.queue.tubes import PIPELINE_MOST
 
 WALK_MOST: Final = 100_000
@@ -27,25 +25,6 @@ class FoundJob(NamedTuple):
     counters: JobCounters
     record: BurialRecord | None
     """Why it is buried; None if it is not, or if no record says that."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The jobs of a tube that were found in one state."""
-
-    jobs: tuple[FoundJob, ...]
-    """Those with a record come first, the newest burial of all at the beginning; the others come in no order."""
-    counted: int
-    """How many jobs of the tube were in the state, by beanstalkd's own counter, when the search began."""
-    walked: int
-    """How many ids the walk looked at; 0 if no walk was needed."""
-    read_elsewhere: int
-    """How many burial records could not be seen, because others were reading them."""
-
-    @property
-    def missing(self) -> int:
-        """How many jobs were not found: they are beyond the bound of the walk, or left the state meanwhile."""
-        return max(0, self.counted - len(self.jobs))
 
 
 class Search:
@@ -125,19 +104,3 @@ class Search:
         # beanstalkd gives ids one after another. With a binlog it goes on with them after a restart, but counts anew.
         newest = max(1, self._connection.server().total_jobs, *ids.values(), *self._records)
         return ids.get(self.state, newest), newest
-
-
-def find_jobs(server: str, tube: str, state: str, *, walk: int = WALK_MOST) -> Found:
-    """Return the jobs of a tube that are ready, reserved, delayed or buried on the beanstalkd at `host:port`.
-
-    Those without a burial record are looked for among `walk` ids at most. Raises QueueUnavailable or RefusedError, and
-    ValueError for a wrong address, tube or state.
-    """
-    connection = connect_to_look(server)
-    try:
-        burials = read_burials(server, check_tube(tube)) if state == "buried" else None
-        search = Search(connection, tube, state, burials, walk)
-        jobs = tuple(search)
-        return Found(jobs, search.counted, search.walked, burials.read_elsewhere if burials else 0)
-    finally:
-        connection.close()
