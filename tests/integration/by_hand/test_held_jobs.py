@@ -64,6 +64,17 @@ def test_bury_keeps_the_reason_as_a_record(beanstalkd, queue, logged):
     assert (line["event"], line["reason"]) == ("buried", "no such address")
 
 
+@pytest.mark.parametrize("reason", [ValueError("no such address"), None, b"no such address"])
+def test_reason_that_is_no_text_is_refused_and_the_job_stays_reserved(beanstalkd, queue, reason):
+    """Such a reason could not be kept, so nobody would know why the job is buried."""
+    beanstalkd.put("mail")
+    job = queue.get()
+    with pytest.raises(ValueError, match=r"a reason is a text, such as str\(error\), not "):
+        queue.bury(job, reason)
+    assert beanstalkd.count("mail") == NOTHING | {"reserved": 1}
+    assert queue.bury(job, "no such address") is Settled.DONE
+
+
 def test_delete_of_a_held_job(beanstalkd, queue):
     beanstalkd.put("mail")
     assert queue.delete(queue.get()) is Settled.DONE

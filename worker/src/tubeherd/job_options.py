@@ -70,6 +70,13 @@ def check_priority(priority: int) -> int:
     return whole
 
 
+def check_reason(reason: str) -> str:
+    """Return the reason of a burial as it is; raises ValueError for what is no text, which no record could keep."""
+    if not isinstance(reason, str):
+        raise ValueError(f"a reason is a text, such as str(error), not {_short(reason)}")
+    return reason
+
+
 def make_schedule(delays: Iterable[str | float | timedelta]) -> RetrySchedule:
     """Return the schedule of these delays; raises ValueError for more than MAX_RETRIES, or for one out of range."""
     if isinstance(delays, str) or not isinstance(delays, Iterable):

@@ -27,7 +27,7 @@ from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import check_tube
-from tubeherd.job_options import check_priority, make_schedule, parse_delay
+from tubeherd.job_options import check_priority, check_reason, make_schedule, parse_delay
 from tubeherd.policy import Delete, Policy, Rejected, Rescheduled, Verdict
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch
@@ -213,9 +213,9 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         """Bury a job that `get` returned, until somebody kicks it, and keep the reason as its burial record.
 
         The burial is logged and published as any other: it counts as a failure of the job, of the kind `rejected`.
-        Returns and raises what `reschedule` does.
+        Returns and raises what `reschedule` does. Raises ValueError also if the reason is no text.
         """
-        return self._settle_by_hand(job, self._policy_for(job).decide(Rejected(reason), job.stats))
+        return self._settle_by_hand(job, self._policy_for(job).decide(Rejected(check_reason(reason)), job.stats))
 
     @overload
     def delete(self, what: Reserved) -> Settled: ...
