@@ -16,11 +16,12 @@ Generated from the declarations of the settings by `make settings`; a test fails
 
 ## Of a worker
 
-Each setting is an option of `tubeherd run` and a variable; the option wins, and an empty variable counts as not set. A
-slot is a process that runs jobs. In a pool most settings are fields of its `spec`. The operator sets the variables of
-these fields, so they may not be in `spec.env`; variables of other settings may. An option for true or false is written
-without a value, such as `--ack-after-flush`, and means true. For `--max-jobs`, `--max-time`, `--max-memory`,
-`--job-timeout` and `--listener-timeout`, 0 means the default; in a pool leave the field out instead.
+Each setting is an option of `tubeherd run` and a variable; the option wins, and an empty variable counts as not set.
+`TUBEHERD_SERVER` counts for all commands, and for `QueueManager()` without a server. A slot is a process that runs
+jobs. In a pool most settings are fields of its `spec`. The operator sets the variables of these fields, so they may not
+be in `spec.env`; variables of other settings may. An option for true or false is written without a value, such as
+`--ack-after-flush`, and means true. For `--max-jobs`, `--max-time`, `--max-memory`, `--job-timeout` and
+`--listener-timeout`, 0 means the default; in a pool leave the field out instead.
 
 """
 OPERATOR = """

@@ -239,7 +239,7 @@ def _told_cause(line: Line, struck: set[str]) -> str | None:
         if "ran longer" in line.reason and struck & {faults.STOP_SLOT, faults.STOP_BROKER, faults.STOP_SUPERVISOR}:
             return "slot stopped past its job's time"
         return "retry after a failure"
-    if line.event == "released":
+    if line.event.startswith("released"):
         return next((cause for start, cause in _RELEASED.items() if line.reason.startswith(start)), None)
     if "verdict" in line.event or "connection broke" in line.event:
         return _first_of(_VERDICT_LOST, struck) or "verdict lost"

@@ -154,7 +154,7 @@ def test_payload_must_be_the_jobs_own():
             "slot stopped past its job's time",
         ),
         (line("released", "reschedule"), [], "reschedule"),
-        (line("released", "abort"), [], "abort"),
+        (line("released because of an Abort, which stops a worker", "abort"), [], "abort"),
         (line("released", "the worker had to stop before the job was done"), [], "interrupted by a rollout"),
         (line("released", "executed, but not flushed: the slot died"), [], "executed, but its batch was not flushed"),
         (line("released", "not the job's fault: the job ran longer"), [], "its slot was killed for another job"),

@@ -86,7 +86,11 @@ def test_attempt_and_retry_delays(execute):
     assert b"attempt 2" in done.stdout
     assert b"the job would be buried" in done.stdout
     done = execute("mail", "{}", "mail.py", "--attempt", "3", "--retry-delays", "10s")
-    assert (done.returncode, done.stderr) == (2, b"a job with these retry delays has attempts from 1 to 2, not 3\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"attempt 3 is the one after 2 retry delays, and a job has 1 retry delay here: give more (--retry-delays or "
+        b"retry_delays), or a lower attempt\n",
+    )
 
 
 def test_payload_from_stdin_and_executors_by_option(execute, tmp_path, monkeypatch):

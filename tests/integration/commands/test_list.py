@@ -267,7 +267,7 @@ def test_server_out_of_reach_and_wrong_address(list_tubes):
     assert (done.returncode, done.stderr) == (1, b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n")
     done = list_tubes(server="no server")
     assert done.returncode == 2
-    assert done.stderr.startswith(b"--server (TUBEHERD_SERVER): 'no server' is no server")
+    assert done.stderr.startswith(b"--server: 'no server' is no server")
 
 
 def test_start_loads_nothing_that_only_workers_need(beanstalkd):

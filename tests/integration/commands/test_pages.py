@@ -2,7 +2,10 @@
 
 import importlib
 import re
+import shlex
+import subprocess
 import sys
+import textwrap
 from types import SimpleNamespace
 
 import pytest
@@ -12,13 +15,6 @@ from tests.support.project import ROOT
 from tubeherd import PutManyStopped, QueueManager, Settled
 from tubeherd.testing import Beanstalkd
 
-MAIL = """
-from tubeherd import executor
-@executor("mail")
-def send(mail: dict):
-    if mail["to"] == "nobody":
-        raise LookupError("no such customer")
-"""
 SERVERS = ("beanstalkd:11300", "127.0.0.1:11300")
 PAGES = ("docs/library.md", "docs/executors.md", "worker/README.md", "README.md", "docs/any-language.md")
 
@@ -42,6 +38,10 @@ class BreakingOnce(list):
 
 def blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+MAIL = blocks("README.md")[0]
+"""The `mail.py` that all pages mean."""
 
 
 def what_the_reader_has():
@@ -111,6 +111,24 @@ def test_each_verdict_by_hand_is_one(beanstalkd):
         with QueueManager(beanstalkd.server, ["mail"]) as queue:
             verdict = eval(call, {"queue": queue, "job": queue.get("10 seconds")})  # noqa: S307 - our own text
             assert verdict is Settled.DONE
+
+
+def test_execute_prints_what_its_page_shows(tmp_path):
+    (tmp_path / "mail.py").write_text(MAIL)
+    page = (ROOT / "docs/command-line.md").read_text()
+    ((line, shown),) = re.findall(r"^    \$ (tubeherd execute .*)\n((?:    .*\n)+)", page, re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(line)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    before, _, after = textwrap.dedent(shown).partition("  ...\n")
+    assert done.stderr.startswith(before)
+    assert re.sub(r"\d\.\d+ s", "0.000 s", done.stdout) == after
+
+
+def test_page_shows_how_to_import_what_an_executor_may_raise():
+    for name in ("Abort", "Reject", "Reschedule"):
+        pattern = rf"^from tubeherd import (?:\w+, )*{name}\b"
+        assert any(re.search(pattern, block, re.MULTILINE) for block in blocks("docs/executors.md")), name
 
 
 def test_names_that_the_pages_import_are_there():

@@ -152,22 +152,22 @@ def test_files_of_the_folder_do_not_take_the_place_of_pythons_own_modules(here, 
 @pytest.mark.parametrize(
     ("arguments", "files", "said"),
     [
-        (["mial.py"], {"mail": MAIL}, "there is no file mial.py: did you mean tubeherd run mail.py?"),
+        (["mial.py"], {"mail": MAIL}, "there is no file mial.py: did you mean mail.py?"),
         (["mail.py"], {"mail": "def ("}, "mail.py cannot be imported: SyntaxError: invalid syntax (mail.py, line 1)"),
         (["mail.py"], {"mail": "x = 1"}, "no executor found in mail.py: decorate a function with @executor(TUBE)"),
-        (["util.py"], {"mail": MAIL, "util": ""}, "@executor(TUBE); did you mean tubeherd run mail.py?"),
+        (["util.py"], {"mail": MAIL, "util": ""}, "@executor(TUBE); did you mean mail.py?"),
         (["mail.py"], {"mail": "import helper"}, "No module named 'helper' (mail.py, line 1)"),
         (["."], {"util": ""}, "no .py file in the folder . has an executor"),
         ([], {"mail": MAIL}, "no executor found in /app/executors: decorate a function with @executor(TUBE); did you "
-         "mean tubeherd run mail.py?"),
-        (["--executors", "mail"], {"mail": MAIL}, "No module named 'mail'; for the file in the current folder write "
-         "tubeherd run mail.py"),
-        (["--executors", "mail.py"], {"mail": MAIL}, "write tubeherd run mail.py"),
-        (["--executors", "jobs.mail"], {"jobs__mail": MAIL}, "write tubeherd run jobs/mail.py"),
+         "mean mail.py?"),
+        (["--executors", "mail"], {"mail": MAIL}, "No module named 'mail'; for the file in the current folder give "
+         "mail.py as an argument instead"),
+        (["--executors", "mail.py"], {"mail": MAIL}, "give mail.py as an argument instead"),
+        (["--executors", "jobs.mail"], {"jobs__mail": MAIL}, "give jobs/mail.py as an argument instead"),
         (["pydantic.py"], {"pydantic": MAIL}, "pydantic.py has the name of an installed package, pydantic: rename"),
         (["tubeherd"], {}, "no executor found in tubeherd"),
         (["a/mail.py", "b/mail.py"], {"a__mail": MAIL, "b__mail": MAIL}, "a/mail.py and b/mail.py would both be the "
-         "module mail: rename one of them, or write tubeherd run a.mail b.mail"),
+         "module mail: rename one of them, or write a.mail b.mail"),
         (["a/mail.py", "b/report.py"], {"a__mail": "import helper\n" + MAIL, "a__helper": "", "b__helper": "",
          "b__report": "import helper\n" + MAIL.replace('"mail"', '"report"')}, "helper.py is in "),
     ],

@@ -144,7 +144,7 @@ def test_line_without_end_takes_no_memory(start):
 # Dry run, JSON
 
 
-def test_dry_run_names_every_wrong_line_and_puts_nothing(beanstalkd, schedule):
+def test_dry_run_names_every_wrong_line_counts_those_before_the_first_and_puts_nothing(beanstalkd, schedule):
     text = lines(2) + b"oops\n" + lines(1) + b'"' + b"x" * 300_000 + b'"\n[NaN]\n' + lines(1)
     done = schedule("mail", "--dry-run", stdin=text)
     assert (done.returncode, done.stdout) == (1, b"")
@@ -152,7 +152,7 @@ def test_dry_run_names_every_wrong_line_and_puts_nothing(beanstalkd, schedule):
     assert first.startswith("line 3 is no JSON: ")
     assert second.startswith("line 5 is too big: ")
     assert third.startswith("line 6 is no JSON: ")
-    assert third.endswith("; 4 jobs would be put")
+    assert third.endswith("; 2 jobs would be put before the first of these lines")
     assert beanstalkd.count("mail") == NOTHING
     done = schedule("mail", "--dry-run", stdin=lines(5))
     assert (done.returncode, done.stdout) == (0, b"5 jobs would be put into tube mail\n")

@@ -398,3 +398,14 @@ def test_flush_after_a_batch_and_at_the_end(beanstalkd, listen):
             process(queue, {})
         assert flushes == [("batch", 15)]
     assert flushes == [("batch", 15), ("end", 2)]
+
+
+def test_manager_without_a_server_takes_that_of_the_variable(beanstalkd, monkeypatch):
+    monkeypatch.setenv("TUBEHERD_SERVER", beanstalkd.server)
+    with QueueManager() as queue:
+        queue.put("mail", 1)
+        assert queue.burials().records == ()
+    assert beanstalkd.count("mail")["ready"] == 1
+    monkeypatch.setenv("TUBEHERD_SERVER", "no server")
+    with pytest.raises(ValueError, match=r"^TUBEHERD_SERVER: 'no server' is no server: write it like"):
+        QueueManager()

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.beanstalkd import NOTHING
+from tubeherd.processing.deadlines import too_long_reason
 
 CODE = """
 import asyncio, os, signal, threading, time
@@ -44,7 +45,7 @@ def test_deadline_cancels_the_coroutine_and_leaves_the_slot_alone(beanstalkd, ru
     late = beanstalkd.put_code(code + "finally: await asyncio.sleep(0.01); note('cleaned up')")
     worker = run(run_worker, beanstalkd, "--job-timeout", "1s", "--retry-delays", "1m")
     line = worker.wait_for_line("failed, retry later", job=late, delay=61)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    assert line["reason"] == too_long_reason(1)
     assert line["at"] == "<string>:2"
     beanstalkd.put_code("note('next')")
     worker.wait_for_notes("next")
@@ -58,7 +59,7 @@ def test_code_that_holds_the_loop_is_broken_off(beanstalkd, run_worker):
     worker = run(run_worker, beanstalkd, "--job-timeout", "1s", "--retry-delays", "1m")
     (slot,) = worker.wait_for(worker.slots, "a slot")
     line = worker.wait_for_line("failed, retry later", job=late)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    assert line["reason"] == too_long_reason(1)
     worker.wait_for_line("slot recycled between jobs", pid=slot)
     assert worker.notes() == ["cleaned up"]
     assert worker.stop() == 0
@@ -69,7 +70,7 @@ def test_coroutine_that_swallows_its_cancellation_is_killed_five_seconds_later(b
     late = beanstalkd.put_code(swallow)
     worker = run(run_worker, beanstalkd, "--job-timeout", "1s", "--retry-delays", "none")
     line = worker.wait_for_line("buried", job=late)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
+    assert line["reason"] == f"{too_long_reason(1)} and did not end on SIGTERM"
     assert worker.notes() == ["swallowed"]
     assert worker.stop() == 0
 
@@ -94,7 +95,7 @@ HOLDING = ["code that holds the loop", "a task that holds the loop", "a handler 
 def check_that_swallowed_break_offs_fail(worker, beanstalkd, names):
     jobs = {beanstalkd.put_code(SWALLOWED[name].replace("'swallowed'", repr(name)), ttr=2): name for name in names}
     for job, name in jobs.items():
-        assert worker.wait_for_line("buried", job=job)["reason"] == "the job ran longer than its timeout of 2 s", name
+        assert worker.wait_for_line("buried", job=job)["reason"] == too_long_reason(2), name
     assert sorted(note for note in worker.notes() if note in names) == sorted(names)
     worker.wait_for_line("deleted", job=beanstalkd.put_code("note('next')"))
 
@@ -175,7 +176,7 @@ def test_deadline_cancels_only_the_job_that_is_late(beanstalkd, run_worker):
         beanstalkd.put_code("await wait('go'); note('done')", ttr=60)
     late = beanstalkd.put_code("try: await asyncio.sleep(100)\nfinally: note('cleaned up')", ttr=2)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
-    assert worker.wait_for_line("buried", job=late)["reason"] == "the job ran longer than its timeout of 2 s"
+    assert worker.wait_for_line("buried", job=late)["reason"] == too_long_reason(2)
     assert worker.notes() == ["cleaned up"]
     worker.allow("go")
     worker.wait_for_lines("deleted", 3)
@@ -192,8 +193,8 @@ def test_job_that_holds_the_loop_is_the_one_that_is_broken_off(beanstalkd, run_w
     worker.wait_for_lines("buried", 2)
     reasons = {line["job"]: line["reason"] for line in worker.lines("buried")}
     assert reasons == {
-        holder: "the job ran longer than its timeout of 2 s",
-        other: "the job ran longer than its timeout of 4 s",
+        holder: too_long_reason(2),
+        other: too_long_reason(4),
     }
     worker.wait_for_line("slot recycled between jobs")
     assert worker.stop() == 0
@@ -204,7 +205,7 @@ def test_killing_one_job_for_its_deadline_spends_no_attempt_of_the_others(beanst
     late = beanstalkd.put_code("while True:\n try: time.sleep(100)\n except BaseException: pass", ttr=2)
     worker = many(run_worker, beanstalkd, "--retry-delays", "none")
     line = worker.wait_for_line("buried", job=late)
-    assert line["reason"] == "the job ran longer than its timeout of 2 s and did not end on SIGTERM"
+    assert line["reason"] == f"{too_long_reason(2)} and did not end on SIGTERM"
     for job in others:
         line = worker.wait_for_line("released", job=job, delay=0)
         assert line["reason"].startswith("not the job's fault: the job ran longer")
@@ -439,7 +440,7 @@ def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fa
     worker.allow("hold")
     line = worker.wait_for_line("buried", job=holder)
     assert line["reason"].startswith("the job held the event loop of its slot past the deadline of another job")
-    assert worker.wait_for_line("buried", job=other)["reason"] == "the job ran longer than its timeout of 4 s"
+    assert worker.wait_for_line("buried", job=other)["reason"] == too_long_reason(4)
     assert worker.stop() == 0
 
 

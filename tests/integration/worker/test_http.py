@@ -12,6 +12,7 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.burials import burial_records
 from tests.support.http import Server
 from tests.support.waiting import PATIENCE, wait_for
+from tubeherd.processing.deadlines import too_long_reason
 
 NONE = ""
 """No executors in Python."""
@@ -159,7 +160,7 @@ def hangs_up(handler, _):
     handler.close_connection = True
 
 
-LATE = "the job ran longer than its timeout of 2 s"
+LATE = too_long_reason(2)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +347,7 @@ def test_name_that_is_looked_up_for_ever_costs_only_its_job(beanstalkd, run_http
     options = ("--retry-delays", "none", "--job-timeout", "1s", "--async-concurrency", "2")
     worker = run_http("http://slow.example/", *options, executors=SLOW_NAMES)
     line = worker.wait_for_line("buried", job=job)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    assert line["reason"] == too_long_reason(1)
     assert worker.lines("stopped at its deadline, but") == []  # the slot goes on
 
 

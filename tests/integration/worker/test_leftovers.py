@@ -5,6 +5,7 @@ import pytest
 from tests.support.beanstalkd import NOTHING
 from tests.support.processes import children
 from tubeherd.processes import has_ended
+from tubeherd.processing.deadlines import too_long_reason
 
 EXECUTORS = """
 import asyncio, concurrent.futures, multiprocessing, os, signal, subprocess, sys, threading, time
@@ -110,7 +111,7 @@ def test_nothing_of_a_late_coroutine_goes_on_beside_its_next_attempt(beanstalkd,
     options = ("--async-concurrency", "4", "--retry-delays", "1s", "--drain-limit", "1s")
     worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, *options)
     line = worker.wait_for_line("failed, retry later", job=late)
-    assert line["reason"] == "the job ran longer than its timeout of 2 s"
+    assert line["reason"] == too_long_reason(2)
     worker.wait_for_notes("end of the next attempt")
     assert last_attempt(worker) == ["next attempt", "end of the next attempt"]
     worker.wait_for_line("deleted", job=late)
@@ -128,7 +129,7 @@ def test_nothing_of_a_late_job_goes_on_beside_its_next_attempt(beanstalkd, run_w
     worker = run_worker(beanstalkd.server, EXECUTORS + SEQUENTIAL, *options)
     for job in late.values():
         line = worker.wait_for_line("failed, retry later", job=job)
-        assert line["reason"] == "the job ran longer than its timeout of 3 s"
+        assert line["reason"] == too_long_reason(3)
     for what, job in late.items():
         worker.wait_for_line("deleted", job=job)
         own = [note for note in worker.notes() if note in (f"{what} ticks", f"{what}: next attempt")]
@@ -193,7 +194,7 @@ def test_slot_with_a_late_lane_finishes_its_other_jobs_while_another_slot_takes_
     for payload in ("next", "beside"):
         worker.allow(payload)
         worker.wait_for_notes(f"{payload} ends")
-    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 2 s")
+    worker.wait_for_line("buried", job=late, reason=too_long_reason(2))
     worker.wait_for(lambda: len(worker.slots()) == 1, "the first slot has ended")
     assert not worker.lines("released")
     assert worker.stop() == 0
@@ -223,7 +224,7 @@ def test_neighbours_that_do_not_end_in_time_are_interrupted_and_spend_no_attempt
     options = ("--async-concurrency", "3", "--retry-delays", "none", "--drain-limit", "500ms")
     worker = run_worker(beanstalkd.server, DRAINING, *options)
     worker.wait_for_line("released", job=beside, delay=0)
-    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 2 s")
+    worker.wait_for_line("buried", job=late, reason=too_long_reason(2))
     worker.wait_for(lambda: len(slot_of(worker, "beside")) == 2, "it runs again")
     worker.allow("beside")
     worker.wait_for_line("deleted", job=beside)
@@ -265,7 +266,7 @@ def test_slot_is_killed_at_once_if_the_connection_of_its_late_lane_breaks(beanst
     worker.wait_for(lambda: len(slot_of(worker, "beside")) == 2, "the neighbour runs again")
     worker.allow("beside")
     worker.wait_for_line("deleted", job=beside)
-    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 2 s")
+    worker.wait_for_line("buried", job=late, reason=too_long_reason(2))
 
 
 @pytest.mark.slow

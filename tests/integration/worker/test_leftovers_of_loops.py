@@ -6,6 +6,7 @@ Many jobs, each of which leaves something of another kind, are late at the same 
 import pytest
 
 from tests.support.beanstalkd import NOTHING
+from tubeherd.processing.deadlines import too_long_reason
 
 LEFT = "stopped at its deadline, but something of the job goes on"
 
@@ -237,7 +238,7 @@ def test_thread_of_a_coroutine_that_held_the_loop_drains_the_slot_too(beanstalkd
     late = beanstalkd.put_json("mail", None, ttr=2)
     worker = run_worker(beanstalkd.server, executors, "--async-concurrency", "2", "--retry-delays", "none")
     worker.wait_for_line(LEFT, job=late)
-    worker.wait_for_line("buried", job=late, reason="the job ran longer than its timeout of 2 s")
+    worker.wait_for_line("buried", job=late, reason=too_long_reason(2))
     assert worker.stop() == 0
 
 

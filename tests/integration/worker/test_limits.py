@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE
+from tubeherd.processing.deadlines import too_long_reason
 
-KILLED = "the job ran longer than its timeout of 1 s and did not end on SIGTERM"
+KILLED = f"{too_long_reason(1)} and did not end on SIGTERM"
 
 
 def test_deadline_raises_in_the_executor(beanstalkd, run_worker):
@@ -16,7 +17,7 @@ def test_deadline_raises_in_the_executor(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, CODE, "--job-timeout", "1s", "--retry-delays", "1m")
     (slot,) = worker.wait_for(worker.slots, "a slot")
     line = worker.wait_for_line("failed, retry later", job=job, delay=61)
-    assert line["reason"] == "the job ran longer than its timeout of 1 s"
+    assert line["reason"] == too_long_reason(1)
     assert worker.notes() == ["cleaned up"]
     worker.wait_for(lambda: worker.slots() not in ([], [slot]), "the slot is recycled: its job was broken off")
     assert worker.lines("slot recycled between jobs", pid=slot)
@@ -27,7 +28,7 @@ def test_deadline_raises_in_the_executor(beanstalkd, run_worker):
 def test_ttr_is_the_deadline_where_no_timeout_is_set(beanstalkd, run_worker):
     job = beanstalkd.put_code("time.sleep(100)", ttr=3)
     worker = run_worker(beanstalkd.server, CODE, "--retry-delays", "none")
-    assert worker.wait_for_line("buried", job=job)["reason"] == "the job ran longer than its timeout of 3 s"
+    assert worker.wait_for_line("buried", job=job)["reason"] == too_long_reason(3)
     stats = beanstalkd.stats_job(job)
     assert (stats["timeouts"], stats["reserves"], stats["buries"]) == (0, 1, 1)
 
@@ -74,7 +75,7 @@ def test_c_code_that_looks_for_signals_is_broken_off_at_its_deadline(beanstalkd,
     )
     worker.wait_for_lines("buried", len(jobs))
     reasons = {line["job"]: line["reason"] for line in worker.lines("buried")}
-    assert reasons == dict.fromkeys(jobs, "the job ran longer than its timeout of 1 s")
+    assert reasons == dict.fromkeys(jobs, too_long_reason(1))
     worker.wait_for_lines("slot recycled between jobs", len(jobs))
     assert worker.stop() == 0
 
@@ -158,7 +159,7 @@ def test_job_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, ru
     worker = run_worker(beanstalkd.server, "import asyncio, contextlib, weakref\n" + CODE, *options)
     worker.wait_for_lines("buried", len(jobs))
     reasons = {jobs[line["job"]]: line["reason"] for line in worker.lines("buried")}
-    assert reasons == dict.fromkeys(SWALLOWED, "the job ran longer than its timeout of 2 s")
+    assert reasons == dict.fromkeys(SWALLOWED, too_long_reason(2))
     assert sorted(worker.notes()) == sorted(SWALLOWED)
     following = [beanstalkd.put_code("note('next')") for _ in jobs]
     for job in following:
@@ -188,7 +189,7 @@ def test_job_that_was_broken_off_has_failed_even_if_its_worker_stops_before_it_e
     worker = run_worker(beanstalkd.server, CODE, *options)
     worker.wait_for_notes("swallowed")
     assert worker.stop() == 0
-    assert worker.lines("buried", job=job, reason="the job ran longer than its timeout of 1 s")
+    assert worker.lines("buried", job=job, reason=too_long_reason(1))
 
 
 def test_child_of_a_job_ends_on_sigterm_as_any_process(beanstalkd, run_worker):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tubeherd.processing.deadlines import too_long_reason
+
 EXECUTORS = """
 import asyncio, os, signal, sys, threading, time, weakref
 from pydantic import BaseModel, model_validator
@@ -173,7 +175,7 @@ def test_code_that_holds_the_loop_outside_of_its_call_costs_only_those_that_are_
     worker = run_worker(beanstalkd.server, HOLDING, "--async-concurrency", "4", "--retry-delays", "none")
     worker.wait_for(lambda: len(worker.notes()) == 3, "all run")
     worker.allow("hold")
-    assert worker.wait_for_line("buried", job=late)["reason"] == "the job ran longer than its timeout of 2 s"
+    assert worker.wait_for_line("buried", job=late)["reason"] == too_long_reason(2)
     worker.wait_for(lambda: worker.lines(job=holder), "its verdict")
     assert not worker.lines("buried", job=beside)
 

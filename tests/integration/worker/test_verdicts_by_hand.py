@@ -91,6 +91,11 @@ def released(reason, *left, releases=1):
     return Left("delayed", *left, releases=releases), "info", "released", reason
 
 
+def aborted(reason, *left, releases=1):
+    event = "released because of an Abort, which stops a worker"
+    return Left("delayed", *left, releases=releases), "warning", event, reason
+
+
 DELETED = (None, "info", "deleted", None)
 NO_ADDRESS = "payload is not valid: to: Field required"
 NO_BODY = "payload is not valid: payload: Invalid JSON: EOF while parsing a value at line 1 column 0"
@@ -127,7 +132,7 @@ TABLE = {
     "poison, kicked": ("llbk", "return", b"1", *DELETED),
     "poison again": ("llbkll", "return", b"1", *buried(LOST.format(4), buries=2)),
     # The last to be reserved, by its priority: it ends the worker.
-    "aborted": ("", "abort", b"1", *released("out of paper", 60, 9)),
+    "aborted": ("", "abort", b"1", *aborted("out of paper", 60, 9)),
 }
 
 

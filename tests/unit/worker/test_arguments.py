@@ -106,37 +106,37 @@ def test_nothing_is_imported():
 @pytest.mark.parametrize(
     ("argument", "files", "said"),
     [
-        ("mial.py", ["mail.py"], "there is no file mial.py: did you mean tubeherd run mail.py?"),
-        ("mial", ["mail.py"], "there is no file, folder or module mial: did you mean tubeherd run mail.py?"),
-        ("mail.py", ["jobs/mail.py"], "there is no file mail.py: did you mean tubeherd run jobs/mail.py?"),
-        ("mail", ["jobs/mail.py"], "did you mean tubeherd run jobs/mail.py?"),
-        ("jobs.mial", ["jobs/mail.py"], "did you mean tubeherd run jobs/mail.py?"),
-        ("jobs/mial.py", ["jobs/mail.py"], "there is no file jobs/mial.py: did you mean tubeherd run jobs/mail.py?"),
-        ("mail:send", ["mail.py"], "did you mean tubeherd run mail.py?"),
-        ("mail.py:send", ["mail.py"], "did you mean tubeherd run mail.py?"),
-        ("mail.send", ["mail.py"], "did you mean tubeherd run mail.py?"),
-        ("xyz", ["mail.py"], "there is no file, folder or module xyz; did you mean tubeherd run mail.py?"),
-        ("xyz", ["a.py", "b.py"], "one of these may be meant: tubeherd run a.py, tubeherd run b.py"),
+        ("mial.py", ["mail.py"], "there is no file mial.py: did you mean mail.py?"),
+        ("mial", ["mail.py"], "there is no file, folder or module mial: did you mean mail.py?"),
+        ("mail.py", ["jobs/mail.py"], "there is no file mail.py: did you mean jobs/mail.py?"),
+        ("mail", ["jobs/mail.py"], "did you mean jobs/mail.py?"),
+        ("jobs.mial", ["jobs/mail.py"], "did you mean jobs/mail.py?"),
+        ("jobs/mial.py", ["jobs/mail.py"], "there is no file jobs/mial.py: did you mean jobs/mail.py?"),
+        ("mail:send", ["mail.py"], "did you mean mail.py?"),
+        ("mail.py:send", ["mail.py"], "did you mean mail.py?"),
+        ("mail.send", ["mail.py"], "did you mean mail.py?"),
+        ("xyz", ["mail.py"], "there is no file, folder or module xyz; did you mean mail.py?"),
+        ("xyz", ["a.py", "b.py"], "one of these may be meant: a.py, b.py"),
         ("xyz", [], "there is no file, folder or module xyz"),
         ("xyz/", [], "there is no folder xyz/"),
-        ("my-mail.py", ["my-mail.py"], "rename it, such as with mv my-mail.py my_mail.py, and then write tubeherd run "
+        ("my-mail.py", ["my-mail.py"], "rename it, such as with mv my-mail.py my_mail.py, and then write "
          "my_mail.py"),
-        ("my-mail", ["my-mail.py"], "tubeherd run my_mail.py"),
-        ("my-mail", ["my_mail.py"], "did you mean tubeherd run my_mail.py?"),
-        ("1mail.py", ["1mail.py"], "tubeherd run jobs_1mail.py"),
-        ("class.py", ["class.py"], "tubeherd run jobs_class.py"),
-        ("mail.v2.py", ["mail.v2.py"], "tubeherd run mail_v2.py"),
+        ("my-mail", ["my-mail.py"], "and then write my_mail.py"),
+        ("my-mail", ["my_mail.py"], "did you mean my_mail.py?"),
+        ("1mail.py", ["1mail.py"], "and then write jobs_1mail.py"),
+        ("class.py", ["class.py"], "and then write jobs_class.py"),
+        ("mail.v2.py", ["mail.v2.py"], "and then write mail_v2.py"),
         (".", ["my-mail.py"], "my-mail.py: 'my-mail' can be no name of a Python module"),
         ("__main__.py", ["__main__.py"], "rename it"),
         ("json.py", ["json.py"], "json.py: a module of Python's own is called json: rename the file"),
         ("json", ["json.py"], "json.py: a module of Python's own is called json: rename the file"),
         ("mail.json", ["mail.json", "mail.py"], "mail.json is no Python file, whose name would end in .py: did you "
-         "mean tubeherd run mail.py?"),
+         "mean mail.py?"),
         ("./mail.txt", ["mail.txt"], "mail.txt is no Python file"),
         ("README", ["README"], "README is no Python file"),
-        ("jobs/mail", ["jobs/mail.py"], "there is no folder jobs/mail: did you mean tubeherd run jobs/mail.py?"),
+        ("jobs/mail", ["jobs/mail.py"], "there is no folder jobs/mail: did you mean jobs/mail.py?"),
         ("jobs", ["jobs/notes.txt"], "no .py file in the folder jobs has an executor"),
-        (".", ["jobs/mail.py"], "no .py file in the folder . has an executor; did you mean tubeherd run jobs/mail.py?"),
+        (".", ["jobs/mail.py"], "no .py file in the folder . has an executor; did you mean jobs/mail.py?"),
         ("/dev/null", [], "/dev/null is neither a file nor a folder"),
         ("", [], "an argument is empty"),
         (" ", [], "an argument is empty"),
@@ -146,7 +146,7 @@ def test_nothing_is_imported():
         ("pydantic.nowhere", [], "there is no file, folder or module pydantic.nowhere"),
     ],
 )  # fmt: skip
-def test_wrong_argument_is_answered_with_the_right_command(argument, files, said):
+def test_wrong_argument_is_answered_with_the_right_one(argument, files, said):
     write(*files)
     with pytest.raises(WrongSource, match=re.escape(said)):
         find_sources([argument])
@@ -154,9 +154,7 @@ def test_wrong_argument_is_answered_with_the_right_command(argument, files, said
 
 def test_files_of_one_name_in_two_folders_are_refused_with_what_would_work():
     write("a/mail.py", "b/mail.py")
-    said = (
-        "a/mail.py and b/mail.py would both be the module mail: rename one of them, or write tubeherd run a.mail b.mail"
-    )
+    said = "a/mail.py and b/mail.py would both be the module mail: rename one of them, or write a.mail b.mail"
     with pytest.raises(WrongSource, match=re.escape(said)):
         find_sources(["a/mail.py", "b/mail.py"])
     assert named("a.mail", "b.mail") == [("a.mail", "."), ("b.mail", ".")]
@@ -181,7 +179,13 @@ def test_current_folder_that_was_removed_is_named(here):
 
 def test_without_arguments_the_hint_names_files_that_have_executors():
     write("jobs/mail.py")
-    assert find_sources([]) == ((), (), "; did you mean tubeherd run jobs/mail.py?")
+    assert find_sources([]) == ((), (), "; did you mean jobs/mail.py?")
+
+
+def test_hint_names_no_file_that_only_has_the_words_in_a_text():
+    write("screens.py", text=f'SHOP = """{MAIL}"""\n')
+    write("broken.py", text="from tubeherd import executor\ndef (")
+    assert find_sources([]).hint == "; did you mean broken.py?"
 
 
 def test_hint_looks_into_no_environment_and_no_hidden_folder():

@@ -57,6 +57,12 @@ def test_text_is_one_line_without_colours_where_no_terminal_is(log, capfd):
     assert text[8:] == " error   buried  job=7  reason='ValueError: no\\nroute'\n"
 
 
+def test_text_has_numbers_and_lists_as_a_person_writes_them(log, capfd):
+    log.configure("text", "info")
+    log.info("done", seconds=4.7e-05, pause=2.0, memory=1.5, tubes=["mail", "sms", "…"])
+    assert capfd.readouterr().err[8:] == " info    done  seconds=0.000047  pause=2  memory=1.5  tubes=mail,sms,…\n"
+
+
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(), st.one_of(st.text(), st.floats(), st.binary(), st.lists(st.text()), st.builds(object)))

@@ -34,6 +34,16 @@ def test_what_takes_no_time_gets_no_bar(monkeypatch):
     assert stderr.getvalue() == ""
 
 
+def test_no_bar_is_drawn_between_lines_that_somebody_types(monkeypatch):
+    stderr = terminal(monkeypatch)
+    clock = Clock()
+    bar = ProgressBar("jobs put", clock, hidden=True)
+    clock.now += 1
+    bar.show(1000, None)
+    bar.end()
+    assert stderr.getvalue() == ""
+
+
 def test_nothing_of_a_bar_is_left_nor_of_the_ctrl_c_behind_it(monkeypatch):
     stderr = terminal(monkeypatch)
     clock = Clock()

@@ -15,6 +15,9 @@ from tubeherd.declarations import shape
 from tubeherd.formats.memory_share import MIB, slot_share
 from tubeherd.settings import PoolField, SetByOperator, WorkerSettings
 
+NONE = ", or none if nothing does"
+EMPTY_LISTS = {"include": "", "exclude": "", "executors": NONE, "retry_delays": NONE}
+"""The settings that are lists, with what is said of one that may be empty."""
 VARIABLES = {
     "server": ("[::1]:1", "[::1]:1"),
     "executors": ("a.b, c", ("a.b", "c")),
@@ -151,8 +154,8 @@ def test_a_name_that_is_no_setting_is_a_mistake_of_the_caller():
         ("ack_after_flush", "maybe", "'maybe' does not fit: write true or false"),
         ("health", "127.0.0.1", "is neither a port nor an address with a port: write it like 8080, 0.0.0.0:8080 or"),
         *[
-            (name, text, f"{text!r} is an empty list: write what belongs into it, or leave this setting out")
-            for name in ("include", "exclude", "executors", "retry_delays")
+            (name, text, f"{text!r} is an empty list: write what belongs into it{none}, or leave this setting out")
+            for name, none in EMPTY_LISTS.items()
             for text in (",", " ", ", ,")
         ],
         ("log_format", "xml", "'xml' does not fit: write auto, text or json"),
@@ -167,7 +170,7 @@ def test_wrong_setting_is_named_as_option_and_variable_with_what_to_write(name, 
         assert said in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["include", "exclude", "executors", "retry_delays"])
+@pytest.mark.parametrize("name", EMPTY_LISTS)
 def test_empty_list_is_refused_as_an_option_and_counts_as_unset_as_a_variable(name):
     with pytest.raises(WrongSettings, match=f"^{option(name)} .*: '' is an empty list"):
         WorkerSettings.load({}, {name: ""})

@@ -89,7 +89,10 @@ def test_deadline_does_not_count_while_the_slot_is_held_up(child, hold_up):
 def test_slot_is_killed_for_the_job_that_does_not_heed_sigterm(child, locked):
     lane = late(child, 1)
     watch(job_timeout="30s").look(child, None)
-    reason = "the job ran longer than its timeout of 30 s and did not end on SIGTERM"
+    reason = (
+        "the job ran longer than its timeout of 30 s (set by @executor(timeout=...), otherwise by --job-timeout, "
+        "otherwise by its TTR) and did not end on SIGTERM"
+    )
     assert child.death == Death(Failed(reason, BurialKind.DEADLINE), lane.page.read().last_begun)
     assert wait_until_ended(child) == signal.SIGKILL
     assert locked() == [0, 1]

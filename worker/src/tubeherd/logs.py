@@ -164,7 +164,10 @@ def _lines(value: object) -> list[str]:
 
 
 def _word(value: object) -> str:
-    text = str(value)
+    if isinstance(value, float):
+        text = f"{value:.6f}".rstrip("0").rstrip(".")
+    else:
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return repr(text) if not text or not text.isprintable() or " " in text else text
 
 

@@ -36,7 +36,7 @@ from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
 from tubeherd.queue.connections import Connections
-from tubeherd.queue.server import DEFAULT_SERVER
+from tubeherd.queue.server import server_or_default
 
 _PAUSE_SECONDS: Final = 0.1
 
@@ -55,7 +55,7 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
 
     def __init__(
         self,
-        server: str = DEFAULT_SERVER,
+        server: str | None = None,
         tubes: str | Sequence[str] | None = None,
         executors: Mapping[str, Executor] = registry,
         policy: Policy | None = None,
@@ -64,6 +64,8 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         burial_records: bool = True,
     ) -> None:
         """Connect to `server`, which is `host:port`.
+
+        If it is None, the server is that of the variable TUBEHERD_SERVER, if it is set, and otherwise 127.0.0.1:11300.
 
         `get` reserves jobs from `tubes`, which is one name or several; if that is None, from all tubes that have an
         executor, which is the function that does a tube's jobs. `process` calls these executors.
@@ -74,13 +76,14 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
 
         If `burial_records`, `process` keeps a record of why a job was buried, which `burials` returns.
 
-        Raises ValueError for a name that no tube can have, for a delay out of range, and if both `retry_delays` and
-        `policy` are given.
+        Raises ValueError for a server that is no address, for a name that no tube can have, for a delay out of range,
+        and if both `retry_delays` and `policy` are given.
         """
         if policy is not None and retry_delays is not None:
             raise ValueError("give either retry_delays or a policy, which has its own")
         if retry_delays is not None:
             policy = Policy(make_schedule(retry_delays))
+        server = server_or_default(server, os.environ)
         ChangesByHand.__init__(self, server)
         self._executors = executors
         self._tubes = None if tubes is None else [check_tube(tube) for tube in _listed(tubes)]

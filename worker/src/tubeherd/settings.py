@@ -45,17 +45,18 @@ class SetByOperator:
     """Metadata of a setting that the operator chooses for pools; then `spec.env` of a pool must not set it."""
 
 
-def _comma_list(value: Any) -> Any:
+def _comma_list(value: Any, or_none: str = "") -> Any:
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",") if part.strip()]
     if not parts:  # such as from the unset variable of a script: nothing may be taken for everything
-        raise ValueError(f"{value[:60]!r} is an empty list: write what belongs into it, or leave this setting out")
+        advice = f"write what belongs into it{or_none}, or leave this setting out"
+        raise ValueError(f"{value[:60]!r} is an empty list: {advice}")
     return parts
 
 
 def _comma_list_or_none(value: Any) -> Any:
-    return [] if value == "none" else _comma_list(value)  # an empty variable would count as not set
+    return [] if value == "none" else _comma_list(value, ", or none if nothing does")
 
 
 def _as_text(value: object) -> str:

@@ -89,7 +89,7 @@ def execute(
         raise ExecutorError(f"tube {tube!r} has no executor here; the tubes with one are: {known}")
     check_loop(executor, "execute it in another thread")
     policy = Policy() if retry_delays is None else Policy(make_schedule(retry_delays))
-    reserved = Reserved(_stats(executor.policy(policy), tube, attempt), body, time.monotonic())
+    reserved = Reserved(_stats(executor, policy, attempt), body, time.monotonic())
     processor = Processor(executors, policy)
     try:
         with _log_lines() as lines:
@@ -118,13 +118,24 @@ def check_loop(executor: Executor, advice: str) -> None:
     )
 
 
-def _stats(policy: Policy, tube: str, attempt: int) -> JobStats:
+def _stats(executor: Executor, policy: Policy, attempt: int) -> JobStats:
     """Return the counters of a job that has failed `attempt - 1` times, as beanstalkd would have them."""
-    failures, most = attempt - 1, len(policy.schedule.delays) + 1
-    if not 1 <= attempt <= most:
-        raise ValueError(f"a job with these retry delays has attempts from 1 to {most}, not {attempt}")
-    delay = policy.schedule.showing(failures, policy.schedule.delays[failures - 1]) if failures else 0
-    return JobStats(_JOB_ID, tube, DEFAULT_PRIORITY, 0, delay, DEFAULT_TTR, attempt, failures, 0, 0)
+    schedule = executor.policy(policy).schedule
+    failures, most = attempt - 1, len(schedule.delays)
+    if failures < 0:
+        raise ValueError(f"the first attempt is 1, so there is no attempt {attempt}")
+    if failures > most:
+        where = "" if executor.schedule is None else f" at the executor of {executor.name}"
+        raise ValueError(
+            f"attempt {attempt} is the one after {_delays(failures)}, and a job has {_delays(most)} here: give more"
+            f"{where} (--retry-delays or retry_delays), or a lower attempt"
+        )
+    delay = schedule.showing(failures, schedule.delays[failures - 1]) if failures else 0
+    return JobStats(_JOB_ID, executor.name, DEFAULT_PRIORITY, 0, delay, DEFAULT_TTR, attempt, failures, 0, 0)
+
+
+def _delays(count: int) -> str:
+    return "1 retry delay" if count == 1 else f"{count} retry delays"
 
 
 def _flush() -> BaseException | None:

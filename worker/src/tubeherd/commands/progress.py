@@ -21,11 +21,11 @@ class ProgressBar:
     It is drawn with nothing but carriage returns and blanks, which every terminal understands.
     """
 
-    def __init__(self, done: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`done` says what is counted, such as `kicked`."""
+    def __init__(self, done: str, clock: Callable[[], float] = time.monotonic, *, hidden: bool = False) -> None:
+        """`done` says what is counted, such as `kicked`; `hidden` if somebody types on the terminal meanwhile."""
         self._clock = clock
         self._word = done
-        self._draws = sys.stderr.isatty()
+        self._draws = sys.stderr.isatty() and not hidden
         self._drawn = ""
         self._draw_at = clock() + _FIRST_SECONDS
 

@@ -79,7 +79,7 @@ def _put(made: "Schedule", payload: str | None, fd: int) -> tuple[str | None, in
 
     size = os.fstat(fd).st_size
     began = time.monotonic()
-    bar = ProgressBar("jobs put")
+    bar = ProgressBar("jobs put", hidden=payload is None and os.isatty(fd))
 
     def show(read: int) -> None:
         rate = made.put / max(0.001, time.monotonic() - began)

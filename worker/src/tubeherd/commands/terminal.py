@@ -4,19 +4,18 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar
 
 import typer
 
 from tubeherd.exits import Exit
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
-from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
+from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, SERVER_VARIABLE, server_or_default
 
 if TYPE_CHECKING:
     from tubeherd.configuration import Settings
 
 Model = TypeVar("Model", bound="Settings")
-_SERVER_VARIABLE: Final = "TUBEHERD_SERVER"
 Server = Annotated[
     str | None,
     typer.Option(
@@ -34,18 +33,16 @@ It is the same as the one that `options` makes of the declaration in `settings`,
 
 def server_of(option: str | None) -> str:
     """Return where beanstalkd is, by the option, the variable or the default. Ends if that is no address."""
-    # An empty option is wrong: in a script, it may stand for a variable that was never set.
-    server = os.environ.get(_SERVER_VARIABLE) or DEFAULT_SERVER if option is None else option
     try:
-        parse_server(server)
+        # An empty option is wrong: in a script, it may stand for a variable that was never set.
+        return server_or_default(option, os.environ)
     except ValueError as error:
-        fail(f"--server ({_SERVER_VARIABLE}): {error}", Exit.USAGE)
-    return server
+        fail(str(error) if option is None else f"--server: {error}", Exit.USAGE)
 
 
 def warn_of_misspelt() -> None:
     """Print a warning for each variable that looks like one of a setting's and is none."""
-    if any(name.upper().startswith("TUBEHERD_") and name != _SERVER_VARIABLE for name in os.environ):
+    if any(name.upper().startswith("TUBEHERD_") and name != SERVER_VARIABLE for name in os.environ):
         from tubeherd.settings import WorkerSettings  # takes long, so only if it is needed
 
         for message in WorkerSettings.misspelt(os.environ):

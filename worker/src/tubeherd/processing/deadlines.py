@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 CLEANUP_SECONDS: Final = 4.0
 """How long what a job has left may go on after its deadline, in seconds. The supervisor waits longer than that."""
+_SET_BY: Final = "set by @executor(timeout=...), otherwise by --job-timeout, otherwise by its TTR"
 
 
 class Deadline(NamedTuple):
@@ -25,4 +26,4 @@ class CancelledLate(Exception):
 
 def too_long_reason(timeout: float) -> str:
     """Return why a job failed that was stopped at its deadline; `timeout` in seconds."""
-    return f"the job ran longer than its timeout of {timeout:g} s"
+    return f"the job ran longer than its timeout of {timeout:g} s ({_SET_BY})"

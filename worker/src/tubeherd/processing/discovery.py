@@ -145,7 +145,7 @@ def _advice(name: str, error: BaseException) -> str:
     if not isinstance(error, ModuleNotFoundError) or f"{name}.".partition(f"{error.name}.")[0]:
         return ""
     file = name if name.endswith(".py") else f"{name.replace('.', os.sep)}.py"
-    return f"; for the file in the current folder write tubeherd run {file}" if os.path.isfile(file) else ""
+    return f"; for the file in the current folder give {file} as an argument instead" if os.path.isfile(file) else ""
 
 
 def _source_line(error: BaseException) -> str:

@@ -134,7 +134,11 @@ class Reporter:
             fields |= {"delay": release.delay, "attempt": attempt, "reason": release.reason}
             log.warning("failed, retry later", **fields, payload=self._payload(done), traceback=done.traceback)
         else:
-            log.info("released", **fields, delay=release.delay, attempt=attempt, reason=release.reason)
+            fields |= {"delay": release.delay, "attempt": attempt, "reason": release.reason}
+            if release.stop:
+                log.warning("released because of an Abort, which stops a worker", **fields)
+            else:
+                log.info("released", **fields)
         self._count(done.job.tube, VerdictLabel.RETRIED if release.failure else VerdictLabel.RELEASED, done.seconds)
 
     def _buried(self, done: Processed, event: str, reason: str) -> None:

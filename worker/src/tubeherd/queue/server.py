@@ -1,5 +1,6 @@
 """The address of a beanstalkd, as people write it."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from tubeherd.formats.addresses import ADDRESS_LENGTH, ADDRESS_PATTERN, split_address
@@ -13,6 +14,7 @@ SERVER: Final = TextFormat(
     max_length=ADDRESS_LENGTH,
     examples="beanstalkd:11300 or [::1]:11300",
 )
+SERVER_VARIABLE: Final = "TUBEHERD_SERVER"
 SERVER_MEANING: Final = "host:port of beanstalkd."
 
 
@@ -22,3 +24,16 @@ def parse_server(server: str) -> tuple[str, int]:
     if not found:
         raise ValueError(f"{server[:80]!r} is no server: write it like {SERVER.examples}")
     return found
+
+
+def server_or_default(server: str | None, environ: Mapping[str, str]) -> str:
+    """Return the server that was given; if that is None, the variable's; if that is not set or empty, the default.
+
+    Raises ValueError if it is no address; the message names the variable if the address is from there.
+    """
+    address = (environ.get(SERVER_VARIABLE) or DEFAULT_SERVER) if server is None else server
+    try:
+        parse_server(address)
+    except ValueError as error:
+        raise ValueError(f"{SERVER_VARIABLE}: {error}" if server is None else str(error)) from None
+    return address

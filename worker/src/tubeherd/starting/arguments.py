@@ -16,11 +16,11 @@ from typing import NoReturn
 
 from tubeherd.processing.discovery import EXECUTORS_FOLDER
 from tubeherd.sources import Source, Sources
-from tubeherd.starting.hints import command, files_with_executors, has_executors, is_name, nearest
+from tubeherd.starting.hints import files_with_executors, has_executors, is_name, nearest, typed
 
 
 class WrongSource(ValueError):
-    """An argument names no module of executors; the message says why, and which command may be meant."""
+    """An argument names no module of executors; the message says why, and what may be meant."""
 
 
 def find_sources(arguments: Sequence[str]) -> Sources:
@@ -55,7 +55,7 @@ def _current_folder() -> str:
 def _find(argument: str, here: str) -> Iterator[Source]:
     """Yield the modules that one argument names."""
     if not argument.strip():
-        raise WrongSource("an argument is empty: write a file, a folder or a module, such as tubeherd run mail.py")
+        raise WrongSource("an argument is empty: write a file, a folder or a module, such as mail.py")
     path = Path(argument)
     try:
         if os.sep in argument or argument in (".", "..") or argument.endswith(".py"):
@@ -156,7 +156,7 @@ def _check_names(parts: Sequence[str], path: Path) -> None:
         advice = "rename it"
         if odd == path.stem:
             target = path.with_name(f"{new}.py")
-            advice = f"rename it, such as with mv {path} {target}, and then write {command(target)}"
+            advice = f"rename it, such as with mv {path} {target}, and then write {typed(target)}"
         raise WrongSource(f"{path}: {odd!r} can be no name of a Python module, so {what} cannot be imported: {advice}")
     if parts[0] in sys.stdlib_module_names:
         raise WrongSource(f"{path}: a module of Python's own is called {parts[0]}: rename the file or its folder")
@@ -167,7 +167,7 @@ def _check_names(parts: Sequence[str], path: Path) -> None:
 
 def _refuse_two(one: Source, other: Source, here: str) -> NoReturn:
     dotted = [_dotted(source, here) for source in (one, other)]
-    advice = f"or write tubeherd run {' '.join(map(str, dotted))}" if all(dotted) else "or run two workers"
+    advice = f"or write {' '.join(map(str, dotted))}" if all(dotted) else "or run two workers"
     raise WrongSource(
         f"{one.named} and {other.named} would both be the module {one.module}: rename one of them, {advice}"
     )
@@ -185,7 +185,7 @@ def _refuse_other_file(path: Path) -> NoReturn:
     sibling = path.with_suffix(".py")
     raise WrongSource(
         f"{path} is no Python file, whose name would end in .py: "
-        + (f"did you mean {command(sibling)}?" if sibling.is_file() else f"name one that has executors{_hint()}")
+        + (f"did you mean {typed(sibling)}?" if sibling.is_file() else f"name one that has executors{_hint()}")
     )
 
 
@@ -193,7 +193,7 @@ def _refuse_missing(argument: str) -> NoReturn:
     what = "file" if argument.endswith(".py") else "folder" if os.sep in argument else "file, folder or module"
     text = f"there is no {what} {argument}"
     if found := nearest(argument):
-        raise WrongSource(f"{text}: did you mean {command(found)}?")
+        raise WrongSource(f"{text}: did you mean {typed(found)}?")
     raise WrongSource(f"{text}{_hint()}")
 
 
@@ -202,8 +202,8 @@ def _hint(folder: Path = Path()) -> str:
     files = files_with_executors(folder)
     if not files:
         return ""
-    return f"; did you mean {command(files[0])}?" if len(files) == 1 else f"; one of these may be meant: {_list(files)}"
+    return f"; did you mean {typed(files[0])}?" if len(files) == 1 else f"; one of these may be meant: {_list(files)}"
 
 
 def _list(files: Sequence[Path]) -> str:
-    return ", ".join(command(file) for file in files[:3])
+    return ", ".join(typed(file) for file in files[:3])

@@ -3,6 +3,7 @@
 Files are read as text and never imported.
 """
 
+import ast
 import keyword
 import os
 import re
@@ -23,12 +24,28 @@ _NOT_OURS: Final = ("__pycache__", "node_modules", "site-packages", "build", "di
 
 
 def has_executors(path: Path) -> bool:
-    """Return whether a Python file looks as if it defined executors."""
+    """Return whether a Python file looks as if it defined executors, outside of the texts in it."""
     try:
         with path.open("rb") as file:
-            return _EXECUTORS.search(file.read(_BYTES_MOST)) is not None
+            text = file.read(_BYTES_MOST)
     except OSError:
         return False
+    if _EXECUTORS.search(text) is None:
+        return False
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # whoever imports the file says what is wrong
+        return True
+    return any(map(_names_executor, ast.walk(tree)))
+
+
+def _names_executor(node: ast.AST) -> bool:
+    match node:
+        case ast.Name(id="executor") | ast.Attribute(attr="executor"):
+            return True
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            return any("executor" in name.name.split(".") for name in names)
+    return False
 
 
 def files_with_executors(folder: Path) -> list[Path]:
@@ -65,9 +82,9 @@ def nearest(argument: str) -> Path | None:
     return None
 
 
-def command(path: Path) -> str:
-    """Return the command that runs the executors of a file, as somebody types it in a shell."""
-    return f"tubeherd run {shlex.quote(os.path.normpath(path))}"
+def typed(path: Path) -> str:
+    """Return a file as somebody types it in a shell, as an argument of `tubeherd run` or `tubeherd execute`."""
+    return shlex.quote(os.path.normpath(path))
 
 
 def _python_files(folder: Path) -> Iterator[Path]:

@@ -51,7 +51,7 @@ class Schedule:
         self._dry_run = dry_run
         self._one = False
         self._fitting = 0
-        """How many payloads a dry run has found that could be put."""
+        """How many payloads a dry run has found that would be put."""
         self._wrong: list[str] = []
         self._wrong_count = 0
 
@@ -81,7 +81,8 @@ class Schedule:
             lines = Lines(fd, most, self._skip, stop_fd, wrong=self._note_wrong, note=note)
             self._fitting = 0
             for item in lines:
-                self._fitting += item is not None
+                if not self._wrong:  # the first wrong line would stop a real run
+                    self._fitting += item is not None
             if self._wrong:
                 more = self._wrong_count - len(self._wrong)
                 raise WrongLine("\n".join([*self._wrong, *([f"and {more} more lines"] if more else [])]))
@@ -109,7 +110,7 @@ class Schedule:
     def rest(self) -> str:
         """Return what was done until something has stopped it, and how to go on."""
         if self._dry_run:
-            return f"{_jobs(self.put)} would be put"
+            return f"{_jobs(self.put)} would be put" + (" before the first of these lines" if self._wrong else "")
         feed = self._feed
         if self._one and feed.put < feed.at_most:
             return "the job may have been put or not"
