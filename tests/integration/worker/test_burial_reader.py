@@ -457,3 +457,87 @@ def test_reader_asks_again_if_others_hid_records_from_it(beanstalkd, bury, reade
     wait_for(lambda: beanstalkd.count(RECORDS)["ready"] == 4, "the records are ready")
     reader.clock.time += 5
     assert jobs_of(reader.read()) == jobs
+
+
+def test_record_of_a_job_that_is_only_then_buried_is_shown_though_no_record_is_new(beanstalkd, bury, reader):
+    job = beanstalkd.put("mail")
+    connection = beanstalkd.connection("mail")
+    connection.ask_reserve(0)
+    connection.take_reserved()
+    beanstalkd.put(RECORDS, record(job), priority=65536)
+    assert reader.read().records == ()
+    BurialWriter(beanstalkd.server).bury(connection, job, 5, None)
+    reader.clock.time += 60
+    assert jobs_of(reader.read()) == [job]
+
+
+# A reader that parks, as a cluster's operator does
+
+
+@pytest.fixture
+def parking(beanstalkd):
+    clock = TestClock()
+    with closing(BurialReader(beanstalkd.server, clock, parks=True)) as reader:
+        reader.clock = clock
+        yield reader
+
+
+def test_reader_that_parks_takes_out_only_what_is_new(beanstalkd, bury, parking):
+    jobs = bury(3)
+    first_record = jobs[-1] + 1
+    assert jobs_of(parking.read()) == jobs
+    assert beanstalkd.count(RECORDS) == NOTHING | {"delayed": 3}
+    jobs += bury(2)
+    parking.clock.time += 60
+    assert jobs_of(parking.read()) == jobs
+    assert beanstalkd.count(RECORDS) == NOTHING | {"delayed": 5}
+    assert beanstalkd.stats_job(first_record)["reserves"] == 1
+    beanstalkd.kick_job(jobs[0])
+    parking.clock.time += 60
+    assert jobs_of(parking.read()) == jobs[1:]
+    assert count_records(beanstalkd) == 4, "the record that nobody needs is gone, though it was parked"
+
+
+def test_records_that_another_reader_has_made_ready_are_parked_again(beanstalkd, bury, parking):
+    jobs = bury(3)
+    parking.read()
+    read_burials(beanstalkd.server)
+    assert beanstalkd.count(RECORDS) == NOTHING | {"ready": 3}
+    jobs += bury(1)
+    parking.clock.time += 60
+    assert jobs_of(parking.read()) == jobs
+    assert beanstalkd.count(RECORDS) == NOTHING | {"delayed": 4}
+
+
+def test_records_that_another_cluster_has_parked_first_are_read_all_the_same(beanstalkd, bury, parking):
+    jobs = bury(3)
+    parking.read()
+    jobs += bury(2)
+    park(beanstalkd)
+    jobs += bury(1)
+    parking.clock.time += 60
+    assert jobs_of(parking.read()) == jobs
+
+
+def test_record_that_was_put_during_the_reading_is_read_the_next_time(beanstalkd, bury, parking, monkeypatch):
+    jobs = bury(3)
+    give_back = BulkConnection.give_back
+
+    def meanwhile(connection, *arguments):
+        give_back(connection, *arguments)
+        jobs.extend(bury(1))
+
+    monkeypatch.setattr(BulkConnection, "give_back", meanwhile)
+    assert jobs_of(parking.read()) == jobs[:3]
+    monkeypatch.undo()
+    parking.clock.time += 60
+    assert jobs_of(parking.read()) == jobs
+
+
+def test_reader_keeps_no_tracebacks(beanstalkd, parking):
+    (job,) = beanstalkd.bury_many("mail", 1)
+    why = BurialRecord(job, "mail", datetime.now(UTC), BurialKind.EXCEPTION, "E", "f:1", "E: why", 1, "host", "Trace")
+    beanstalkd.put(RECORDS, encode(why), priority=65536)
+    (found,) = parking.read().records
+    assert (found.job, found.traceback) == (job, None)
+    assert read_burials(beanstalkd.server).records[0].traceback == "Trace"

@@ -16,7 +16,7 @@ from tubeherd.burials.record import (
     decode,
     group,
 )
-from tubeherd.burials.sorting import sort_out
+from tubeherd.burials.sorting import decoded, sort_out
 from tubeherd.burials.table import table, whole
 from tubeherd.formats.text import REASON_MAX, TRACEBACK_MAX
 from tubeherd.policy import BurialKind
@@ -176,7 +176,7 @@ def sorted_of(*records, **states):
     """Sort out these records, whose ids count from 1, of jobs in these states: `job7="ready"`."""
     known = {name: JobState("mail", state) if isinstance(state, str) else state for name, state in states.items()}
     taken = [Taken(number, encode(record)) for number, record in enumerate(records, 1)]
-    return sort_out(taken, lambda jobs: [known.get(f"job{job}", BURIED) for job in jobs])
+    return sort_out(decoded(taken), lambda jobs: [known.get(f"job{job}", BURIED) for job in jobs])
 
 
 def test_record_of_a_buried_job_is_shown():
@@ -199,7 +199,7 @@ def test_of_several_records_for_one_job_the_one_put_last_is_shown():
 
 
 def test_what_is_no_record_is_kept():
-    assert sort_out([Taken(1, b"{}"), Taken(2, None)], lambda jobs: []) == ({}, [1, 2], [])
+    assert sort_out(decoded([Taken(1, b"{}"), Taken(2, None)]), lambda jobs: []) == ({}, [1, 2], [])
 
 
 # How they are shown

@@ -7,14 +7,19 @@ again at once, as it does with all jobs of a connection that ends.
 A tube exists only while it has jobs or is watched, and its counters end with it. A `BurialReader` watches the tube all
 the time. So as long as its connection lives, the server is the same, and the number of records that were ever put only
 grows: if it has not changed, there are no new records.
+
+A `BurialReader` that parks gives records back with a long delay, so that the ready ones are those that it has not seen,
+and takes only these out. Whoever else reads makes all of them ready. So being parked shows nothing; what is new is
+found by the ids of the records, which only grow.
 """
 
 import random
 import time
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
 
-from tubeherd.burials.record import RECORD_PRIORITY, RECORDS_MOST, RECORDS_TUBE, Burials
-from tubeherd.burials.sorting import sort_out
+from tubeherd.burials.record import RECORD_PRIORITY, RECORDS_MOST, RECORDS_TUBE, BurialRecord, Burials
+from tubeherd.burials.sorting import decoded, sort_out
 from tubeherd.formats.tubes import check_tube
 from tubeherd.queue.bulk import BulkConnection, connect_to_tube
 from tubeherd.queue.wire import REPLY_SECONDS
@@ -27,8 +32,12 @@ _QUIET_SECONDS: Final = 5.0
 """How long a `BurialReader` keeps what it read before it asks beanstalkd again, at least."""
 _BUSY_SECONDS: Final = 30.0
 """The same while burials go on: each reading takes all records out."""
+_PARKED_SECONDS: Final = 4_000_000_000
+"""The delay of parked records; beanstalkd takes at most 2^32 - 1."""
 _TAKEN_MOST: Final = 2 * RECORDS_MOST
 """So many records are taken out at most, so that a reading ends even if others put more and more."""
+_TAKEN_AT_ONCE: Final = 1000
+"""So many records are in memory with their tracebacks at most, if the tracebacks are not wanted."""
 
 
 class Clock:
@@ -50,26 +59,30 @@ def read_burials(server: str, tube: str | None = None, clock: Clock | None = Non
     """
     if tube is not None:
         check_tube(tube)
-    connection = connect_to_tube(server, RECORDS_TUBE, REPLY_SECONDS)
+    connection = _connect(server)
     try:
         before = 0 if tube is None else connection.stats_tubes([tube])[tube].buried
-        burials = _read_all(connection, clock or Clock())
+        burials = _read_all(connection, clock or Clock()).burials
         return burials if tube is None else burials.of(tube, min(before, connection.stats_tubes([tube])[tube].buried))
     finally:
         connection.abandon()
 
 
 class BurialReader:
-    """Reads the records again and again, for what shows them all the time. It keeps what it read."""
+    """Reads the records again and again, for what shows them all the time. It keeps what it read, but no tracebacks."""
 
-    def __init__(self, server: str, clock: Clock | None = None) -> None:
-        """`server` is the beanstalkd at `host:port`; the first `read` connects."""
+    def __init__(self, server: str, clock: Clock | None = None, *, parks: bool = False) -> None:
+        """`server` is the beanstalkd at `host:port`; the first `read` connects.
+
+        If `parks`, records that were read are given back with a long delay; only a cluster's operator does so.
+        """
         self._server = server
         self._clock = clock or Clock()
+        self._parks = parks
         self._connection: BulkConnection | None = None
-        self._kept = Burials()
+        self._kept = _NOTHING
         self._ever = -1
-        """How many records had ever been put when the kept ones were read."""
+        """How many records had ever been put when records were last taken out."""
         self._ask_at = 0.0
         """When beanstalkd may be asked again, on the monotonic clock."""
 
@@ -84,7 +97,7 @@ class BurialReader:
             except BaseException:
                 self.close()
                 raise
-        return self._kept
+        return self._kept.burials
 
     def close(self) -> None:
         """Close the connection."""
@@ -93,20 +106,37 @@ class BurialReader:
             self._connection = None
 
     def _ask(self) -> None:
-        if self._connection is None:
-            self._connection = connect_to_tube(self._server, RECORDS_TUBE, REPLY_SECONDS)
-            self._ever = -1
-        ever = self._connection.totals().ever
-        new = ever - self._ever
-        if new or self._kept.read_elsewhere:
-            self._kept = _read_all(self._connection, self._clock)
+        if is_first := self._connection is None:
+            self._connection, self._kept, self._ever = _connect(self._server), _NOTHING, -1
+        connection = self._connection
+        totals = connection.totals()
+        new = totals.ever - self._ever
+        if is_new := bool(new or self._kept.burials.read_elsewhere or (self._parks and totals.ready)):
+            kept = None if is_first or not self._parks else _read_ready(connection, self._kept, new)
+            self._kept = kept or _read_all(connection, self._clock, self._parks, with_tracebacks=False)
+            # A record that was put after the others were taken out is ready, and is taken out the next time.
+            self._ever = connection.totals().ever if self._parks else totals.ever
         else:
-            self._kept = _without_released(self._connection, self._kept)
-        wait = _BUSY_SECONDS if new and self._ever >= 0 else _QUIET_SECONDS
-        self._ask_at, self._ever = self._clock.now() + wait, ever
+            self._kept = _sort(connection, self._kept.records, (), connection.buried_jobs())
+        self._ask_at = self._clock.now() + (_BUSY_SECONDS if is_new and not is_first else _QUIET_SECONDS)
 
 
-def _read_all(connection: BulkConnection, clock: Clock) -> Burials:
+class _Kept(NamedTuple):
+    """What a reading has found."""
+
+    records: Mapping[int, BurialRecord | None]
+    """The records that are in their tube, by their ids; None for what is no record."""
+    burials: Burials
+
+
+_NOTHING: Final = _Kept({}, Burials())
+
+
+def _connect(server: str) -> BulkConnection:
+    return connect_to_tube(server, RECORDS_TUBE, REPLY_SECONDS)
+
+
+def _read_all(connection: BulkConnection, clock: Clock, parks: bool = False, *, with_tracebacks: bool = True) -> _Kept:
     """Take all records out, give those back that are to be kept, and delete the rest."""
     give_up_at = clock.now() + _PATIENCE_SECONDS
     while True:
@@ -116,25 +146,54 @@ def _read_all(connection: BulkConnection, clock: Clock) -> Burials:
         connection.make_all_ready()
         # Counted before and after: a job that is buried or kicked meanwhile is none without a record.
         before = connection.buried_jobs()
-        taken = connection.take(_TAKEN_MOST)
+        taken = _take(connection, with_tracebacks)
         elsewhere = max(0, connection.totals().reserved - len(taken))
-        found = sort_out(taken, connection.states)
-        connection.delete(found.stale)
-        connection.give_back(sorted([*found.buried, *found.kept]), RECORD_PRIORITY)
+        found = _sort(connection, taken, taken, before, elsewhere, parks)
         if not elsewhere or clock.now() >= give_up_at:
-            break
+            return found
         clock.pause()
-    records = tuple(sorted(found.buried.values(), key=lambda record: record.newest_first))
-    buried = min(before, connection.buried_jobs())
-    return Burials(records, elsewhere, max(0, buried - len(records) - elsewhere))
 
 
-def _without_released(connection: BulkConnection, kept: Burials) -> Burials:
-    """Return the kept burials without those of jobs that are buried no longer."""
-    states = connection.states([record.job for record in kept.records])
-    records = tuple(
-        record
-        for record, state in zip(kept.records, states, strict=True)
-        if state is not None and state.state == "buried" and state.tube == record.tube
-    )
-    return Burials(records, 0, max(0, connection.buried_jobs() - len(records)))
+def _read_ready(connection: BulkConnection, kept: _Kept, new: int) -> _Kept | None:
+    """Take the records out that are ready, and park them; return them with the kept ones.
+
+    None if there are not as many as so many new ones: others read them, or have parked them.
+    """
+    newest = max(kept.records, default=0)
+    before = connection.buried_jobs()
+    taken = _take(connection, with_tracebacks=False)
+    known = dict(sorted({**kept.records, **taken}.items())[-RECORDS_MOST:])
+    found = _sort(connection, known, taken, before, parks=True)
+    return found if sum(record_id > newest for record_id in taken) >= new else None
+
+
+def _take(connection: BulkConnection, with_tracebacks: bool) -> dict[int, BurialRecord | None]:
+    """Take records out, a few at a time, because tracebacks are most of them."""
+    taken: dict[int, BurialRecord | None] = {}
+    while len(taken) < _TAKEN_MOST and (some := decoded(connection.take(_TAKEN_AT_ONCE))):
+        taken |= (
+            some
+            if with_tracebacks
+            else {id_: record and record._replace(traceback=None) for id_, record in some.items()}
+        )
+    return taken
+
+
+def _sort(
+    connection: BulkConnection,
+    records: Mapping[int, BurialRecord | None],
+    taken: Collection[int],
+    buried_before: int,
+    elsewhere: int = 0,
+    parks: bool = False,
+) -> _Kept:
+    """Delete the records that nobody needs any more, and give back those that were taken out and are needed."""
+    found = sort_out(records, connection.states)
+    connection.delete(found.stale)
+    stale = {*found.stale}
+    left = {record_id: record for record_id, record in records.items() if record_id not in stale}
+    given_back = sorted(record_id for record_id in taken if record_id not in stale)
+    connection.give_back(given_back, RECORD_PRIORITY, _PARKED_SECONDS if parks else 0)
+    shown = tuple(sorted(found.buried.values(), key=lambda record: record.newest_first))
+    buried = min(buried_before, connection.buried_jobs())
+    return _Kept(left, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)))

@@ -1,6 +1,6 @@
 """Sorts records that were taken out of their tube: those of jobs that are buried, and those that may go."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tubeherd.burials.record import BurialRecord, decode
@@ -21,16 +21,20 @@ class Sorted(NamedTuple):
     """The ids of records whose job is buried no longer, or was buried again later."""
 
 
-def sort_out(taken: Iterable[Taken], states_of: StatesOf) -> Sorted:
+def decoded(taken: Iterable[Taken]) -> dict[int, BurialRecord | None]:
+    """Return records that were taken out, by their ids; None for what is no record."""
+    return {one.id: decode(one.body) for one in taken}
+
+
+def sort_out(records: Mapping[int, BurialRecord | None], states_of: StatesOf) -> Sorted:
     """Sort records by the states of their jobs.
 
     The record of a reserved job is kept: its worker may just have put the record, and be about to bury the job.
     """
-    records = {one.id: decode(one.body) for one in sorted(taken)}
-    newest = {record.job: record_id for record_id, record in records.items() if record}
+    newest = {record.job: record_id for record_id, record in sorted(records.items()) if record}
     states = dict(zip(newest, states_of(list(newest)), strict=True))
     found = Sorted({}, [], [])
-    for record_id, record in records.items():
+    for record_id, record in sorted(records.items()):
         state = states[record.job] if record else None
         if record is None:
             found.kept.append(record_id)

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tubeherd.burials.record import RECORD_PRIORITY, RECORD_TTR, RECORDS_A_LOOK, RECORDS_MOST, RECORDS_TUBE
-from tubeherd.burials.sorting import sort_out
+from tubeherd.burials.sorting import decoded, sort_out
 from tubeherd.logs import log
 from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Settled, TubeStats
 from tubeherd.queue.bulk import BulkConnection, connect_to_tube
@@ -230,7 +230,7 @@ def _remove_some(connection: BulkConnection) -> bool:
         connection.delete([one.id for one in taken])
         return excess > len(taken) > 0
     # Those of jobs that are not buried any more go first.
-    found = sort_out(taken, connection.states)
+    found = sort_out(decoded(taken), connection.states)
     oldest = sorted([*found.buried, *found.kept])[: max(0, excess - len(found.stale))]
     going = {*found.stale, *oldest}
     connection.delete(sorted(going))

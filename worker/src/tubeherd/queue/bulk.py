@@ -37,6 +37,7 @@ class Totals(NamedTuple):
     reserved: int = 0
     ever: int = 0
     """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is watched."""
+    ready: int = 0
 
 
 class JobState(NamedTuple):
@@ -67,7 +68,7 @@ class BulkConnection(Connection):
         if len(found) != 5:
             raise unexpected_answer("counters of a tube")
         ever = found.pop(b"total-jobs")
-        return Totals(sum(found.values()), found[b"current-jobs-reserved"], ever)
+        return Totals(sum(found.values()), found[b"current-jobs-reserved"], ever, found[b"current-jobs-ready"])
 
     def buried_jobs(self) -> int:
         """Return how many jobs are buried in all tubes together."""
@@ -102,10 +103,10 @@ class BulkConnection(Connection):
             for _ in batch:
                 yield self._take_state()
 
-    def give_back(self, job_ids: Sequence[int], priority: int) -> None:
-        """Make jobs that were taken out ready again, each with this priority."""
+    def give_back(self, job_ids: Sequence[int], priority: int, delay: int = 0) -> None:
+        """Release jobs that were taken out, each with this priority; they are ready after `delay` seconds."""
         # A job whose lease has ended meanwhile is ready already, or somebody else has taken it out.
-        for _ in self.settle_all([(job_id, Release(0, priority)) for job_id in job_ids]):
+        for _ in self.settle_all([(job_id, Release(delay, priority)) for job_id in job_ids]):
             pass
 
     def _take_one(self) -> Taken | None:
