@@ -68,6 +68,7 @@ def _columns() -> list[dict[str, Any]]:
         column("Delayed", ".status.delayed", description="Jobs that wait for their time"),
         column("Buried", ".status.buried", description="Jobs that failed for good"),
         column("Age", ".metadata.creationTimestamp", "date"),
+        column("Top reason", ".status.burials[0].error", "string", priority=1, description="Why most jobs are buried"),
         column("Server", ".status.server", "string", priority=1),
         column("Tubes", ".spec.tubes", "string", priority=1),
     ]

@@ -13,9 +13,10 @@ def pollers() -> Iterator[Callable[[], list[str]]]:
     """Return the names of the pollers that the test has started; when the test is over, wait until they have ended."""
     before = {*threading.enumerate()}
 
-    def started() -> list[str]:
+    def started(kinds: str | tuple[str, ...] = "poller ") -> list[str]:
         threads = {*threading.enumerate()} - before
-        return [thread.name for thread in threads if thread.name.startswith("poller ")]
+        return [thread.name for thread in threads if thread.name.startswith(kinds)]
 
     yield started
-    wait_for(lambda: not started(), lambda: f"the end of {started()}")
+    both = ("poller ", "burials ")
+    wait_for(lambda: not started(both), lambda: f"the end of {started(both)}")

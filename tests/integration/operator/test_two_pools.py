@@ -27,7 +27,7 @@ class Cluster:
 
     def make(self, key, **spec):
         metadata = {"namespace": key.namespace, "name": key.name, "uid": str(key), "generation": 1}
-        spec = {"tubes": ["mail"], "suspend": True, **spec}
+        spec = {"tubes": ["mail"], "suspend": True, "burialRecords": False, **spec}
         with self._lock:
             status = self.stored.get(key, {}).get("status", {})
             self.stored[key] = {"metadata": metadata, "spec": spec, "status": status}

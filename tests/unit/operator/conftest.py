@@ -32,6 +32,7 @@ FULL = {
     "asyncConcurrency": 8,
     "batchSize": 30,
     "ackAfterFlush": True,
+    "burialRecords": False,
     "env": [
         {"name": "SMTP_HOST", "value": "smtp.$(ZONE)"},
         {"name": "SMTP_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "smtp", "key": "password"}}},

@@ -140,6 +140,8 @@ class _Spec(_Model):
         "an autoscaler may scale the Deployment. Set it if an autoscaler scales the WorkerPool.",
         json_schema_extra={"format": "int32"},
     )
+    # true and false, because that is what YAML makes of `on` and `off`.
+    burial_records: bool | None = Field(None, description=_words("burial_records"))
     retry: Retry | None = Field(None, description="When failed jobs are tried again.")
     env: list[EnvVar] | None = Field(
         None, max_length=100, description="Environment variables of the worker's container."
@@ -158,6 +160,8 @@ class _Spec(_Model):
         """Return the values that the spec sets, as the user wrote them, by the names of settings."""
         spec = self.model_dump(by_alias=True, exclude_none=True)
         found = {name: _at(spec, path) for name, path in POOL_FIELDS.items()}
+        if self.burial_records is not None:
+            found["burial_records"] = "on" if self.burial_records else "off"
         return {name: value for name, value in found.items() if value is not None}
 
 

@@ -243,6 +243,7 @@ class WorkerSettings(Settings):
     burial_records: Annotated[
         Literal["on", "off"],
         Field(description="Keep a record of each burial beside the queue, which says why the job was buried."),
+        PoolField(),
     ] = "on"
     batch_size: Annotated[
         int,

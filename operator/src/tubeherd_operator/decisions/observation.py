@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.allowed_servers import is_allowed
+from tubeherd_operator.decisions.burials import Burials
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Request
 from tubeherd_operator.decisions.kick import ANNOTATION, Known
@@ -93,6 +94,8 @@ class Observation:
     """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
     counts: Counts | None = None
     """None if beanstalkd has not been asked yet."""
+    burials: Burials | None = None
+    """Why jobs are buried; None if the records have not been read yet."""
     others: Mapping[Key, Served] = field(default_factory=dict)
     """What the other pools of the same beanstalkd serve."""
     kick: Known = field(default_factory=Known)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tubeherd_operator.decisions.burials import Burials, burial_news, shown_groups, shown_recent, without_empty
 from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.conditions.ready import Reason
 from tubeherd_operator.decisions.conditions.rollout import rollout_of
@@ -15,6 +16,7 @@ from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.plan import Change, Plan, digest_of, not_as_wanted
 from tubeherd_operator.decisions.pods import next_look_at_pods
 from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
+from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import Condition, TubeStatus, WorkerPoolStatus
 from tubeherd_operator.objects import POOL_LABEL, Object
 
@@ -60,9 +62,11 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     found = _findings(seen)
     findings = [*found, kick.condition] if kick.condition else found
     applied = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
+    burials = _burials(seen)
+    buried = burial_news(burials, _status_of_this_server(seen)) if burials else []
     return Report(
         status=_status(seen, _conditions(seen, findings, shown, now), kick),
-        events=[*([kick.event] if kick.event else []), *applied, *news(found, shown)],
+        events=[*([kick.event] if kick.event else []), *applied, *news(found, shown), *buried],
         again_after=min((after for after in (kick.again_after, _again_after(seen)) if after is not None), default=None),
     )
 
@@ -120,6 +124,7 @@ def _status(seen: Observation, stamped: list[Condition], kick: KickPlan) -> Work
         pods=f"{rollout.ready}/{rollout.wanted}",
         selector=f"{POOL_LABEL}={seen.pool.key.name}",
         **_counts(seen),
+        **_shown_burials(seen),
         conditions=stamped,
         last_kick=last_kick,
         kick=kick.intent,
@@ -137,6 +142,28 @@ def _counts(seen: Observation) -> dict[str, Any]:
     ]
     totals = {state: sum(getattr(tube, state) for tube in tubes) for state in _STATES}
     return {**totals, "tubes": tubes}
+
+
+def _burials(seen: Observation) -> Burials | None:
+    """Return why jobs are buried; None if nothing new is to be shown of that in this pass."""
+    if seen.burials is None or seen.counts is None or seen.counts.error is not None:
+        return None
+    return without_empty(seen.burials, [name for name, stats in seen.counts.tubes.items() if not stats.buried])
+
+
+def _shown_burials(seen: Observation) -> dict[str, Any]:
+    """Return the burials of the status: as long as they cannot be read anew, the last known of this beanstalkd."""
+    if not served_by(seen.pool.spec).records:
+        return {}
+    burials, before = _burials(seen), _status_of_this_server(seen)
+    if burials is None:
+        return {"burials": before.burials, "recent_burials": before.recent_burials}
+    return {"burials": shown_groups(burials) or None, "recent_burials": shown_recent(burials) or None}
+
+
+def _status_of_this_server(seen: Observation) -> WorkerPoolStatus:
+    """Return the stored status if it is about the present beanstalkd, otherwise one that shows nothing."""
+    return seen.pool.status if seen.pool.status.server == seen.pool.server else WorkerPoolStatus()
 
 
 def _again_after(seen: Observation) -> float | None:

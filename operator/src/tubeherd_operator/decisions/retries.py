@@ -12,12 +12,15 @@ class Served:
 
     tubes: tuple[str, ...]
     retries: int
+    records: bool = True
+    """Whether its workers keep records of burials."""
 
 
 def served_by(spec: WorkerPoolSpec) -> Served:
     """Return what a pool serves, whether or not its pods run at present."""
     delays = spec.retry.delays if spec.retry else None
-    return Served(tuple(spec.tubes), len(DEFAULT_RETRY_DELAYS if delays is None else delays))
+    retries = len(DEFAULT_RETRY_DELAYS if delays is None else delays)
+    return Served(tuple(spec.tubes), retries, spec.burial_records is not False)
 
 
 def tubes_that_differ(one: Served, other: Served) -> tuple[str, ...]:

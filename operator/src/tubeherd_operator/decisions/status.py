@@ -83,6 +83,36 @@ class KickIntent(_Model):
     ended: str = Field("", description="Why it ended before all was done; empty if it did not.")
 
 
+class _Burial(_Model):
+    """What a burial and a group of burials have in common."""
+
+    tube: str = Field(description="Name of the tube.")
+    kind: str = Field(
+        description="Why in one word: exception, invalid (the payload), deadline, memory, killed, poison or rejected."
+    )
+    error: str = Field(description="Type of the exception that was raised; otherwise the same as kind.")
+    place: str | None = Field(None, description="file:line at which it was raised, if it was in the executors' code.")
+
+
+class BurialStatus(_Burial):
+    """Jobs that were buried for the same reason, and are buried still."""
+
+    count: int = Field(description="How many jobs.")
+    first: str = Field(description="When the first of them was buried.", json_schema_extra={"format": "date-time"})
+    last: str = Field(description="When the last of them was buried.", json_schema_extra={"format": "date-time"})
+    message: str = Field(description="The reason of the last one.")
+    job: int = Field(description="Id of the last one.", json_schema_extra={"format": "int64"})
+
+
+class RecentBurial(_Burial):
+    """A job that was buried, and is buried still."""
+
+    job: int = Field(description="Id of the job.", json_schema_extra={"format": "int64"})
+    time: str = Field(description="When it was buried.", json_schema_extra={"format": "date-time"})
+    message: str = Field(description="The reason.")
+    worker: str = Field(description="The pod that buried it.")
+
+
 class WorkerPoolStatus(_Model):
     """What the operator last saw of a pool."""
 
@@ -102,6 +132,12 @@ class WorkerPoolStatus(_Model):
         None,
         description="Jobs by tube and state.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    burials: list[BurialStatus] | None = Field(
+        None, max_length=10, description="Why jobs are buried: the ten reasons with the most jobs."
+    )
+    recent_burials: list[RecentBurial] | None = Field(
+        None, max_length=10, description="The ten jobs that were buried last, the newest first."
     )
     conditions: list[Condition] | None = Field(
         None,

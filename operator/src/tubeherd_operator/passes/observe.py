@@ -37,6 +37,7 @@ def observe(
         pods=cache.pods(pool.key),
         executors_digest=executors.digest(executors_of(pool.stored)) if pool.spec.executors else None,
         counts=servers.counts(pool.key),
+        burials=servers.burials(pool.key),
         others=servers.others(pool.key),
         kick=kick,
     )

@@ -1,4 +1,4 @@
-"""The beanstalkd servers that pools name: one poller for each, whatever the number of pools.
+"""The beanstalkd servers that pools name: one poller and one reader of burial records for each, however many pools.
 
 No method waits for a server.
 """
@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tubeherd.queue.server import parse_server
+from tubeherd_operator.decisions.burials import Burials
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Errand
 from tubeherd_operator.decisions.retries import Served, tubes_that_differ
 from tubeherd_operator.objects import Key
+from tubeherd_operator.queues.burials import BurialWatch
 from tubeherd_operator.queues.poller import Poller
 
 _Address = tuple[str, int]
@@ -26,7 +28,7 @@ class _Watched:
 
 
 class Servers:
-    """Counts and kicks the jobs of every pool, and knows which pools serve the same tubes.
+    """Counts and kicks the jobs of every pool, finds out why they are buried, and knows who serves the same tubes.
 
     Several threads may use it, but only one thread at a time for the same pool.
     """
@@ -34,12 +36,13 @@ class Servers:
     def __init__(self, interval: float, changed: Callable[[Key], None]) -> None:
         """Count every `interval` seconds.
 
-        `changed` is called with a pool that was given new counts, and with one whose number of retry delays begins or
-        ceases to differ from that of a pool that was changed or forgotten.
+        `changed` is called with a pool that was given new counts or burials, and with one whose number of retry delays
+        begins or ceases to differ from that of a pool that was changed or forgotten.
         """
         self._interval = interval
         self._changed = changed
         self._pollers: dict[_Address, Poller] = {}
+        self._burials: dict[_Address, BurialWatch] = {}
         self._watched: dict[Key, _Watched] = {}
         self._lock = threading.Lock()
 
@@ -59,6 +62,7 @@ class Servers:
             if new.address not in self._pollers:
                 self._pollers[new.address] = Poller(server, self._interval, self._changed)
             self._pollers[new.address].watch(key, served.tubes)
+            self._watch_burials(key, server, new)
             concerned = self._concerned(key, before, new)
         self._report(concerned)
 
@@ -80,6 +84,13 @@ class Servers:
         poller = self._poller(key)
         return poller.counts(key) if poller else None
 
+    def burials(self, key: Key) -> Burials | None:
+        """Return why a pool's jobs are buried; None if it keeps no records, or they have not been read yet."""
+        with self._lock:
+            watched = self._watched.get(key)
+            reading = self._burials.get(watched.address) if watched else None
+        return reading.burials(key) if reading else None
+
     def give(self, key: Key, errand: Errand | None) -> None:
         """Have an errand run for a pool that is watched, in place of the one before; `changed` is called afterwards."""
         if poller := self._poller(key):
@@ -95,8 +106,22 @@ class Servers:
             watched = self._watched.get(key)
             return self._pollers[watched.address] if watched else None
 
+    def _watch_burials(self, key: Key, server: str, new: _Watched) -> None:
+        if not new.served.records:
+            self._forget_burials(key, new.address)
+            return
+        if new.address not in self._burials:
+            self._burials[new.address] = BurialWatch(server, self._interval, self._changed)
+        self._burials[new.address].watch(key, new.served.tubes)
+
+    def _forget_burials(self, key: Key, address: _Address) -> None:
+        if address in self._burials and self._burials[address].forget(key):
+            del self._burials[address]
+
     def _forget(self, key: Key) -> _Watched | None:
         watched = self._watched.pop(key, None)
+        if watched:
+            self._forget_burials(key, watched.address)
         if watched and self._pollers[watched.address].forget(key):
             del self._pollers[watched.address]
         return watched
