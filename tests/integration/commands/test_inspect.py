@@ -67,6 +67,8 @@ def test_pages_in_a_pipe_are_chosen_by_count_and_skip(beanstalkd, tubeherd):
     last = tubeherd("inspect", "mail", "--count", "2", "--skip", "4").stdout.decode().splitlines()
     assert [line.split(",")[0] for line in last if line.startswith("job")] == ["job 1"]
     assert "--skip" not in last[-1]
+    middle = tubeherd("inspect", "mail", "--count", "2", "--skip", "2").stdout.decode().splitlines()
+    assert middle[-1] == "2 of 5 buried jobs, after the first 2. --skip 4 shows the next ones."
 
 
 def test_terminal_pages_by_enter_and_ends_by_q(beanstalkd):
@@ -109,6 +111,8 @@ def test_one_job_with_all_counters_payload_and_traceback(beanstalkd, tubeherd):
     for line in ("tube       mail", "state      buried", "priority   65,536", "TTR        60 s", '{"to": "ann"}'):
         assert line in text.splitlines()
     assert text.endswith("Traceback 0\nKeyError\n")
+    assert len(re.findall("^(job|tube) ", text, re.MULTILINE)) == 2
+    assert "delay      0 s, when it was put" in text.splitlines()
     found = json.loads(tubeherd("inspect", "--job", "1", "--json").stdout)
     assert (found["payload"], found["buries"], found["record"]["error"]) == ({"to": "ann"}, 1, "KeyError")
 

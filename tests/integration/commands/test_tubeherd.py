@@ -26,6 +26,19 @@ def test_version():
     assert (done.returncode, done.stdout, done.stderr) == (0, f"tubeherd {version('tubeherd')}\n".encode(), b"")
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("schedul", "Did you mean 'schedule'?"), ("help", "tubeherd --help shows all commands")]
+)
+def test_word_that_is_no_command_is_answered_by_what_may_be_meant(word, meant):
+    done = tubeherd(word, COLUMNS="120")
+    assert (done.returncode, meant in done.stderr.decode()) == (2, True)
+
+
+@pytest.mark.parametrize("command", [[], ["schedule"]])
+def test_short_option_for_the_help(command):
+    assert tubeherd(*command, "-h").stdout == tubeherd(*command, "--help").stdout != b""
+
+
 INTERRUPTED_WHILE_IMPORTED = """
 import os, signal, sys
 

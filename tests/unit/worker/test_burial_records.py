@@ -223,7 +223,7 @@ def test_table():
         "COUNT  TUBE  ERROR       PLACE       FIRST   LAST    SAMPLE",
         "    2  mail  ValueError  mail.py:12  1d ago  5s ago       3",
         "    1  mail  killed      -           1h ago  1h ago       5",
-        "3 buried jobs in 2 groups. tubeherd why --job SAMPLE shows a traceback.",
+        "3 buried jobs in 2 groups. tubeherd why --job SAMPLE shows all about one.",
         "1 record could not be seen, because somebody else is reading: try again in a",
         "moment.",
         "1,200 further buried jobs have no record: only Tubeherd writes records, and",

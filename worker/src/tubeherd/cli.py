@@ -6,6 +6,7 @@ Such a module has a function of its own name, and `EXAMPLES`: command lines, whi
 import errno
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -30,6 +31,7 @@ COMMANDS: Final = (
     "execute",
 )
 """In the order of the help."""
+_HELP: Final = {"help_option_names": ["--help", "-h"]}
 _CANNOT_WRITE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -43,16 +45,26 @@ class _Commands(HelpfulGroup):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"tubeherd.commands.{cmd_name}")
-        command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_HELP)
         function = getattr(module, cmd_name)
         command.command(
             cmd_name, cls=HelpfulCommand, help=paragraphs(function.__doc__), epilog=examples(module.EXAMPLES)
         )(function)
         return typer.main.get_command(command)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that the arguments name; ends with what may be meant if there is none."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-"):
+            near = get_close_matches(word, COMMANDS, 1)
+            meant = f"Did you mean {near[0]!r}?" if near else "tubeherd --help shows all commands."
+            ctx.fail(f"No such command {word!r}. {meant}")
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     cls=_Commands,
+    context_settings=_HELP,
     help="Workers for beanstalkd that do the whole job loop.",
     epilog=examples(("tubeherd run mail.py", 'tubeherd schedule mail \'{"to": "ann@example.com"}\'', "tubeherd why")),
     no_args_is_help=True,

@@ -4,7 +4,7 @@ Whoever fails a job chooses what its record says, so all that could control a te
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -37,10 +37,13 @@ def table(burials: Burials, now: datetime, width: int, tube: str | None = None) 
 
 def whole(record: BurialRecord, now: datetime) -> str:
     """Return all that a record says; of the message and the traceback every line."""
+    return "\n".join([*_lines({"job": str(record.job), "tube": record.tube}), details(record, now)])
+
+
+def details(record: BurialRecord, now: datetime) -> str:
+    """Return what a record says besides the job and its tube."""
     when = f"{record.time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {_ago(now - record.time)}"
     fields = {
-        "job": str(record.job),
-        "tube": record.tube,
         "buried": f"{when}, after attempt {record.attempts}",
         "kind": record.kind,
         "error": record.error,
@@ -48,10 +51,14 @@ def whole(record: BurialRecord, now: datetime) -> str:
         "worker": record.worker,
         "message": record.message,
     }
-    lines = [f"{name:<8} {plain(text)}" for name, text in fields.items() if text is not None]
+    lines = _lines(fields)
     if record.traceback is not None:
         lines += ["", *map(plain, record.traceback.split("\n"))]
     return "\n".join(lines)
+
+
+def _lines(fields: Mapping[str, str | None]) -> list[str]:
+    return [f"{name:<8} {plain(text)}" for name, text in fields.items() if text is not None]
 
 
 def _notes(burials: Burials, tube: str | None) -> Iterator[str]:
@@ -59,7 +66,7 @@ def _notes(burials: Burials, tube: str | None) -> Iterator[str]:
     records, groups = len(burials.records), len(burials.groups)
     if records:
         sums = f"{counted(records, 'buried job')} in {counted(groups, 'group')}"
-        yield f"{sums}. tubeherd why --job SAMPLE shows a traceback."
+        yield f"{sums}. tubeherd why --job SAMPLE shows all about one."
     elif not (burials.read_elsewhere or burials.without_record):
         yield f"No job{'' if tube is None else f' of tube {tube}'} is buried."
     if burials.read_elsewhere:

@@ -142,6 +142,7 @@ def _notes(tube: str, state: str, shown: int, skip: int, complete: bool, inspect
     elif 0 < shown == skip:
         yield f"No further job: {search.counted:,} of tube {tube} {'is' if search.counted == 1 else 'are'} {state}."
     elif shown < search.counted:
-        yield f"{shown:,} of {search.counted:,} {state} jobs. --skip {shown} shows the next ones."
+        after = f", after the first {skip:,}" if skip else ""
+        yield f"{shown - skip:,} of {search.counted:,} {state} jobs{after}. --skip {shown} shows the next ones."
     if inspection.read_elsewhere:
         yield f"{inspection.read_elsewhere:,} burial records could not be seen, because somebody else is reading."

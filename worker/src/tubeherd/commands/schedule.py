@@ -47,6 +47,7 @@ def schedule(
 
     If it is stopped, it prints how many jobs were put, and the --skip with which to go on.
     """
+    from tubeherd.by_hand.putting.lines import checked_json
     from tubeherd.by_hand.putting.scheduling import Schedule
 
     address = server_of(server)
@@ -57,10 +58,11 @@ def schedule(
     if payload is None and os.isatty(fd):
         typer.echo("Type a payload as JSON on each line; Ctrl-D ends, Ctrl-C stops.", err=True)
     with failing_in_words("when jobs were to be put"):
+        body = None if payload is None else checked_json(payload.encode(errors="surrogateescape"), "the payload")
         made = Schedule(address, tube, delay=delay, priority=priority, ttr=ttr, skip=skip, dry_run=dry_run)
     if made.warning is not None:
         typer.echo(f"warning: {made.warning}", err=True)
-    stopped, code = _put(made, payload, fd)
+    stopped, code = _put(made, body, fd)
     if json:
         from pydantic_core import to_json
 
@@ -71,7 +73,7 @@ def schedule(
         fail(f"{stopped}; {made.rest()}", code)
 
 
-def _put(made: "Schedule", payload: str | None, fd: int) -> tuple[str | None, int]:
+def _put(made: "Schedule", body: bytes | None, fd: int) -> tuple[str | None, int]:
     """Put the jobs; return what stopped that, or None, and the exit code."""
     from tubeherd.by_hand.putting.lines import Stopped
     from tubeherd.commands.progress import ProgressBar
@@ -87,8 +89,8 @@ def _put(made: "Schedule", payload: str | None, fd: int) -> tuple[str | None, in
 
     with Stopping() as stopping:
         try:
-            if payload is not None:
-                made.put_one(payload.encode(errors="surrogateescape"))
+            if body is not None:
+                made.put_one(body)
             else:
                 made.put_lines(fd, stopping.fd, show)
         except (Stopped, KeyboardInterrupt):

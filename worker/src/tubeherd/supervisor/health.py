@@ -4,6 +4,7 @@ A peer is a client that is connected. The servers of the standard library wait f
 The supervisor has one thread and must not wait, so the server is written here.
 """
 
+import os
 import selectors
 import socket
 import time
@@ -54,7 +55,9 @@ class HealthServer:
         try:
             self._listener = moved_socket(socket.create_server((host, port), family=family))
         except OSError as error:
-            raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from error
+            raise CannotListen(
+                f"cannot listen on {address}: {os.strerror(error.errno) if error.errno else error}"
+            ) from error
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 

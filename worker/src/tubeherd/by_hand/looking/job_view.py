@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from tubeherd.burials.table import whole
+from tubeherd.burials.table import details
 from tubeherd.by_hand.looking.looked_jobs import InspectedJob
 from tubeherd.formats.columns import columns_of, counted, cut, left, plain, span
 from tubeherd.queue.looking import JobCounters
@@ -57,7 +57,7 @@ def everything(job: InspectedJob, now: datetime, width: int) -> list[str]:
     lines = [f"{name:<10} {text}" for name, text in _fields(counters, job.body).items()]
     lines += ["", *payload_lines(job.body, width)]
     if job.record is not None:
-        lines += ["", *whole(job.record, now).split("\n")]
+        lines += ["", *details(job.record, now).split("\n")]
     elif counters.state == "buried":
         lines += ["", "No record says why it is buried."]
     return lines
@@ -121,7 +121,7 @@ def _fields(counters: JobCounters, body: bytes | None) -> dict[str, str]:
         "state": counters.state + more,
         "put": f"{span(counters.age)} ago",
         "priority": f"{counters.priority:,}",
-        "delay": f"{counters.delay:,} s, of the last release, or of the put",
+        "delay": f"{counters.delay:,} s, {'at its last release' if counters.releases else 'when it was put'}",
         "TTR": f"{counters.ttr:,} s",
         "reserved": f"{counted(counters.reserves, 'time')}; the TTR passed {counted(counters.timeouts, 'time')}",
         "released": counted(counters.releases, "time"),

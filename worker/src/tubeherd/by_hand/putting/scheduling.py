@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tubeherd.by_hand.putting.feeding import Feed, Item, put_in_words, refusal_in_words
-from tubeherd.by_hand.putting.lines import Lines, WrongLine, checked_json
+from tubeherd.by_hand.putting.lines import Lines, WrongLine
 from tubeherd.by_hand.putting.putting import put_options
 from tubeherd.by_hand.putting.unwatched import unwatched_in_words
 from tubeherd.formats.tubes import check_tube
@@ -60,10 +60,9 @@ class Schedule:
         """How many jobs were put, as beanstalkd has answered; in a dry run, how many would be put."""
         return self._fitting if self._dry_run else self._feed.put
 
-    def put_one(self, payload: bytes) -> None:
-        """Put one payload; raises ValueError if it is no JSON, and QueueUnavailable."""
+    def put_one(self, body: bytes) -> None:
+        """Put one payload, which is JSON; raises QueueUnavailable, and in a dry run ValueError if it is too big."""
         self._one = True
-        body = checked_json(payload, "the payload")
         if self._dry_run:
             self._fitting = int(len(body) <= self._feed.max_job_size)
             if not self._fitting:
