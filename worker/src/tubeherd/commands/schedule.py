@@ -81,7 +81,7 @@ def _put(made: "Schedule", body: bytes | None, fd: int) -> tuple[str | None, int
 
     size = os.fstat(fd).st_size
     began = time.monotonic()
-    bar = ProgressBar("jobs put", hidden=payload is None and os.isatty(fd))
+    bar = ProgressBar("jobs put", hidden=body is None and os.isatty(fd))
 
     def show(read: int) -> None:
         rate = made.put / max(0.001, time.monotonic() - began)
