@@ -1,13 +1,15 @@
 """Jobs are kicked and deleted by hand: those that were chosen, no more, and none that others hold."""
 
 import tracemalloc
+from contextlib import closing
 
 import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, put_record
+from tests.support.proxies import Interceptor
 from tests.support.waiting import wait_for
-from tubeherd import QueueManager
+from tubeherd import BrokenOff, QueueManager
 from tubeherd.by_hand.changing.acting import Acting
 from tubeherd.by_hand.changing.choice import choose
 
@@ -189,3 +191,27 @@ def test_counting_of_all_tubes_shows_how_far_it_is(beanstalkd):
     of = shown[0][1]
     assert of >= 2
     assert shown == [(counted, of) for counted in range(1, of + 1)]
+
+
+NOTHING_KICKED = "0 jobs were kicked"
+UNSURE = f"{NOTHING_KICKED}, and up to 3 more, because the last answers were lost"
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "said"),
+    [
+        ("use", b"OUT_OF_MEMORY", f"beanstalkd answered OUT_OF_MEMORY; {NOTHING_KICKED}"),
+        ("kick", b"OUT_OF_MEMORY", f"beanstalkd answered OUT_OF_MEMORY; {NOTHING_KICKED}"),
+        ("use", b"mad", f"the server's answer is not beanstalkd's (USING was expected); {NOTHING_KICKED}"),
+        ("kick", b"mad", f"the server's answer is not beanstalkd's (KICKED was expected); {UNSURE}"),
+    ],
+)
+def test_only_a_kick_without_an_answer_may_have_kicked_more(beanstalkd, command, answer, said):
+    beanstalkd.bury("mail", 3)
+    with closing(Interceptor(beanstalkd.port)) as interceptor:
+        interceptor.answers[command] = [answer]
+        with QueueManager(interceptor.server) as queue, pytest.raises(BrokenOff) as broken:
+            queue.kick("mail")
+    assert str(broken.value) == said
+    assert broken.value.acted.unsure == (3 if UNSURE in said else 0)
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 3}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tubeherd.queue.answers import QueueUnavailable
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.looking import TubeCounters
 
 Deed = Literal["kicked", "deleted"]
@@ -71,7 +71,8 @@ class BrokenOff(QueueUnavailable):
     """The connection to beanstalkd broke, or it refused a command, before all chosen jobs were kicked or deleted."""
 
     def __init__(self, acted: Acted, cause: Exception) -> None:
-        super().__init__(f"{cause}; {acted.in_words}")
+        said = f"beanstalkd answered {cause}" if isinstance(cause, RefusedError) else str(cause)
+        super().__init__(f"{said}; {acted.in_words}")
         self.acted = acted
         """What was done before that."""
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from tubeherd.by_hand.changing.acted import Acted, Deed, Refused, Stopped
 from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
+from tubeherd.queue.answers import AnswerLost, QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection
 from tubeherd.queue.tubes import PIPELINE_MOST
 
@@ -87,7 +88,13 @@ class Changer:
     def kick(self, tube: str, most: int) -> int:
         """Kick up to so many buried jobs of a tube by one command, and return how many were kicked."""
         self.unsure = most
-        kicked = self.connection.kick_buried(tube, most)
+        try:
+            kicked = self.connection.kick_buried(tube, most)
+        except AnswerLost:
+            raise
+        except (QueueUnavailable, RefusedError):  # nothing was kicked
+            self.unsure = 0
+            raise
         self.unsure = 0
         self.count(tube, kicked)
         return kicked
