@@ -173,6 +173,8 @@ def test_one_reader_a_server_and_none_without_a_pool_that_keeps_records(beanstal
     servers.forget(SMS)
     wait_for(lambda: not pollers("burials "), "the reader has ended")
     assert pollers(), "the tubes are still counted"
+    servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1))
+    assert len(read(servers, MAIL).groups) == 1
 
 
 def test_reading_that_takes_long_holds_up_neither_counts_nor_kicks_of_the_same_server(beanstalkd, servers, monkeypatch):

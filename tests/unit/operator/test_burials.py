@@ -75,15 +75,16 @@ def test_only_the_pools_own_tubes_are_shown():
     ],
 )
 def test_error_is_the_word_that_tubeherd_why_and_kick_have(kind, error, shown):
-    (group,) = shown_groups(burials(record(1, error, kind=kind, place=None)))
-    assert (group.kind, group.error, group.place) == (kind, shown, None)
+    found = burials(record(1, error, kind=kind, place=None))
+    for each in (*shown_groups(found), *shown_recent(found)):
+        assert (each.kind, each.error, each.place) == (kind, shown, None)
 
 
-def test_status_is_bounded_and_prints_whatever_100_000_burials_say():
-    """The records of 10,000 burials are kept, but a bound that depends on that would be no bound."""
-    nasty = "\x1b[2J\n" + "é" * 600
+def test_status_and_events_are_bounded_and_print_whatever_the_records_say():
+    """As many as the reader keeps at most, each with a reason of its own."""
+    nasty = "\x1b[2J\n" + "é" * 400
     found = burials(
-        *(record(job, f"E{job}", place=f"{nasty}{job}", message=nasty, worker=nasty) for job in range(100_000))
+        *(record(job, f"E{job}", place=f"{nasty}{job}", message=nasty, worker=nasty) for job in range(10_000))
     )
     status = status_after(found)
     assert (len(status.burials), len(status.recent_burials)) == (10, 10)
@@ -94,9 +95,7 @@ def test_status_is_bounded_and_prints_whatever_100_000_burials_say():
     events = messages(found)
     assert len(events) == 6
     assert all(len(message) < 1000 for message in events)
-    assert events[-1] == (
-        "jobs are buried for 99,995 further reasons: tubeherd why in a pod of the pool lists them all"
-    )
+    assert events[-1] == ("jobs are buried for 9,995 further reasons: tubeherd why in a pod of the pool lists them all")
 
 
 def test_each_new_group_has_one_event_with_the_reason():
