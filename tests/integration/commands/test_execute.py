@@ -93,6 +93,11 @@ def test_attempt_and_retry_delays(execute):
     )
 
 
+def test_rejection_has_a_reason_and_no_traceback(execute):
+    done = execute("mail", '{"to": "never"}', "mail.py")
+    assert (done.returncode, b"reason: unsubscribed" in done.stdout, b"Traceback" in done.stderr) == (100, True, False)
+
+
 def test_payload_from_stdin_and_executors_by_option(execute, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = execute("raw", "-", "--executors", "mail", stdin=b"\xff\n")

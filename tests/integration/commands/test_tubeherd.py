@@ -89,6 +89,15 @@ def test_completion_knows_each_command_and_its_options(command):
     assert option in asked.stdout.decode().split()
 
 
+@pytest.mark.parametrize(
+    ("command", "states"), [("inspect", b"ready reserved delayed buried"), ("delete", b"ready delayed buried")]
+)
+def test_completion_knows_the_states_of_jobs(command, states):
+    words = f"tubeherd {command} --state "
+    asked = tubeherd(_TUBEHERD_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="3")
+    assert asked.stdout.split() == states.split()
+
+
 def test_completion_knows_the_words_that_an_option_takes():
     asked = tubeherd(_TUBEHERD_COMPLETE="complete_bash", COMP_WORDS="tubeherd run --log-format ", COMP_CWORD="3")
     assert asked.stdout.split() == [b"auto", b"text", b"json"]

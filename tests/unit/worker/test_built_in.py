@@ -17,7 +17,7 @@ from tubeherd.builtin.http import Answer, Client, Endpoint, retry_after
 from tubeherd.executors import ExecutorError, Reschedule
 from tubeherd.job import Job
 from tubeherd.processing import discovery
-from tubeherd.processing.reasons import describe
+from tubeherd.processing.reasons import describe, traceback_text
 from tubeherd.settings import WorkerSettings
 
 NOW = 1_800_000_000.0
@@ -88,6 +88,15 @@ def test_redirect_is_a_failure_that_names_the_target_without_secrets(target, sho
         answered(302, 1, [(b"Location", target.encode())])
     assert "s3cret" not in str(raised.value)
     assert (raised.value.status, describe(raised.value, "place")) == (302, "HttpFailed302")
+
+
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [("one line", None), ("one line\n", None), ("two\nlines", "two\nlines"), ("x" * 500, "x" * 500)],
+)
+def test_output_that_the_reason_holds_is_not_shown_again_as_a_traceback(output, shown):
+    reason = f"exit code 3: {' '.join(output[:400].split())}"
+    assert traceback_text(CommandFailed(reason, "sh mail.sh", output)) == shown
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from tubeherd.configuration import Settings, option
 from tubeherd.declarations import default_in_words, kind_in_words, shape, values_in_words
+from tubeherd.formats.text import words_of
 
 Command = Callable[..., None]
 
@@ -44,11 +45,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 def _completion(field: FieldInfo) -> Callable[[str], list[str]] | None:
     """Return what completes the value of an option in a shell; None if the option takes no words to choose from."""
     words = get_args(shape(field).type) if get_origin(shape(field).type) is Literal else ()
-
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete if words else None
+    return words_of(words) if words else None
 
 
 def _help(field: FieldInfo) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, get_args
 
 import typer
 
@@ -13,6 +13,8 @@ from tubeherd.commands.stopping import Stopping
 from tubeherd.commands.terminal import answer_to, fail, failing_in_words, for_terminal, print_note, server_of
 from tubeherd.exits import Exit
 from tubeherd.formats.columns import plain
+from tubeherd.formats.text import words_of
+from tubeherd.queue.changing import State
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.changing.acted import Acted, Deed
@@ -34,7 +36,10 @@ Count = Annotated[int | None, typer.Option(help="At most so many jobs", metavar=
 States = Annotated[
     list[str] | None,
     typer.Option(
-        "--state", help="Only jobs in this state: ready, delayed or buried; can be repeated", metavar="<state>"
+        "--state",
+        help="Only jobs in this state: ready, delayed or buried; can be repeated",
+        metavar="<state>",
+        autocompletion=words_of(get_args(State)),
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before jobs are deleted")]

@@ -92,7 +92,7 @@ def _print(run: "JobRun", tube: str, json: bool) -> None:
 
         typer.echo(to_json(_as_json(run, tube), indent=2))
         return
-    if run.traceback is not None:
+    if run.traceback is not None and run.outcome != "rejected":  # it has asked for that, and the reason says why
         typer.echo(_plain_lines(run.traceback), err=True)
     typer.echo(for_terminal(_plain_lines(_in_words(run))))
 

@@ -12,6 +12,7 @@ import typer
 
 from tubeherd.commands.terminal import Server, answer_to, fail, failing_in_words, for_terminal, print_note, server_of
 from tubeherd.exits import Exit
+from tubeherd.formats.text import words_of
 from tubeherd.queue.looking import STATES
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ _POINTER: Final = "--state {state} shows"
 
 def inspect(
     tube: Annotated[str | None, typer.Argument(help="The tube")] = None,
-    state: Annotated[str, typer.Option(help="ready, reserved, delayed or buried", metavar="<state>")] = "buried",
+    state: Annotated[
+        str, typer.Option(help="ready, reserved, delayed or buried", metavar="<state>", autocompletion=words_of(STATES))
+    ] = "buried",
     job: Annotated[int | None, typer.Option(metavar="<id>", help="Show all about this job")] = None,
     count: Annotated[
         int, typer.Option(min=1, max=10**12, metavar="<number>", help="How many jobs to show at a time")

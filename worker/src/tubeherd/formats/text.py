@@ -1,7 +1,7 @@
 """A format in which people write a value, the same in an option, a variable and a pool's field; and short texts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
@@ -34,6 +34,11 @@ class TextFormat:
 def shortened(text: str, most: int) -> str:
     """Return a text of at most `most` characters: the beginning of one that is longer, with … for the rest."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def words_of(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return what completes one of these words in a shell."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -144,7 +144,7 @@ def traceback_text(error: BaseException | None, detail: ErrorDetail = "full") ->
         if isinstance(error, InvalidPayload):
             return None
         if isinstance(error, Outside):  # Python's frames are those of the worker, and say nothing
-            return error.output or None
+            return None if error.output.strip() in str(error) else error.output
         shown = _Collector().collect(error)
         for frames_most in _FRAMES_MOST:
             text = "\n".join(_lines(shown, frames_most)).encode(errors="backslashreplace")
