@@ -218,3 +218,8 @@ def test_command_and_url_by_option(execute):
     done = execute("mail", "{}", "--http", "mail=http://127.0.0.1:1/")
     assert done.returncode == 1
     assert b"no connection: Connection refused" in done.stdout
+
+
+def test_what_is_wrong_with_an_argument_is_said_as_by_other_commands(execute):
+    done = execute("mail", "{}", "mial.py")
+    assert (done.returncode, done.stderr) == (3, b"there is no file mial.py: did you mean mail.py?\n")

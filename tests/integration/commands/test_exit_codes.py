@@ -91,7 +91,11 @@ def test_tube_without_jobs_that_a_worker_watches_is_no_reason_for_a_note(beansta
 def test_without_a_server_a_command_prints_only_why(invoke, name, json_too):
     done = invoke(ASKING_A_SERVER[name], *json_too, "--server", "127.0.0.1:1")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n"
+    assert (
+        done.stderr
+        == "cannot reach beanstalkd at 127.0.0.1:1: Connection refused: start it, or name another one with --server "
+        "or TUBEHERD_SERVER\n"
+    )
 
 
 @pytest.mark.parametrize("json_too", [(), ("--json",)], ids=["text", "json"])

@@ -149,7 +149,11 @@ def test_tube_that_does_not_exist_is_named(kick):
 def test_no_server():
     done = tubeherd("kick", "mail", "--server", "127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n"
+    assert (
+        done.stderr
+        == b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused: start it, or name another one with --server "
+        b"or TUBEHERD_SERVER\n"
+    )
 
 
 @pytest.mark.parametrize("choice", [["mail"], ["mail", "--older-than", "1ms"], ["--job", "1", "--job", "2"]])

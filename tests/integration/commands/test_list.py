@@ -264,7 +264,11 @@ def test_server_that_is_no_beanstalkd_is_one_clear_line(list_tubes, script, said
 
 def test_server_out_of_reach_and_wrong_address(list_tubes):
     done = list_tubes(server="127.0.0.1:1")
-    assert (done.returncode, done.stderr) == (1, b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused: start it, or name another one with --server "
+        b"or TUBEHERD_SERVER\n",
+    )
     done = list_tubes(server="no server")
     assert done.returncode == 2
     assert done.stderr.startswith(b"--server: 'no server' is no server")

@@ -110,7 +110,11 @@ def test_schedule_into_a_server_that_is_to_be_emptied(beanstalkd, schedule):
 
 def test_schedule_without_a_server():
     done = tubeherd("schedule", "mail", "{}", "--server", "127.0.0.1:1")
-    assert (done.returncode, done.stderr) == (1, b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"cannot reach beanstalkd at 127.0.0.1:1: Connection refused: start it, or name another one with --server "
+        b"or TUBEHERD_SERVER\n",
+    )
 
 
 def test_run_with_wrong_options_and_variables_names_them_all():
@@ -140,7 +144,9 @@ def test_run_warns_of_a_misspelt_variable_and_goes_on(beanstalkd, run_worker):
 def test_unknown_option_is_wrong_usage():
     done = tubeherd("run", "--nope")
     assert done.returncode == 2
-    assert b"No such option: --nope" in done.stderr
+    assert done.stderr == b"No such option: --nope: see tubeherd run --help\n"
+    assert tubeherd("--nope").stderr == b"No such option: --nope: see tubeherd --help\n"
+    assert tubeherd("inspect", "mail", "--count", "0").stderr.endswith(b": see tubeherd inspect --help\n")
 
 
 def test_run_with_variables_only(beanstalkd, tmp_path):

@@ -23,6 +23,21 @@ def test_worker_starts_without_beanstalkd_and_finds_it_later(beanstalkd, run_wor
     assert worker.stop() == 0
 
 
+def test_lane_warns_only_now_and_then_that_beanstalkd_is_out_of_reach(beanstalkd, run_worker):
+    beanstalkd.kill()
+    rarely = "from tubeherd.slot import slot\nslot._QUIET_SECONDS = 36000.0\n"
+    worker = run_worker(beanstalkd.server, rarely + WAITING, "--log-level", "debug")
+    worker.wait_for(lambda: len(worker.lines("cannot reach beanstalkd")) >= 3, "three attempts")
+    assert [line["level"] for line in worker.lines("cannot reach beanstalkd")][:3] == ["warning", "debug", "debug"]
+    for _ in range(2):
+        beanstalkd.start()
+        worker.wait_for(lambda: beanstalkd.waiting("mail"), "it waits")
+        before = len(worker.lines("cannot reach beanstalkd", level="warning"))
+        beanstalkd.kill()
+        worker.wait_for_lines("cannot reach beanstalkd", before + 1, level="warning")
+    assert worker.stop() == 0
+
+
 def test_idle_connection_that_is_cut_is_opened_again_for_the_same_tubes(beanstalkd, run_worker):
     worker = run_worker(
         beanstalkd.server,

@@ -63,7 +63,11 @@ def test_what_makes_no_sense_is_refused_before_a_server_is_asked(arguments, said
 def test_no_server(command):
     done = CliRunner().invoke(app, [*command.split(), *NOWHERE])
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == "cannot reach beanstalkd at 127.0.0.1:1: Connection refused\n"
+    assert (
+        done.stderr
+        == "cannot reach beanstalkd at 127.0.0.1:1: Connection refused: start it, or name another one with --server "
+        "or TUBEHERD_SERVER\n"
+    )
 
 
 BEFORE = TubeCounters("mail", ready=1, buried=2000)

@@ -35,6 +35,17 @@ def test_lines_fit(rows, width):
     assert max(map(columns_of, lines)) <= width
 
 
+def test_column_keeps_its_width_if_another_can_be_cut():
+    columns = [Column("TUBE", shrinks=True), Column("ERROR", shrinks=True, keeps=22)]
+    rows = [("invoices-of-last-year", "ConnectionRefusedError")]
+    assert list(lay_out(columns, rows, 30))[1] == "invoi…  ConnectionRefusedError"
+    assert list(lay_out(columns, rows, 20))[1] == "invoi…  ConnectionR…"
+    assert (
+        list(lay_out(columns, [("invoices", "ConnectionRefusedError" * 3)], 32))[1]
+        == "invoices  ConnectionRefusedErro…"
+    )
+
+
 @pytest.mark.parametrize(
     ("count", "shown"),
     [

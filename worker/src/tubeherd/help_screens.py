@@ -6,11 +6,16 @@ in the middle of a line.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tubeherd.exits import Exit
+
+_UsageError: Final[Any] = typer.BadParameter.__base__  # typer has a copy of click, and exports only some of its names
 _NOTHING: Final = " "
 """What is shown as the kind of a flag's value; for an empty text typer writes <bool>."""
 
@@ -29,11 +34,31 @@ class HelpfulCommand(TyperCommand):
 
 
 class HelpfulGroup(TyperGroup):
-    """A group of commands with such a help."""
+    """A group of commands with such a help. What was typed wrong is answered in one line, as by the commands."""
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
+        """Take the options before the command; without arguments the help is shown."""
+        with _wrong_usage_in_one_line() if args else nullcontext():
+            return super().make_context(info_name, args, *more, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Take the name of the command and all that follows it, and run the command."""
+        with _wrong_usage_in_one_line():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters as they are to be shown."""
         return _tidied(super().get_params(ctx))
+
+
+@contextmanager
+def _wrong_usage_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        path = error.ctx.command_path if error.ctx else "tubeherd"
+        typer.echo(f"{error.format_message().removesuffix('.')}: see {path} --help", err=True)
+        raise typer.Exit(Exit.USAGE) from None
 
 
 def paragraphs(text: str) -> str:

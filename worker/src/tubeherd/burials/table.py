@@ -15,8 +15,9 @@ from tubeherd.policy import BurialKind
 _COLUMNS: Final = (
     Column("COUNT", is_number=True),
     Column("TUBE", shrinks=True),
-    Column("ERROR", shrinks=True),
-    Column("PLACE", shrinks=True, keeps_end=True),  # the end of a place is the line, which shows most
+    Column("ERROR", shrinks=True, keeps=len("ConnectionRefusedError")),  # it may have to be typed after --error
+    # The end of a place is the line, which shows most.
+    Column("PLACE", shrinks=True, keeps_end=True, keeps=len("…mail.py:12345")),
     Column("FIRST"),
     Column("LAST"),
     Column("SAMPLE", is_number=True),

@@ -55,7 +55,10 @@ def execute(
     if what and options["executors"] is not None:
         fail("name the executors either as arguments or with --executors, not both", Exit.USAGE)
     settings = load(WorkerSettings, options)
-    sources = sources_of(what or (), settings)
+    try:
+        sources = sources_of(what or (), settings)
+    except ValueError as error:
+        fail(str(error), Exit.EXECUTORS)
     from tubeherd.by_hand.executing import execute as execute_payload
     from tubeherd.executors import ExecutorError
     from tubeherd.processing import discovery

@@ -59,7 +59,11 @@ def run(
         fail("name the executors either as arguments or with --executors, not both", Exit.USAGE)
     log.write_to(streams.keep())
     log.configure(settings.log_format, settings.log_level)
-    sources = sources_of(what or (), settings)
+    try:
+        sources = sources_of(what or (), settings)
+    except ValueError as error:
+        log.error(str(error))
+        raise typer.Exit(Exit.EXECUTORS) from None
     for message in (*ignored, *WorkerSettings.misspelt(os.environ)):
         log.warning(message)
     from tubeherd.supervisor.health import CannotListen
@@ -84,16 +88,15 @@ def _set_variables(pool: Path) -> list[str]:
 
 
 def sources_of(what: Sequence[str], settings: WorkerSettings) -> Sources:
-    """Return the modules that the arguments name, which win over a variable. Nothing is imported for a container."""
+    """Return the modules that the arguments name, which win over a variable; raises WrongSource, a ValueError.
+
+    Nothing is imported for a container.
+    """
     from tubeherd.processing.discovery import EXECUTORS_FOLDER
 
     needs_none = settings.executors is not None or settings.command or settings.http
     if not what and (needs_none or EXECUTORS_FOLDER.is_dir()):
         return NO_SOURCES
-    from tubeherd.starting.arguments import WrongSource, find_sources
+    from tubeherd.starting.arguments import find_sources
 
-    try:
-        return find_sources(what)
-    except WrongSource as error:
-        log.error(str(error))
-        raise typer.Exit(Exit.EXECUTORS) from None
+    return find_sources(what)

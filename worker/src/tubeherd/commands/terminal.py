@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar
 import typer
 
 from tubeherd.exits import Exit
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Unreachable
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, SERVER_VARIABLE, server_or_default
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def failing_in_words(when: str) -> Iterator[None]:
         yield
     except RefusedError as error:
         fail(f"beanstalkd answered {error} {when}")
+    except Unreachable as error:
+        fail(f"{error}: start it, or name another one with --server or {SERVER_VARIABLE}")
     except QueueUnavailable as error:
         fail(str(error))
     except ValueError as error:

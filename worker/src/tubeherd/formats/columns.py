@@ -23,6 +23,8 @@ class Column(NamedTuple):
     """Whether its texts may be cut."""
     keeps_end: bool = False
     """Whether the beginning of a text is cut off, and not its end."""
+    keeps: int = 0
+    """It becomes narrower than this, in columns of the terminal, only if no other column can become narrower."""
 
 
 def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, gap: int = 2) -> Iterator[str]:
@@ -31,9 +33,10 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
     widths = [max(map(columns_of, cells)) for cells in zip(*lines, strict=True)]
     shrinking = [number for number, column in enumerate(columns) if column.shrinks]
     while sum(widths) + gap * (len(widths) - 1) > width:
-        widest = max(shrinking, key=lambda number: widths[number])
-        if widths[widest] <= _NARROWEST:
+        wide = [number for number in shrinking if widths[number] > _NARROWEST]
+        if not wide:
             break
+        widest = max(wide, key=lambda number: (widths[number] > columns[number].keeps, widths[number]))
         widths[widest] -= 1
     for line in lines:
         cells = zip(line, columns, widths, strict=True)

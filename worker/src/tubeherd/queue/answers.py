@@ -67,6 +67,10 @@ class QueueUnavailable(ConnectionError):
     """beanstalkd cannot be reached, or the connection to it cannot be used any more."""
 
 
+class Unreachable(QueueUnavailable):
+    """No connection to beanstalkd could be opened."""
+
+
 class AnswerLost(QueueUnavailable):
     """A put or kick was sent, and the connection broke before its answer came: beanstalkd may have done it, or not."""
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.descriptors import moved_socket, opening
-from tubeherd.queue.answers import QueueUnavailable, RefusedError, refusal
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, Unreachable, refusal
 from tubeherd.queue.server import parse_server
 
 REPLY_SECONDS: Final = 10
@@ -32,12 +32,12 @@ _BODY_MAX: Final = 1 << 30  # beanstalkd's own JOB_DATA_SIZE_LIMIT_MAX
 
 
 def open_socket(server: str, timeout: float) -> socket.socket:
-    """Connect to `host:port` within `timeout` seconds. Raises QueueUnavailable, or ValueError for a wrong address."""
+    """Connect to `host:port` within `timeout` seconds. Raises Unreachable, or ValueError for a wrong address."""
     address = parse_server(server)
     try:
         sock = _connected(address, timeout)
     except OSError as error:
-        raise QueueUnavailable(f"cannot reach beanstalkd at {server}: {error.strerror or error}") from error
+        raise Unreachable(f"cannot reach beanstalkd at {server}: {error.strerror or error}") from error
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # If the server's machine is gone, the connection breaks after half a minute, even if nothing is sent on it.

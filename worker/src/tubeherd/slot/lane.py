@@ -49,6 +49,8 @@ class Lane:
     """When the first of the deferred jobs has used up half of its lease, on the monotonic clock."""
     watching: bool = False
     """Whether the connection watches the slot's tubes: a reserve then takes jobs of these tubes."""
+    quiet_until: float = 0.0
+    """Before this time, on the monotonic clock, it is not worth a warning that beanstalkd is still out of reach."""
     _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:

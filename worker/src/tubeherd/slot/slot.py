@@ -32,7 +32,7 @@ from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import traceback_text
 from tubeherd.processing.settling import Settler
 from tubeherd.processing.started import reap_orphans
-from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
+from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, Unreachable
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.wire import REPLY_SECONDS
@@ -51,6 +51,8 @@ IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job, in seconds."""
 _UNTIL_EMPTY_SECONDS: Final = 1
 """The same with `--until-empty`, where the supervisor is to learn soon that no job came."""
+_QUIET_SECONDS: Final = 60
+"""How often a lane warns that beanstalkd is still out of reach, in seconds."""
 
 
 class PendingReserve(NamedTuple):
@@ -160,8 +162,12 @@ class Slot(ABC):
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
         """Close a lane's connection and log why; return how many seconds to wait before opening another."""
         lane.drop()
-        pause = lane.next_pause()
-        log.warning(f"{in_words(error)}; trying again in {pause:.1f} s", server=self._settings.server)
+        pause, now = lane.next_pause(), time.monotonic()
+        still_away = isinstance(error, Unreachable) and now < lane.quiet_until
+        if not still_away:
+            lane.quiet_until = now + _QUIET_SECONDS if isinstance(error, Unreachable) else 0.0
+        event = f"{in_words(error)}; trying again in {pause:.1f} s"
+        log.write("debug" if still_away else "warning", event, server=self._settings.server)
         return pause
 
     # 1. Ask
