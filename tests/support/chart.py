@@ -11,7 +11,7 @@ from tests.support.kubernetes import Object
 from tests.support.project import ROOT
 
 CHART: Final = ROOT / "charts" / "tubeherd"
-EARLIER: Final = ROOT / "tests" / "cluster" / "earlier" / "tubeherd-0.1.0.tgz"
+EARLIER: Final = ROOT / "tests" / "cluster" / "earlier" / "tubeherd"
 """The chart as it was before its images were written in parts: its releases have to be upgraded."""
 Rendered = dict[tuple[str, str], Object]
 """Objects by kind and name."""
