@@ -90,7 +90,8 @@ def _tell() -> None:
     chapter("each mail fails twice, 2 s apart, and is buried")
     wait_for(f"{MAILS} jobs are buried", lambda: pool("buried") == MAILS, 120, lambda: f"{pool('buried')} buried")
     buried = pool("buried")
-    show(*KUBECTL, "get", "workerpool", "mail")
+    wait_for("the pool says of each why", lambda: explained() == MAILS, 60, lambda: f"of {explained()} it says why")
+    show(*KUBECTL, "get", "workerpool", "mail", "-o", "wide")
     show(*KUBECTL, "describe", "workerpool", "mail")
     show(*KUBECTL, "logs", "deployment/mail", "--tail=1")
     chapter("the mail server comes up, and one command puts the jobs back")
@@ -185,6 +186,11 @@ def pool_object() -> dict[str, Any]:
 def pool(field: str) -> int:
     """Return a count of the pool's status."""
     return int(pool_object().get("status", {}).get(field, 0))
+
+
+def explained() -> int:
+    """Return of how many buried jobs the pool's status says why they are buried."""
+    return sum(group["count"] for group in pool_object()["status"].get("burials", []))
 
 
 def idle() -> bool:
