@@ -344,6 +344,14 @@ def test_progress_of_a_pipe(beanstalkd):
         assert max(map(len, terminal.screen())) <= 60
 
 
+def test_no_message_is_broken_inside_a_word(beanstalkd):
+    command = [*COMMAND, "mail", "[", "--server", beanstalkd.server]
+    words = subprocess.run(command, capture_output=True, text=True).stderr.split()
+    with Terminal(command, columns=40) as terminal:
+        assert terminal.wait() != 0
+        assert " ".join(terminal.screen()).split() == words
+
+
 def test_file_on_a_terminal(beanstalkd, tmp_path):
     (tmp_path / "mails.jsonl").write_bytes(lines(20_000))
     command = [*COMMAND, "mail", "--server", beanstalkd.server, "--file", str(tmp_path / "mails.jsonl"), "--dry-run"]

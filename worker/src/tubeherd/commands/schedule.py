@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tubeherd.commands.terminal import Server, fail, failing_in_words, print_last, server_of, warn_of_misspelt
+from tubeherd.commands.terminal import (
+    Server,
+    fail,
+    failing_in_words,
+    print_error,
+    print_last,
+    server_of,
+    warn_of_misspelt,
+)
 from tubeherd.exits import Exit
 from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import DEFAULT_PRIORITY, DEFAULT_TTR
@@ -61,7 +69,7 @@ def schedule(
         body = None if payload is None else checked_json(payload.encode(errors="surrogateescape"), "the payload")
         made = Schedule(address, tube, delay=delay, priority=priority, ttr=ttr, skip=skip, dry_run=dry_run)
     if made.warning is not None:
-        typer.echo(f"warning: {made.warning}", err=True)
+        print_error(f"warning: {made.warning}")
     stopped, code = _put(made, body, fd)
     if json:
         from pydantic_core import to_json

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO, TypeVar
 
 import typer
@@ -62,8 +64,17 @@ def load(model: "type[Model]", options: Mapping[str, str | bool | list[str] | No
 def fail(message: str, code: int = 1) -> NoReturn:
     """Print a message to standard error, and end with this exit code."""
     with suppress(OSError):  # nobody reads it
-        typer.echo(message, err=True)
+        print_error(message)
     raise typer.Exit(code)
+
+
+def print_error(message: str) -> None:
+    """Print a message to standard error; on a terminal no line of it is broken inside a word."""
+    if sys.stderr.isatty():
+        width = get_terminal_size().columns
+        lines = (wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in message.split("\n"))
+        message = "\n".join("\n".join(parts) for parts in lines)
+    typer.echo(message, err=True)
 
 
 def print_last(text: str) -> None:
@@ -108,7 +119,7 @@ def print_note(server: str, tube: str, states: Sequence[str], pointer: str | Non
     from tubeherd.by_hand.looking.other_states import INSPECT, note_on_tube
 
     if (note := note_on_tube(server, tube, states, pointer or INSPECT)) is not None:
-        typer.echo(note, err=True)
+        print_error(note)
 
 
 def answer_to(question: str, stream: TextIO) -> str | None:
