@@ -11,11 +11,11 @@ from tests.bench.contestants import Spent, worked
 from tests.bench.report import figure
 from tests.bench.worker import tubeherd_run
 
-_JOBS: Final = 8_000
+_JOBS: Final = 16_000
 _ROUNDS: Final = 11
 _LANES: Final = 50
 _LATE_EACH: Final = 100
-_TIMEOUT: Final = "300ms"
+_TIMEOUT: Final = "50ms"
 _LATE: Final = b'{"number": 2, "name": "abcdefgh"}'
 
 
@@ -29,7 +29,7 @@ def cost() -> list[list[str]]:
     what = "1 % of late jobs on 50 lanes costs, nothing left behind"
     return [
         figure(f"throughput that {what}", rates, "%", most=10),
-        figure(f"processor time that {what}", works, "%", most=10),
+        figure(f"processor time that {what}", works, "%"),
     ]
 
 
