@@ -1,20 +1,13 @@
 """Every setting of the operator: the variable `TUBEHERD_OPERATOR_` and its name."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from tubeherd.configuration import Settings
 from tubeherd.declarations import Unset
-from tubeherd.settings import Listener, Server
+from tubeherd.settings import Listener, Server, comma_list, comma_list_or_none
 from tubeherd_operator.allowed_servers import check_allowed
-
-
-def _comma_list(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
-
 
 NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
@@ -32,7 +25,7 @@ class OperatorSettings(Settings):
     ] = None
     allowed_servers: Annotated[
         tuple[Annotated[str, AfterValidator(check_allowed)], ...] | None,
-        BeforeValidator(_comma_list),
+        BeforeValidator(comma_list_or_none),
         Field(
             description="The only servers that pools may name, with commas between them: host:port, or "
             "*.domain:port for each host of a domain; none allows only the default server."
@@ -45,7 +38,7 @@ class OperatorSettings(Settings):
     ] = True
     watch_namespaces: Annotated[
         tuple[NamespaceName, ...],
-        BeforeValidator(_comma_list),
+        BeforeValidator(comma_list),
         Field(description="Namespaces whose pools are looked after, with commas between them."),
         Unset("all namespaces"),
     ] = ()

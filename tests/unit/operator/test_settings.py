@@ -44,6 +44,13 @@ def test_wrong_variable_is_named_with_what_to_write(variables, said):
     assert str(raised.value) == said
 
 
+@pytest.mark.parametrize("text", [",", " , "])
+@pytest.mark.parametrize("name", ["WATCH_NAMESPACES", "ALLOWED_SERVERS"])
+def test_empty_list_is_not_taken_for_everything(name, text):
+    with pytest.raises(WrongSettings, match=f"{name}: .* is an empty list"):
+        OperatorSettings.load({"TUBEHERD_OPERATOR_DEFAULT_IMAGE": "a", f"TUBEHERD_OPERATOR_{name}": text})
+
+
 def test_misspelt_variable_is_reported_with_the_nearest_name():
     variables = {
         "TUBEHERD_OPERATOR_POL_INTERVAL": "1",

@@ -45,7 +45,8 @@ class SetByOperator:
     """Metadata of a setting that the operator chooses for pools; then `spec.env` of a pool must not set it."""
 
 
-def _comma_list(value: Any, or_none: str = "") -> Any:
+def comma_list(value: Any, or_none: str = "") -> Any:
+    """Return the parts of a text with commas between them, and any other value as it is; ValueError for no parts."""
     if not isinstance(value, str):
         return value
     parts = [part.strip() for part in value.split(",") if part.strip()]
@@ -55,8 +56,9 @@ def _comma_list(value: Any, or_none: str = "") -> Any:
     return parts
 
 
-def _comma_list_or_none(value: Any) -> Any:
-    return [] if value == "none" else _comma_list(value, ", or none if nothing does")
+def comma_list_or_none(value: Any) -> Any:
+    """Return what `comma_list` does, or an empty list for the word none."""
+    return [] if value == "none" else comma_list(value, ", or none if nothing does")
 
 
 def _as_text(value: object) -> str:
@@ -101,9 +103,9 @@ Size = Annotated[int, BeforeValidator(parse_size), SIZE]
 TubeName = Annotated[str, AfterValidator(check_tube), TUBE]
 Server = Annotated[str, AfterValidator(_check_server), SERVER]
 Listener = Annotated[str, AfterValidator(_check_listener), LISTENER]
-Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(_comma_list)]
-Modules = Annotated[tuple[str, ...], BeforeValidator(_comma_list_or_none)]
-RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(_comma_list_or_none), AfterValidator(_check_delays)]
+Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(comma_list)]
+Modules = Annotated[tuple[str, ...], BeforeValidator(comma_list_or_none)]
+RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(comma_list_or_none), AfterValidator(_check_delays)]
 Commands = Annotated[dict[str, str], BeforeValidator(parse_commands), COMMANDS]
 Urls = Annotated[dict[str, str], BeforeValidator(parse_urls), URLS]
 RescheduleDelay = Annotated[Duration, AfterValidator(_check_reschedule_delay)]
