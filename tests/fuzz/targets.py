@@ -17,7 +17,7 @@ from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.server import parse_server
 from tubeherd.settings import WorkerSettings
-from tubeherd_operator.decisions.kick import Kick, parse_kick
+from tubeherd_operator.decisions.request_value import Wanted, parse_value
 
 SECRET = "hunter2"  # noqa: S105 - what no reason may hold
 MESSAGE_MAX = 700  # 80 characters are quoted, of which a lone surrogate takes six
@@ -182,15 +182,15 @@ def retries(data: bytes) -> None:
         assert all(0 < delay < MAX_DELAY for delay in delays)
 
 
-def kick_of_a_pool(written: str) -> Kick:
-    return parse_kick(written, ["mail", "news", "A-Z+/;.$_()"])
+def wanted_of_a_pool(written: str) -> Wanted:
+    return parse_value("discard", written, ["mail", "news", "A-Z+/;.$_()"])
 
 
-def kicks(data: bytes) -> None:
-    if not refused(kick_of_a_pool, data):
-        kick = kick_of_a_pool(text(data))
-        assert kick.tubes
-        assert kick.most is None or 0 < kick.most < 10**9
+def requests(data: bytes) -> None:
+    if not refused(wanted_of_a_pool, data):
+        wanted = wanted_of_a_pool(text(data))
+        assert wanted.tubes
+        assert wanted.most is None or 0 < wanted.most < 10**18
 
 
 TIMES = [
@@ -214,5 +214,5 @@ TARGETS = {
     "tubes": Target(tubes, [b"a", b"A-Z+/;.$_()", b"x" * 200, b"x" * 201, b"-a", b"a\n", b"\xc3\xbc"], 300),
     "servers": Target(servers, [b"a", b"a.b.svc:1", b"[::1]", b"[fe80::1]:65535", b"::1", b"a:65536", b"http://a"]),
     "retries": Target(retries, [b"none", b"10s,10m", b"1s,,1s, 1s", *TIMES]),
-    "kicks": Target(kicks, [b"all", b"25", b"mail:all", b"news:3", b" all ", b"A-Z+/;.$_():1", b"\xd9\xa1", b"0"]),
+    "requests": Target(requests, [b"all", b"25", b"mail:all", b"news:3", b"A-Z+/;.$_():1", b"\xd9\xa1", b"0"]),
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """An API server and a beanstalkd in this process, which fail just where a test of the operator's passes wants it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -7,7 +8,8 @@ from typing import Any, TypeVar
 
 from tubeherd_operator.cluster.client import ClusterError, Conflict
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack
+from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Step
+from tubeherd_operator.decisions.request_value import Deed
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import FIELD_MANAGER, Key, Object
 
@@ -118,15 +120,20 @@ class StoredPool:
         """Note the reason of an Event."""
         self._do("event", event["reason"], lambda: None)
 
-    def annotate(self, value: str | None) -> None:
-        """Set or remove the annotation `kick`, as a user does."""
-        self.held = _merged(self.held, {"metadata": {"annotations": {"kick": value}}})
+    def annotate(self, value: str | None, deed: Deed = "kick") -> None:
+        """Set or remove an annotation, as a user does."""
+        self.held = _merged(self.held, {"metadata": {"annotations": {deed: value}}})
+
+    @property
+    def annotations(self) -> dict[Deed, str]:
+        """The annotations of the pool."""
+        found: dict[Deed, str] = self.held["metadata"].get("annotations", {})
+        return found
 
     @property
     def annotation(self) -> str | None:
         """The value of the annotation `kick`."""
-        value: str | None = self.held["metadata"].get("annotations", {}).get("kick")
-        return value
+        return self.annotations.get("kick")
 
     def condition(self, type_: str) -> Object:
         """Return a condition of the pool."""
@@ -155,15 +162,21 @@ class Tubes:
 
     def __init__(self, **buried: int) -> None:
         self.buried = buried
-        self.kicked = 0
+        self.done: Counter[Deed] = Counter()
+        """How many jobs were kicked and deleted."""
 
-    def kick(self, tube: str, most: int) -> int:
-        """Put buried jobs back."""
-        kicked = min(most, self.buried.get(tube, 0))
-        if kicked:
-            self.buried[tube] -= kicked
-        self.kicked += kicked
-        return kicked
+    @property
+    def kicked(self) -> int:
+        """How many jobs were kicked."""
+        return self.done["kick"]
+
+    def change(self, deed: Deed, tube: str, most: int) -> int:
+        """Kick or delete buried jobs."""
+        done = min(most, self.buried.get(tube, 0))
+        if done:
+            self.buried[tube] -= done
+        self.done[deed] += done
+        return done
 
 
 class Errands:
@@ -213,39 +226,39 @@ class Errands:
         return self._errand is not None and self._errand.answer is None
 
     @property
-    def asks_for_a_kick(self) -> bool:
-        """Whether the errand that waits is to put jobs back."""
-        return self.waits and self._errand is not None and isinstance(self._errand.work, PutBack)
+    def asks_for_a_step(self) -> bool:
+        """Whether the errand that waits is to kick or delete jobs."""
+        return self.waits and self._errand is not None and isinstance(self._errand.work, Step)
 
     def run(self, lost: str = "") -> Errand:
         """Run the errand that waits, and return it.
 
-        The connection breaks, if `lost` is `unsent`, before a kick is sent; `before`, before beanstalkd has read it;
-        `after`, when beanstalkd has done it.
+        The connection breaks, if `lost` is `unsent`, before its command is sent; `before`, before beanstalkd has read
+        it; `after`, when beanstalkd has done it.
         """
         assert self._errand is not None
         errand = self._errand
-        answer: Found | Kicked
+        answer: Found | Done
         match errand.work:
-            case Find(_, kick):
-                buried = {tube: self.tubes.buried.get(tube, 0) for tube in kick.tubes}
+            case Find(_, wanted):
+                buried = {tube: self.tubes.buried.get(tube, 0) for tube in wanted.tubes}
                 answer = Found({}, "connection lost") if lost else Found(buried)
-            case PutBack(most):
-                answer = self._put_back(most, lost)
+            case Step() as step:
+                answer = self._run(step, lost)
         self._errand = replace(errand, answer=answer)
         return errand
 
-    def _put_back(self, most: Mapping[str, int], lost: str) -> Kicked:
-        *first, last = most
-        kicked = {tube: self.tubes.kick(tube, most[tube]) for tube in first}
+    def _run(self, step: Step, lost: str) -> Done:
+        *first, last = step.most
+        done = {tube: self.tubes.change(step.deed, tube, step.most[tube]) for tube in first}
         if lost == "unsent":
-            return Kicked(kicked, error="connection lost")
+            return Done(done, error="connection lost")
         if lost != "before":
-            kicked[last] = self.tubes.kick(last, most[last])
+            done[last] = self.tubes.change(step.deed, last, step.most[last])
         if not lost:
-            return Kicked(kicked)
-        kicked.pop(last, None)
-        return Kicked(kicked, last, "connection lost")
+            return Done(done)
+        done.pop(last, None)
+        return Done(done, last, "connection lost")
 
 
 def _merged(thing: Any, patch: Mapping[str, Any]) -> Any:

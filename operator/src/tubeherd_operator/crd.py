@@ -21,7 +21,7 @@ def custom_resource_definition() -> dict[str, Any]:
     """Return the CustomResourceDefinition of the WorkerPool as a plain object."""
     schema = {
         "type": "object",
-        "description": "WorkerPool runs workers for beanstalkd tubes, and shows and kicks their buried jobs.",
+        "description": "WorkerPool runs workers for beanstalkd tubes, and shows, kicks and discards their buried jobs.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of this object's schema."},

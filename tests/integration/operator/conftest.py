@@ -5,7 +5,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.beanstalkd import Beanstalkd
+from tests.support.burials import put_record
+from tests.support.proxies import Interceptor
+from tests.support.servers import MAIL, SMS, Changed
 from tests.support.waiting import wait_for
+from tubeherd_operator.queues.servers import Servers
 
 
 @pytest.fixture
@@ -20,3 +25,40 @@ def pollers() -> Iterator[Callable[[], list[str]]]:
     yield started
     both = ("poller ", "burials ")
     wait_for(lambda: not started(both), lambda: f"the end of {started(both)}")
+
+
+@pytest.fixture
+def changed() -> Changed:
+    """Return what remembers which pools are to be looked at."""
+    return Changed()
+
+
+@pytest.fixture
+def servers(changed: Changed, pollers: Callable[[], list[str]]) -> Iterator[Servers]:
+    """Yield the servers of two pools, which are counted every 50 ms once a test has them watched."""
+    made = Servers(0.05, changed)
+    yield made
+    for key in (MAIL, SMS):
+        made.forget(key)
+
+
+@pytest.fixture
+def losing(beanstalkd: Beanstalkd) -> Iterator[Interceptor]:
+    """Yield a proxy that loses the answer to each kick."""
+    proxy = Interceptor(beanstalkd.port)
+    proxy.loses_answer_to = "kick"
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def failed(beanstalkd: Beanstalkd) -> list[int]:
+    """Bury six jobs because of a KeyError, five of the tube mail and one of sms, and one because of a ValueError."""
+    jobs = beanstalkd.bury_many("mail", 5)
+    (sms,) = beanstalkd.bury_many("sms", 1)
+    (value,) = beanstalkd.bury_many("mail", 1)
+    for job in jobs:
+        put_record(beanstalkd, job)
+    put_record(beanstalkd, sms, tube="sms")
+    put_record(beanstalkd, value, error="ValueError")
+    return jobs

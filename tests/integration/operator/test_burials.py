@@ -10,7 +10,7 @@ from tests.support.burials import RECORDS, count_records, put_record
 from tests.support.proxies import Proxy
 from tests.support.waiting import wait_for
 from tubeherd.burials.reader import BurialReader, Clock, read_burials
-from tubeherd_operator.decisions.errands import Errand, Kicked, PutBack
+from tubeherd_operator.decisions.errands import Done, Errand, Step
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.burials import BurialWatch
@@ -199,8 +199,8 @@ def test_reading_that_takes_long_holds_up_neither_counts_nor_kicks_of_the_same_s
         wait_for(reading.is_set, "the reading has begun")
         beanstalkd.bury("mail", 2)
         wait_for(lambda: (found := servers.counts(MAIL)) and found.tubes["mail"].buried == 2, "the jobs are counted")
-        servers.give(MAIL, Errand("1", PutBack({"mail": 1})))
-        assert wait_for(lambda: servers.errand(MAIL).answer, "the kick is answered") == Kicked({"mail": 1})
+        servers.give(MAIL, Errand("1", Step("kick", {"mail": 1})))
+        assert wait_for(lambda: servers.errand(MAIL).answer, "the kick is answered") == Done({"mail": 1})
         assert servers.burials(MAIL) is None
     finally:
         go_on.set()

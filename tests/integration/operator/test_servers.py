@@ -5,49 +5,14 @@ import threading
 import pytest
 
 from tests.support.burials import put_record
-from tests.support.proxies import Interceptor, Proxy
+from tests.support.proxies import Proxy
+from tests.support.servers import MAIL, SMS, ask, find, serving
 from tests.support.waiting import wait_for
 from tubeherd.queue import wire
-from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack, Request
-from tubeherd_operator.decisions.kick_value import Kick, parse_kick
-from tubeherd_operator.decisions.retries import Served
+from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Request, Step
+from tubeherd_operator.decisions.request_value import Wanted
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.servers import Servers
-
-MAIL = Key("shop", "mail")
-SMS = Key("shop", "sms")
-
-
-def serving(*tubes, retries=1):
-    """Return what a pool serves that keeps no burial records: test_burials.py has those that do."""
-    return Served(tubes, retries, records=False)
-
-
-class Changed:
-    """Remembers which pools are to be looked at."""
-
-    def __init__(self):
-        self.keys = []
-
-    def __call__(self, key):
-        self.keys.append(key)
-
-    def wait(self, key, count=1):
-        given = self.keys.count
-        wait_for(lambda: given(key) >= count, lambda: f"{key} was given {given(key)} counts, not {count}")
-
-
-@pytest.fixture
-def changed():
-    return Changed()
-
-
-@pytest.fixture
-def servers(changed, pollers):
-    made = Servers(0.05, changed)
-    yield made
-    for key in (MAIL, SMS):
-        made.forget(key)
 
 
 def test_counts_of_a_pools_tubes(beanstalkd, servers, changed):
@@ -131,22 +96,16 @@ def test_server_that_goes_and_comes_back_is_reported(beanstalkd, servers, change
     changed.wait(MAIL, 3)
 
 
-def ask(servers, key, work):
-    """Have an errand run, and return its answer."""
-    servers.give(key, Errand(f"{work}", work))
-    return wait_for(lambda: servers.errand(key).answer, "the errand is answered")
-
-
 def test_errands_count_and_kick_buried_jobs_and_no_delayed_one(beanstalkd, servers, changed):
     beanstalkd.bury("mail", 2)
     beanstalkd.bury("sms", 2)
     beanstalkd.put("mail", b"{}", delay=600)
     servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
     changed.wait(MAIL)
-    find = Find(Request("uid", "all"), Kick(("mail", "sms"), None))
+    find = Find(Request("uid", "kick", "all"), Wanted(("mail", "sms"), None))
     assert ask(servers, MAIL, find) == Found({"mail": 2, "sms": 2})
-    assert ask(servers, MAIL, PutBack({"mail": 2, "sms": 1})) == Kicked({"mail": 2, "sms": 1})
-    assert ask(servers, MAIL, PutBack({"mail": 9, "sms": 9})) == Kicked({"mail": 0, "sms": 1})
+    assert ask(servers, MAIL, Step("kick", {"mail": 2, "sms": 1})) == Done({"mail": 2, "sms": 1})
+    assert ask(servers, MAIL, Step("kick", {"mail": 9, "sms": 9})) == Done({"mail": 0, "sms": 1})
     assert beanstalkd.count("mail") == {"ready": 2, "reserved": 0, "delayed": 1, "buried": 0}
     changed.wait(MAIL, 4)
 
@@ -155,19 +114,10 @@ def test_kick_of_a_server_that_is_gone_is_an_error(beanstalkd, servers, changed)
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
     beanstalkd.kill()
-    kicked = ask(servers, MAIL, PutBack({"mail": 1}))
+    kicked = ask(servers, MAIL, Step("kick", {"mail": 1}))
     assert (kicked.tubes, kicked.lost) == ({}, None)
     assert kicked.error
     beanstalkd.start()
-
-
-@pytest.fixture
-def losing(beanstalkd):
-    """A proxy that loses the answer to each kick."""
-    proxy = Interceptor(beanstalkd.port)
-    proxy.loses_answer_to = "kick"
-    yield proxy
-    proxy.close()
 
 
 def test_kick_whose_answer_is_lost_may_have_been_done(beanstalkd, losing, servers, changed):
@@ -175,7 +125,7 @@ def test_kick_whose_answer_is_lost_may_have_been_done(beanstalkd, losing, server
     beanstalkd.bury("sms", 4)
     servers.watch(MAIL, losing.server, serving("mail", "sms"))
     changed.wait(MAIL)
-    kicked = ask(servers, MAIL, PutBack({"mail": 3, "sms": 4}))
+    kicked = ask(servers, MAIL, Step("kick", {"mail": 3, "sms": 4}))
     assert (kicked.tubes, kicked.lost) == ({}, "mail")
     assert "closed the connection" in kicked.error
     assert beanstalkd.count("mail")["buried"] == 1
@@ -187,16 +137,11 @@ def test_pool_that_goes_takes_its_errand_along(beanstalkd, servers, changed):
         servers.watch(key, beanstalkd.server, serving(key.name))
         changed.wait(key)
     with beanstalkd.stopped():
-        servers.give(MAIL, Errand("1", PutBack({"mail": 1})))
+        servers.give(MAIL, Errand("1", Step("kick", {"mail": 1})))
         servers.forget(MAIL)
         assert servers.errand(MAIL) is None
         servers.watch(MAIL, beanstalkd.server, serving("mail"))
         assert servers.errand(MAIL) is None
-
-
-def find(servers, value, tubes=("mail", "sms")):
-    """Ask which jobs a kick of this value is about."""
-    return ask(servers, MAIL, Find(Request("uid", value), parse_kick(value, tubes)))
 
 
 def test_one_job_is_kicked_by_its_id_if_it_is_buried_in_a_tube_of_the_pool(beanstalkd, servers, changed):
@@ -209,23 +154,10 @@ def test_one_job_is_kicked_by_its_id_if_it_is_buried_in_a_tube_of_the_pool(beans
     assert find(servers, f"job/{other}").refused == "the job is in tube other, not in mail or sms"
     assert find(servers, f"job/{ready}").refused == "it is ready, not buried"
     assert find(servers, "job/999999").refused == "there is no such job"
-    assert ask(servers, MAIL, PutBack({"mail": 1}, job=second)) == Kicked({"mail": 1})
-    assert ask(servers, MAIL, PutBack({"mail": 1}, job=second)) == Kicked({"mail": 0})
-    assert ask(servers, MAIL, PutBack({"mail": 1}, job=other)) == Kicked({"mail": 0})
+    assert ask(servers, MAIL, Step("kick", {"mail": 1}, job=second)) == Done({"mail": 1})
+    assert ask(servers, MAIL, Step("kick", {"mail": 1}, job=second)) == Done({"mail": 0})
+    assert ask(servers, MAIL, Step("kick", {"mail": 1}, job=other)) == Done({"mail": 0})
     assert (beanstalkd.stats_job(first)["state"], beanstalkd.stats_job(second)["state"]) == ("buried", "ready")
-
-
-@pytest.fixture
-def failed(beanstalkd):
-    """Six jobs that are buried because of a KeyError, five of the tube mail and one of sms, and one ValueError."""
-    jobs = beanstalkd.bury_many("mail", 5)
-    (sms,) = beanstalkd.bury_many("sms", 1)
-    (value,) = beanstalkd.bury_many("mail", 1)
-    for job in jobs:
-        put_record(beanstalkd, job)
-    put_record(beanstalkd, sms, tube="sms")
-    put_record(beanstalkd, value, error="ValueError")
-    return jobs
 
 
 def test_jobs_with_an_error_are_kicked_and_no_others(beanstalkd, failed, servers, changed):
@@ -235,7 +167,7 @@ def test_jobs_with_an_error_are_kicked_and_no_others(beanstalkd, failed, servers
     assert find(servers, "mail:error/KeyError") == Found({"mail": 5})
     assert find(servers, "error/KeyError") == Found({"mail": 5, "sms": 1})
     beanstalkd.delete(failed[0])
-    assert ask(servers, MAIL, PutBack({"mail": 3, "sms": 1}, error="KeyError")) == Kicked({"mail": 2, "sms": 1})
+    assert ask(servers, MAIL, Step("kick", {"mail": 3, "sms": 1}, error="KeyError")) == Done({"mail": 2, "sms": 1})
     assert [beanstalkd.exists(job) and beanstalkd.stats_job(job)["state"] for job in failed] == [
         False,
         "ready",
@@ -243,14 +175,14 @@ def test_jobs_with_an_error_are_kicked_and_no_others(beanstalkd, failed, servers
         "buried",
         "buried",
     ]
-    assert ask(servers, MAIL, PutBack({"mail": 2}, error="KeyError")) == Kicked({"mail": 2})
+    assert ask(servers, MAIL, Step("kick", {"mail": 2}, error="KeyError")) == Done({"mail": 2})
     assert beanstalkd.count("mail")["buried"] == 1, "the ValueError"
 
 
 def test_kick_of_an_error_that_another_operator_has_begun_goes_on(beanstalkd, failed, servers, changed):
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
-    assert ask(servers, MAIL, PutBack({"mail": 4}, error="KeyError")) == Kicked({"mail": 4})
+    assert ask(servers, MAIL, Step("kick", {"mail": 4}, error="KeyError")) == Done({"mail": 4})
     assert beanstalkd.count("mail")["buried"] == 2
 
 
@@ -261,8 +193,8 @@ def test_slow_kick_is_stopped_when_most_of_its_jobs_are_buried_again(beanstalkd,
         put_record(beanstalkd, job)
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
-    slowly = PutBack({"mail": 12}, error=chosen, slowly=True)
-    assert ask(servers, MAIL, slowly) == Kicked({"mail": 12})
+    slowly = Step("kick", {"mail": 12}, error=chosen, slowly=True)
+    assert ask(servers, MAIL, slowly) == Done({"mail": 12})
     states = [beanstalkd.stats_job(job)["state"] for job in jobs]
     assert states == ["ready"] * 12 + ["buried"] * 8, "those that were buried first"
     client = beanstalkd.client()
@@ -270,8 +202,8 @@ def test_slow_kick_is_stopped_when_most_of_its_jobs_are_buried_again(beanstalkd,
     for _ in range(12):
         client.bury(client.reserve(timeout=0))
     client.close()
-    stopped = ask(servers, MAIL, PutBack({"mail": 8}, error=chosen, slowly=True))
-    assert stopped == Kicked({}, stopped="12 of the jobs were buried again, and 0 were done")
+    stopped = ask(servers, MAIL, Step("kick", {"mail": 8}, error=chosen, slowly=True))
+    assert stopped == Done({"mail": 0}, stopped="12 of the jobs were buried again, and 0 were done")
     assert beanstalkd.count("mail")["buried"] == 20
 
 
@@ -279,12 +211,12 @@ def test_slow_kick_puts_no_job_back_twice(beanstalkd, servers, changed):
     beanstalkd.bury_many("mail", 4)
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
-    assert ask(servers, MAIL, PutBack({"mail": 4}, slowly=True)) == Kicked({"mail": 4})
+    assert ask(servers, MAIL, Step("kick", {"mail": 4}, slowly=True)) == Done({"mail": 4})
     client = beanstalkd.client()
     client.watch("mail")
     client.bury(client.reserve(timeout=0))
     client.close()
-    assert ask(servers, MAIL, PutBack({"mail": 1}, slowly=True)) == Kicked({"mail": 0})
+    assert ask(servers, MAIL, Step("kick", {"mail": 1}, slowly=True)) == Done({"mail": 0})
 
 
 @pytest.mark.parametrize("work", [{"job": 1}, {"error": "KeyError"}, {"slowly": True}])
@@ -292,7 +224,7 @@ def test_kick_by_id_whose_answer_is_lost_may_have_been_done(beanstalkd, failed, 
     losing.loses_answer_to = "kick-job"
     servers.watch(MAIL, losing.server, serving("mail"))
     changed.wait(MAIL)
-    kicked = ask(servers, MAIL, PutBack({"mail": 1}, **work))
+    kicked = ask(servers, MAIL, Step("kick", {"mail": 1}, **work))
     assert (kicked.tubes, kicked.lost) == ({}, "mail")
     assert beanstalkd.count("mail")["buried"] == 5
 
@@ -320,14 +252,14 @@ def freeze(freezing, beanstalkd, servers, changed):
         changed.wait(key)
     freezing.silent |= {*range(1, 1000)}
     for key in FROZEN:
-        servers.give(key, Errand("kick", PutBack({"mail": 1})))
+        servers.give(key, Errand("kick", Step("kick", {"mail": 1})))
 
 
 def test_frozen_server_holds_up_nothing_of_another(beanstalkd, freezing, servers, changed, monkeypatch):
     monkeypatch.setattr(wire, "REPLY_SECONDS", 3600)  # longer than this test: the frozen server is waited for meanwhile
     freeze(freezing, beanstalkd, servers, changed)
     for _ in range(3):
-        assert ask(servers, MAIL, PutBack({"mail": 1})) == Kicked({"mail": 1})
+        assert ask(servers, MAIL, Step("kick", {"mail": 1})) == Done({"mail": 1})
     assert [servers.errand(key).answer for key in FROZEN] == [None] * 6
 
 
@@ -346,7 +278,7 @@ def test_tubes_of_tubeherd_itself_are_neither_counted_nor_kicked(beanstalkd, ser
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
     assert {name: stats.buried for name, stats in servers.counts(MAIL).tubes.items()} == {"mail": 1}
-    assert ask(servers, MAIL, PutBack({"mail": 9})).tubes == {"mail": 1}
+    assert ask(servers, MAIL, Step("kick", {"mail": 9})).tubes == {"mail": 1}
     assert beanstalkd.count("tubeherd.burials")["buried"] == 3
 
 

@@ -65,7 +65,7 @@ def test_pool_of_a_server_that_is_not_allowed_is_neither_run_nor_asked_for(obser
     seen = observed("elsewhere:11300", ["*.queues"])
     assert seen.pool.server is None
     plan = make_plan(seen)
-    assert (plan.change, plan.kick.errand) == (None, None)
+    assert (plan.change, plan.request.errand) == (None, None)
     condition = ready.judge(seen)
     assert (condition.status, condition.reason) == ("False", "ServerNotAllowed")
     assert "elsewhere:11300 is none of the servers that this installation allows" in condition.message

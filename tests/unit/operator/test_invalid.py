@@ -28,7 +28,7 @@ def test_message_names_the_field_and_what_to_do(pools, spec, said):
     stored = pools.pool() | {"spec": spec}
     (condition,) = report(stored).status["conditions"]
     assert said in condition["message"]
-    assert condition["message"].endswith("neither counted nor kicked: kubectl edit workerpool mail")
+    assert condition["message"].endswith("no job is counted, kicked or discarded: kubectl edit workerpool mail")
     assert (condition["reason"], condition["observedGeneration"]) == ("InvalidSpec", 2)
 
 

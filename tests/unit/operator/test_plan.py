@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.kick import KickPlan
-from tubeherd_operator.decisions.kick_value import Kick
 from tubeherd_operator.decisions.plan import make_plan
+from tubeherd_operator.decisions.request import RequestPlan
+from tubeherd_operator.decisions.request_value import Wanted
 
 
 def change(plan):
@@ -30,7 +30,7 @@ def test_pool_without_its_executors_waits_for_them(pools):
 
 def test_nothing_is_done_where_nothing_differs(pools):
     made = make_plan(pools.seen())
-    assert (made.change, made.kick) == (None, KickPlan())
+    assert (made.change, made.request) == (None, RequestPlan())
 
 
 def test_changed_spec_is_applied(pools):
@@ -152,9 +152,9 @@ def test_pool_without_a_server_has_no_deployment(pools):
 
 def test_kick_is_planned_for_the_tubes_and_the_server_of_the_pool(pools):
     made = make_plan(pools.seen(pools.pool(annotations={"kick": "sms:7"})))
-    assert made.kick.errand.work.kick == Kick(("sms",), 7)
+    assert made.request.errand.work.wanted == Wanted(("sms",), 7)
     away = make_plan(pools.seen(pools.pool(annotations={"kick": "7"}), counts=Counts(error="away")))
-    assert "beanstalkd.queue.svc:11300 is out of reach" in away.kick.condition.message
+    assert "beanstalkd.queue.svc:11300 is out of reach" in away.request.conditions[0].message
 
 
 def test_pods_have_the_user_of_the_cluster_where_the_installation_leaves_it_to_the_cluster(pools):

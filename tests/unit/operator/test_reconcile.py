@@ -8,7 +8,7 @@ import pytest
 from tests.support.api_server import DOWN, Errands, StoredPool, Tubes
 from tubeherd_operator.cluster.client import ClusterError
 from tubeherd_operator.decisions.counts import Counts
-from tubeherd_operator.decisions.errands import PutBack
+from tubeherd_operator.decisions.errands import Step
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
@@ -55,7 +55,7 @@ def work(servers):
         for _ in range(20):
             again = reconciler.reconcile(KEY)
             if servers.waits:
-                servers.run(lost if servers.asks_for_a_kick else "")
+                servers.run(lost if servers.asks_for_a_step else "")
             elif again is None:
                 return
         raise AssertionError("there is always something to do")
@@ -74,12 +74,16 @@ def test_kick_is_done_reported_and_its_annotation_removed(reconciler, cluster, s
         "time": "2026-11-25T12:00:00Z",
         "kicked": 5,
         "unsure": 0,
-        "tubes": [{"name": "mail", "kicked": 2, "unsure": 0}, {"name": "sms", "kicked": 3, "unsure": 0}],
+        "skipped": 0,
+        "tubes": [
+            {"name": "mail", "kicked": 2, "unsure": 0, "skipped": 0},
+            {"name": "sms", "kicked": 3, "unsure": 0, "skipped": 0},
+        ],
     }
     assert cluster.condition("KickAccepted")["status"] == "True"
     assert "5 buried jobs put back (mail 2, sms 3)" in cluster.condition("KickAccepted")["message"]
     assert cluster.held["metadata"]["annotations"] == {}
-    assert "kick" not in cluster.held["status"]
+    assert "request" not in cluster.held["status"]
     assert servers.tubes.kicked == 5
     assert (cluster.events("Kicked"), cluster.events("AnnotationRemoved")) == (1, 0)
     before = len(cluster.writes)
@@ -91,13 +95,13 @@ def test_intent_is_stored_before_its_first_command(reconciler, cluster, servers)
     states = []
     for _ in range(3):
         reconciler.reconcile(KEY)
-        states.append(cluster.held["status"].get("kick", {}).get("state"))
+        states.append(cluster.held["status"].get("request", {}).get("state"))
         assert servers.tubes.kicked == 0
-        if servers.waits and not servers.asks_for_a_kick:
+        if servers.waits and not servers.asks_for_a_step:
             servers.run()
     assert states == [None, "accepted", "running"]
-    assert servers.asks_for_a_kick
-    shares = cluster.held["status"]["kick"]["tubes"]
+    assert servers.asks_for_a_step
+    shares = cluster.held["status"]["request"]["tubes"]
     assert [(share["name"], share["allotted"], share["asked"]) for share in shares] == [("mail", 2, 2), ("sms", 3, 3)]
 
 
@@ -114,17 +118,43 @@ def test_same_value_set_again_before_the_kick_is_closed_is_another_kick(reconcil
         reconciler.reconcile(KEY)
         if servers.waits:
             servers.run()
-    assert cluster.held["status"]["kick"]["state"] == "done"
+    assert cluster.held["status"]["request"]["state"] == "done"
     cluster.annotate("5")
     work(reconciler)
     assert servers.tubes.kicked == 10
+
+
+def test_discard_and_kick_that_are_asked_for_at_once_are_done_one_after_the_other(reconciler, cluster, servers, work):
+    cluster.annotate("all", "discard")
+    reconciler.reconcile(KEY)
+    waits = "discard=all waits until kick=5 is over and that annotation is gone"
+    assert cluster.condition("DiscardAccepted")["message"] == waits
+    work(reconciler)
+    assert servers.tubes.done == {"kick": 5, "discard": 6}
+    status = cluster.held["status"]
+    assert (status["lastKick"]["kicked"], status["lastDiscard"]["deleted"]) == (5, 6)
+    assert cluster.condition("DiscardAccepted")["message"] == "discard=all: 6 buried jobs deleted (sms 6)"
+    assert cluster.condition("KickAccepted")["reason"] == "Kicked"
+    assert (cluster.annotations, status.get("request")) == ({}, None)
+    assert (cluster.events("Kicked"), cluster.events("Discarded"), cluster.events("Waiting")) == (1, 1, 0)
+
+
+def test_discard_whose_condition_waits_for_a_kick_and_that_is_taken_back_leaves_no_condition(
+    reconciler, cluster, servers, work
+):
+    cluster.annotate("all", "discard")
+    reconciler.reconcile(KEY)
+    cluster.annotate(None, "discard")
+    work(reconciler)
+    assert "DiscardAccepted" not in {condition["type"] for condition in cluster.held["status"]["conditions"]}
+    assert servers.tubes.done == {"kick": 5}
 
 
 def test_kick_of_thousands_goes_in_steps_of_a_thousand(reconciler, cluster, servers, work):
     servers.tubes.buried = {"mail": 1500, "sms": 1700}
     cluster.annotate("all")
     work(reconciler)
-    steps = [dict(errand.work.most) for errand in servers.given if isinstance(errand.work, PutBack)]
+    steps = [dict(errand.work.most) for errand in servers.given if isinstance(errand.work, Step)]
     assert steps == [{"mail": 1000}, {"mail": 500, "sms": 500}, {"sms": 1000}, {"sms": 200}]
     assert cluster.held["status"]["lastKick"]["kicked"] == 3200
     progress = {value["conditions"][-1]["message"] for what, value in cluster.writes if "conditions" in value}
@@ -189,13 +219,13 @@ def test_operator_that_is_killed_puts_no_more_back(new_reconciler, cluster, serv
     killed = new_reconciler()
     for _ in range(passes):
         killed.reconcile(KEY)
-        if servers.waits and not servers.asks_for_a_kick:
+        if servers.waits and not servers.asks_for_a_step:
             servers.run()
     if servers.waits:
         servers.run()
     work(new_reconciler())
     assert servers.tubes.kicked == cluster.held["status"]["lastKick"]["kicked"] == 5
-    assert (cluster.annotation, cluster.held["status"].get("kick")) == (None, None)
+    assert (cluster.annotation, cluster.held["status"].get("request")) == (None, None)
 
 
 @pytest.mark.parametrize("effect", ["fail", "lose"])
@@ -245,7 +275,7 @@ def test_annotation_whose_removal_is_refused_kicks_once_and_says_so(new_reconcil
     assert (cluster.events("Kicked"), cluster.events("AnnotationStays")) == (1, 1)
     cluster.fail = {}
     look(new_reconciler(), 8)
-    assert (cluster.annotation, cluster.held["status"].get("kick")) == (None, None)
+    assert (cluster.annotation, cluster.held["status"].get("request")) == (None, None)
     assert cluster.condition("KickAccepted")["reason"] == "Kicked"
     assert cluster.events("AnnotationRemoved") == 1
     assert servers.tubes.kicked == 5
@@ -268,14 +298,14 @@ def test_kick_of_which_the_api_server_stores_no_intent_is_not_begun(reconciler, 
     write = cluster.write_status
 
     def write_without_intent(namespace, name, patch, version=None):
-        return write(namespace, name, {key: value for key, value in patch.items() if key != "kick"}, version)
+        return write(namespace, name, {key: value for key, value in patch.items() if key != "request"}, version)
 
     cluster.write_status = write_without_intent
     reconciler.reconcile(KEY)
     servers.run()
-    with pytest.raises(ClusterError, match="no job is kicked: update the CRD"):
+    with pytest.raises(ClusterError, match="no job is kicked or deleted: update the CRD"):
         reconciler.reconcile(KEY)
-    assert not servers.asks_for_a_kick
+    assert not servers.asks_for_a_step
 
 
 @pytest.mark.parametrize("value", [None, "sms:1"])

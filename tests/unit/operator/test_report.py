@@ -4,8 +4,8 @@ import pytest
 
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
-from tubeherd_operator.decisions.kick import Known
-from tubeherd_operator.decisions.kick_report import KICK_ACCEPTED, Reason
+from tubeherd_operator.decisions.request import Known
+from tubeherd_operator.decisions.request_report import CONDITIONS, Reason
 from tubeherd_operator.decisions.status import changes, read_status
 
 NOW = "2026-11-25T12:00:00Z"
@@ -21,10 +21,10 @@ def settled(pools, spec=None, **metadata):
 def kicked(pools):
     """Return a pool whose status shows a kick that is done, and whose annotation is gone."""
     pool = settled(pools)
-    finding = Finding(KICK_ACCEPTED, "True", Reason.KICKED, "kick=5: 5 buried jobs put back (mail 5)")
+    finding = Finding(CONDITIONS["kick"], "True", Reason.KICKED, "kick=5: 5 buried jobs put back (mail 5)")
     pool["status"]["conditions"].append(stamp(finding, None, 2, NOW).model_dump(by_alias=True))
-    done = {"value": "5", "time": NOW, "kicked": 5, "unsure": 0}
-    pool["status"]["lastKick"] = done | {"tubes": [{"name": "mail", "kicked": 5, "unsure": 0}]}
+    done = {"value": "5", "time": NOW, "kicked": 5, "unsure": 0, "skipped": 0}
+    pool["status"]["lastKick"] = done | {"tubes": [{"name": "mail", "kicked": 5, "unsure": 0, "skipped": 0}]}
     return pool
 
 
@@ -237,15 +237,15 @@ def test_lost_server_is_reported_once_and_so_is_its_return(pools):
 
 
 def test_done_kick_is_reported(pools):
-    running = {"id": "1", "value": "5", "server": SERVER, "state": "running", "since": NOW}
-    running |= {"tubes": [{"name": "mail", "allotted": 2, "kicked": 2}, {"name": "sms", "allotted": 3, "kicked": 3}]}
+    running = {"id": "1", "deed": "kick", "value": "5", "server": SERVER, "state": "running", "since": NOW}
+    running |= {"tubes": [{"name": "mail", "allotted": 2, "done": 2}, {"name": "sms", "allotted": 3, "done": 3}]}
     pool = settled(pools, annotations={"kick": "5"})
-    pool["status"]["kick"] = running
-    report = pools.report(pools.seen(pool, kick=Known(now=NOW)))
+    pool["status"]["request"] = running
+    report = pools.report(pools.seen(pool, request=Known(now=NOW)))
     message = "kick=5: 5 buried jobs put back (mail 2, sms 3)"
     assert report.events == [PoolEvent("Normal", Reason.KICKED, message)]
     assert conditions(report)["KickAccepted"].message == message
-    assert (report.status.kick.state, report.status.last_kick.kicked, report.again_after) == ("done", 5, 0)
+    assert (report.status.request.state, report.status.last_kick.kicked, report.again_after) == ("done", 5, 0)
 
 
 def test_bad_kick_is_reported_and_its_annotation_goes(pools):

@@ -43,7 +43,7 @@ def _message(stored: Object, error: ValidationError) -> str:
     more = [f"and {len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
     return (
         f"the stored spec is not valid: {'; '.join([*named, *more])}; until it is corrected, the Deployment stays as "
-        f"it is, and jobs are neither counted nor kicked: kubectl edit workerpool {stored['metadata']['name']}"
+        f"it is, and no job is counted, kicked or discarded: kubectl edit workerpool {stored['metadata']['name']}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which of several operators leads: it alone runs passes, counts jobs and kicks.
+"""Which of several operators leads: it alone runs passes, counts jobs, kicks and discards them.
 
 A Lease in the API server names the leader, which renews it every few seconds. Another operator takes the Lease over
 when it was not renewed for LEASE_SECONDS. A leader that cannot renew it for RENEWAL_SECONDS ends its process. As this

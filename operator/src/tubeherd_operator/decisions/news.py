@@ -9,7 +9,7 @@ from tubeherd_operator.decisions.status import Condition
 def news(findings: Iterable[Finding], shown: Mapping[str, Condition]) -> list[PoolEvent]:
     """Return an Event for each trouble that has just begun, and for each that is over, if its condition says so.
 
-    `shown` are the conditions of the status, by type. Kicks have Events of their own.
+    `shown` are the conditions of the status, by type. Kicks and discards have Events of their own.
     """
     events = [_event(finding, shown.get(finding.type)) for finding in findings]
     return [event for event in events if event]

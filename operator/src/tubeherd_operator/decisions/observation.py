@@ -8,9 +8,10 @@ from tubeherd_operator.allowed_servers import is_allowed
 from tubeherd_operator.decisions.burials import Burials
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Request
-from tubeherd_operator.decisions.kick import ANNOTATION, Known
 from tubeherd_operator.decisions.pods import present_pods
 from tubeherd_operator.decisions.repairs import Repairs
+from tubeherd_operator.decisions.request import Known
+from tubeherd_operator.decisions.request_value import DEEDS, Deed
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
 from tubeherd_operator.objects import Key, Object, controller_of
@@ -54,10 +55,10 @@ class Pool:
         return "no beanstalkd is named"
 
     @property
-    def kick_request(self) -> Request | None:
-        """The kick that its annotation asks for."""
-        value = self.stored["metadata"].get("annotations", {}).get(ANNOTATION)
-        return None if value is None else Request(self.uid, value)
+    def requests(self) -> Mapping[Deed, Request]:
+        """What its annotations ask for, by their names."""
+        annotations = self.stored["metadata"].get("annotations", {})
+        return {deed: Request(self.uid, deed, annotations[deed]) for deed in DEEDS if deed in annotations}
 
 
 def read_pool(
@@ -98,8 +99,8 @@ class Observation:
     """Why jobs are buried; None if the records have not been read yet."""
     others: Mapping[Key, Served] = field(default_factory=dict)
     """What the other pools of the same beanstalkd serve."""
-    kick: Known = field(default_factory=Known)
-    """What this process knows of the pool's kick beside the status."""
+    request: Known = field(default_factory=Known)
+    """What this process knows of the pool's request beside the status."""
     now: float = 0.0
     """The time of the pass, in seconds since 1970."""
     repairs: Repairs = field(default_factory=Repairs)

@@ -1,6 +1,7 @@
-"""Decides what one pass does with a pool: which Deployment it applies, and what it does for a kick.
+"""Decides what one pass does with a pool: which Deployment it applies, and what it does for a request.
 
-A pass reconciles one pool. A kick makes buried jobs ready again, as the pool's annotation `kick` asks for.
+A pass reconciles one pool. A request is what its annotation `kick` or `discard` asks for: that buried jobs are made
+ready again, or deleted.
 """
 
 from copy import deepcopy
@@ -9,11 +10,10 @@ from dataclasses import dataclass
 from tubeherd_operator.decisions.deployment import EXECUTORS_ANNOTATION, RENDERED_ANNOTATION, build_deployment
 from tubeherd_operator.decisions.drift import differences, overrides
 from tubeherd_operator.decisions.findings import PoolEvent, Reason
-from tubeherd_operator.decisions.kick import Asked, KickPlan, plan_kick
-from tubeherd_operator.decisions.kick_report import KICK_ACCEPTED
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
+from tubeherd_operator.decisions.request import Asked, RequestPlan, plan_request
 from tubeherd_operator.objects import Object
 
 
@@ -34,25 +34,25 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a pass does: first the change, and for the kick after that. Nothing is added to a plan after it is made."""
+    """What a pass does: first the change, then for the request. Nothing is added to a plan after it is made."""
 
     wanted: Object | None
     """The Deployment that the pool should have; None if it should have none, or the live one is to be left alone."""
     change: Change | None
     """None if the live Deployment is as it should be, or is to be left alone."""
-    kick: KickPlan
+    request: RequestPlan
 
 
 def make_plan(seen: Observation) -> Plan:
     """Return the plan for a pool."""
     pool = seen.pool
     wanted = _wanted(seen)
-    asked = Asked(pool.kick_request, pool.spec.tubes, pool.server, seen.counts, pool.why_no_server)
+    asked = Asked(pool.requests, pool.spec.tubes, pool.server, seen.counts, pool.why_no_server)
     shown = {condition.type: condition for condition in pool.status.conditions or []}
     return Plan(
         wanted=wanted,
         change=_change(seen, wanted) if wanted else None,
-        kick=plan_kick(asked, pool.status.kick, shown.get(KICK_ACCEPTED), seen.kick),
+        request=plan_request(asked, pool.status.request, shown, seen.request),
     )
 
 

@@ -9,15 +9,15 @@ from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.conditions.ready import Reason
 from tubeherd_operator.decisions.conditions.rollout import rollout_of
 from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
-from tubeherd_operator.decisions.kick import KickPlan
-from tubeherd_operator.decisions.kick_report import KICK_ACCEPTED, is_settled_kick
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.plan import Change, Plan, digest_of, not_as_wanted
 from tubeherd_operator.decisions.pods import next_look_at_pods
 from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
+from tubeherd_operator.decisions.request import RequestPlan
+from tubeherd_operator.decisions.request_report import CONDITIONS, is_settled_request
 from tubeherd_operator.decisions.retries import served_by
-from tubeherd_operator.decisions.status import Condition, TubeStatus, WorkerPoolStatus
+from tubeherd_operator.decisions.status import Condition, LastDiscard, LastKick, TubeStatus, WorkerPoolStatus
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
@@ -58,16 +58,17 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
         refusal=str(results.refusal) if results.refusal else None,
     )
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
-    kick = plan.kick
+    request = plan.request
     found = _findings(seen)
-    findings = [*found, kick.condition] if kick.condition else found
+    findings = [*found, *request.conditions]
     applied = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
     burials = _burials(seen)
     buried = burial_news(burials, _status_of_this_server(seen)) if burials else []
+    again_after = [after for after in (request.again_after, _again_after(seen)) if after is not None]
     return Report(
-        status=_status(seen, _conditions(seen, findings, shown, now), kick),
-        events=[*([kick.event] if kick.event else []), *applied, *news(found, shown), *buried],
-        again_after=min((after for after in (kick.again_after, _again_after(seen)) if after is not None), default=None),
+        status=_status(seen, _conditions(seen, findings, shown, now), request),
+        events=[*([request.event] if request.event else []), *applied, *news(found, shown), *buried],
+        again_after=min(again_after, default=None),
     )
 
 
@@ -100,21 +101,20 @@ def _conditions(seen: Observation, found: list[Finding], shown: Mapping[str, Con
     kept = {
         type_: condition
         for type_, condition in shown.items()
-        if type_ in new or seen.status_stands or is_settled_kick(condition) or _is_of_a_kick(condition, seen)
+        if type_ in new or seen.status_stands or is_settled_request(condition) or _is_asked_for(condition, seen)
     }
     return [*(kept | new).values()]
 
 
-def _is_of_a_kick(condition: Condition, seen: Observation) -> bool:
-    """Return whether a condition is about a kick that is still asked for; it stays until there is another."""
-    return condition.type == KICK_ACCEPTED and seen.pool.kick_request is not None
+def _is_asked_for(condition: Condition, seen: Observation) -> bool:
+    """Return whether a condition is about a request that is still asked for; it stays until there is another."""
+    return condition.type in [CONDITIONS[deed] for deed in seen.pool.requests]
 
 
-def _status(seen: Observation, stamped: list[Condition], kick: KickPlan) -> WorkerPoolStatus:
+def _status(seen: Observation, stamped: list[Condition], request: RequestPlan) -> WorkerPoolStatus:
     before = seen.pool.status
-    last_kick = kick.last_kick or before.last_kick
     if seen.status_stands:
-        return before.model_copy(update={"conditions": stamped, "last_kick": last_kick, "kick": kick.intent})
+        return before.model_copy(update={"conditions": stamped, **_requested(before, request)})
     rollout = rollout_of(seen)
     return WorkerPoolStatus(
         observed_generation=seen.pool.generation,
@@ -126,9 +126,18 @@ def _status(seen: Observation, stamped: list[Condition], kick: KickPlan) -> Work
         **_counts(seen),
         **_shown_burials(seen),
         conditions=stamped,
-        last_kick=last_kick,
-        kick=kick.intent,
+        **_requested(before, request),
     )
+
+
+def _requested(before: WorkerPoolStatus, request: RequestPlan) -> dict[str, Any]:
+    """Return what the status shows of requests."""
+    outcome = request.outcome
+    return {
+        "last_kick": outcome if isinstance(outcome, LastKick) else before.last_kick,
+        "last_discard": outcome if isinstance(outcome, LastDiscard) else before.last_discard,
+        "request": request.intent,
+    }
 
 
 def _counts(seen: Observation) -> dict[str, Any]:

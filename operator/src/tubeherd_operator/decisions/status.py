@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from tubeherd_operator.decisions.request_value import Deed
 from tubeherd_operator.objects import Object
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -21,7 +22,7 @@ class TubeStatus(_Model):
     ready: int = Field(description="Jobs that wait for a worker.")
     reserved: int = Field(description="Jobs that are being executed.")
     delayed: int = Field(description="Jobs that wait for their time: retries, reschedules and jobs put with a delay.")
-    buried: int = Field(description="Jobs that failed for good and wait for a kick.")
+    buried: int = Field(description="Jobs that failed for good and wait for a kick or a discard.")
 
 
 class Condition(_Model):
@@ -37,41 +38,64 @@ class Condition(_Model):
     observed_generation: int = Field(description="The generation of the spec that this is about.")
 
 
-class TubeKick(_Model):
+class _Outcome(_Model):
+    """What the outcome of a request has in all tubes together and in each of them."""
+
+    unsure: int = Field(0, description="Up to so many of them are buried still: the answer of beanstalkd was lost.")
+    skipped: int = Field(0, description="Further jobs that were left alone, because they were not buried any more.")
+
+
+class TubeKick(_Outcome):
     """How many jobs of one tube were kicked."""
 
     name: str = Field(description="Name of the tube.")
     kicked: int = Field(description="Jobs that were put back to be executed; those of `unsure` count as put back.")
-    unsure: int = Field(0, description="Up to so many of them were not put back: the answer of beanstalkd was lost.")
 
 
-class LastKick(_Model):
+class LastKick(_Outcome):
     """What the last `kick` annotation did."""
 
     value: str = Field(description="The value of the annotation, such as all or mail:25.")
     time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
     kicked: int = Field(description="Jobs that were put back, in all tubes; those of `unsure` count as put back.")
-    unsure: int = Field(0, description="Up to so many of them were not put back: the answer of beanstalkd was lost.")
     tubes: list[TubeKick] = Field(description="Jobs that were put back, by tube.")
 
 
-class KickShare(_Model):
-    """How many jobs of one tube a kick puts back."""
+class TubeDiscard(_Outcome):
+    """How many jobs of one tube were deleted."""
 
     name: str = Field(description="Name of the tube.")
-    allotted: int = Field(description="At most so many jobs are put back.")
-    kicked: int = Field(0, description="Jobs that were put back, as beanstalkd answered.")
-    unsure: int = Field(0, description="Further jobs that may have been put back: the answer of beanstalkd was lost.")
-    asked: int = Field(0, description="Further jobs that beanstalkd is asked to put back in the present step.")
+    deleted: int = Field(description="Buried jobs that were deleted; those of `unsure` count as deleted.")
 
 
-class KickIntent(_Model):
-    """A kick, from before its first command to beanstalkd until its annotation is gone.
+class LastDiscard(_Outcome):
+    """What the last `discard` annotation did."""
+
+    value: str = Field(description="The value of the annotation, such as job/4711 or mail:error/ValueError.")
+    time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
+    deleted: int = Field(description="Jobs that were deleted, in all tubes; those of `unsure` count as deleted.")
+    tubes: list[TubeDiscard] = Field(description="Jobs that were deleted, by tube.")
+
+
+class Share(_Model):
+    """How many jobs of one tube a request kicks or deletes."""
+
+    name: str = Field(description="Name of the tube.")
+    allotted: int = Field(description="At most so many jobs are kicked or deleted.")
+    done: int = Field(0, description="Jobs that were kicked or deleted, as beanstalkd answered.")
+    unsure: int = Field(0, description="Further jobs that may have been: the answer of beanstalkd was lost.")
+    skipped: int = Field(0, description="Jobs that were left alone, because they were not buried any more.")
+    asked: int = Field(0, description="Further jobs that beanstalkd is asked to kick or delete in the present step.")
+
+
+class Intent(_Model):
+    """A kick or a discard, from before its first command to beanstalkd until its annotation is gone.
 
     No field is ever None, because a merge patch leaves a field of an object as it was if it is left out.
     """
 
-    id: str = Field(description="Tells this kick from another one with the same value.")
+    id: str = Field(description="Tells this request from another one with the same value.")
+    deed: Deed = Field(description="The annotation: kick puts buried jobs back, discard deletes them.")
     value: str = Field(description="The value of the annotation.")
     server: str = Field(description="host:port of the beanstalkd.")
     state: Literal["accepted", "running", "done"] = Field(
@@ -79,8 +103,11 @@ class KickIntent(_Model):
     )
     since: str = Field(description="Since when it has this state.", json_schema_extra={"format": "date-time"})
     step: str = Field("", description="Tells the present step from others; empty if there is none.")
-    tubes: list[KickShare] = Field(description="Jobs by tube; only tubes that had buried jobs.")
+    tubes: list[Share] = Field(description="Jobs by tube; only tubes that had buried jobs.")
     ended: str = Field("", description="Why it ended before all was done; empty if it did not.")
+
+    def __str__(self) -> str:
+        return f"{self.deed}={self.value}"
 
 
 class _Burial(_Model):
@@ -145,21 +172,22 @@ class WorkerPoolStatus(_Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     last_kick: LastKick | None = Field(None, description="What the last kick annotation did.")
-    kick: KickIntent | None = Field(None, description="The kick whose annotation is not gone yet.")
+    last_discard: LastDiscard | None = Field(None, description="What the last discard annotation did.")
+    request: Intent | None = Field(None, description="The kick or discard whose annotation is not gone yet.")
 
 
 def read_status(pool: Object) -> WorkerPoolStatus:
-    """Return the status that is stored in a pool; only its kick if another version wrote the rest in another form."""
+    """Return the status that is stored in a pool; only its request if another version wrote the rest in another way."""
     stored = pool.get("status", {})
     try:
         return WorkerPoolStatus.model_validate(stored)
     except ValidationError:
-        return WorkerPoolStatus(kick=_read_kick(stored.get("kick")))
+        return WorkerPoolStatus(request=_read_intent(stored.get("request")))
 
 
-def _read_kick(stored: Object | None) -> KickIntent | None:
+def _read_intent(stored: Object | None) -> Intent | None:
     try:
-        return None if stored is None else KickIntent.model_validate(stored)
+        return None if stored is None else Intent.model_validate(stored)
     except ValidationError:
         return None
 

@@ -3,8 +3,8 @@
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster
 from tubeherd_operator.cluster.kinds import executors_of
-from tubeherd_operator.decisions.kick import Known
 from tubeherd_operator.decisions.observation import Observation, Pool, read_pool
+from tubeherd_operator.decisions.request import Known
 from tubeherd_operator.objects import Object
 from tubeherd_operator.passes.executors import Executors
 from tubeherd_operator.queues.servers import Servers
@@ -23,9 +23,9 @@ def understand_pool(stored: Object | None, settings: OperatorSettings) -> Pool |
 
 
 def observe(
-    pool: Pool, cache: Cache, cluster: Cluster, executors: Executors, servers: Servers, kick: Known
+    pool: Pool, cache: Cache, cluster: Cluster, executors: Executors, servers: Servers, request: Known
 ) -> Observation:
-    """Return a pool with all that a pass needs to know; `kick` is what this process knows of its kick.
+    """Return a pool with all that a pass needs to know; `request` is what this process knows of its request.
 
     The counts are read last, so that the poller of a new pool has a moment to count.
     """
@@ -39,5 +39,5 @@ def observe(
         counts=servers.counts(pool.key),
         burials=servers.burials(pool.key),
         others=servers.others(pool.key),
-        kick=kick,
+        request=request,
     )

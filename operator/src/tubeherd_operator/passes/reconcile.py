@@ -5,9 +5,10 @@ All is decided in `decisions`. A pass carries it out, in this order:
 1. Find the pool, see to it that a poller counts the jobs in its tubes, and observe what there is for the pool.
 2. Make the plan, which is final.
 3. Apply the Deployment.
-4. Make the report from what came of that, and write it: the status, which holds the intent of a kick, and the Events.
-5. Carry out what the plan says of a kick: have the poller put jobs back, or remove the annotation. No pass waits for
-   beanstalkd: its answer starts another pass.
+4. Make the report from what came of that, and write it: the status, which holds the intent of a request, and
+   the Events.
+5. Carry out what the plan says of a request, which is a kick or a discard: have the poller kick or delete jobs, or
+   remove the annotation. No pass waits for beanstalkd: its answer starts another pass.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,8 @@ from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object, controller_of
 from tubeherd_operator.passes.executors import Executors
-from tubeherd_operator.passes.kicks import AGAIN_SECONDS, Kicks
 from tubeherd_operator.passes.observe import observe, understand_pool
+from tubeherd_operator.passes.requests import AGAIN_SECONDS, Requests
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
@@ -55,7 +56,7 @@ class Reconciler:
         self._servers = servers
         self._settings = settings
         self._now = now
-        self._kicks = Kicks(cluster, servers, self._timestamp)
+        self._requests = Requests(cluster, servers, self._timestamp)
         self._repairs: dict[Key, Repairs] = {}
         """What was repaired of late."""
         self._doubtful: set[Key] = set()
@@ -97,11 +98,11 @@ class Reconciler:
             return None
         if pool is None:
             self._servers.forget(key)
-            self._kicks.forget(key)
+            self._requests.forget(key)
             self._repairs.pop(key, None)
             return None
         self._have_counted(pool)
-        seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._kicks.known(pool))
+        seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._requests.known(pool))
         seen = replace(seen, now=self._now().timestamp(), repairs=self._repairs.get(key, Repairs()))
         plan = make_plan(seen)
         results = self._act(key, plan, seen)
@@ -155,18 +156,18 @@ class Reconciler:
         return metadata.get("uid") == controller_of(change.deployment) and "deletionTimestamp" not in metadata
 
     def _write(self, pool: Pool, plan: Plan, report: Report) -> bool:
-        """Write the report, and do what the plan says of a kick; return whether all was done.
+        """Write the report, and do what the plan says of a request; return whether all was done.
 
-        Raises Conflict if somebody else has changed the pool, so that a change of the kick's intent was not written.
+        Raises Conflict if somebody else has changed the pool, so that a change of the request's intent was not written.
         """
-        stored, version = pool.stored, self._kicks.about_to_write(pool, plan.kick)
+        stored, version = pool.stored, self._requests.about_to_write(pool, plan.request)
         if patch := changes(report.status, pool.stored):
             stored = self._cluster.write_status(*pool.key, patch, version)
         for event in report.events:
             write_event(self._cluster, pool.stored, event, self._timestamp())
-        is_carried_out = self._kicks.carry_out(pool, plan.kick, stored)
-        if is_carried_out and plan.kick.event_after_removal:
-            write_event(self._cluster, pool.stored, plan.kick.event_after_removal, self._timestamp())
+        is_carried_out = self._requests.carry_out(pool, plan.request, stored)
+        if is_carried_out and plan.request.event_after_removal:
+            write_event(self._cluster, pool.stored, plan.request.event_after_removal, self._timestamp())
         return is_carried_out
 
     def _write_invalid(self, key: Key, stored: Object, error: ValidationError) -> None:

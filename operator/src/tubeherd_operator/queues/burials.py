@@ -1,6 +1,6 @@
 """Reads why jobs are buried on one beanstalkd, from the records of burials.
 
-It does so in a thread of its own: to read ten thousand records takes a second, and neither counts nor kicks wait for
+It does so in a thread of its own: to read ten thousand records takes a second, and neither counts nor requests wait for
 it.
 """
 
@@ -96,7 +96,7 @@ class BurialWatch:
             records = self._reader.read().records
         except (QueueUnavailable, RefusedError):  # the condition ServerReachable says so
             return None
-        except Exception as error:  # whatever it is, counts and kicks go on
+        except Exception as error:  # whatever it is, counts and requests go on
             log.error(f"burial records could not be read: {error!r}")
             return None
         if records != self._records:

@@ -1,7 +1,7 @@
-"""Talks to one beanstalkd: counts the jobs in its tubes, and has `running` find and kick buried jobs.
+"""Talks to one beanstalkd: counts the jobs in its tubes, and has `running` find, kick and delete buried jobs.
 
-Each beanstalkd has a thread of its own, so that one that hangs holds up nothing but its own pools. Whoever wants a
-kick leaves an errand, and is called when the answer is there.
+Each beanstalkd has a thread of its own, so that one that hangs holds up nothing but its own pools. Whoever wants
+jobs kicked or deleted leaves an errand, and is called when the answer is there.
 """
 
 import random
@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tubeherd.queue.answers import AnswerLost, QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection, connect_to_change
 from tubeherd_operator.decisions.counts import Counts, is_due
-from tubeherd_operator.decisions.errands import Errand, Find, Found, Kicked, PutBack
-from tubeherd_operator.decisions.kick_value import Kick
+from tubeherd_operator.decisions.errands import Done, Errand, Find, Found
 from tubeherd_operator.objects import Key
-from tubeherd_operator.queues.running import Runner
+from tubeherd_operator.queues.running import Runner, describe
 
 _BACKOFF_MOST: Final = 15.0
 
@@ -121,39 +120,25 @@ class Poller:
         with self._lock:
             return [(key, errand) for key, errand in self._errands.items() if errand.answer is None]
 
-    def _note(self, key: Key, errand: Errand, answer: Found | Kicked) -> None:
+    def _note(self, key: Key, errand: Errand, answer: Found | Done) -> None:
         with self._lock:
             if self._errands.get(key) is not errand:
                 return  # the pool has gone, or wants something else
             self._errands[key] = replace(errand, answer=answer)
         self._changed(key)
 
-    def _answer(self, key: Key, errand: Errand) -> Found | Kicked:
-        match errand.work:
-            case Find(_, kick):
-                return self._find(key, kick)
-            case PutBack() as work:
-                return self._kick(key, work)
-
-    def _find(self, key: Key, kick: Kick) -> Found:
+    def _answer(self, key: Key, errand: Errand) -> Found | Done:
         try:
-            return self._runner.find(self._connected(), key, kick)
+            connection = self._connected()
+            if isinstance(errand.work, Find):
+                return self._runner.find(connection, key, errand.work.wanted)
+            done = self._runner.run(connection, key, errand.work)
         except (QueueUnavailable, RefusedError) as error:
             self._disconnect()
-            return Found({}, _describe(self._server, error))
-
-    def _kick(self, key: Key, work: PutBack) -> Kicked:
-        kicked: dict[str, int] = {}
-        for tube in work.most:
-            try:
-                if work.slowly and (why := self._runner.why_stop(self._connected(), key)):
-                    return Kicked(kicked, stopped=why)
-                kicked[tube] = self._runner.put_back(self._connected(), key, work, tube)
-            except (QueueUnavailable, RefusedError) as error:
-                self._disconnect()
-                lost = tube if isinstance(error, AnswerLost) else None
-                return Kicked(kicked, lost, _describe(self._server, error))
-        return Kicked(kicked)
+            return _nothing(errand, describe(self._server, error))
+        if done.error is not None:
+            self._disconnect()
+        return done
 
     def _ask(self) -> Counts:
         return self._count(dict.fromkeys(tube for watched in self._watched.values() for tube in watched.tubes))
@@ -163,7 +148,7 @@ class Poller:
             return Counts(self._connected().stats_tubes(tubes))
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
-            return Counts(error=_describe(self._server, error))
+            return Counts(error=describe(self._server, error))
 
     def _give_counts(self, now: float) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
@@ -192,11 +177,6 @@ class Poller:
             self._connection = None
 
 
-def _describe(server: str, error: Exception) -> str:
-    message = str(error) or f"beanstalkd answered {type(error).__name__}"
-    return message if server in message else f"{server}: {message}"
-
-
-def _nothing(errand: Errand, failure: str) -> Found | Kicked:
+def _nothing(errand: Errand, failure: str) -> Found | Done:
     """Return the answer to an errand for which nothing was sent."""
-    return Found({}, failure) if isinstance(errand.work, Find) else Kicked({}, error=failure)
+    return Found({}, failure) if isinstance(errand.work, Find) else Done({}, error=failure)

@@ -1,6 +1,6 @@
-"""Runs errands on the connection of a poller: finds the buried jobs that a kick is about, and puts them back.
+"""Runs errands on the connection of a poller: finds the buried jobs that a request is about, and kicks or deletes them.
 
-Jobs that are chosen one by one are asked for just before, and kicked only if they are buried in a tube of the pool.
+Each job that is deleted, or kicked by its id, is asked for just before: it must be buried in a tube of the pool.
 """
 
 from collections.abc import Iterable
@@ -8,13 +8,16 @@ from typing import Final
 
 from tubeherd.burials.reader import read_burials
 from tubeherd.burials.record import Burials
+from tubeherd.by_hand.changing.changer import Changer
 from tubeherd.by_hand.changing.choice import Choice, error_of, why_not
-from tubeherd.by_hand.changing.pace import Clock, Comebacks
-from tubeherd.queue.answers import AnswerLost, QueueUnavailable, RefusedError
+from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
+from tubeherd.by_hand.changing.whole_tubes import delete_tubes, kick_tubes_by_id
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection
+from tubeherd.queue.looking import TubeCounters
 from tubeherd.queue.tubes import PIPELINE_MOST
-from tubeherd_operator.decisions.errands import Found, PutBack
-from tubeherd_operator.decisions.kick_value import Kick
+from tubeherd_operator.decisions.errands import Done, Found, Step
+from tubeherd_operator.decisions.request_value import Wanted
 from tubeherd_operator.objects import Key
 
 _NAMED: Final = 5
@@ -22,12 +25,13 @@ _NAMED: Final = 5
 
 
 class Runner:
-    """Finds and kicks jobs of one beanstalkd; its methods raise QueueUnavailable or RefusedError."""
+    """Finds, kicks and deletes jobs of one beanstalkd."""
 
     def __init__(self, server: str) -> None:
         self._server = server
+        self._clock = Clock()
         self._chosen: dict[Key, tuple[str, dict[str, list[int]]]] = {}
-        """By pool: the error of its kick, and by tube the jobs with it that are still to be kicked, the oldest last."""
+        """By pool: the error of its request, and by tube the jobs with it that are still to be changed, oldest last."""
         self._comebacks: dict[Key, Comebacks] = {}
         """By pool: what became of the jobs of its slow kick."""
 
@@ -36,73 +40,63 @@ class Runner:
         self._chosen.pop(key, None)
         self._comebacks.pop(key, None)
 
-    def find(self, connection: ChangingConnection, key: Key, kick: Kick) -> Found:
-        """Count the buried jobs that a kick is about, by tube."""
+    def find(self, connection: ChangingConnection, key: Key, wanted: Wanted) -> Found:
+        """Count the buried jobs that a request is about, by tube; raises QueueUnavailable or RefusedError."""
         self.forget(key)
-        if kick.job is not None:
-            return _find_job(connection, kick.job, kick.tubes)
-        if kick.error is not None:
-            return self._find_error(key, kick.error, kick.tubes)
-        return Found({name: stats.buried for name, stats in connection.stats_tubes(kick.tubes).items()})
+        if wanted.job is not None:
+            return _find_job(connection, wanted.job, wanted.tubes)
+        if wanted.error is not None:
+            return self._find_error(key, wanted.error, wanted.tubes)
+        return Found({name: stats.buried for name, stats in connection.stats_tubes(wanted.tubes).items()})
 
-    def why_stop(self, connection: ChangingConnection, key: Key) -> str | None:
-        """Return why a slow kick is to be stopped; None if it may go on."""
-        if (comebacks := self._comebacks.get(key)) is None:
-            return None
-        comebacks.look(connection.jobs)
-        if not comebacks.are_most:
-            return None
-        return f"{comebacks.buried_again} of the jobs were buried again, and {comebacks.done} were done"
+    def run(self, connection: ChangingConnection, key: Key, step: Step) -> Done:
+        """Kick or delete buried jobs. After an answer with an error, the connection is of no use any more."""
+        done: dict[str, int] = {}
+        for tube in step.most:
+            changer = self._changer(connection, key, step)
+            changer.left = step.most[tube]
+            try:
+                changer.look()
+                self._change(changer, key, step, tube)
+            except (QueueUnavailable, RefusedError) as error:
+                self._chosen.pop(key, None)  # those of the jobs that are still buried are found anew
+                lost = tube if changer.done or changer.unsure else None
+                return Done(done, lost, describe(self._server, error))
+            done[tube] = changer.done
+            if changer.stopped is not None:
+                comebacks = self._comebacks[key]
+                why = f"{comebacks.buried_again} of the jobs were buried again, and {comebacks.done} were done"
+                return Done(done, stopped=why)
+        return Done(done)
 
-    def put_back(self, connection: ChangingConnection, key: Key, work: PutBack, tube: str) -> int:
-        """Put buried jobs of a tube back, and return how many; raises AnswerLost if more may have been."""
-        most = work.most[tube]
-        if work.job is not None:
-            return len(_kick_jobs(connection, [work.job], tube))
-        if work.error is None:
-            return self._kick_slowly(connection, key, most, tube) if work.slowly else connection.kick_buried(tube, most)
+    def _changer(self, connection: ChangingConnection, key: Key, step: Step) -> Changer:
+        pace = Pace(None, self._clock)  # the plan has steps rest
+        if step.deed == "discard":
+            return Changer(connection, "deleted", pace)
+        comebacks = self._comebacks.setdefault(key, Comebacks(self._clock)) if step.slowly else None
+        return Changer(connection, "kicked", pace, comebacks)
+
+    def _change(self, changer: Changer, key: Key, step: Step, tube: str) -> None:
+        most = step.most[tube]
+        if changer.stopped is not None:
+            return
+        if step.job is not None:
+            _change_buried(changer, [step.job], tube)
+        elif step.error is not None:
+            self._change_chosen(changer, key, step, tube)
+        elif step.deed == "discard":
+            delete_tubes(changer, [TubeCounters(tube, buried=most)], ["buried"], in_order=step.in_order)
+        elif step.slowly:
+            kick_tubes_by_id(changer, [TubeCounters(tube, buried=most)])
+        else:
+            changer.kick(tube, most)
+
+    def _change_chosen(self, changer: Changer, key: Key, step: Step, tube: str) -> None:
         error, chosen = self._chosen.get(key, (None, {}))
-        if error != work.error:  # another process has begun the kick, or the connection broke in the step before
-            chosen = self._choose(key, work.error, work.most, read_burials(self._server))
+        if step.error is not None and error != step.error:  # another process began it, or the connection broke since
+            chosen = self._choose(key, step.error, step.most, read_burials(self._server))
         ids = chosen.get(tube, [])
-        batch = [ids.pop() for _ in range(min(most, len(ids)))]
-        return self._kick_chosen(connection, key, work, batch, tube)
-
-    def _kick_chosen(self, connection: ChangingConnection, key: Key, work: PutBack, ids: list[int], tube: str) -> int:
-        kicked = 0
-        try:
-            for start in range(0, len(ids), PIPELINE_MOST):
-                done = _kick_jobs(connection, ids[start : start + PIPELINE_MOST], tube)
-                kicked += len(done)
-                if work.slowly:
-                    self._note(key, done)
-        except (QueueUnavailable, RefusedError) as error:
-            self._chosen.pop(key, None)  # those of the jobs that are still buried are found anew
-            raise _lost_if(kicked, error) from error
-        return kicked
-
-    def _kick_slowly(self, connection: ChangingConnection, key: Key, most: int, tube: str) -> int:
-        """Kick one job after the other, so that it can be looked at what becomes of each."""
-        kicked = 0
-        try:
-            while kicked < most:
-                job = connection.first(tube, "buried")
-                if job is None or self._came_back(key, job):  # the next one is the first that came back
-                    break
-                done = _kick_jobs(connection, [job], tube)
-                kicked += len(done)
-                self._note(key, done)
-        except (QueueUnavailable, RefusedError) as error:
-            raise _lost_if(kicked, error) from error
-        return kicked
-
-    def _came_back(self, key: Key, job: int) -> bool:
-        return key in self._comebacks and self._comebacks[key].has(job)
-
-    def _note(self, key: Key, jobs: Iterable[int]) -> None:
-        comebacks = self._comebacks.setdefault(key, Comebacks(Clock()))
-        for job in jobs:
-            comebacks.note(job)
+        _change_buried(changer, [ids.pop() for _ in range(min(step.most[tube], len(ids)))], tube)
 
     def _find_error(self, key: Key, error: str, tubes: Iterable[str]) -> Found:
         burials = read_burials(self._server)
@@ -122,6 +116,12 @@ class Runner:
         return chosen
 
 
+def describe(server: str, error: Exception) -> str:
+    """Return why a beanstalkd could not be asked."""
+    message = str(error) or f"beanstalkd answered {type(error).__name__}"
+    return message if server in message else f"{server}: {message}"
+
+
 def _find_job(connection: ChangingConnection, job: int, tubes: tuple[str, ...]) -> Found:
     (seen,) = connection.jobs([job])
     if seen is None or seen.state != "buried":
@@ -131,19 +131,11 @@ def _find_job(connection: ChangingConnection, job: int, tubes: tuple[str, ...]) 
     return Found({seen.tube: 1})
 
 
-def _lost_if(kicked: int, error: Exception) -> Exception:
-    """Return the error that is to be raised after so many jobs were kicked."""
-    return AnswerLost(str(error)) if kicked else error
-
-
-def _kick_jobs(connection: ChangingConnection, ids: list[int], tube: str) -> list[int]:
-    """Kick those of the jobs that are buried in this tube, and return them."""
-    seen = connection.jobs(ids)
-    buried = [job.id for job in seen if job is not None and (job.tube, job.state) == (tube, "buried")]
-    try:
-        return [job for job, done in zip(buried, connection.kick_jobs(buried), strict=True) if done]
-    except QueueUnavailable as error:
-        raise AnswerLost(str(error)) from error
+def _change_buried(changer: Changer, ids: list[int], tube: str) -> None:
+    """Kick or delete those of the jobs that are buried in this tube."""
+    for start in range(0, len(ids), PIPELINE_MOST):
+        seen = changer.connection.jobs(ids[start : start + PIPELINE_MOST])
+        changer.change({job.id: tube for job in seen if job and (job.tube, job.state) == (tube, "buried")})
 
 
 def _no_such_error(others: list[str], unseen: int) -> str:

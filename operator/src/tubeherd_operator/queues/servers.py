@@ -28,7 +28,7 @@ class _Watched:
 
 
 class Servers:
-    """Counts and kicks the jobs of every pool, finds out why they are buried, and knows who serves the same tubes.
+    """Counts the jobs of every pool, kicks and deletes buried ones, finds out why they are buried, and compares pools.
 
     Several threads may use it, but only one thread at a time for the same pool.
     """

@@ -1,4 +1,4 @@
-"""The conditions of a pool but that of a kick: whether the pool works, and if not, why and what to do.
+"""The conditions of a pool but those of a kick and a discard: whether the pool works, and if not, why and what to do.
 
 A condition is a file of this package, with its reasons and a function that judges an observation, and a row here.
 """

@@ -11,9 +11,9 @@ from typing import Final
 
 from tubeherd.burials.reader import read_burials
 from tubeherd.by_hand.changing.acted import Acted, BrokenOff, Deed, Refused, TubeChange
-from tubeherd.by_hand.changing.changer import Changer
+from tubeherd.by_hand.changing.changer import Changer, never, show_nothing
 from tubeherd.by_hand.changing.choice import Choice, error_of, why_not
-from tubeherd.by_hand.changing.pace import Clock
+from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
 from tubeherd.by_hand.changing.whole_tubes import IN_ORDER, delete_tubes, jobs_in, kick_tubes, kick_tubes_by_id
 from tubeherd.by_hand.looking.finding import Search
 from tubeherd.formats.tubes import RESERVED
@@ -23,15 +23,6 @@ from tubeherd.queue.looking import TubeCounters
 
 _WALK_MOST: Final = 1_000_000
 """How many ids are looked at to find the jobs of a tube that are old enough. They take about ten seconds."""
-
-
-def never() -> bool:
-    """Return False: nobody asks to stop."""
-    return False
-
-
-def show_nothing(acted: Acted) -> None:
-    """Show nothing."""
 
 
 def show_no_count(counted: int, of: int) -> None:
@@ -67,8 +58,10 @@ class Acting:
         self._rate = rate
         self._show_count = show_count
         self._connection = connect_to_change(server)
+        clock = clock or Clock()
+        comebacks = None if rate is None else Comebacks(clock)
         self._changer = Changer(
-            self._connection, deed, rate=rate, dry_run=dry_run, stop=stop, show=show, clock=clock or Clock()
+            self._connection, deed, Pace(rate, clock), comebacks, dry_run=dry_run, stop=stop, show=show
         )
         self._changer.left = min((bound for bound in (choice.count, most) if bound is not None), default=None)
         self._before: dict[str, TubeCounters] = {}

@@ -5,10 +5,19 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tubeherd.by_hand.changing.acted import Acted, Deed, Refused, Stopped
-from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
+from tubeherd.by_hand.changing.pace import Comebacks, Pace
 from tubeherd.queue.answers import AnswerLost, QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection
 from tubeherd.queue.tubes import PIPELINE_MOST
+
+
+def never() -> bool:
+    """Return False: nobody asks to stop."""
+    return False
+
+
+def show_nothing(acted: Acted) -> None:
+    """Show nothing."""
 
 
 class Changer:
@@ -18,20 +27,21 @@ class Changer:
         self,
         connection: ChangingConnection,
         deed: Deed,
+        pace: Pace,
+        comebacks: Comebacks | None = None,
         *,
-        rate: float | None,
-        dry_run: bool,
-        stop: Callable[[], bool],
-        show: Callable[[Acted], object],
-        clock: Clock,
+        dry_run: bool = False,
+        stop: Callable[[], bool] = never,
+        show: Callable[[Acted], object] = show_nothing,
     ) -> None:
+        """Change jobs no faster than `pace`; with `comebacks`, kick no further ones if most are buried again."""
         self.connection: Final = connection
         self.deed: Final = deed
         self.dry_run: Final = dry_run
         self._stop = stop
         self._show = show
-        self._pace = Pace(rate, clock)
-        self._comebacks = None if rate is None else Comebacks(clock)
+        self._pace = pace
+        self._comebacks = comebacks
         self.left: int | None = None
         """How many more jobs may be changed; None for any number."""
         self.of: int | None = None
@@ -135,8 +145,13 @@ class Changer:
         if self._stop():
             self.stopped = "asked"
         elif self._comebacks is not None and self._comebacks.is_due():
-            self._comebacks.look(self.connection.jobs)
+            self.look()
             self._show(self.acted())
+        return self.stopped is not None
+
+    def look(self) -> None:
+        """Look what became of the kicked jobs, and note if the rest is left alone because of that."""
+        if self._comebacks is not None and not self.dry_run:
+            self._comebacks.look(self.connection.jobs)
             if self._comebacks.are_most:
                 self.stopped = "buried again"
-        return self.stopped is not None

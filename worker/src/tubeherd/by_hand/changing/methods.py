@@ -101,7 +101,8 @@ class ChangesByHand:
         rate: float | None = None,
     ) -> Acted:
         # Imported here, as a process that only puts or executes jobs needs it never.
-        from tubeherd.by_hand.changing.acting import Acting, show_nothing
+        from tubeherd.by_hand.changing.acting import Acting
+        from tubeherd.by_hand.changing.changer import show_nothing
 
         acting = Acting(self._server, choice, deed, rate=rate, dry_run=dry_run, show=progress or show_nothing)
         try:

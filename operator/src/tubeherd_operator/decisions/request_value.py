@@ -1,27 +1,31 @@
-"""What the value of the annotation `kick` asks for."""
+"""What the value of the annotation `kick` or `discard` asks for."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 from tubeherd.by_hand.changing.choice import parse_rate
 
+Deed = Literal["kick", "discard"]
+"""What is done with buried jobs, in the name of the annotation: they are put back, or deleted."""
+DEEDS: Final[Sequence[Deed]] = get_args(Deed)
+"""The order in which they are done if both are asked for: what was kicked is not deleted any more."""
 _JOBS: Final = re.compile(r"(all)|([1-9][0-9]{0,17})|job/([1-9][0-9]{0,17})|error/([^\s:@]{1,200})")
 
 
-class BadKick(ValueError):
+class BadRequest(ValueError):
     """The annotation's value is not understood, or names a wrong tube; the message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kick:
-    """Which buried jobs to put back."""
+class Wanted:
+    """Which buried jobs are to be kicked or deleted."""
 
     tubes: tuple[str, ...]
-    """Their tubes, in the order in which they are kicked."""
+    """Their tubes, in the order in which they are worked through."""
     most: int | None
-    """How many to put back at most in all tubes together; None: every one."""
+    """How many jobs at most in all tubes together; None: every one."""
     job: int | None = None
     """Only this job; None for any."""
     error: str | None = None
@@ -30,26 +34,27 @@ class Kick:
     """At most so many jobs a second; None for as fast as possible."""
 
 
-def parse_kick(value: str, tubes: Sequence[str]) -> Kick:
+def parse_value(deed: Deed, value: str, tubes: Sequence[str]) -> Wanted:
     """Return what a value such as `all`, `mail:25`, `job/7` or `mail:error/KeyError` asks of a pool with these tubes.
 
-    Raises BadKick.
+    Raises BadRequest.
     """
     tube, jobs, pace = _split(value)
     found = _JOBS.fullmatch(jobs)
+    given = f"{deed}={value[:80]!r}"
     if not found:
-        raise BadKick(
-            f"kick={value[:80]!r} is not understood: write kick=all, kick=25, kick=job/ID or kick=error/NAME, "
-            "for one tube kick=TUBE:all and so on, and to go slowly kick=all@50/s and so on"
+        raise BadRequest(
+            f"{given} is not understood: write {deed}=all, {deed}=25, {deed}=job/ID or {deed}=error/NAME, "
+            f"for one tube {deed}=TUBE:all and so on, and to go slowly {deed}=all@50/s and so on"
         )
     try:
         rate = None if pace is None else parse_rate(pace)
     except ValueError as error:
-        raise BadKick(f"kick={value[:80]!r} is not understood: {error}") from error
+        raise BadRequest(f"{given} is not understood: {error}") from error
     if tube is not None and tube not in tubes:
-        raise BadKick(f"kick={value[:80]!r} names a tube that is not the pool's: it has {', '.join(tubes)}")
+        raise BadRequest(f"{given} names a tube that is not the pool's: it has {', '.join(tubes)}")
     _, count, job, name = found.groups()
-    return Kick(
+    return Wanted(
         tuple(tubes) if tube is None else (tube,),
         most=int(count) if count else None,
         job=int(job) if job else None,

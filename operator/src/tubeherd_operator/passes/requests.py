@@ -1,4 +1,4 @@
-"""Carries out what a plan says of a kick, and keeps what this process knows of kicks beside the pools' statuses."""
+"""Carries out what a plan says of a request, and keeps what this process knows of it beside the pool's status."""
 
 import time
 import uuid
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tubeherd_operator.cluster.client import Cluster, ClusterError
-from tubeherd_operator.decisions.kick import ANNOTATION, KickPlan, Known
 from tubeherd_operator.decisions.observation import Pool
+from tubeherd_operator.decisions.request import Known, RequestPlan
+from tubeherd_operator.decisions.request_value import Deed
 from tubeherd_operator.decisions.status import read_status
 from tubeherd_operator.objects import Key, Object
 from tubeherd_operator.queues.servers import Servers
@@ -27,8 +28,8 @@ class _Memory:
     """On the monotonic clock: when the next step may begin."""
 
 
-class Kicks:
-    """The kicks of all pools; only one thread at a time may use it for the same pool."""
+class Requests:
+    """The kicks and discards of all pools; only one thread at a time may use it for the same pool."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Kicks:
         self._memories: dict[Key, _Memory] = {}
 
     def known(self, pool: Pool) -> Known:
-        """Return what is known of a pool's kick."""
+        """Return what is known of a pool's request."""
         memory = self._memory(pool)
         errand = self._servers.errand(pool.key)
         return Known(
@@ -64,9 +65,9 @@ class Kicks:
         """Forget a pool that is gone."""
         self._memories.pop(key, None)
 
-    def about_to_write(self, pool: Pool, plan: KickPlan) -> str | None:
+    def about_to_write(self, pool: Pool, plan: RequestPlan) -> str | None:
         """Note which step the status that is written next opens; return the version that the pool must still have."""
-        if plan.intent == pool.status.kick:
+        if plan.intent == pool.status.request:
             return None
         memory = self._memory(pool)
         memory.stays_because = None
@@ -74,28 +75,30 @@ class Kicks:
             memory.opened = plan.intent.step  # from now on it may be stored, even if the API server's answer is lost
         return str(pool.stored["metadata"]["resourceVersion"])
 
-    def carry_out(self, pool: Pool, plan: KickPlan, stored: Object) -> bool:
+    def carry_out(self, pool: Pool, plan: RequestPlan, stored: Object) -> bool:
         """Pass the errand on, and remove the annotation; return whether another pass is to look at what changed.
 
         `stored` is the pool after its status was written. Raises ClusterError if the annotation cannot be removed.
         """
-        if plan.intent != pool.status.kick and read_status(stored).kick != plan.intent:
-            raise ClusterError(0, "status.kick was not stored, so no job is kicked: update the CRD of WorkerPools")
+        if plan.intent != pool.status.request and read_status(stored).request != plan.intent:
+            raise ClusterError(
+                0, "status.request was not stored, so no job is kicked or deleted: update the CRD of WorkerPools"
+            )
         memory = self._memory(pool)
-        if plan.errand is not None or plan.intent != pool.status.kick:
+        if plan.errand is not None or plan.intent != pool.status.request:
             self._servers.give(pool.key, plan.errand)
             memory.opened = None
             if plan.intent is None or plan.intent.state != "running":
                 memory.rests_until = 0.0
             elif plan.rests:
                 memory.rests_until = self._clock() + plan.rests
-        return not plan.removes_annotation or self._remove_annotation(pool, plan, stored)
+        return plan.removes is None or self._remove_annotation(pool, plan.removes, plan, stored)
 
-    def _remove_annotation(self, pool: Pool, plan: KickPlan, stored: Object) -> bool:
+    def _remove_annotation(self, pool: Pool, annotation: Deed, plan: RequestPlan, stored: Object) -> bool:
         """Return whether the annotation was removed, and nobody had changed the pool in between."""
         memory = self._memory(pool)
         try:
-            removed = self._cluster.remove_annotation(*pool.key, ANNOTATION, stored["metadata"]["resourceVersion"])
+            removed = self._cluster.remove_annotation(*pool.key, annotation, stored["metadata"]["resourceVersion"])
         except ClusterError as error:
             if error.is_refusal:
                 memory.stays_because = str(error)

@@ -1,4 +1,4 @@
-"""Two operators carry out kicks of one pool, while all fails that can fail: never are more jobs put back than asked."""
+"""Two operators kick and discard jobs, while all fails that can fail: never are more jobs changed than asked for."""
 
 from collections import Counter
 from contextlib import suppress
@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from tests.support.api_server import DOWN, Errands, StoredPool, Tubes
 from tubeherd_operator.cluster.client import ClusterError
-from tubeherd_operator.decisions.kick import STEP_MOST
+from tubeherd_operator.decisions.request import STEP_MOST
+from tubeherd_operator.decisions.request_value import DEEDS
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.settings import OperatorSettings
@@ -23,7 +24,7 @@ FAILURES = st.sampled_from([{}, {}, {"fail": "status"}, {"lose": "status"}, {"fa
 REFUSED = ClusterError(403, "admission webhook denied the request")
 
 
-class Kicks(RuleBasedStateMachine):
+class Requests(RuleBasedStateMachine):
     """A pool, a user who annotates it, two operators, and a beanstalkd that has many buried jobs."""
 
     pools = None
@@ -34,12 +35,12 @@ class Kicks(RuleBasedStateMachine):
         self.cluster = StoredPool(pool, self.pools.live(pool))
         self.tubes = Tubes(mail=5, sms=4000)
         self.set = Counter()
-        """How often the user has set each value."""
+        """How often the user has set each value of each annotation."""
         self.real = Counter()
-        """How many jobs each kick has really put back, by its id."""
+        """How many jobs each request has really kicked or deleted, by its id."""
         self.start("A")
         self.start("B")
-        self.user_sets("4")
+        self.user_sets("kick", "4")
 
     def start(self, name):
         errands = Errands(self.tubes, self.pools.counts())
@@ -48,14 +49,14 @@ class Kicks(RuleBasedStateMachine):
         )
         self.operators = {**getattr(self, "operators", {}), name: (reconciler, errands)}
 
-    @rule(value=st.sampled_from([None, *BOUNDS]))
-    def user_sets_a_value(self, value):
-        self.user_sets(value)
+    @rule(deed=st.sampled_from(DEEDS), value=st.sampled_from([None, *BOUNDS]))
+    def user_sets_a_value(self, deed, value):
+        self.user_sets(deed, value)
 
-    def user_sets(self, value):
-        if self.cluster.annotation != value:
-            self.set[value] += value is not None
-            self.cluster.annotate(value)
+    def user_sets(self, deed, value):
+        if self.cluster.annotations.get(deed) != value:
+            self.set[deed, value] += value is not None
+            self.cluster.annotate(value, deed)
 
     @rule(tube=st.sampled_from(["mail", "sms"]))
     def jobs_fail(self, tube):
@@ -81,10 +82,10 @@ class Kicks(RuleBasedStateMachine):
             self.look(name)
             self.cluster.meanwhile = None
 
-    @rule(name=OPERATORS, value=st.sampled_from([None, *BOUNDS]))
-    def user_sets_a_value_while_one_looks(self, name, value):
+    @rule(name=OPERATORS, deed=st.sampled_from(DEEDS), value=st.sampled_from([None, *BOUNDS]))
+    def user_sets_a_value_while_one_looks(self, name, deed, value):
         self.cluster.fail, self.cluster.lose, self.cluster.behind = {}, {}, 0
-        self.cluster.meanwhile = lambda: self.user_sets(value)
+        self.cluster.meanwhile = lambda: self.user_sets(deed, value)
         self.look(name)
         self.cluster.meanwhile = None
 
@@ -109,7 +110,7 @@ class Kicks(RuleBasedStateMachine):
         self.cluster.fail, self.cluster.lose, self.cluster.behind = {}, {}, 0
         for _ in range(3):
             self.look(name)
-            if self.operators[name][1].asks_for_a_kick:
+            if self.operators[name][1].asks_for_a_step:
                 break
             self.run(name)
         self.run(name, lost)
@@ -123,34 +124,38 @@ class Kicks(RuleBasedStateMachine):
     def run(self, name, lost=""):
         errands = self.operators[name][1]
         if errands.waits:
-            before = self.tubes.kicked
+            before = Counter(self.tubes.done)
             errand = errands.run(lost)
-            if kicked := self.tubes.kicked - before:
-                (kick,) = {stored["id"] for stored in self.intents() if stored["step"] == errand.id}
-                self.real[kick] += kicked
+            if changed := self.tubes.done - before:
+                ((deed, jobs),) = changed.items()
+                (request,) = {
+                    (stored["id"], stored["deed"]) for stored in self.intents() if stored["step"] == errand.id
+                }
+                assert request[1] == deed
+                self.real[request[0]] += jobs
 
     def intents(self):
         """Yield each state of each intent that was stored."""
         for version in self.cluster.versions:
-            if intent := version.get("status", {}).get("kick"):
+            if intent := version.get("status", {}).get("request"):
                 yield intent
 
     @invariant()
-    def no_kick_exceeds_its_value_and_the_status_is_right(self):
+    def no_request_exceeds_its_value_and_the_status_is_right(self):
         for intent in {stored["id"]: stored for stored in self.intents()}.values():
             real = self.real[intent["id"]]
             counted, most = (
-                sum(tube["kicked"] for tube in intent["tubes"]),
-                sum(tube["kicked"] + tube["unsure"] + tube["asked"] for tube in intent["tubes"]),
+                sum(tube["done"] for tube in intent["tubes"]),
+                sum(tube["done"] + tube["unsure"] + tube["asked"] for tube in intent["tubes"]),
             )
             assert counted <= real <= most <= BOUNDS[intent["value"]], (intent, real)
             assert sum(tube["asked"] for tube in intent["tubes"]) <= STEP_MOST
 
     @invariant()
-    def each_value_that_was_set_is_kicked_once_at_most(self):
-        values = {stored["id"]: stored["value"] for stored in self.intents()}
-        kicks = Counter(values[kick] for kick in self.real)
-        assert kicks <= self.set, (kicks, self.set)
+    def each_value_that_was_set_is_done_once_at_most(self):
+        values = {stored["id"]: (stored["deed"], stored["value"]) for stored in self.intents()}
+        done = Counter(values[request] for request in self.real)
+        assert done <= self.set, (done, self.set)
 
     def teardown(self):
         """When all is well again, one operator comes to an end."""
@@ -161,15 +166,15 @@ class Kicks(RuleBasedStateMachine):
             self.look("A")
             self.run("A")
         stored = self.cluster.held
-        assert (self.cluster.annotation, stored["status"].get("kick")) == (None, None)
-        self.no_kick_exceeds_its_value_and_the_status_is_right()
-        self.each_value_that_was_set_is_kicked_once_at_most()
+        assert (self.cluster.annotations, stored["status"].get("request")) == ({}, None)
+        self.no_request_exceeds_its_value_and_the_status_is_right()
+        self.each_value_that_was_set_is_done_once_at_most()
 
 
-def test_never_more_is_put_back_than_was_asked_for(pools):
-    Kicks.pools = pools
+def test_never_more_is_kicked_or_deleted_than_was_asked_for(pools):
+    Requests.pools = pools
     run_state_machine_as_test(
-        Kicks,
+        Requests,
         settings=settings(
             max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=[*HealthCheck]
         ),
