@@ -139,12 +139,24 @@ def test_rollout(pools, change, reason):
     assert ready(pools.seen(deployment=live)).reason == reason
 
 
-def test_suspended_and_missing_executors_and_server_away(pools):
+def test_suspended_and_missing_executors(pools):
     assert ready(pools.seen(pools.pool({"tubes": ["mail"], "suspend": True}))).reason == "Suspended"
     full = pools.pool(pools.full)
     missing = ready(pools.seen(full, deployment=pools.live(full), executors_digest=None))
     assert (missing.reason, "mail-executors" in missing.message) == ("ExecutorsMissing", True)
-    assert ready(pools.seen(counts=Counts(error="refused"))).reason == "ServerUnreachable"
+
+
+def test_pool_whose_workers_are_connected_is_ready_though_the_operator_does_not_reach_beanstalkd(pools):
+    away = Counts(error="refused")
+    connected = pools.seen(counts=away)
+    assert (ready(connected).status, ready(connected).reason) == ("True", "Running")
+    found = {finding.type: finding for finding in conditions(connected)}
+    assert (found["ServerReachable"].status, found["ServerReachable"].reason) == ("False", "Unreachable")
+    starting = pools.live(pools.pool())
+    starting["status"]["readyReplicas"] = 0
+    assert ready(pools.seen(counts=away, deployment=starting)).reason == "ServerUnreachable"
+    none = pools.pool({"tubes": ["mail"], "replicas": 0})
+    assert ready(pools.seen(none, counts=away)).reason == "ServerUnreachable", "no worker shows the opposite"
 
 
 def unready(since, worker):

@@ -105,7 +105,9 @@ def _pod_trouble(seen: Observation) -> Finding | None:
 
 
 def _server_away(seen: Observation) -> Finding | None:
-    if seen.counts and seen.counts.error:
+    rollout = rollout_of(seen)
+    are_connected = rollout.done and rollout.ready > 0  # the workers: the operator's own trouble is ServerReachable
+    if seen.counts and seen.counts.error and not are_connected:
         message = f"beanstalkd is out of reach: {seen.counts.error}; the workers wait and reconnect by themselves"
         return _not_ready(Reason.SERVER_UNREACHABLE, message)
     return None
