@@ -386,6 +386,7 @@ def test_operator_may_do_what_it_does_and_nothing_else():
         *(("workerpools", verb) for verb in ("get", "list", "watch", "patch")),
         ("workerpools/status", "patch"),
         *(("deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
+        *(("poddisruptionbudgets", verb) for verb in ("list", "watch", "create", "patch", "delete")),
         *((resource, verb) for resource in ("replicasets", "pods") for verb in ("list", "watch")),
         *(("configmaps", verb) for verb in ("get", "list", "watch")),
         *(("events", verb) for verb in ("create", "get", "patch")),

@@ -30,7 +30,7 @@ def test_pool_runs_jobs_in_restricted_non_root_pods(namespace, queue, eventually
     assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert worker["securityContext"]["readOnlyRootFilesystem"] is True
-    assert worker["resources"]["limits"] == worker["resources"]["requests"] == {"memory": "256Mi"}
+    assert worker["resources"] == {"limits": {"memory": "256Mi"}, "requests": {"cpu": "20m", "memory": "256Mi"}}
     status = namespace.status("mail")
     assert (status["replicas"], status["readyReplicas"]) == (1, 1)
     assert namespace.condition("mail", "ServerReachable")["status"] == "True"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tubeherd_operator.cluster.client import ClusterError, Conflict
+from tubeherd_operator.decisions.budget import build_budget
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Step
 from tubeherd_operator.decisions.request_value import Deed
@@ -26,6 +27,7 @@ class StoredPool:
     def __init__(self, pool: Object | None, deployment: Object | None) -> None:
         self.all = [pool]
         self.live = deployment
+        self.held_budgets = [build_budget(pool)] if pool else []
         self.fail: dict[str, Exception] = {}
         self.lose: dict[str, Exception] = {}
         self.writes: list[tuple[str, Any]] = []
@@ -75,6 +77,24 @@ class StoredPool:
     def replica_sets(self, *_: str) -> list[Object]:
         """Return no ReplicaSets."""
         return []
+
+    def budgets(self, *_: Key) -> list[Object]:
+        """Return the PodDisruptionBudgets of the namespace."""
+        return self.held_budgets
+
+    def apply_budget(self, budget: Object) -> Object:
+        """Create or change the PodDisruptionBudget of the pool."""
+
+        def apply() -> Object:
+            name = budget["metadata"]["name"]
+            self.held_budgets = [each for each in self.held_budgets if each["metadata"]["name"] != name] + [budget]
+            return budget
+
+        return self._do("budget", budget, apply)
+
+    def delete_budget(self, budget: Object) -> None:
+        """Delete a PodDisruptionBudget."""
+        self._do("delete budget", budget, lambda: self.held_budgets.remove(budget))
 
     def apply_deployment(self, deployment: Object, manager: str = FIELD_MANAGER) -> Object | None:
         """Create or change the Deployment."""

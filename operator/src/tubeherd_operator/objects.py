@@ -17,6 +17,12 @@ def controller_of(item: Object) -> str | None:
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), None)
 
 
+def annotations_of(item: Object) -> Object:
+    """Return the annotations of an object."""
+    found: Object = item["metadata"].get("annotations", {})
+    return found
+
+
 class Key(NamedTuple):
     """A pool, by namespace and name."""
 

@@ -48,6 +48,12 @@ class Cluster:
     def pods(self, *_):
         return []
 
+    def budgets(self, *_):
+        return []
+
+    def apply_budget(self, budget):
+        return budget
+
     def apply_deployment(self, deployment):
         return deployment | {"metadata": deployment["metadata"] | {"generation": 1}}
 

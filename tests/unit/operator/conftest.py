@@ -6,7 +6,9 @@ import pytest
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd.queue.answers import TubeStats
+from tubeherd_operator.decisions.budget import build_budget
 from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.defaults import NEWEST, Defaults
 from tubeherd_operator.decisions.deployment import build_deployment
 from tubeherd_operator.decisions.observation import Observation, read_pool
 from tubeherd_operator.decisions.plan import make_plan
@@ -60,14 +62,14 @@ class Pools:
         }
         return pool | ({"status": copy.deepcopy(status)} if status is not None else {})
 
-    def rendered(self, pool, digest=None):
-        """Return the Deployment that such a pool should have."""
+    def rendered(self, pool, digest=None, version=NEWEST, image=IMAGE):
+        """Return the Deployment that such a pool should have with these defaults."""
         spec = WorkerPoolSpec.model_validate(pool["spec"])
-        return build_deployment(pool, spec, spec.image or IMAGE, spec.server or SERVER, digest)
+        return build_deployment(pool, spec, spec.server or SERVER, digest, Defaults(version, image))
 
-    def live(self, pool, digest=None):
+    def live(self, pool, digest=None, version=NEWEST, image=IMAGE):
         """Return that Deployment as the API server would show it, all its pods ready."""
-        live = self.rendered(pool, digest)
+        live = self.rendered(pool, digest, version, image)
         live["metadata"] |= {"uid": "deployment", "generation": 4, "resourceVersion": "17"}
         live["spec"] = {"replicas": 1, "progressDeadlineSeconds": 600, **live["spec"]}
         live["spec"]["template"]["spec"] |= {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always"}
@@ -97,6 +99,7 @@ class Pools:
         digest = seen.setdefault("executors_digest", "0123456789abcdef" if spec.executors else None)
         seen.setdefault("deployment", self.live(pool, digest))
         seen.setdefault("replica_sets", [self.replica_set()])
+        seen.setdefault("budgets", [build_budget(pool)])
         seen.setdefault("counts", self.counts(spec.tubes))
         return Observation(pool=read_pool(pool, IMAGE, seen.pop("server", SERVER)), **seen)
 

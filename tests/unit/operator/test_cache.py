@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd_operator.cluster.cache import Cache
-from tubeherd_operator.cluster.kinds import CONFIG_MAPS, DEPLOYMENTS, PODS, POOLS, REPLICA_SETS
+from tubeherd_operator.cluster.kinds import BUDGETS, CONFIG_MAPS, DEPLOYMENTS, PODS, POOLS, REPLICA_SETS
 from tubeherd_operator.objects import Key
 
 MAIL = Key("shop", "mail")
 SMS = Key("shop", "sms")
+THEIRS = Key("shop", "theirs")
 
 
 def item(version, name="mail", pool="mail", **metadata):
@@ -93,6 +94,41 @@ def test_config_map_concerns_the_pools_that_name_it(cache, changed, spec):
     changed.clear()
     cache.put(CONFIG_MAPS, item(7, "jobs"))
     assert changed == []
+
+
+def budget(number, name="theirs", pool=None, spec=1):
+    return item(number, name, pool) | {"spec": spec}
+
+
+def test_own_budget_concerns_its_pool_and_a_foreign_one_all_pools_of_its_namespace(cache, changed):
+    for name in ("mail", "sms"):
+        cache.put(POOLS, item(3, name))
+    cache.put(POOLS, item(3, "mail", namespace="other"))
+    changed.clear()
+    cache.put(BUDGETS, budget(4, "mail", pool="mail"))
+    cache.put(BUDGETS, budget(5, "mail", pool="mail", spec=2))
+    assert changed == [MAIL, MAIL]
+    changed.clear()
+    cache.put(BUDGETS, budget(6))
+    assert sorted(changed) == [MAIL, SMS, THEIRS]
+    changed.clear()
+    cache.put(BUDGETS, budget(7))
+    assert changed == [THEIRS], "its status alone has changed"
+    cache.put(BUDGETS, budget(8, spec=2))
+    assert sorted(changed) == [MAIL, SMS, THEIRS, THEIRS]
+    assert [version(each) for each in cache.budgets(MAIL)] == [5, 8]
+    changed.clear()
+    cache.drop(BUDGETS, budget(9))
+    assert sorted(changed) == [MAIL, SMS, THEIRS]
+    assert cache.budgets(Key("other", "mail")) == []
+
+
+def test_own_budget_whose_label_was_removed_concerns_its_pool(cache, changed):
+    cache.put(POOLS, item(3, "mail"))
+    cache.put(BUDGETS, budget(4, "mail", pool="mail"))
+    changed.clear()
+    cache.put(BUDGETS, budget(5, "mail"))
+    assert changed == [MAIL]
 
 
 def test_deployment_belongs_to_the_pool_of_its_name_whatever_its_label(cache, changed):

@@ -159,6 +159,29 @@ def test_pool_whose_workers_are_connected_is_ready_though_the_operator_does_not_
     assert ready(pools.seen(none, counts=away)).reason == "ServerUnreachable", "no worker shows the opposite"
 
 
+def outdated(pools, spec=None, **live):
+    """Return the condition of a pool whose pods have such defaults."""
+    pool = pools.pool(spec)
+    found = conditions(pools.seen(pool, deployment=pools.live(pool, **live)))
+    return {finding.type: finding for finding in found}.get("Outdated")
+
+
+def test_pool_whose_pods_have_older_defaults_says_so_and_how_to_take_the_new_ones(pools):
+    assert outdated(pools) is None
+    assert outdated(pools, {"tubes": ["mail"], "image": "shop/mail:7"}, image="another") is None, "it names its image"
+    image = outdated(pools, image="tubeherd-worker:0")
+    assert (image.status, image.reason, image.event) == ("True", "OldImage", None)
+    assert image.message == (
+        "the pods run image tubeherd-worker:0, and the installation's is tubeherd-worker:1 by now; they take the new "
+        "ones when the pool's spec next changes in anything but the number of pods, or at once: kubectl annotate "
+        "deployment mail tubeherd.io/defaults=newest --overwrite"
+    )
+    defaults = outdated(pools, version=1)
+    assert defaults.reason == "OldDefaults"
+    assert defaults.message.startswith("the pods lack what the operator adds by now: requests for CPU and memory,")
+    assert outdated(pools, version=1, image="tubeherd-worker:0").reason == "OldImage"
+
+
 def unready(since, worker):
     """Return a pod that has not been ready since that second."""
     condition = {"type": "Ready", "status": "False", "lastTransitionTime": f"1970-01-01T00:00:{since:02}Z"}

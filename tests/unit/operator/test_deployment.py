@@ -1,4 +1,7 @@
-"""The rendered Deployments, compared with golden files: UPDATE_GOLDEN=1 pytest writes them anew."""
+"""The rendered Deployments, compared with golden files: UPDATE_GOLDEN=1 pytest writes the newest defaults' anew.
+
+Those of earlier defaults never change: otherwise an upgrade of the operator would restart the pods of all pools.
+"""
 
 import json
 import os
@@ -18,6 +21,7 @@ from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import WorkerSettings
 from tubeherd_operator.crd import custom_resource_definition, render
+from tubeherd_operator.decisions.defaults import ADDITIONS, NEWEST
 from tubeherd_operator.decisions.deployment import grace_period
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,11 +32,16 @@ SPECS = {
 }
 
 
+@pytest.mark.parametrize("version", ADDITIONS)
 @pytest.mark.parametrize("name", [*SPECS, "full"])
-def test_deployment_is_the_golden_one(pools, name):
-    rendered = pools.rendered(pools.pool(SPECS.get(name, pools.full)), "0123456789abcdef" if name == "full" else None)
-    path = GOLDEN / f"{name}.yaml"
-    if os.environ.get("UPDATE_GOLDEN"):
+def test_deployment_is_the_golden_one(pools, name, version):
+    folder = GOLDEN / f"defaults-{version}"
+    full = pools.full if version == NEWEST else yaml.safe_load((folder / "spec-of-full.yaml").read_text())
+    rendered = pools.rendered(
+        pools.pool(SPECS.get(name, full)), "0123456789abcdef" if name == "full" else None, version
+    )
+    path = folder / f"{name}.yaml"
+    if os.environ.get("UPDATE_GOLDEN") and version == NEWEST:
         path.write_text(yaml.safe_dump(json.loads(json.dumps(rendered)), sort_keys=False, width=120))
     assert yaml.safe_load(path.read_text()) == rendered
 

@@ -1,6 +1,7 @@
 """What a pass does when the API server or beanstalkd fails in the middle of it."""
 
 from contextlib import suppress
+from copy import deepcopy
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.support.api_server import DOWN, Errands, StoredPool, Tubes
 from tubeherd_operator.cluster.client import ClusterError
 from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.drift import differences
 from tubeherd_operator.decisions.errands import Step
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
@@ -508,6 +510,55 @@ def test_setting_added_by_hand_is_removed(reconciler, cluster):
     cluster.live["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "TUBEHERD_X", "value": "1"})
     reconciler.reconcile(KEY)
     assert [what for what, _ in cluster.writes][:2] == ["patch", "apply"]
+
+
+def test_note_of_the_defaults_is_added_without_an_event(reconciler, cluster, pools):
+    cluster.annotate(None)
+    cluster.live = pools.live(pools.pool(), version=1, image="tubeherd-worker:0")
+    cluster.held_budgets = []
+    before = deepcopy(cluster.live["spec"]["template"])
+    note = cluster.live["metadata"]["annotations"].pop("tubeherd.io/defaults")
+    reconciler.reconcile(KEY)
+    assert whats(cluster) == ["apply", "status"]
+    assert cluster.live["metadata"]["annotations"]["tubeherd.io/defaults"] == note
+    pod = cluster.live["spec"]["template"]
+    assert differences(pod, before) == [], "no pod is replaced"
+    reconciler.reconcile(KEY)
+    assert whats(cluster) == ["apply", "status"], "the next pass has nothing to do"
+    outdated = cluster.condition("Outdated")
+    assert (outdated["status"], outdated["reason"]) == ("True", "OldImage")
+
+
+def test_budget_is_made_and_goes_when_another_one_selects_the_pods(reconciler, cluster):
+    cluster.annotate(None)
+    cluster.held_budgets = []
+    reconciler.reconcile(KEY)
+    reconciler.reconcile(KEY)
+    assert whats(cluster) == ["budget", "status"]
+    theirs = {"metadata": {"name": "theirs", "namespace": "shop"}, "spec": {"selector": {}}}
+    cluster.held_budgets = [*cluster.held_budgets, theirs]
+    reconciler.reconcile(KEY)
+    reconciler.reconcile(KEY)
+    assert whats(cluster)[2:] == ["delete budget", "event"]
+    assert cluster.held_budgets == [theirs]
+    cluster.held_budgets = []
+    reconciler.reconcile(KEY)
+    assert whats(cluster)[-1] == "budget"
+
+
+def test_budget_that_is_refused_is_reported_once_and_tried_again(reconciler, cluster):
+    cluster.annotate(None)
+    cluster.held_budgets = []
+    cluster.fail = {"budget": ClusterError(403, "exceeded quota")}
+    for _ in range(2):
+        with pytest.raises(ClusterError, match="quota"):
+            reconciler.reconcile(KEY)
+    assert whats(cluster) == ["status", "event"]
+    assert cluster.condition("Unprotected")["reason"] == "BudgetRefused"
+    assert cluster.condition("Ready")["status"] == "True"
+    cluster.fail = {}
+    reconciler.reconcile(KEY)
+    assert "Unprotected" not in {entry["type"] for entry in cluster.held["status"]["conditions"]}
 
 
 def test_after_a_write_whose_answer_was_lost_the_pool_is_asked_for_anew(reconciler, cluster):

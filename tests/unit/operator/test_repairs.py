@@ -89,7 +89,7 @@ def test_webhook_that_rewrites_what_is_applied_is_reported_once_and_not_fought(p
         seen = pools.seen(pools.pool(pool["spec"], status), deployment=live, now=float(now * 60), repairs=repairs)
         plan = make_plan(seen)
         answer = webhook.apply(plan.change.deployment) if plan.change else None
-        tried = repairs_after(seen, plan.change, answer) if plan.change else None
+        tried = repairs_after(seen, plan, answer, None) if plan.change else None
         report = make_report(seen, plan, Results(answer, repairs=tried), "now")
         live, repairs = answer or live, tried or repairs
         status = report.status.model_dump(mode="json", by_alias=True, exclude_none=True)

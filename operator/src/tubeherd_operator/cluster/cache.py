@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tubeherd_operator.cluster.kinds import (
+    BUDGETS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     PODS,
@@ -19,6 +20,7 @@ from tubeherd_operator.cluster.kinds import (
     Kind,
     executors_of,
     key_of,
+    namespace_of,
     pool_label_of,
 )
 from tubeherd_operator.objects import Key, Object
@@ -31,6 +33,7 @@ _GROUPS: Final[Mapping[Kind, Callable[[Object], Key]]] = {
     POOLS: executors_of,
     REPLICA_SETS: pool_label_of,
     PODS: pool_label_of,
+    BUDGETS: namespace_of,
 }
 """By what the objects of a kind are found, beside their names."""
 
@@ -146,6 +149,10 @@ class Cache:
         """Return the pods that have a pool's label, by name."""
         return self._group(PODS, key)
 
+    def budgets(self, key: Key) -> list[Object]:
+        """Return the PodDisruptionBudgets of a pool's namespace, by name, whoever they belong to."""
+        return self._group(BUDGETS, Key(key.namespace, ""))
+
     def _group(self, kind: Kind, key: Key) -> list[Object]:
         with self._lock:
             return [item for _, item in sorted(self._shelves[kind].groups.get(key, {}).items())]
@@ -154,8 +161,22 @@ class Cache:
         """Return the pools that objects belong to, or would belong to if there were such pools."""
         if kind == CONFIG_MAPS:
             return {pool for item in items for pool in self._shelves[POOLS].groups.get(key_of(item), {})}
+        if kind == BUDGETS:
+            return self._concerned_by_budget(items)
         # A Deployment has its pool's name, which nobody can change, unlike its labels.
         return {key_of(item) if kind in (POOLS, DEPLOYMENTS) else pool_label_of(item) for item in items}
+
+    def _concerned_by_budget(self, items: list[Object]) -> set[Key]:
+        """Return the pool of its name and, if it is not that pool's, all others: it may select their pods.
+
+        Its status changes with each pod, and does not concern the others.
+        """
+        named = {key_of(item) for item in items}
+        is_own = all(pool_label_of(item) == key_of(item) for item in items)
+        if is_own or (len(items) == 2 and items[0].get("spec") == items[1].get("spec")):
+            return named
+        namespaces = {key.namespace for key in named}
+        return named | {pool for pool in self._shelves[POOLS].objects if pool.namespace in namespaces}
 
     def _report(self, pools: set[Key]) -> None:
         for pool in pools:

@@ -9,7 +9,7 @@ import kubernetes
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from tubeherd_operator.cluster.kinds import DEPLOYMENTS, POOLS, Kind
+from tubeherd_operator.cluster.kinds import BUDGETS, DEPLOYMENTS, POOLS, Kind
 from tubeherd_operator.objects import FIELD_MANAGER, Object
 
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
@@ -89,12 +89,7 @@ class Cluster:
 
         What others set beside the fields of this manager stays.
         """
-        metadata = deployment["metadata"]
-        path = DEPLOYMENTS.path(metadata["namespace"], metadata["name"])
-        query = {"fieldManager": manager, "force": "true"}
-        applied = self._request("PATCH", path, deployment, "application/apply-patch+yaml", query)
-        self._written(DEPLOYMENTS, applied)
-        return applied
+        return self._apply(DEPLOYMENTS, deployment, manager)
 
     def patch_deployment(self, namespace: str, name: str, patch: list[Object]) -> None:
         """Change a Deployment by a JSON patch that tests its resourceVersion; raises Conflict if it has another."""
@@ -104,6 +99,20 @@ class Cluster:
         except ClusterError as error:
             raise Conflict(409, str(error)) if error.status == 422 else error from error
         self._written(DEPLOYMENTS, changed)
+
+    def apply_budget(self, budget: Object) -> Object:
+        """Create or change a PodDisruptionBudget by server-side apply, and return it as it is now."""
+        return self._apply(BUDGETS, budget, FIELD_MANAGER)
+
+    def delete_budget(self, budget: Object) -> None:
+        """Delete this very version of a PodDisruptionBudget, if it is there; raises Conflict if there is another."""
+        metadata = budget["metadata"]
+        same = {"preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}}
+        try:
+            self._request("DELETE", BUDGETS.path(metadata["namespace"], metadata["name"]), same)
+        except ClusterError as error:
+            if error.status != 404:
+                raise
 
     def write_status(self, namespace: str, name: str, status: Mapping[str, Any], version: str | None = None) -> Object:
         """Merge into a pool's status, and return the pool as it is now; None removes a field.
@@ -152,6 +161,13 @@ class Cluster:
             count = int(self._request("GET", path).get("count") or 1)
             patch = {"count": count + 1, "lastTimestamp": event["lastTimestamp"]}
             self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)
+
+    def _apply(self, kind: Kind, thing: Object, manager: str) -> Object:
+        path = kind.path(thing["metadata"]["namespace"], thing["metadata"]["name"])
+        query = {"fieldManager": manager, "force": "true"}
+        applied = self._request("PATCH", path, thing, "application/apply-patch+yaml", query)
+        self._written(kind, applied)
+        return applied
 
     def _patch_pool(self, path: str, patch: Object) -> Object:
         changed = self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)

@@ -33,8 +33,9 @@ POOLS: Final = Kind(GROUP, VERSION, PLURAL)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", POOL_LABEL)
 REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", POOL_LABEL)
 PODS: Final = Kind("", "v1", "pods", POOL_LABEL)
+BUDGETS: Final = Kind("policy", "v1", "poddisruptionbudgets")
 CONFIG_MAPS: Final = Kind("", "v1", "configmaps", metadata_only=True)
-WATCHED: Final = (CONFIG_MAPS, POOLS, DEPLOYMENTS, REPLICA_SETS, PODS)
+WATCHED: Final = (CONFIG_MAPS, POOLS, DEPLOYMENTS, REPLICA_SETS, PODS, BUDGETS)
 
 
 def watch_name(kind: Kind, namespace: str) -> str:
@@ -50,6 +51,11 @@ def key_of(item: Object) -> Key:
 def pool_label_of(item: Object) -> Key:
     """Return the pool whose label a ReplicaSet or a pod has."""
     return Key(item["metadata"]["namespace"], item["metadata"].get("labels", {}).get(POOL_LABEL, ""))
+
+
+def namespace_of(item: Object) -> Key:
+    """Return the namespace of an object, without a name."""
+    return Key(item["metadata"]["namespace"], "")
 
 
 def executors_of(pool: Object) -> Key:

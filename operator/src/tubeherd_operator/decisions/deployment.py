@@ -7,6 +7,7 @@ from typing import Final
 from tubeherd.formats.durations import parse_duration
 from tubeherd.pool import GROUP, KIND, VERSION, WorkerPoolSpec
 from tubeherd.settings import WorkerSettings
+from tubeherd_operator.decisions.defaults import DEFAULTS_ANNOTATION, Additions, Defaults, Record
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
@@ -30,45 +31,64 @@ def declared_replicas(spec: WorkerPoolSpec) -> int | None:
     return 0 if spec.suspend else spec.replicas
 
 
+def labels_of(pool: str) -> dict[str, str]:
+    """Return the labels of all that the operator makes for a pool."""
+    return selector_labels(pool) | {
+        "app.kubernetes.io/name": "tubeherd-worker",
+        "app.kubernetes.io/instance": pool,
+        "app.kubernetes.io/managed-by": "tubeherd-operator",
+    }
+
+
 def build_deployment(
     pool: Object,
     spec: WorkerPoolSpec,
-    image: str,
     server: str,
     executors_digest: str | None,
+    defaults: Defaults,
     *,
     fixed_user: bool = True,
 ) -> Object:
-    """Return the Deployment of a pool, with a digest of itself in an annotation.
+    """Return the Deployment of a pool, with a digest of itself and a record of its defaults in annotations.
 
     If there is to be no `fixed_user`, the cluster chooses the one of each pod, as OpenShift does.
     """
-    metadata = pool["metadata"]
-    name, namespace = metadata["name"], metadata["namespace"]
-    labels = selector_labels(name) | {
-        "app.kubernetes.io/name": "tubeherd-worker",
-        "app.kubernetes.io/instance": name,
-        "app.kubernetes.io/managed-by": "tubeherd-operator",
-    }
+    name, namespace = pool["metadata"]["name"], pool["metadata"]["namespace"]
+    template = _pod(name, spec, server, defaults, _USER_FIELDS if fixed_user else {})
+    record = Record(version=defaults.version, image=None if spec.image else defaults.image, template=_digest(template))
+    if executors_digest:
+        template["metadata"]["annotations"] = {EXECUTORS_ANNOTATION: executors_digest}
     deployment: Object = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": labels,
-            "ownerReferences": [_owner(pool)],
+            "labels": labels_of(name),
+            "ownerReferences": [owner_reference(pool)],
         },
         "spec": {
             **({} if (replicas := declared_replicas(spec)) is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
-            "template": _pod(spec, image, server, labels, executors_digest, _USER_FIELDS if fixed_user else {}),
+            "template": template,
         },
     }
-    digest = hashlib.sha256(json.dumps(deployment, sort_keys=True).encode()).hexdigest()[:16]
-    deployment["metadata"]["annotations"] = {RENDERED_ANNOTATION: digest}
+    deployment["metadata"]["annotations"] = {
+        RENDERED_ANNOTATION: rendered_digest(deployment),
+        DEFAULTS_ANNOTATION: record.write(),
+    }
     return deployment
+
+
+def rendered_digest(deployment: Object) -> str:
+    """Return the digest of a Deployment as it is rendered, without its annotations."""
+    metadata = {name: value for name, value in deployment["metadata"].items() if name != "annotations"}
+    return _digest(deployment | {"metadata": metadata})
+
+
+def _digest(rendered: Object) -> str:
+    return hashlib.sha256(json.dumps(rendered, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def grace_period(spec: WorkerPoolSpec) -> int:
@@ -82,7 +102,8 @@ def _worker_grace_period(spec: WorkerPoolSpec) -> int:
     return int(WorkerSettings().grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
 
 
-def _owner(pool: Object) -> Object:
+def owner_reference(pool: Object) -> Object:
+    """Return the reference by which an object belongs to a pool, and is deleted with it."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,
@@ -93,39 +114,47 @@ def _owner(pool: Object) -> Object:
     }
 
 
-def _pod(
-    spec: WorkerPoolSpec, image: str, server: str, labels: dict[str, str], executors_digest: str | None, user: Object
-) -> Object:
-    volumes: list[Object] = [{"name": "tmp", "emptyDir": {}}]
+def _pod(name: str, spec: WorkerPoolSpec, server: str, defaults: Defaults, user: Object) -> Object:
+    """Return the pod template. It depends on nothing that changes the number of pods, which would restart them all."""
+    additions = defaults.additions
+    tmp = {"sizeLimit": additions.tmp_size} if additions.tmp_size else {}
+    volumes: list[Object] = [{"name": "tmp", "emptyDir": tmp}]
     if spec.executors:
         volumes.append({"name": "executors", "configMap": {"name": spec.executors.config_map}})
-    template: Object = {
-        "metadata": {"labels": labels},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": grace_period(spec),
-            "securityContext": {
-                "runAsNonRoot": True,
-                **user,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [_container(spec, image, server)],
-            "volumes": volumes,
+    pod: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace_period(spec),
+        "securityContext": {
+            "runAsNonRoot": True,
+            **user,
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "containers": [_container(spec, server, defaults)],
+        "volumes": volumes,
     }
-    if executors_digest:
-        template["metadata"]["annotations"] = {EXECUTORS_ANNOTATION: executors_digest}
-    return template
+    if additions.spread_over:
+        pod["topologySpreadConstraints"] = [_spread(name, label) for label in additions.spread_over]
+    return {"metadata": {"labels": labels_of(name)}, "spec": pod}
 
 
-def _container(spec: WorkerPoolSpec, image: str, server: str) -> Object:
+def _spread(name: str, label: str) -> Object:
+    return {
+        "maxSkew": 1,
+        "topologyKey": label,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selector_labels(name)},
+        "matchLabelKeys": ["pod-template-hash"],  # the pods that a rollout replaces do not count
+    }
+
+
+def _container(spec: WorkerPoolSpec, server: str, defaults: Defaults) -> Object:
     mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a path in the container
     if spec.executors:
         mounts.append({"name": "executors", "mountPath": "/app/executors", "readOnly": True})
     container: Object = {
         "name": CONTAINER,
-        "image": image,
+        "image": spec.image or defaults.image,
         "args": ["run"],
         "env": _environment(spec, server),
         "ports": [{"name": "health", "containerPort": _HEALTH_PORT, "protocol": "TCP"}],
@@ -142,10 +171,22 @@ def _container(spec: WorkerPoolSpec, image: str, server: str) -> Object:
     }
     if spec.env_from:
         container["envFrom"] = spec.env_from
-    if limit := spec.worker_settings().get("max_memory"):
-        memory = {"memory": limit}
-        container["resources"] = {"limits": memory, "requests": memory}
+    if resources := _resources(spec, defaults.additions):
+        container["resources"] = resources
     return container
+
+
+def _resources(spec: WorkerPoolSpec, additions: Additions) -> Object:
+    settings = spec.worker_settings()
+    slots = int(settings.get("concurrency", WorkerSettings().concurrency))
+    requests: Object = {}
+    if additions.cpu:
+        requests["cpu"] = f"{additions.cpu * slots}m"
+    if additions.memory:
+        requests["memory"] = f"{additions.memory + additions.memory_further * (slots - 1)}Mi"
+    if limit := settings.get("max_memory"):
+        return {"limits": {"memory": limit}, "requests": requests | {"memory": limit}}
+    return {"requests": requests} if requests else {}
 
 
 def _probe(path: str) -> Object:

@@ -9,7 +9,7 @@ from tubeherd.settings import WorkerSettings
 from tubeherd_operator.decisions.deployment import CONTAINER
 from tubeherd_operator.objects import Object
 
-_KEYS: Final = ("mountPath", "name")
+_KEYS: Final = ("mountPath", "name", "topologyKey")
 """What tells the objects of a list apart, in the order of preference."""
 _QUANTITY: Final = re.compile(
     r"([+-]?(?:\d+\.?\d*|\.\d+))(?:(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)|[eE]([+-]?\d{1,3}))?", re.ASCII

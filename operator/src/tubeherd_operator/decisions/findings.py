@@ -12,12 +12,13 @@ _MESSAGE_MAX: Final = 1000
 
 
 class Reason(StrEnum):
-    """What an Event about the Deployment reports: one word, which programs may compare."""
+    """What an Event about what the operator makes reports: one word, which programs may compare."""
 
     CREATED = "Created"
     UPDATED = "Updated"
     REPAIRED = "Repaired"
     ADOPTED = "Adopted"
+    BUDGET_REMOVED = "BudgetRemoved"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ class Pool:
     stored: Object
     spec: WorkerPoolSpec
     status: WorkerPoolStatus
-    image: str
+    default_image: str
+    """Of pools that name none, as the installation has it now."""
     server: str | None
     """host:port of beanstalkd; None if neither the pool nor the installation names one, or if it is not allowed."""
     forbidden_server: str | None = None
@@ -74,10 +75,10 @@ def read_pool(
     If there are `allowed_servers`, the pool may name only these and the `default_server`.
     """
     spec = WorkerPoolSpec.model_validate(stored.get("spec"))
-    image, server = spec.image or default_image, spec.server or default_server
+    server = spec.server or default_server
     if server is not None and server != default_server and not is_allowed(server, allowed_servers):
-        return Pool(stored, spec, read_status(stored), image, None, server, fixed_user)
-    return Pool(stored, spec, read_status(stored), image, server, None, fixed_user)
+        return Pool(stored, spec, read_status(stored), default_image, None, server, fixed_user)
+    return Pool(stored, spec, read_status(stored), default_image, server, None, fixed_user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class Observation:
     """Those that bear the pool's label."""
     executors_digest: str | None = None
     """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
+    budgets: list[Object] = field(default_factory=list)
+    """The PodDisruptionBudgets of the pool's namespace, whoever they belong to."""
     counts: Counts | None = None
     """None if beanstalkd has not been asked yet."""
     burials: Burials | None = None
@@ -107,8 +110,10 @@ class Observation:
     """What was repaired of late."""
     refusal: str | None = None
     """Why the API server refused the Deployment in this pass."""
+    budget_refusal: str | None = None
+    """Why the API server refused the PodDisruptionBudget in this pass."""
     overridden: tuple[str, ...] = ()
-    """The fields of the Deployment whose repair is no use."""
+    """The fields of the Deployment and of the PodDisruptionBudget whose repair is no use."""
 
     @property
     def executors_missing(self) -> bool:

@@ -6,15 +6,21 @@ ready again, or deleted.
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Final
 
+from tubeherd_operator.decisions.budget import NO_BUDGET, BudgetPlan, drift_of_budget, plan_budget
+from tubeherd_operator.decisions.defaults import DEFAULTS_ANNOTATION, NEWEST, Defaults
 from tubeherd_operator.decisions.deployment import EXECUTORS_ANNOTATION, RENDERED_ANNOTATION, build_deployment
 from tubeherd_operator.decisions.drift import differences, overrides
 from tubeherd_operator.decisions.findings import PoolEvent, Reason
+from tubeherd_operator.decisions.kept_defaults import kept_defaults
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
 from tubeherd_operator.decisions.request import Asked, RequestPlan, plan_request
-from tubeherd_operator.objects import Object
+from tubeherd_operator.objects import Object, annotations_of
+
+_RECORD: Final = f"metadata.annotations.{DEFAULTS_ANNOTATION}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,15 @@ class Change:
     """What the second field manager applies before the replicas are given up."""
     deployment: Object
     """What is applied."""
-    event: PoolEvent
+    event: PoolEvent | None
+    """None if it only notes the defaults that the Deployment has."""
     repaired: frozenset[str] = frozenset()
     """The fields that are repaired."""
+
+    @property
+    def adopts(self) -> bool:
+        """Whether it gives the pool a Deployment that has no owner."""
+        return self.event is not None and self.event.reason == Reason.ADOPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +52,7 @@ class Plan:
     """The Deployment that the pool should have; None if it should have none, or the live one is to be left alone."""
     change: Change | None
     """None if the live Deployment is as it should be, or is to be left alone."""
+    budget: BudgetPlan
     request: RequestPlan
 
 
@@ -52,6 +65,7 @@ def make_plan(seen: Observation) -> Plan:
     return Plan(
         wanted=wanted,
         change=_change(seen, wanted) if wanted else None,
+        budget=plan_budget(seen, wanted, _useless(seen, wanted)) if wanted else NO_BUDGET,
         request=plan_request(asked, pool.status.request, shown, seen.request),
     )
 
@@ -61,25 +75,41 @@ def not_as_wanted(wanted: Object, live: Object) -> list[str]:
     return [*differences(wanted, live), *overrides(wanted, live)]
 
 
-def repairs_after(seen: Observation, change: Change, answer: Object) -> Repairs:
-    """Return what was repaired of late, this change included, which the API server has answered."""
-    left = not_as_wanted(change.deployment, answer)
-    return seen.repairs.after(digest_of(change.deployment), change.repaired, left, seen.now)
+def repairs_after(seen: Observation, plan: Plan, deployment: Object | None, budget: Object | None) -> Repairs:
+    """Return what was repaired of late, this pass included.
+
+    `deployment` and `budget` are what the API server has answered; None if they were not applied.
+    """
+    repaired: set[str] = set()
+    left: list[str] = []
+    if plan.change and deployment:
+        repaired |= plan.change.repaired
+        left += not_as_wanted(plan.change.deployment, deployment)
+    if plan.budget.wanted and budget:
+        repaired |= plan.budget.repaired
+        left += drift_of_budget(plan.budget.wanted, budget)
+    return seen.repairs.after(digest_of(plan.wanted), repaired, left, seen.now) if plan.wanted else seen.repairs
 
 
 def digest_of(wanted: Object) -> str:
     """Return the digest of a Deployment as it was rendered."""
-    return str(wanted["metadata"]["annotations"][RENDERED_ANNOTATION])
+    return str(annotations_of(wanted)[RENDERED_ANNOTATION])
 
 
 def _wanted(seen: Observation) -> Object | None:
-    pool = seen.pool
-    if pool.server is None:
+    pool, server = seen.pool, seen.pool.server
+    if server is None:
         return None
     if seen.executors_missing and seen.deployment is None:
         return None  # pods cannot start without the ConfigMap, and would be replaced when it is created
-    digest = _executors_of(seen.deployment) if seen.executors_missing else seen.executors_digest
-    wanted = build_deployment(pool.stored, pool.spec, pool.image, pool.server, digest, fixed_user=pool.fixed_user)
+    live_digest = _executors_of(seen.deployment)
+    digest = live_digest if seen.executors_missing else seen.executors_digest
+
+    def render(defaults: Defaults, executors: str | None = live_digest) -> Object:
+        return build_deployment(pool.stored, pool.spec, server, executors, defaults, fixed_user=pool.fixed_user)
+
+    defaults = kept_defaults(seen.deployment, render, Defaults(NEWEST, pool.default_image))
+    wanted = render(defaults, digest)
     note_replicas(wanted, pool.spec, seen.deployment)
     return wanted if not seen.deployment_is_foreign or _can_be_adopted(seen, wanted) else None
 
@@ -98,7 +128,7 @@ def _can_be_adopted(seen: Observation, wanted: Object) -> bool:
     if seen.deployment is None or seen.deployment_is_controlled:
         return False
     unowned = deepcopy(wanted)
-    del unowned["metadata"]["ownerReferences"], unowned["metadata"]["annotations"][RENDERED_ANNOTATION]
+    del unowned["metadata"]["ownerReferences"], unowned["metadata"]["annotations"]
     return not not_as_wanted(unowned, seen.deployment)
 
 
@@ -106,21 +136,31 @@ def _change(seen: Observation, wanted: Object) -> Change | None:
     name, live = wanted["metadata"]["name"], seen.deployment
     if live is None:
         return Change([], None, wanted, PoolEvent("Normal", Reason.CREATED, f"Deployment {name} created"))
-    fields = set(not_as_wanted(wanted, live)) - seen.repairs.useless(digest_of(wanted), seen.now)
+    fields = set(not_as_wanted(wanted, live)) - _useless(seen, wanted)
     if not fields:
         return None
-    event = _event(seen, wanted, live)
-    repaired = fields if event.reason == Reason.REPAIRED else ()
+    event = _event(seen, wanted, live, fields)
+    repaired = fields if event is None or event.reason == Reason.REPAIRED else ()
     return Change(_removals(wanted, live, fields), keep_replicas(wanted, live), wanted, event, frozenset(repaired))
 
 
-def _event(seen: Observation, wanted: Object, live: Object) -> PoolEvent:
+def _useless(seen: Observation, wanted: Object) -> frozenset[str]:
+    return seen.repairs.useless(digest_of(wanted), seen.now)
+
+
+def _is_rendered_alike(wanted: Object, live: Object) -> bool:
+    return annotations_of(live).get(RENDERED_ANNOTATION) == digest_of(wanted)
+
+
+def _event(seen: Observation, wanted: Object, live: Object, fields: set[str]) -> PoolEvent | None:
     name = wanted["metadata"]["name"]
     if seen.deployment_is_foreign:
         message = f"Deployment {name} had no owner and is as the pool's spec says: it is the pool's now"
         return PoolEvent("Normal", Reason.ADOPTED, message)
-    if live["metadata"].get("annotations", {}).get(RENDERED_ANNOTATION) != digest_of(wanted):
+    if not _is_rendered_alike(wanted, live):
         return PoolEvent("Normal", Reason.UPDATED, f"Deployment {name} changed as the pool's spec says")
+    if fields == {_RECORD}:
+        return None
     message = f"Deployment {name} was changed by somebody else; it is again as the pool's spec says"
     return PoolEvent("Warning", Reason.REPAIRED, message)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.deployment import RENDERED_ANNOTATION
-from tubeherd_operator.objects import Object
+from tubeherd_operator.objects import Object, annotations_of
 
 BEFORE_SUSPENSION: Final = "tubeherd.io/replicas-before-suspension"
 """The annotation of a Deployment whose pool is suspended."""
@@ -28,21 +28,16 @@ def keep_replicas(wanted: Object, live: Object) -> Object | None:
     if "replicas" in wanted["spec"]:
         return None
     metadata = {name: live["metadata"][name] for name in ("name", "namespace", "resourceVersion")}
-    noted = _annotations(live).get(BEFORE_SUSPENSION, "")
+    noted = annotations_of(live).get(BEFORE_SUSPENSION, "")
     replicas = int(noted) if noted.isdecimal() else live["spec"]["replicas"]
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": replicas}}
 
 
 def _before_suspension(wanted: Object, spec: WorkerPoolSpec, live: Object | None) -> str:
-    before = _annotations(live) if live else {}
+    before = annotations_of(live) if live else {}
     if noted := before.get(BEFORE_SUSPENSION):
         return str(noted)
-    was_suspended = before.get(RENDERED_ANNOTATION) == _annotations(wanted)[RENDERED_ANNOTATION]
+    was_suspended = before.get(RENDERED_ANNOTATION) == annotations_of(wanted)[RENDERED_ANNOTATION]
     if live and not was_suspended:
         return str(live["spec"]["replicas"])
     return str(1 if spec.replicas is None else spec.replicas)
-
-
-def _annotations(deployment: Object) -> Object:
-    found: Object = deployment["metadata"].get("annotations", {})
-    return found

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tubeherd_operator.decisions.budget import budget_of, drift_of_budget
 from tubeherd_operator.decisions.burials import Burials, burial_news, shown_groups, shown_recent, without_empty
 from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.conditions.ready import Reason
@@ -33,6 +34,10 @@ class Results:
     """As the API server answered; None if none was applied."""
     refusal: Exception | None = None
     """Why the API server refused the Deployment."""
+    budget: Object | None = None
+    """The PodDisruptionBudget as the API server answered; None if none was applied."""
+    budget_refusal: Exception | None = None
+    """Why the API server refused the PodDisruptionBudget."""
     repairs: Repairs | None = None
     """What was repaired of late, this pass included; None if it applied nothing."""
 
@@ -56,12 +61,15 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
         deployment=results.deployment or seen.deployment,
         overridden=_overridden(seen, plan, results),
         refusal=str(results.refusal) if results.refusal else None,
+        budget_refusal=str(results.budget_refusal) if results.budget_refusal else None,
     )
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
     request = plan.request
     found = _findings(seen)
     findings = [*found, *request.conditions]
-    applied = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
+    done = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
+    done += [] if results.budget_refusal else [plan.budget.event]
+    applied = [event for event in done if event]
     burials = _burials(seen)
     buried = burial_news(burials, _status_of_this_server(seen)) if burials else []
     again_after = [after for after in (request.again_after, _again_after(seen)) if after is not None]
@@ -80,11 +88,13 @@ def _took_effect(seen: Observation, change: Change, results: Results) -> bool:
 
 
 def _overridden(seen: Observation, plan: Plan, results: Results) -> tuple[str, ...]:
-    live = results.deployment or seen.deployment
+    live, budget = results.deployment or seen.deployment, results.budget or budget_of(seen)
     if plan.wanted is None or live is None:
         return ()
     useless = (results.repairs or seen.repairs).useless(digest_of(plan.wanted), seen.now)
-    return tuple(name for name in not_as_wanted(plan.wanted, live) if name in useless)
+    drifted = not_as_wanted(plan.wanted, live)
+    drifted += drift_of_budget(plan.budget.wanted, budget) if plan.budget.wanted and budget else []
+    return tuple(name for name in drifted if name in useless)
 
 
 def _findings(seen: Observation) -> list[Finding]:

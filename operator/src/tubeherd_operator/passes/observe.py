@@ -36,6 +36,7 @@ def observe(
         replica_sets=cache.replica_sets(pool.key),
         pods=cache.pods(pool.key),
         executors_digest=executors.digest(executors_of(pool.stored)) if pool.spec.executors else None,
+        budgets=cache.budgets(pool.key),
         counts=servers.counts(pool.key),
         burials=servers.burials(pool.key),
         others=servers.others(pool.key),

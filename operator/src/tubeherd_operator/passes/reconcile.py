@@ -23,7 +23,7 @@ from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError, Conflict
 from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.cluster.kinds import POOLS
-from tubeherd_operator.decisions.findings import Reason
+from tubeherd_operator.decisions.budget import BudgetPlan
 from tubeherd_operator.decisions.invalid import report_invalid
 from tubeherd_operator.decisions.observation import Observation, Pool
 from tubeherd_operator.decisions.plan import Change, Plan, make_plan, repairs_after
@@ -113,8 +113,8 @@ class Reconciler:
             is_carried_out = False
         if not is_carried_out:
             self._refresh(key)
-        if results.refusal:
-            raise results.refusal
+        if refusal := results.refusal or results.budget_refusal:
+            raise refusal
         return report.again_after if is_carried_out else AGAIN_SECONDS
 
     def _have_counted(self, pool: Pool) -> None:
@@ -125,15 +125,16 @@ class Reconciler:
 
     def _act(self, key: Key, plan: Plan, seen: Observation) -> Results:
         deployment, refusal = self._apply(key, plan)
+        budget, budget_refusal = self._apply_budget(plan.budget)
         repairs = None
-        if plan.change and deployment:
-            repairs = self._repairs[key] = repairs_after(seen, plan.change, deployment)
-        return Results(deployment, refusal, repairs)
+        if deployment or budget:
+            repairs = self._repairs[key] = repairs_after(seen, plan, deployment, budget)
+        return Results(deployment, refusal, budget, budget_refusal, repairs)
 
     def _apply(self, key: Key, plan: Plan) -> tuple[Object | None, ClusterError | None]:
         """Return the Deployment as it is now, or the refusal: the pass goes on, in order to report it."""
         change = plan.change
-        if change is None or (change.event.reason == Reason.ADOPTED and not self._is_stored(key, change)):
+        if change is None or (change.adopts and not self._is_stored(key, change)):
             return None, None
         try:
             if change.removals:
@@ -141,6 +142,17 @@ class Reconciler:
             if change.keep_replicas:
                 self._cluster.apply_deployment(change.keep_replicas, REPLICAS_MANAGER)
             return self._cluster.apply_deployment(change.deployment), None
+        except ClusterError as error:
+            if not error.is_refusal:
+                raise
+            return None, error
+
+    def _apply_budget(self, plan: BudgetPlan) -> tuple[Object | None, ClusterError | None]:
+        """Return the PodDisruptionBudget as it is now, if it was applied, or the refusal."""
+        try:
+            if plan.removed:
+                self._cluster.delete_budget(plan.removed)
+            return self._cluster.apply_budget(plan.wanted) if plan.wanted and plan.is_applied else None, None
         except ClusterError as error:
             if not error.is_refusal:
                 raise

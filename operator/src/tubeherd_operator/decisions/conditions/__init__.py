@@ -9,11 +9,13 @@ from typing import Final
 from tubeherd_operator.decisions.conditions import (
     available,
     conflict,
+    outdated,
     overridden,
     progressing,
     ready,
     retries_differ,
     server,
+    unprotected,
 )
 from tubeherd_operator.decisions.findings import Finding
 from tubeherd_operator.decisions.observation import Observation
@@ -27,6 +29,8 @@ _JUDGES: Final[tuple[Judge, ...]] = (
     conflict.judge,
     overridden.judge,
     retries_differ.judge,
+    outdated.judge,
+    unprotected.judge,
 )
 """One for each condition; None means that the pool does not have it."""
 

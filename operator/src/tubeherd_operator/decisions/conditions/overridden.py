@@ -1,8 +1,9 @@
-"""Overridden: whether others set fields of the pool's Deployment again and again to what the spec does not say."""
+"""Overridden: whether others set fields of what the operator made again and again to what the spec does not say."""
 
 from enum import StrEnum
 from typing import Final
 
+from tubeherd_operator.decisions.budget import KIND as BUDGET
 from tubeherd_operator.decisions.findings import Finding
 from tubeherd_operator.decisions.observation import Observation
 
@@ -23,9 +24,10 @@ def judge(seen: Observation) -> Finding | None:
         return None
     more = len(seen.overridden) - _NAMED
     named = ", ".join(seen.overridden[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    made = BUDGET if all(name.startswith(BUDGET) for name in seen.overridden) else "Deployment"
     message = (
-        f"Deployment {seen.pool.key.name} is not as the pool's spec says, and repairs did not last: {named}; something "
-        "else, such as an admission webhook, sets this: exclude the Deployment from it, or have the spec say the same; "
+        f"{made} {seen.pool.key.name} is not as the pool's spec says, and repairs did not last: {named}; something "
+        f"else, such as an admission webhook, sets this: exclude the {made} from it, or have the spec say the same; "
         "the next repair is in an hour, or when the spec changes"
     )
     return Finding(TYPE, "True", Reason.REPAIR_IS_NO_USE, message, event="Warning")
