@@ -9,7 +9,8 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, count_records, put_record
 from tests.support.proxies import Proxy
 from tests.support.waiting import wait_for
-from tubeherd.burials.reader import BurialReader, Clock, read_burials
+from tubeherd.burials.parking import ParkingReader
+from tubeherd.burials.reader import Clock, read_burials
 from tubeherd_operator.decisions.errands import Done, Errand, Step
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import Key
@@ -186,14 +187,14 @@ def test_one_reader_a_server_and_none_without_a_pool_that_keeps_records(beanstal
 
 def test_reading_that_takes_long_holds_up_neither_counts_nor_kicks_of_the_same_server(beanstalkd, servers, monkeypatch):
     reading, go_on = threading.Event(), threading.Event()
-    read_records = BurialReader.read
+    read_records = ParkingReader.read
 
     def slowly(reader):
         reading.set()
         go_on.wait()
         return read_records(reader)
 
-    monkeypatch.setattr(BurialReader, "read", slowly)
+    monkeypatch.setattr(ParkingReader, "read", slowly)
     servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1))
     try:
         wait_for(reading.is_set, "the reading has begun")

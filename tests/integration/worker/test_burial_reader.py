@@ -14,6 +14,7 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, burial_records, count_records, encode
 from tests.support.waiting import wait_for
 from tubeherd import QueueManager, QueueUnavailable
+from tubeherd.burials.parking import ParkingReader
 from tubeherd.burials.reader import BurialReader, read_burials
 from tubeherd.burials.record import BurialRecord
 from tubeherd.burials.writer import BurialWriter
@@ -477,7 +478,7 @@ def test_record_of_a_job_that_is_only_then_buried_is_shown_though_no_record_is_n
 @pytest.fixture
 def parking(beanstalkd):
     clock = TestClock()
-    with closing(BurialReader(beanstalkd.server, clock, parks=True)) as reader:
+    with closing(ParkingReader(beanstalkd.server, clock)) as reader:
         reader.clock = clock
         yield reader
 
@@ -496,6 +497,44 @@ def test_reader_that_parks_takes_out_only_what_is_new(beanstalkd, bury, parking)
     parking.clock.time += 60
     assert jobs_of(parking.read()) == jobs[1:]
     assert count_records(beanstalkd) == 4, "the record that nobody needs is gone, though it was parked"
+
+
+def test_reader_that_parks_shows_what_is_new_after_a_second_and_asks_only_for_its_jobs(beanstalkd, bury, parking):
+    jobs = bury(20)
+    assert jobs_of(parking.read()) == jobs
+    for _ in range(3):
+        jobs += bury(1)
+        before = beanstalkd.stats()["cmd-stats-job"]
+        parking.clock.time += 0.9
+        assert jobs_of(parking.read()) == jobs[:-1]
+        parking.clock.time += 0.1
+        assert jobs_of(parking.read()) == jobs
+        assert beanstalkd.stats()["cmd-stats-job"] == before + 1
+
+
+def test_job_that_is_buried_again_is_shown_once_by_a_reader_that_parks(beanstalkd, bury, parking):
+    (job,) = bury(1)
+    parking.read()
+    beanstalkd.put(RECORDS, record(job), priority=65536)
+    parking.clock.time += 1
+    assert jobs_of(parking.read()) == [job]
+    parking.clock.time += 5
+    assert jobs_of(parking.read()) == [job]
+    assert count_records(beanstalkd) == 1, "the older record is gone"
+
+
+def test_reader_that_parks_asks_again_if_others_hid_records_from_it(beanstalkd, bury, parking):
+    jobs = bury(4)
+    other = connect_to_tube(beanstalkd.server, RECORDS, 5)
+    other.take(1)
+    assert parking.read().read_elsewhere == 1
+    parking.clock.time += 1
+    assert parking.read().read_elsewhere == 1
+    other.abandon()
+    wait_for(lambda: beanstalkd.count(RECORDS)["ready"] == 1, "the record is ready")
+    park(beanstalkd)
+    parking.clock.time += 5
+    assert jobs_of(parking.read()) == jobs
 
 
 def test_records_that_another_reader_has_made_ready_are_parked_again(beanstalkd, bury, parking):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tubeherd.burials.reader import BurialReader, Clock
+from tubeherd.burials.parking import ParkingReader
+from tubeherd.burials.reader import Clock
 from tubeherd.burials.record import BurialRecord
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
@@ -51,7 +52,7 @@ class BurialWatch:
         """
         self._interval = interval
         self._changed = changed
-        self._reader = BurialReader(server, clock, parks=True)
+        self._reader = ParkingReader(server, clock)
         # The dictionary is replaced and never changed, because the thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
         self._records: _Records | None = None

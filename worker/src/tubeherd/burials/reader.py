@@ -7,10 +7,6 @@ again at once, as it does with all jobs of a connection that ends.
 A tube exists only while it has jobs or is watched, and its counters end with it. A `BurialReader` watches the tube all
 the time. So as long as its connection lives, the server is the same, and the number of records that were ever put only
 grows: if it has not changed, there are no new records.
-
-A `BurialReader` that parks gives records back with a long delay, so that the ready ones are those that it has not seen,
-and takes only these out. Whoever else reads makes all of them ready. So being parked shows nothing; what is new is
-found by the ids of the records, which only grow.
 """
 
 import random
@@ -28,12 +24,10 @@ _PATIENCE_SECONDS: Final = 5.0
 """How long to wait for records that others are reading."""
 _PAUSE_SECONDS: Final = 0.05
 """How long to wait before it is tried again, at least."""
-_QUIET_SECONDS: Final = 5.0
+QUIET_SECONDS: Final = 5.0
 """How long a `BurialReader` keeps what it read before it asks beanstalkd again, at least."""
 _BUSY_SECONDS: Final = 30.0
 """The same while burials go on: each reading takes all records out."""
-_PARKED_SECONDS: Final = 4_000_000_000
-"""The delay of parked records; beanstalkd takes at most 2^32 - 1."""
 _TAKEN_MOST: Final = 2 * RECORDS_MOST
 """So many records are taken out at most, so that a reading ends even if others put more and more."""
 _TAKEN_AT_ONCE: Final = 1000
@@ -59,10 +53,10 @@ def read_burials(server: str, tube: str | None = None, clock: Clock | None = Non
     """
     if tube is not None:
         check_tube(tube)
-    connection = _connect(server)
+    connection = connect(server)
     try:
         before = 0 if tube is None else connection.stats_tubes([tube])[tube].buried
-        burials = _read_all(connection, clock or Clock()).burials
+        burials = read_all(connection, clock or Clock()).burials
         return burials if tube is None else burials.of(tube, min(before, connection.stats_tubes([tube])[tube].buried))
     finally:
         connection.abandon()
@@ -71,18 +65,14 @@ def read_burials(server: str, tube: str | None = None, clock: Clock | None = Non
 class BurialReader:
     """Reads the records again and again, for what shows them all the time. It keeps what it read, but no tracebacks."""
 
-    def __init__(self, server: str, clock: Clock | None = None, *, parks: bool = False) -> None:
-        """`server` is the beanstalkd at `host:port`; the first `read` connects.
-
-        If `parks`, records that were read are given back with a long delay; only a cluster's operator does so.
-        """
+    def __init__(self, server: str, clock: Clock | None = None) -> None:
+        """`server` is the beanstalkd at `host:port`; the first `read` connects."""
         self._server = server
         self._clock = clock or Clock()
-        self._parks = parks
         self._connection: BulkConnection | None = None
-        self._kept = _NOTHING
+        self._kept = NOTHING
         self._ever = -1
-        """How many records had ever been put when records were last taken out."""
+        """How many records had ever been put when records were last taken out; -1 before the first reading."""
         self._ask_at = 0.0
         """When beanstalkd may be asked again, on the monotonic clock."""
 
@@ -93,10 +83,11 @@ class BurialReader:
         """
         if self._connection is None or self._clock.now() >= self._ask_at:
             try:
-                self._ask()
+                pause = self._ask(self._connected())
             except BaseException:
                 self.close()
                 raise
+            self._ask_at = self._clock.now() + pause
         return self._kept.burials
 
     def close(self) -> None:
@@ -105,23 +96,23 @@ class BurialReader:
             self._connection.abandon()
             self._connection = None
 
-    def _ask(self) -> None:
-        if is_first := self._connection is None:
-            self._connection, self._kept, self._ever = _connect(self._server), _NOTHING, -1
-        connection = self._connection
-        totals = connection.totals()
-        new = totals.ever - self._ever
-        if is_new := bool(new or self._kept.burials.read_elsewhere or (self._parks and totals.ready)):
-            kept = None if is_first or not self._parks else _read_ready(connection, self._kept, new)
-            self._kept = kept or _read_all(connection, self._clock, self._parks, with_tracebacks=False)
-            # A record that was put after the others were taken out is ready, and is taken out the next time.
-            self._ever = connection.totals().ever if self._parks else totals.ever
-        else:
-            self._kept = _sort(connection, self._kept.records, (), connection.buried_jobs())
-        self._ask_at = self._clock.now() + (_BUSY_SECONDS if is_new and not is_first else _QUIET_SECONDS)
+    def _connected(self) -> BulkConnection:
+        if self._connection is None:
+            self._connection, self._kept, self._ever = connect(self._server), NOTHING, -1
+        return self._connection
+
+    def _ask(self, connection: BulkConnection) -> float:
+        """Ask beanstalkd for what has changed; return how many seconds to wait before it is asked again."""
+        before, self._ever = self._ever, connection.totals().ever
+        if self._ever == before and not self._kept.burials.read_elsewhere:
+            self._kept = sort(connection, self._kept.records, (), connection.buried_jobs())
+            return QUIET_SECONDS
+        # A record that was put after the others were taken out counts as new the next time.
+        self._kept = read_all(connection, self._clock, with_tracebacks=False)
+        return QUIET_SECONDS if before < 0 else _BUSY_SECONDS
 
 
-class _Kept(NamedTuple):
+class Kept(NamedTuple):
     """What a reading has found."""
 
     records: Mapping[int, BurialRecord | None]
@@ -129,14 +120,17 @@ class _Kept(NamedTuple):
     burials: Burials
 
 
-_NOTHING: Final = _Kept({}, Burials())
+NOTHING: Final = Kept({}, Burials())
 
 
-def _connect(server: str) -> BulkConnection:
+def connect(server: str) -> BulkConnection:
+    """Connect to the tube of the records; raises QueueUnavailable or RefusedError."""
     return connect_to_tube(server, RECORDS_TUBE, REPLY_SECONDS)
 
 
-def _read_all(connection: BulkConnection, clock: Clock, parks: bool = False, *, with_tracebacks: bool = True) -> _Kept:
+def read_all(
+    connection: BulkConnection, clock: Clock, given_back_for: int = 0, *, with_tracebacks: bool = True
+) -> Kept:
     """Take all records out, give those back that are to be kept, and delete the rest."""
     give_up_at = clock.now() + _PATIENCE_SECONDS
     while True:
@@ -146,28 +140,15 @@ def _read_all(connection: BulkConnection, clock: Clock, parks: bool = False, *, 
         connection.make_all_ready()
         # Counted before and after: a job that is buried or kicked meanwhile is none without a record.
         before = connection.buried_jobs()
-        taken = _take(connection, with_tracebacks)
+        taken = take(connection, with_tracebacks)
         elsewhere = max(0, connection.totals().reserved - len(taken))
-        found = _sort(connection, taken, taken, before, elsewhere, parks)
+        found = sort(connection, taken, taken, before, elsewhere, given_back_for)
         if not elsewhere or clock.now() >= give_up_at:
             return found
         clock.pause()
 
 
-def _read_ready(connection: BulkConnection, kept: _Kept, new: int) -> _Kept | None:
-    """Take the records out that are ready, and park them; return them with the kept ones.
-
-    None if there are not as many as so many new ones: others read them, or have parked them.
-    """
-    newest = max(kept.records, default=0)
-    before = connection.buried_jobs()
-    taken = _take(connection, with_tracebacks=False)
-    known = dict(sorted({**kept.records, **taken}.items())[-RECORDS_MOST:])
-    found = _sort(connection, known, taken, before, parks=True)
-    return found if sum(record_id > newest for record_id in taken) >= new else None
-
-
-def _take(connection: BulkConnection, with_tracebacks: bool) -> dict[int, BurialRecord | None]:
+def take(connection: BulkConnection, with_tracebacks: bool) -> dict[int, BurialRecord | None]:
     """Take records out, a few at a time, because tracebacks are most of them."""
     taken: dict[int, BurialRecord | None] = {}
     while len(taken) < _TAKEN_MOST and (some := decoded(connection.take(_TAKEN_AT_ONCE))):
@@ -179,21 +160,21 @@ def _take(connection: BulkConnection, with_tracebacks: bool) -> dict[int, Burial
     return taken
 
 
-def _sort(
+def sort(
     connection: BulkConnection,
     records: Mapping[int, BurialRecord | None],
     taken: Collection[int],
     buried_before: int,
     elsewhere: int = 0,
-    parks: bool = False,
-) -> _Kept:
+    given_back_for: int = 0,
+) -> Kept:
     """Delete the records that nobody needs any more, and give back those that were taken out and are needed."""
     found = sort_out(records, connection.states)
     connection.delete(found.stale)
     stale = {*found.stale}
     left = {record_id: record for record_id, record in records.items() if record_id not in stale}
     given_back = sorted(record_id for record_id in taken if record_id not in stale)
-    connection.give_back(given_back, RECORD_PRIORITY, _PARKED_SECONDS if parks else 0)
+    connection.give_back(given_back, RECORD_PRIORITY, given_back_for)
     shown = tuple(sorted(found.buried.values(), key=lambda record: record.newest_first))
     buried = min(buried_before, connection.buried_jobs())
-    return _Kept(left, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)))
+    return Kept(left, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)))
