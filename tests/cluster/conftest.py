@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,14 +16,12 @@ import pytest
 
 from tests.support.chart import Release, image_values
 from tests.support.cluster_queue import PodQueue, ProcessQueue, Queue
+from tests.support.home_node import boot, build
 from tests.support.kubernetes import OPERATOR_NAMESPACE, Kubectl, Namespace, Object, Operator, eventually
-from tests.support.project import ROOT
 
-NODE = ROOT / "tests" / "cluster" / "node" / "node.py"
 RELEASE = "tubeherd"
 KUBE = os.environ.get("KUBE", "")
 HOME_NODE = KUBE != "current"
-PREFIX = "localhost/" if HOME_NODE else os.environ.get("IMAGE_PREFIX", "")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,11 +60,7 @@ def poll() -> Callable[..., Any]:
 def cluster() -> None:
     """The cluster: the home-built node, with KUBECONFIG and PATH set for it, unless KUBE=current."""
     if HOME_NODE:
-        subprocess.run([sys.executable, NODE, "up"], check=True)
-        lines = subprocess.run([sys.executable, NODE, "env"], check=True, capture_output=True, text=True).stdout
-        for line in lines.splitlines():
-            name, _, value = line.removeprefix("export ").partition("=")
-            os.environ[name] = os.path.expandvars(value.strip('"'))
+        boot()
     missing = [program for program in ("kubectl", "helm") if shutil.which(program) is None]
     assert not missing, f"{' and '.join(missing)} must be installed"
 
@@ -86,10 +79,7 @@ def image(cluster: None) -> Callable[[str], str]:
     """
 
     def name(part: str) -> str:
-        tag = f"{PREFIX}tubeherd-{part}:dev"
-        if HOME_NODE:
-            subprocess.run([sys.executable, NODE, "image", tag, ROOT / f"Dockerfile.{part}", ROOT], check=True)
-        return tag
+        return build(part) if HOME_NODE else f"{os.environ.get('IMAGE_PREFIX', '')}tubeherd-{part}:dev"
 
     return name
 

@@ -1,14 +1,11 @@
 """Two operators of one release: one acts, and the other takes over when it is gone."""
 
-import os
-import signal
-import subprocess
 import time
 
-import psutil
 import pytest
 
 from tests.support.kubernetes import OPERATOR_NAMESPACE
+from tests.support.operator_processes import cut_off, give_back, kill
 
 pytestmark = pytest.mark.home_node("a process is killed, and a pod is cut off, from the node")
 
@@ -20,31 +17,6 @@ def operators(operator, kubectl):
     yield operator
     kubectl("--namespace", OPERATOR_NAMESPACE, "delete", *operator.pods(), "--wait=false")
     operator.start()
-
-
-def process_of(pod):
-    """Return the operator's process in a pod, as the node sees it."""
-    for process in psutil.process_iter(["cmdline"]):
-        is_operator = any("tubeherd-operator" in word for word in process.info["cmdline"] or ())
-        if is_operator and process.environ().get("HOSTNAME") == pod:
-            return process
-    raise LookupError(f"no process of pod {pod}")
-
-
-def kill(pod):
-    """End the operator's process by SIGKILL."""
-    os.kill(process_of(pod).pid, signal.SIGKILL)
-
-
-def cut_off(pod):
-    """Let nothing out of the pod's own network any more."""
-    enter = ["nsenter", "--net", "--target", str(process_of(pod).pid)]
-    subprocess.run([*enter, "iptables", "-A", "OUTPUT", "-j", "DROP"], check=True)
-
-
-def give_back(pod):
-    """End the operator's process as Kubernetes does."""
-    os.kill(process_of(pod).pid, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("lose", [kill, cut_off, give_back])

@@ -187,11 +187,15 @@ class Operator:
     def start(self, wait: bool = True, replicas: int = 1) -> None:
         """Start the operator and, unless told otherwise, wait until it is ready."""
         self._scale(replicas)
-        if not wait:
-            return
-        self._kubectl(
-            "--namespace", OPERATOR_NAMESPACE, "rollout", "status", f"deployment/{self._name}", "--timeout=60s"
-        )
+        if wait:
+            self._wait_ready()
+
+    def replace(self, pod: str) -> None:
+        """Delete a pod, whose process may be gone or cut off, and wait until as many pods as before are ready."""
+        before = len(self.pods())
+        self._kubectl("--namespace", OPERATOR_NAMESPACE, "delete", "pod", pod, "--force", "--grace-period=0")
+        eventually(lambda: len(self.pods()) == before, "the pod has a successor")
+        self._kubectl("--namespace", OPERATOR_NAMESPACE, "wait", "--for=condition=Ready", *self.pods())
 
     def lease(self) -> Object:
         """Return the spec of the Lease, whose `holderIdentity` begins with the name of the pod that leads."""
@@ -223,6 +227,10 @@ class Operator:
         selector = "app.kubernetes.io/component=operator"
         found = self._kubectl("--namespace", OPERATOR_NAMESPACE, "logs", "-l", selector, "--tail=-1", check=False)
         return str(found.stdout)
+
+    def _wait_ready(self) -> None:
+        rollout = ("rollout", "status", f"deployment/{self._name}", "--timeout=60s")
+        self._kubectl("--namespace", OPERATOR_NAMESPACE, *rollout)
 
     def _scale(self, replicas: int) -> None:
         self._kubectl("--namespace", OPERATOR_NAMESPACE, "scale", f"deployment/{self._name}", f"--replicas={replicas}")

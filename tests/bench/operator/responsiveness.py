@@ -1,0 +1,131 @@
+"""How soon the operator acts, with few pools: on a new pool, a burial and a kick, and on the loss of its leader."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Final
+
+from kubernetes import client, config
+
+from tests.bench.operator.installation import Installation
+from tests.bench.operator.watching import Object, Watching
+from tests.bench.report import figure
+from tests.support.kubernetes import Operator, eventually
+from tests.support.operator_processes import cut_off, kill
+from tests.support.waiting import wait_for
+from tubeherd.manager import QueueManager
+from tubeherd.pool import GROUP, PLURAL, VERSION
+
+SAMPLES: Final = 10
+_LOOK_SECONDS: Final = 0.005
+"""How often beanstalkd is looked at."""
+
+
+def create_to_deployment(installed: Installation) -> list[list[str]]:
+    """Measure from the request that creates a pool to the Deployment's arrival in a watch."""
+    namespace, api, times = installed.namespace, _pools(), []
+    with Watching.collection(f"/apis/apps/v1/namespaces/{namespace.name}/deployments") as deployments:
+        for number in range(SAMPLES):
+            pool = namespace.pool_object(f"new-{number}", {"tubes": ["ok"], "server": namespace.server, "replicas": 0})
+            began = time.monotonic()
+            api.create_namespaced_custom_object(GROUP, VERSION, namespace.name, PLURAL, pool)
+            times.append(deployments.until(f"new-{number}", bool) - began)
+    return [figure("pool created to its Deployment", times, "s", most=1)]
+
+
+def burial_to_status(installed: Installation) -> list[list[str]]:
+    """Measure from the burial of a job for a new reason to the arrival of the reason in the pool's status."""
+    times = []
+    with _idle_pool(installed, "burials", "other") as pool, QueueManager(installed.queue.server, "other") as queue:
+        for number in range(SAMPLES):
+            queue.put("other", {})
+            if (job := queue.get(timeout=1)) is None:
+                raise RuntimeError("the job that was put is not ready")
+            reason = f"reason number {number}"
+            queue.bury(job, reason)
+            began = time.monotonic()
+            times.append(pool.until("burials", _shows(reason, number + 1)) - began)
+    return [figure("job buried to its count and reason in the pool's status", times, "s", most=1)]
+
+
+def annotation_to_ready(installed: Installation) -> list[list[str]]:
+    """Measure from the request that annotates a pool with a kick to the time at which the job is ready."""
+    namespace, queue, api, times = installed.namespace, installed.queue, _pools(), []
+    patch = {"metadata": {"annotations": {"kick": "1"}}}
+    with _idle_pool(installed, "kicks", "ok") as pool:
+        for _ in range(SAMPLES):
+            queue.bury("ok", 1)
+            pool.until("kicks", lambda item: item["status"]["buried"] == 1)
+            began = time.monotonic()
+            api.patch_namespaced_custom_object(GROUP, VERSION, namespace.name, PLURAL, "kicks", patch)
+            wait_for(lambda: queue.count("ok")[0] == 1, "the job is ready", pause=_LOOK_SECONDS)
+            times.append(time.monotonic() - began)
+            pool.until("kicks", lambda item: item["status"]["buried"] == 0 and "kick" not in item["status"])
+            _delete_ready(installed, "ok")
+    return [figure("annotation `kick` to the job's being ready", times, "s", most=0.25)]
+
+
+def takeover(installed: Installation) -> list[list[str]]:
+    """Measure from the loss of the leader to the Lease of another operator."""
+    return [
+        figure(f"leader lost to another's Lease: {words}", _takeovers(installed, lose), "s", most=15, judged=max)
+        for words, lose in (("kill -9", kill), ("network cut", cut_off))
+    ]
+
+
+def _takeovers(installed: Installation, lose: Callable[[str], None]) -> list[float]:
+    operator, times = installed.operator, []
+    for _ in range(SAMPLES):
+        before = eventually(lambda: _leader(operator), "an operator leads")
+        began = time.monotonic()
+        lose(pod := _pod(before))
+        eventually(lambda before=before: operator.lease()["holderIdentity"] not in ("", before), "another leads")
+        times.append(time.monotonic() - began)
+        operator.replace(pod)
+    return times
+
+
+def _leader(operator: Operator) -> str | None:
+    """Return who holds the Lease; None if that operator is gone."""
+    holder: str = operator.lease()["holderIdentity"]
+    return holder if f"pod/{_pod(holder)}" in operator.pods() else None
+
+
+def _pod(holder: str) -> str:
+    return holder.partition("_")[0]
+
+
+@cache
+def _pools() -> client.CustomObjectsApi:
+    """Return what creates and changes pools. It is connected already, so that no measurement waits for that."""
+    api = client.CustomObjectsApi(config.new_client_from_config(os.environ["KUBECONFIG"]))
+    api.list_cluster_custom_object(GROUP, VERSION, PLURAL)
+    return api
+
+
+@contextmanager
+def _idle_pool(installed: Installation, name: str, tube: str) -> Iterator[Watching]:
+    """Make a pool without pods whose jobs are counted, and watch it."""
+    namespace = installed.namespace
+    with Watching.collection(f"/apis/{GROUP}/{VERSION}/namespaces/{namespace.name}/{PLURAL}") as pools:
+        namespace.make_pool(name, [tube], replicas=0)
+        pools.until(name, lambda item: item.get("status", {}).get("buried") == 0)
+        yield pools
+
+
+def _shows(reason: str, buried: int) -> Callable[[Object], bool]:
+    def holds(item: Object) -> bool:
+        status = item["status"]
+        messages = [burial["message"] for burial in status.get("recentBurials", [])]
+        return status["buried"] == buried and reason in messages
+
+    return holds
+
+
+def _delete_ready(installed: Installation, tube: str) -> None:
+    queue = installed.queue.client()
+    queue.watch(tube)
+    queue.delete(queue.reserve(timeout=1))
+    queue.close()

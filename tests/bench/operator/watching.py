@@ -1,0 +1,46 @@
+"""Takes the time at which the API server shows something."""
+
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+Object = dict[str, Any]
+
+
+class Watching:
+    """Watches the objects of one kind and namespace."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._seen: queue.Queue[tuple[float, Object]] = queue.Queue()
+        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+
+    @classmethod
+    @contextmanager
+    def collection(cls, path: str) -> Iterator[Self]:
+        """Watch at this path of the API server, such as /apis/apps/v1/namespaces/bench/deployments."""
+        command = ["kubectl", "get", "--raw", f"{path}?watch=true"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield cls(process)
+            finally:
+                process.kill()
+
+    def until(self, name: str, holds: Callable[[Object], Any], seconds: float = 60.0) -> float:
+        """Return the monotonic time at which the object of this name came in a form for which `holds` is true.
+
+        Raises queue.Empty if nothing comes for `seconds`.
+        """
+        while True:
+            at, item = self._seen.get(timeout=seconds)
+            if item["metadata"]["name"] == name and holds(item):
+                return at
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self._seen.put((time.monotonic(), json.loads(line)["object"]))
