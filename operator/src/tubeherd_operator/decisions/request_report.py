@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from tubeherd.formats.columns import counted
 from tubeherd_operator.decisions.findings import Finding, PoolEvent
 from tubeherd_operator.decisions.request_value import Deed
 from tubeherd_operator.decisions.status import (
@@ -162,7 +163,7 @@ def _skipped(share: Share) -> int:
 
 def _result(intent: Intent, *, unsure: bool) -> str:
     past, skipped = _WORDS[intent.deed].past, sum(map(_skipped, intent.tubes))
-    message = f"{intent}: {'at most ' if unsure else ''}{_total(intent)} buried jobs {past}"
+    message = f"{intent}: {'at most ' if unsure else ''}{counted(_total(intent), 'buried job')} {past}"
     if not intent.tubes:
         return f"{message}, as none was buried"
     by_tube = [f"{share.name} {'at most ' if share.unsure else ''}{_count(share)}" for share in intent.tubes]
