@@ -130,6 +130,22 @@ def test_health_is_answered_while_beanstalkd_says_nothing_about_hundreds_of_leas
     assert worker.stop() == 0
 
 
+def test_metrics_begin_with_how_many_jobs_run(beanstalkd, run_worker, address):
+    def running():
+        return get(address, "/metrics")[1].splitlines()[2]
+
+    worker = run_worker(beanstalkd.server, WAITING, "--health", address)
+    worker.wait_for(lambda: get(address, "/readyz")[0] == 200, "ready")
+    assert running() == "tubeherd_jobs_running 0.0"
+    beanstalkd.put("mail", "1")
+    worker.wait_for_notes("begun 1 attempt 1 lost 0")
+    assert running() == "tubeherd_jobs_running 1.0"
+    worker.allow("go")
+    worker.wait_for_line("deleted")
+    worker.wait_for(lambda: running() == "tubeherd_jobs_running 0.0", "no job runs")
+    assert worker.stop() == 0
+
+
 COUNTED = """
 import os, signal
 from prometheus_client import Counter

@@ -50,7 +50,7 @@ while not places.empty:
     for reaped in places.reap():
         places.remove(reaped)
 print(f"{files() - before} files at the end", flush=True)
-metrics.text()
+metrics.text(0)
 metrics.remove()
 """
 

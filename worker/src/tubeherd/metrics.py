@@ -66,13 +66,17 @@ class Metrics:
         """Count a record that the supervisor could not write, of a job that it buried."""
         self._lost_records += 1
 
-    def text(self) -> bytes:
-        """Return the metrics of all processes in Prometheus' text format. A damaged file may raise any exception."""
+    def text(self, running: int) -> bytes:
+        """Return the metrics of all processes in Prometheus' text format. A damaged file may raise any exception.
+
+        `running` is how many jobs the slots execute at the moment.
+        """
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
         self._folder.mkdir(mode=0o700, exist_ok=True)  # programs that clean /tmp may have removed it, if it was empty
         registry = CollectorRegistry()
+        registry.register(_Running(running))  # the operator reads no more than the beginning
         registry.register(self)
         MultiProcessCollector(registry, path=str(self._folder))
         return generate_latest(registry)
@@ -107,6 +111,20 @@ class Metrics:
     def write_apart(self) -> None:
         """Write the users' metrics of a forked process into files of its own: two writers would damage a file."""
         self._writer = f"{self._writer}-{os.getpid()}"
+
+
+class _Running:
+    """The number of jobs that are being executed, as prometheus_client collects it."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+
+    def collect(self) -> Iterator["Metric"]:
+        """Yield the number; prometheus_client calls this."""
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
+        words = "Jobs that are being executed, or were and are held until the next event worker.flush."
+        yield GaugeMetricFamily("tubeherd_jobs_running", words, self._jobs)
 
 
 def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:

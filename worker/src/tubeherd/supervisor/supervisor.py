@@ -219,7 +219,8 @@ class Supervisor:
         return self._stopping_since is None and any(lane.page.phase in _CONNECTED for lane in lanes)
 
     def _metrics_text(self) -> bytes:
-        return self._metrics.text() if self._metrics else b""
+        running = sum(len(lane.page.read().leases) for slot in self._places.slots for lane in slot.lanes)
+        return self._metrics.text(running) if self._metrics else b""
 
 
 def _watch_files(sources: Sources) -> "Reloading":
