@@ -55,7 +55,7 @@ def _write_page() -> None:
     tables = f"{throughput.measure(throughput.PLACEMENTS)}\n{_figures()}"
     after = Usage.now()
     measured = f"{describe(after.others_since(before))}\n\n{tables}"
-    report.write(_PAGE, measured)
+    report.write(_PAGE, measured, "make bench")
     print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {after.at - before.at:.0f} s")
 
 

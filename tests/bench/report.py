@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Final, NamedTuple
 
-_BEGIN: Final = "<!-- measured: `make bench` replaces what follows -->\n"
 _END: Final = "<!-- end of what was measured -->\n"
 
 
@@ -59,10 +58,14 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *lines))
 
 
-def write(page: Path, measured: str) -> None:
-    """Replace what the page shows between its two markers; raises ValueError where it has none."""
-    before, begin, rest = page.read_text().partition(_BEGIN)
+def write(page: Path, measured: str, command: str) -> None:
+    """Replace what the page shows between its two markers, of which the first names the command.
+
+    Raises ValueError if it has none.
+    """
+    first = f"<!-- measured: `{command}` replaces what follows -->\n"
+    before, begin, rest = page.read_text().partition(first)
     _, end, after = rest.partition(_END)
     if not (begin and end):
-        raise ValueError(f"{page.name} has lost a marker: {(_END if begin else _BEGIN).strip()}")
+        raise ValueError(f"{page.name} has lost a marker: {(_END if begin else first).strip()}")
     page.write_text(f"{before}{begin}\n{measured}\n{end}{after}")

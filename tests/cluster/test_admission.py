@@ -54,6 +54,37 @@ BAD = {
         "set the field instead",
     ),
     "ConfigMap's name illegal": ({"executors": {"configMap": "Not_Legal"}}, "spec.executors.configMap", "should match"),
+    "autoscale without a measure": (
+        {"autoscale": {"maxReplicas": 3}},
+        "spec.autoscale",
+        "set either jobsPerReplica or",
+    ),
+    "autoscale with two measures": (
+        {"autoscale": {"maxReplicas": 3, "jobsPerReplica": 5, "targetWait": "1m"}},
+        "spec.autoscale",
+        "set either jobsPerReplica or targetWait",
+    ),
+    "autoscale without a bound": ({"autoscale": {"jobsPerReplica": 5}}, "spec.autoscale.maxReplicas", "Required"),
+    "autoscale to nothing": (
+        {"autoscale": {"maxReplicas": 0, "jobsPerReplica": 5}},
+        "spec.autoscale.maxReplicas",
+        "greater than or equal to 1",
+    ),
+    "autoscale whose bounds are swapped": (
+        {"autoscale": {"minReplicas": 4, "maxReplicas": 3, "jobsPerReplica": 5}},
+        "spec.autoscale",
+        "minReplicas must not exceed maxReplicas",
+    ),
+    "autoscale without a delay": (
+        {"autoscale": {"maxReplicas": 3, "targetWait": "1m", "scaleDownDelay": "0s"}},
+        "spec.autoscale.scaleDownDelay",
+        "longer than zero",
+    ),
+    "autoscale and replicas": (
+        {"replicas": 2, "autoscale": {"maxReplicas": 3, "jobsPerReplica": 5}},
+        "spec",
+        "replicas cannot be set while autoscale chooses the number of pods",
+    ),
     "unknown field": ({"colour": "blue"}, "spec.colour", "unknown field"),
 }
 
@@ -95,6 +126,8 @@ GOOD = {
     },
     "executors from a ConfigMap": {"executors": {"configMap": "mail-executors"}},
     "suspended": {"suspend": True},
+    "autoscaled by jobs": {"autoscale": {"minReplicas": 3, "maxReplicas": 3, "jobsPerReplica": 1}},
+    "autoscaled by wait": {"autoscale": {"maxReplicas": 1000, "targetWait": "90s", "scaleDownDelay": "10 minutes"}},
 }
 
 

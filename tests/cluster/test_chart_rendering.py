@@ -387,7 +387,8 @@ def test_operator_may_do_what_it_does_and_nothing_else():
         ("workerpools/status", "patch"),
         *(("deployments", verb) for verb in ("get", "list", "watch", "create", "patch")),
         *(("poddisruptionbudgets", verb) for verb in ("list", "watch", "create", "patch", "delete")),
-        *((resource, verb) for resource in ("replicasets", "pods") for verb in ("list", "watch")),
+        *(("replicasets", verb) for verb in ("list", "watch")),
+        *(("pods", verb) for verb in ("list", "watch", "patch")),
         *(("configmaps", verb) for verb in ("get", "list", "watch")),
         *(("events", verb) for verb in ("create", "get", "patch")),
     }

@@ -211,7 +211,7 @@ class Errands:
         """All errands, the oldest first."""
         self._errand: Errand | None = None
 
-    def watch(self, key: Key, server: str, served: Served) -> None:
+    def watch(self, key: Key, server: str, served: Served, _replicas: int = 0) -> None:
         """Note what a pool serves."""
         self.watched[key] = (server, served)
 

@@ -27,10 +27,13 @@ def stats_job(**changed: object) -> bytes:
 
 
 def stats_tube(buried: int = 4, *, ready: int = 1, delayed: int = 3) -> bytes:
-    """Return the answer to `stats-tube` for a tube with 2 reserved jobs, and so many in the other states."""
+    """Return the answer to `stats-tube` for a tube with 2 reserved jobs, and so many in the other states.
+
+    50 jobs were put into the tube, and 40 were deleted.
+    """
     counts = f"urgent: 0 ready: {ready} reserved: 2 delayed: {delayed} buried: {buried}".split(" ")
     lines = [f"current-jobs-{name} {count}\n" for name, count in zip(counts[::2], counts[1::2], strict=True)]
-    return document(f"---\nname: a\n{''.join(lines)}".encode())
+    return document(f"---\nname: a\n{''.join(lines)}total-jobs: 50\ncmd-delete: 40\n".encode())
 
 
 def stats(server_id: str = "1a2b") -> bytes:

@@ -51,7 +51,16 @@ BUILT_IN: Final = _rules(
         "a tube has either a command or a URL in http, not both",
     ),
 )
-SPEC: Final = {key: [*MEMORY[key], *BUILT_IN[key]] for key in MEMORY}
+REPLICAS: Final = _rule(
+    "!has(self.replicas) || !has(self.autoscale)",
+    "replicas cannot be set while autoscale chooses the number of pods: change minReplicas and maxReplicas in it, or "
+    "remove it",
+)
+SPEC: Final = {key: [*MEMORY[key], *BUILT_IN[key], *REPLICAS[key]] for key in MEMORY}
+AUTOSCALE: Final = _rules(
+    ("has(self.jobsPerReplica) != has(self.targetWait)", "set either jobsPerReplica or targetWait"),
+    ("!has(self.minReplicas) || self.minReplicas <= self.maxReplicas", "minReplicas must not exceed maxReplicas"),
+)
 ENV: Final = _rule(
     f"self.all(e, !(e.name in {NOT_FOR_ENV}))",
     "the operator sets this TUBEHERD_ variable from a field of the spec: remove it, and set the field instead",

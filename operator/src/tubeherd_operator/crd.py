@@ -79,6 +79,7 @@ def _spec() -> dict[str, Any]:
     fields = spec["properties"]
     fields["tubes"]["x-kubernetes-list-type"] = "set"
     fields["env"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], **admission.ENV}
+    fields["autoscale"] |= admission.AUTOSCALE
     return spec | admission.SPEC
 
 

@@ -1,6 +1,7 @@
 """The operator's poller against a real beanstalkd."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.support.proxies import Proxy
 from tests.support.servers import MAIL, SMS, ask, find, serving
 from tests.support.waiting import wait_for
 from tubeherd.queue import wire
+from tubeherd_operator.decisions.autoscale import Rule
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Request, Step
 from tubeherd_operator.decisions.request_value import Wanted
 from tubeherd_operator.objects import Key
@@ -52,6 +54,49 @@ def test_buried_job_is_reported_to_its_pool_alone_and_once(beanstalkd, servers, 
     changed.wait(SMS, 2)
     assert changed.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
     assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that it was given"
+
+
+def autoscaled(tube, **rule):
+    """Return what a pool serves that has a replica for each two jobs."""
+    rule = {"least": 0, "most": 5, "at_a_time": 1, "delay": 3600.0, "jobs_per_replica": 2, **rule}
+    return replace(serving(tube), autoscale=Rule(**rule))
+
+
+def test_pool_is_given_counts_as_soon_as_they_want_another_number_of_replicas(beanstalkd, servers, changed):
+    servers.watch(MAIL, beanstalkd.server, autoscaled("mail"), 0)
+    changed.wait(MAIL)
+    assert servers.counts(MAIL).scale.replicas == 0
+    beanstalkd.put("mail", b"{}")
+    changed.wait(MAIL, 2)
+    assert servers.counts(MAIL).scale.replicas == 1
+    beanstalkd.put("mail", b"{}")
+    beanstalkd.put("mail", b"{}")
+    changed.wait(MAIL, 3)
+    assert (servers.counts(MAIL).scale.replicas, servers.counts(MAIL).scale.demand.ready) == (2, 3)
+
+
+def test_number_of_replicas_falls_by_itself_after_the_delay_and_not_while_the_server_is_away(
+    beanstalkd, servers, changed
+):
+    servers.watch(MAIL, beanstalkd.server, autoscaled("mail", delay=0.5), 4)
+    changed.wait(MAIL)
+    beanstalkd.kill()
+    wait_for(lambda: servers.counts(MAIL).error, "the server is away")
+    assert servers.counts(MAIL).scale.replicas == 4
+    beanstalkd.start()
+    wait_for(lambda: servers.counts(MAIL).error is None, "the server is back")
+    wait_for(lambda: servers.counts(MAIL).scale.replicas == 0, "the number has fallen")
+
+
+def test_pool_whose_rule_changes_begins_anew_with_what_it_has(beanstalkd, servers, changed):
+    servers.watch(MAIL, beanstalkd.server, autoscaled("mail"), 4)
+    changed.wait(MAIL)
+    servers.watch(MAIL, beanstalkd.server, autoscaled("mail"), 2)
+    assert servers.counts(MAIL).scale.replicas == 4, "it has begun already"
+    servers.watch(MAIL, beanstalkd.server, autoscaled("mail", most=3), 4)
+    assert servers.counts(MAIL).scale.replicas == 3
+    servers.watch(MAIL, beanstalkd.server, serving("mail"), 3)
+    assert servers.counts(MAIL).scale is None
 
 
 def test_pool_that_each_pass_watches_again_is_no_news(beanstalkd, servers, changed):

@@ -223,7 +223,7 @@ def test_refusal_is_told_as_one(scripted, answer):
 
 def test_stats_of_many_tubes_in_one_write(scripted):
     connection = scripted(stats_tube(4) + b"NOT_FOUND\r\n")
-    assert connection.stats_tubes(["a", "b", "a"]) == {"a": TubeStats("a", 1, 2, 3, 4), "b": TubeStats("b")}
+    assert connection.stats_tubes(["a", "b", "a"]) == {"a": TubeStats("a", 1, 2, 3, 4, 50, 40), "b": TubeStats("b")}
     assert sent(connection) == b"stats-tube a\r\nstats-tube b\r\n"
 
 

@@ -3,9 +3,9 @@
 A field that sets a setting of the workers takes its bounds and its description from the setting's declaration.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic.alias_generators import to_camel, to_snake
 
 from tubeherd.declarations import bound, default_in_words, find, shape
@@ -28,6 +28,9 @@ POOL_FIELDS: Final = {
     if (mark := find(PoolField, field.metadata))
 }
 """The path of the field in the spec, by the name of the setting that the field sets."""
+SCALE_DOWN_DELAY: Final = "5 minutes"
+"""The default of `autoscale.scaleDownDelay`."""
+REPLICAS_MOST: Final = 1000
 NOT_FOR_ENV: Final = [
     WorkerSettings.variable(name)
     for name, field in _SETTINGS.items()
@@ -91,6 +94,51 @@ class Executors(_Model):
     )
 
 
+class Autoscale(_Model):
+    """How the operator chooses the number of pods."""
+
+    min_replicas: int | None = Field(
+        None,
+        ge=0,
+        le=REPLICAS_MOST,
+        description="The fewest pods that there may be. With 0 there are none while no job is ready or being executed; "
+        "the first job that is ready starts one. Default: 0.",
+        json_schema_extra={"format": "int32"},
+    )
+    max_replicas: int = Field(
+        ge=1,
+        le=REPLICAS_MOST,
+        description="The most pods that there may be.",
+        json_schema_extra={"format": "int32"},
+    )
+    jobs_per_replica: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="One pod for each so many jobs that are ready or being executed, in all tubes of the pool "
+        "together. Set this or targetWait.",
+        json_schema_extra={"format": "int32"},
+    )
+    target_wait: Duration | None = Field(
+        None,
+        description="So many pods that a job which is ready begins within this time. For this the operator measures "
+        f"how long jobs take. Examples: {DURATION.examples}. Set this or jobsPerReplica.",
+    )
+    scale_down_delay: Duration | None = Field(
+        None,
+        description="The number of pods falls only after this time in which no higher number was wanted; it rises at "
+        f"once. More than a day counts as a day. Examples: {DURATION.examples}. Default: {SCALE_DOWN_DELAY}.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.jobs_per_replica is None) == (self.target_wait is None):
+            raise ValueError("set either jobsPerReplica or targetWait")
+        if (self.min_replicas or 0) > self.max_replicas:
+            raise ValueError("minReplicas is greater than maxReplicas")
+        return self
+
+
 class EnvVar(_Model):
     """An environment variable of the worker's container, as in a pod."""
 
@@ -135,10 +183,16 @@ class _Spec(_Model):
     replicas: int | None = Field(
         None,
         ge=0,
-        le=1000,
+        le=REPLICAS_MOST,
         description="Number of pods, each of which is a worker. If this is left out, the Deployment begins with 1, and "
-        "an autoscaler may scale the Deployment. Set it if an autoscaler scales the WorkerPool.",
+        "an autoscaler may scale the Deployment. Set it if an autoscaler scales the WorkerPool. Not together with "
+        "autoscale.",
         json_schema_extra={"format": "int32"},
+    )
+    autoscale: Autoscale | None = Field(
+        None,
+        description="Has the operator choose the number of pods by the jobs in the tubes. Without it, the number is "
+        "that of replicas.",
     )
     # true and false, because that is what YAML makes of `on` and `off`.
     burial_records: bool | None = Field(None, description=_words("burial_records"))
@@ -155,6 +209,12 @@ class _Spec(_Model):
     suspend: bool | None = Field(
         None, description="true: run no pods until it is false again; jobs stay in their tubes. Default: false."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.autoscale and self.replicas is not None:
+            raise ValueError("replicas is set, and autoscale chooses it: remove one of them")
+        return self
 
     def worker_settings(self) -> dict[str, Any]:
         """Return the values that the spec sets, as the user wrote them, by the names of settings."""

@@ -9,7 +9,7 @@ import kubernetes
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from tubeherd_operator.cluster.kinds import BUDGETS, DEPLOYMENTS, POOLS, Kind
+from tubeherd_operator.cluster.kinds import BUDGETS, DEPLOYMENTS, PODS, POOLS, Kind
 from tubeherd_operator.objects import FIELD_MANAGER, Object
 
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
@@ -133,6 +133,15 @@ class Cluster:
                 return False
             raise
         return True
+
+    def annotate_pod(self, namespace: str, name: str, key: str, value: str | None) -> None:
+        """Set an annotation of a pod, if the pod is still there; None removes it."""
+        patch = {"metadata": {"annotations": {key: value}}}
+        try:
+            self._request("PATCH", PODS.path(namespace, name), patch, "application/merge-patch+json", _MANAGER)
+        except ClusterError as error:
+            if error.status != 404:
+                raise
 
     def lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, or None if there is none."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tubeherd.queue.answers import TubeStats
+from tubeherd_operator.decisions.autoscale import Scale
 
 COUNTS_SECONDS: Final = 30.0
 
@@ -15,18 +16,22 @@ class Counts:
 
     tubes: Mapping[str, TubeStats] = field(default_factory=dict)
     error: str | None = None
+    scale: Scale | None = None
+    """How many replicas they want; None if the pool is not autoscaled, or they are not known."""
 
 
 def is_due(shown: Counts | None, found: Counts, seconds: float) -> bool:
     """Return whether a pool is to be given new counts in place of those that it was given `seconds` ago.
 
-    `shown` is None if it was given none. Changes of buried jobs, and the loss and return of the server, are due at
-    once. Other counts change all the time, and each change is written to the API server: they are due after 30 seconds.
+    `shown` is None if it was given none. Changes of buried jobs and of the number of replicas, and the loss and return
+    of the server, are due at once. Other counts change all the time, and each change is written to the API server: they
+    are due after 30 seconds.
     """
     if shown is None or _urgent(shown) != _urgent(found):
         return True
     return shown != found and seconds >= COUNTS_SECONDS
 
 
-def _urgent(counts: Counts) -> tuple[str | None, dict[str, int]]:
-    return counts.error, {name: stats.buried for name, stats in counts.tubes.items()}
+def _urgent(counts: Counts) -> tuple[str | None, int | None, dict[str, int]]:
+    replicas = counts.scale.replicas if counts.scale else None
+    return counts.error, replicas, {name: stats.buried for name, stats in counts.tubes.items()}

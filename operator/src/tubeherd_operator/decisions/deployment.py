@@ -14,7 +14,7 @@ RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
 EXECUTORS_ANNOTATION: Final = "tubeherd.io/executors"
 CONTAINER: Final = "worker"
 _USER_FIELDS: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
-_HEALTH_PORT: Final = 8080
+HEALTH_PORT: Final = 8080
 _KILL_MARGIN: Final = 10
 """How long a worker may take to kill a job that ignores SIGTERM at its deadline, in seconds."""
 _KUBELET_MARGIN: Final = 5
@@ -157,7 +157,7 @@ def _container(spec: WorkerPoolSpec, server: str, defaults: Defaults) -> Object:
         "image": spec.image or defaults.image,
         "args": ["run"],
         "env": _environment(spec, server),
-        "ports": [{"name": "health", "containerPort": _HEALTH_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}],
         "livenessProbe": _probe("/healthz") | {"failureThreshold": 3, "periodSeconds": 10, "timeoutSeconds": 5},
         "readinessProbe": _probe("/readyz") | {"failureThreshold": 1, "periodSeconds": 5, "timeoutSeconds": 5},
         # The last line of a worker that cannot start gives the cause, which the pool's condition then shows.
@@ -198,7 +198,7 @@ def _environment(spec: WorkerPoolSpec, server: str) -> list[Object]:
     settings = spec.worker_settings() | {
         "server": server,
         "grace_period": _worker_grace_period(spec),
-        "health": f"0.0.0.0:{_HEALTH_PORT}",
+        "health": f"0.0.0.0:{HEALTH_PORT}",
     }
     # Kubernetes expands $(NAME), which is a legal name of a tube too; $$ stands for a plain $.
     ours = [

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     REPAIRED = "Repaired"
     ADOPTED = "Adopted"
     BUDGET_REMOVED = "BudgetRemoved"
+    SCALED = "Scaled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.allowed_servers import is_allowed
+from tubeherd_operator.decisions.autoscale import Scale, rule_of
 from tubeherd_operator.decisions.burials import Burials
 from tubeherd_operator.decisions.counts import Counts
+from tubeherd_operator.decisions.deployment import declared_replicas
 from tubeherd_operator.decisions.errands import Request
 from tubeherd_operator.decisions.pods import present_pods
 from tubeherd_operator.decisions.repairs import Repairs
@@ -81,6 +83,13 @@ def read_pool(
     return Pool(stored, spec, read_status(stored), default_image, server, None, fixed_user)
 
 
+def replicas_so_far(pool: Pool, deployment: Object | None) -> int:
+    """Return how many replicas autoscaling has set, or if it has not begun, how many the pool's Deployment has."""
+    if pool.status.autoscale:
+        return pool.status.autoscale.desired_replicas
+    return int(deployment["spec"].get("replicas", 1)) if deployment else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """All that a pass knows of a pool."""
@@ -129,6 +138,20 @@ class Observation:
     def deployment_is_controlled(self) -> bool:
         """Whether the Deployment of the pool's name has an owner."""
         return self.deployment is not None and controller_of(self.deployment) is not None
+
+    @property
+    def scale(self) -> Scale | None:
+        """How many replicas an autoscaled pool is to have; None if it is not autoscaled."""
+        if (rule := rule_of(self.pool.spec)) is None:
+            return None
+        wanted = self.counts.scale if self.counts else None
+        return wanted or Scale(rule.bounded(replicas_so_far(self.pool, self.deployment)))
+
+    @property
+    def declared_replicas(self) -> int | None:
+        """How many pods the operator declares; None if it leaves that to others."""
+        declared, scale = declared_replicas(self.pool.spec), self.scale
+        return scale.replicas if declared is None and scale else declared
 
     @property
     def present_pods(self) -> list[Object]:

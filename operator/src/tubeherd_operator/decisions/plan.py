@@ -8,13 +8,16 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
 
+from tubeherd_operator.decisions.autoscale import rule_of
+from tubeherd_operator.decisions.autoscale_report import why
 from tubeherd_operator.decisions.budget import NO_BUDGET, BudgetPlan, drift_of_budget, plan_budget
 from tubeherd_operator.decisions.defaults import DEFAULTS_ANNOTATION, NEWEST, Defaults
 from tubeherd_operator.decisions.deployment import EXECUTORS_ANNOTATION, RENDERED_ANNOTATION, build_deployment
 from tubeherd_operator.decisions.drift import differences, overrides
 from tubeherd_operator.decisions.findings import PoolEvent, Reason
 from tubeherd_operator.decisions.kept_defaults import kept_defaults
-from tubeherd_operator.decisions.observation import Observation
+from tubeherd_operator.decisions.leaving import Leaving, leaving
+from tubeherd_operator.decisions.observation import Observation, replicas_so_far
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
 from tubeherd_operator.decisions.request import Asked, RequestPlan, plan_request
@@ -34,9 +37,13 @@ class Change:
     deployment: Object
     """What is applied."""
     event: PoolEvent | None
-    """None if it only notes the defaults that the Deployment has."""
+    """None if it only notes the defaults that the Deployment has, or only has the number of replicas scaled."""
     repaired: frozenset[str] = frozenset()
     """The fields that are repaired."""
+    scaled: PoolEvent | None = None
+    """The Event that reports a new number of replicas by autoscaling."""
+    leaving: Leaving | None = None
+    """The pods of which some are to go. Before the number falls, those that are idle are marked to go first."""
 
     @property
     def adopts(self) -> bool:
@@ -110,6 +117,8 @@ def _wanted(seen: Observation) -> Object | None:
 
     defaults = kept_defaults(seen.deployment, render, Defaults(NEWEST, pool.default_image))
     wanted = render(defaults, digest)
+    if seen.declared_replicas is not None:
+        wanted["spec"]["replicas"] = seen.declared_replicas
     note_replicas(wanted, pool.spec, seen.deployment)
     return wanted if not seen.deployment_is_foreign or _can_be_adopted(seen, wanted) else None
 
@@ -129,6 +138,8 @@ def _can_be_adopted(seen: Observation, wanted: Object) -> bool:
         return False
     unowned = deepcopy(wanted)
     del unowned["metadata"]["ownerReferences"], unowned["metadata"]["annotations"]
+    if seen.scale:
+        unowned["spec"].pop("replicas", None)
     return not not_as_wanted(unowned, seen.deployment)
 
 
@@ -139,9 +150,29 @@ def _change(seen: Observation, wanted: Object) -> Change | None:
     fields = set(not_as_wanted(wanted, live)) - _useless(seen, wanted)
     if not fields:
         return None
-    event = _event(seen, wanted, live, fields)
-    repaired = fields if event is None or event.reason == Reason.REPAIRED else ()
-    return Change(_removals(wanted, live, fields), keep_replicas(wanted, live), wanted, event, frozenset(repaired))
+    scaled = _scaled(seen, live)
+    others = fields - {"spec.replicas"} if scaled else fields
+    event = _event(seen, wanted, live, others) if others else None
+    return Change(
+        removals=_removals(wanted, live, fields),
+        keep_replicas=keep_replicas(wanted, live),
+        deployment=wanted,
+        event=event,
+        repaired=frozenset(others if event is None or event.reason == Reason.REPAIRED else ()),
+        scaled=scaled,
+        leaving=leaving(seen.present_pods, wanted["spec"]["replicas"]) if scaled else None,
+    )
+
+
+def _scaled(seen: Observation, live: Object) -> PoolEvent | None:
+    """Return the Event of autoscaling that has another number than before; None if there is no such."""
+    rule, scale = rule_of(seen.pool.spec), seen.scale
+    if rule is None or scale is None or seen.pool.spec.suspend:
+        return None
+    before = replicas_so_far(seen.pool, live)
+    if scale.replicas == before:
+        return None
+    return PoolEvent("Normal", Reason.SCALED, f"scaled from {before} to {scale.replicas}: {why(rule, scale)}")
 
 
 def _useless(seen: Observation, wanted: Object) -> frozenset[str]:

@@ -18,7 +18,14 @@ from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
 from tubeherd_operator.decisions.request import RequestPlan
 from tubeherd_operator.decisions.request_report import CONDITIONS, is_settled_request
 from tubeherd_operator.decisions.retries import served_by
-from tubeherd_operator.decisions.status import Condition, LastDiscard, LastKick, TubeStatus, WorkerPoolStatus
+from tubeherd_operator.decisions.status import (
+    AutoscaleStatus,
+    Condition,
+    LastDiscard,
+    LastKick,
+    TubeStatus,
+    WorkerPoolStatus,
+)
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 _STATES: Final = ("ready", "reserved", "delayed", "buried")
@@ -67,17 +74,24 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     request = plan.request
     found = _findings(seen)
     findings = [*found, *request.conditions]
-    done = [plan.change.event] if plan.change and _took_effect(seen, plan.change, results) else []
-    done += [] if results.budget_refusal else [plan.budget.event]
-    applied = [event for event in done if event]
+    applied = _applied(seen, plan.change, results) if plan.change else []
+    applied += [plan.budget.event] if plan.budget.event and not results.budget_refusal else []
     burials = _burials(seen)
     buried = burial_news(burials, _status_of_this_server(seen)) if burials else []
     again_after = [after for after in (request.again_after, _again_after(seen)) if after is not None]
     return Report(
-        status=_status(seen, _conditions(seen, findings, shown, now), request),
+        status=_status(seen, _conditions(seen, findings, shown, now), request, now),
         events=[*([request.event] if request.event else []), *applied, *news(found, shown), *buried],
         again_after=min(again_after, default=None),
     )
+
+
+def _applied(seen: Observation, change: Change, results: Results) -> list[PoolEvent]:
+    """Return the Events that report a change of the Deployment."""
+    if not _took_effect(seen, change, results):
+        return []
+    scaled = None if "spec.replicas" in seen.overridden else change.scaled
+    return [event for event in (change.event, scaled) if event]
 
 
 def _took_effect(seen: Observation, change: Change, results: Results) -> bool:
@@ -121,7 +135,7 @@ def _is_asked_for(condition: Condition, seen: Observation) -> bool:
     return condition.type in [CONDITIONS[deed] for deed in seen.pool.requests]
 
 
-def _status(seen: Observation, stamped: list[Condition], request: RequestPlan) -> WorkerPoolStatus:
+def _status(seen: Observation, stamped: list[Condition], request: RequestPlan, now: str) -> WorkerPoolStatus:
     before = seen.pool.status
     if seen.status_stands:
         return before.model_copy(update={"conditions": stamped, **_requested(before, request)})
@@ -136,6 +150,7 @@ def _status(seen: Observation, stamped: list[Condition], request: RequestPlan) -
         **_counts(seen),
         **_shown_burials(seen),
         conditions=stamped,
+        autoscale=_autoscale(seen, now),
         **_requested(before, request),
     )
 
@@ -148,6 +163,18 @@ def _requested(before: WorkerPoolStatus, request: RequestPlan) -> dict[str, Any]
         "last_discard": outcome if isinstance(outcome, LastDiscard) else before.last_discard,
         "request": request.intent,
     }
+
+
+def _autoscale(seen: Observation, now: str) -> AutoscaleStatus | None:
+    """Return what autoscaling has done: nothing new unless the Deployment has the number of replicas that it wants."""
+    before, scale = seen.pool.status.autoscale, seen.scale
+    if scale is None:
+        return None
+    live = None if seen.deployment_is_foreign or seen.pool.spec.suspend else seen.deployment
+    is_done = live is not None and live["spec"].get("replicas") == scale.replicas
+    if not is_done or (before and before.desired_replicas == scale.replicas):
+        return before
+    return AutoscaleStatus(desired_replicas=scale.replicas, last_scale_time=now)
 
 
 def _counts(seen: Observation) -> dict[str, Any]:

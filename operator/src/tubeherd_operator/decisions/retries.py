@@ -1,9 +1,10 @@
-"""What a pool serves, and in which tubes two pools differ in their number of retry delays."""
+"""What a pool serves, how it is autoscaled, and in which tubes two pools differ in their number of retry delays."""
 
 from dataclasses import dataclass
 
 from tubeherd.policy import DEFAULT_RETRY_DELAYS
 from tubeherd.pool import WorkerPoolSpec
+from tubeherd_operator.decisions.autoscale import Rule, rule_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +15,15 @@ class Served:
     retries: int
     records: bool = True
     """Whether its workers keep records of burials."""
+    autoscale: Rule | None = None
+    """By what the number of its replicas is chosen; None if the operator does not choose it."""
 
 
 def served_by(spec: WorkerPoolSpec) -> Served:
     """Return what a pool serves, whether or not its pods run at present."""
     delays = spec.retry.delays if spec.retry else None
     retries = len(DEFAULT_RETRY_DELAYS if delays is None else delays)
-    return Served(tuple(spec.tubes), retries, spec.burial_records is not False)
+    return Served(tuple(spec.tubes), retries, spec.burial_records is not False, rule_of(spec))
 
 
 def tubes_that_differ(one: Served, other: Served) -> tuple[str, ...]:

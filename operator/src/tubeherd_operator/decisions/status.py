@@ -140,6 +140,17 @@ class RecentBurial(_Burial):
     worker: str = Field(description="The pod that buried it.")
 
 
+class AutoscaleStatus(_Model):
+    """What autoscaling has done."""
+
+    desired_replicas: int = Field(
+        description="The number of pods that the operator has set.", json_schema_extra={"format": "int32"}
+    )
+    last_scale_time: str = Field(
+        description="When that number last changed.", json_schema_extra={"format": "date-time"}
+    )
+
+
 class WorkerPoolStatus(_Model):
     """What the operator last saw of a pool."""
 
@@ -171,6 +182,7 @@ class WorkerPoolStatus(_Model):
         description="Whether the pool works, and why not.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+    autoscale: AutoscaleStatus | None = Field(None, description="What autoscaling has done.")
     last_kick: LastKick | None = Field(None, description="What the last kick annotation did.")
     last_discard: LastDiscard | None = Field(None, description="What the last discard annotation did.")
     request: Intent | None = Field(None, description="The kick or discard whose annotation is not gone yet.")

@@ -4,7 +4,7 @@ All is decided in `decisions`. A pass carries it out, in this order:
 
 1. Find the pool, see to it that a poller counts the jobs in its tubes, and observe what there is for the pool.
 2. Make the plan, which is final.
-3. Apply the Deployment.
+3. Apply the Deployment. If it is to have fewer pods, have those go first that are idle.
 4. Make the report from what came of that, and write it: the status, which holds the intent of a request, and
    the Events.
 5. Carry out what the plan says of a request, which is a kick or a discard: have the poller kick or delete jobs, or
@@ -25,7 +25,7 @@ from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.cluster.kinds import POOLS
 from tubeherd_operator.decisions.budget import BudgetPlan
 from tubeherd_operator.decisions.invalid import report_invalid
-from tubeherd_operator.decisions.observation import Observation, Pool
+from tubeherd_operator.decisions.observation import Observation, Pool, replicas_so_far
 from tubeherd_operator.decisions.plan import Change, Plan, make_plan, repairs_after
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.report import Report, Results, make_report
@@ -33,10 +33,12 @@ from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object, controller_of
 from tubeherd_operator.passes.executors import Executors
+from tubeherd_operator.passes.idle_pods import Ask, mark_idle_pods
 from tubeherd_operator.passes.observe import observe, understand_pool
 from tubeherd_operator.passes.requests import AGAIN_SECONDS, Requests
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
+from tubeherd_operator.workers import running_jobs
 
 
 class Reconciler:
@@ -49,13 +51,16 @@ class Reconciler:
         servers: Servers,
         settings: OperatorSettings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ask: Ask = running_jobs,
     ) -> None:
+        """`ask` returns how many jobs the workers at these addresses execute."""
         self._cache = cache
         self._cluster = cluster
         self._executors = Executors(cache, cluster)
         self._servers = servers
         self._settings = settings
         self._now = now
+        self._ask = ask
         self._requests = Requests(cluster, servers, self._timestamp)
         self._repairs: dict[Key, Repairs] = {}
         """What was repaired of late."""
@@ -119,7 +124,8 @@ class Reconciler:
 
     def _have_counted(self, pool: Pool) -> None:
         if pool.server:
-            self._servers.watch(pool.key, pool.server, served_by(pool.spec))
+            replicas = replicas_so_far(pool, self._cache.deployment(pool.key))
+            self._servers.watch(pool.key, pool.server, served_by(pool.spec), replicas)
         else:
             self._servers.forget(pool.key)
 
@@ -141,6 +147,8 @@ class Reconciler:
                 self._cluster.patch_deployment(*key, change.removals)
             if change.keep_replicas:
                 self._cluster.apply_deployment(change.keep_replicas, REPLICAS_MANAGER)
+            if change.leaving:
+                mark_idle_pods(self._cluster, self._ask, key, change.leaving)
             return self._cluster.apply_deployment(change.deployment), None
         except ClusterError as error:
             if not error.is_refusal:

@@ -13,6 +13,7 @@ from typing import Final
 
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection, connect_to_change
+from tubeherd_operator.decisions.autoscale import Moment, Rule, Scaling, begin
 from tubeherd_operator.decisions.counts import Counts, is_due
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found
 from tubeherd_operator.objects import Key
@@ -26,8 +27,11 @@ class _Watched:
     """The tubes of a pool, and the counts of these tubes that the pool was last given."""
 
     tubes: tuple[str, ...]
-    given: Counts | None
-    given_at: float
+    rule: Rule | None
+    scaling: Scaling | None
+    """None if the pool is not autoscaled."""
+    given: Counts | None = None
+    given_at: float = 0.0
 
 
 class Poller:
@@ -53,11 +57,16 @@ class Poller:
         self._ended = False
         threading.Thread(target=self._run, name=f"poller {server}", daemon=True).start()
 
-    def watch(self, key: Key, tubes: Sequence[str]) -> None:
-        """Count these tubes for a pool, and give it at once what is already known of them."""
+    def watch(self, key: Key, tubes: Sequence[str], rule: Rule | None = None, replicas: int = 0) -> None:
+        """Count these tubes for a pool, and give it at once what is already known of them.
+
+        If there is a `rule`, the pool is autoscaled from now on, and has so many `replicas` at first.
+        """
         watched = self._watched.get(key)
-        if watched is None or watched.tubes != tuple(tubes):
-            new = _Watched(tuple(tubes), self._known(tubes), time.monotonic())
+        if watched is None or (watched.tubes, watched.rule) != (tuple(tubes), rule):
+            now = _now()
+            new = _Watched(tuple(tubes), rule, begin(rule, replicas, now) if rule else None)
+            new.given, new.given_at = self._found(new, now), now.clock
             self._watched = {**self._watched, key: new}
             self._wake.set()
 
@@ -95,7 +104,7 @@ class Poller:
             self._counts = self._ask() if failure is None else Counts(error=failure)
             failure = self._counts.error
             backoff = min(backoff * 2, _BACKOFF_MOST) if failure else self._interval
-            self._give_counts(time.monotonic())
+            self._give_counts(_now())
             if failure:
                 self._refuse_errands(failure)
             self._wake.wait(random.uniform(0.5, 1) * backoff if failure else backoff)  # noqa: S311 - spreads reconnects
@@ -150,13 +159,21 @@ class Poller:
             self._disconnect()
             return Counts(error=describe(self._server, error))
 
-    def _give_counts(self, now: float) -> None:
+    def _give_counts(self, now: Moment) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
         for key, watched in self._watched.items():
-            known = self._known(watched.tubes)
-            if known is not None and is_due(watched.given, known, now - watched.given_at):
-                watched.given, watched.given_at = known, now
+            found = self._found(watched, now)
+            if found is not None and is_due(watched.given, found, now.clock - watched.given_at):
+                watched.given, watched.given_at = found, now.clock
                 self._changed(key)
+
+    def _found(self, watched: _Watched, now: Moment) -> Counts | None:
+        """Return what is known of a pool's tubes, and how many replicas they want."""
+        known = self._known(watched.tubes)
+        if known is None or watched.scaling is None:
+            return known
+        watched.scaling = watched.scaling.after(None if known.error else known.tubes, now)
+        return replace(known, scale=watched.scaling.scale)
 
     def _known(self, tubes: Sequence[str]) -> Counts | None:
         counts = self._counts
@@ -175,6 +192,10 @@ class Poller:
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
+
+
+def _now() -> Moment:
+    return Moment(time.monotonic(), time.time())
 
 
 def _nothing(errand: Errand, failure: str) -> Found | Done:

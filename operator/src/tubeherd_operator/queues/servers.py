@@ -46,10 +46,11 @@ class Servers:
         self._watched: dict[Key, _Watched] = {}
         self._lock = threading.Lock()
 
-    def watch(self, key: Key, server: str, served: Served) -> None:
+    def watch(self, key: Key, server: str, served: Served, replicas: int = 0) -> None:
         """Count the tubes of a pool on that server from now on, and none that it had before.
 
-        Raises ValueError if the server is no address.
+        If the pool is autoscaled, that begins with so many `replicas`, unless it has begun. Raises ValueError if the
+        server is no address.
         """
         new = _Watched(parse_server(server), served)
         with self._lock:
@@ -61,7 +62,7 @@ class Servers:
             self._watched[key] = new
             if new.address not in self._pollers:
                 self._pollers[new.address] = Poller(server, self._interval, self._changed)
-            self._pollers[new.address].watch(key, served.tubes)
+            self._pollers[new.address].watch(key, served.tubes, served.autoscale, replicas)
             self._watch_burials(key, server, new)
             concerned = self._concerned(key, before, new)
         self._report(concerned)

@@ -117,13 +117,17 @@ class Reserved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TubeStats:
-    """How many jobs of a tube are in each state; all 0 for a tube that does not exist."""
+    """How many jobs of a tube are in each state, and went through it; all 0 for a tube that does not exist."""
 
     name: str
     ready: int = 0
     reserved: int = 0
     delayed: int = 0
     buried: int = 0
+    put: int = 0
+    """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
+    deleted: int = 0
+    """How many of its jobs were deleted, as all that are done are, since it exists."""
 
 
 def refusal(line: bytes) -> RefusedError | None:

@@ -18,7 +18,15 @@ _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
 KICKED: Final = re.compile(rb"KICKED (\d{1,19})\r\n")
 USING: Final = re.compile(rb"USING [!-~]+\r\n")
 _WATCHING: Final = re.compile(rb"WATCHING \d{1,19}\r\n")
-_COUNT: Final = re.compile(rb"^current-jobs-(ready|reserved|delayed|buried): (\d{1,19})$", re.MULTILINE)
+_COUNTED: Final = {
+    b"current-jobs-ready": "ready",
+    b"current-jobs-reserved": "reserved",
+    b"current-jobs-delayed": "delayed",
+    b"current-jobs-buried": "buried",
+    b"total-jobs": "put",
+    b"cmd-delete": "deleted",
+}
+_COUNT: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_COUNTED), re.MULTILINE)
 _MAX_JOB_SIZE: Final = re.compile(rb"^max-job-size: (\d{1,10})$", re.MULTILINE)
 LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
 
@@ -109,8 +117,8 @@ class TubeConnection:
             document = self._take_document()
         except NotFoundError:
             return TubeStats(name)
-        counts = {state.decode(): int(count) for state, count in _COUNT.findall(document)}
-        if len(counts) != 4:
+        counts = {_COUNTED[name]: int(count) for name, count in _COUNT.findall(document)}
+        if len(counts) != len(_COUNTED):
             raise unexpected_answer("counters of a tube")
         return TubeStats(name, **counts)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tubeherd_operator.decisions.conditions import (
+    autoscaled,
     available,
     conflict,
     outdated,
@@ -26,6 +27,7 @@ _JUDGES: Final[tuple[Judge, ...]] = (
     available.judge,
     progressing.judge,
     server.judge,
+    autoscaled.judge,
     conflict.judge,
     overridden.judge,
     retries_differ.judge,

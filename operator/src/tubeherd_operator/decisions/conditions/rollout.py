@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from tubeherd_operator.decisions.deployment import declared_replicas
 from tubeherd_operator.decisions.observation import Observation
 from tubeherd_operator.decisions.pods import is_observed
 
@@ -24,7 +23,7 @@ class Rollout(NamedTuple):
 def rollout_of(seen: Observation) -> Rollout:
     """Return the rollout of a pool's Deployment; nothing is ready if there is none, or if it is not the pool's."""
     live = {} if seen.deployment is None or seen.deployment_is_foreign else seen.deployment
-    wanted = declared_replicas(seen.pool.spec)
+    wanted = seen.declared_replicas
     if wanted is None:
         wanted = live.get("spec", {}).get("replicas", 1)
     status = live.get("status", {})
