@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.support.chart import Release, image_values
 from tests.support.cluster_queue import ProcessQueue
 from tests.support.home_node import boot, build
-from tests.support.kubernetes import OPERATOR_NAMESPACE, Kubectl, Namespace, Operator
+from tests.support.kubernetes import OPERATOR_NAMESPACE, Kubectl, Namespace, Operator, eventually
 
 _NAME = "tubeherd"
 _NAMESPACE = "bench"
@@ -38,6 +38,8 @@ def installation(replicas: int) -> Iterator[Installation]:
         kubectl("create", "namespace", _NAMESPACE)
         namespace = Namespace(kubectl, _NAMESPACE, queue.server)
         namespace.executors()
+        namespace.make_pool("first", ["ok"], replicas=0)
+        eventually(lambda: namespace.get("deployment", "first"), "the operator leads")
         yield Installation(operator, namespace, queue)
     finally:
         kubectl("delete", "namespace", _NAMESPACE, "--ignore-not-found")
