@@ -53,7 +53,7 @@ COMMANDS: list[Callable[[Connection], Any]] = [
     lambda it: it.put("a", b"x", priority=0, delay=0, ttr=1),
     lambda it: it.kick_buried("a", 5),
     lambda it: it.watch_only(["a"]),
-    lambda it: it.ignore_others(["a"]),
+    lambda it: it.watched(),
 ]
 ANSWERS = [
     b"RESERVED 7 2\r\n{}\r\n", b"TIMED_OUT\r\n", b"DEADLINE_SOON\r\n", stats_job(),

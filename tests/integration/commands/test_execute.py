@@ -223,3 +223,13 @@ def test_command_and_url_by_option(execute):
 def test_what_is_wrong_with_an_argument_is_said_as_by_other_commands(execute):
     done = execute("mail", "{}", "mial.py")
     assert (done.returncode, done.stderr) == (3, b"there is no file mial.py: did you mean mail.py?\n")
+
+
+def test_tube_that_a_glob_matches(execute, tmp_path):
+    (tmp_path / "report.py").write_text(
+        "from tubeherd import Job, executor\n@executor('reports.*')\ndef report(payload, job: Job): return job.tube\n"
+    )
+    assert b"result: 'reports.weekly'" in execute("reports.weekly", "1", "report.py").stdout
+    refused = execute("reports.*", "1", "report.py")
+    assert refused.returncode == 3
+    assert b"'reports.*' stands for several tubes: name one of them" in refused.stderr

@@ -302,10 +302,11 @@ def test_warns_of_a_tube_that_nobody_takes_jobs_from(beanstalkd, schedule):
         beanstalkd.put(tube)
     said = warning(schedule("mial", "{}"))
     assert said == (
-        "warning: no worker takes jobs from tube mial yet; one that was just started does after a second or two. "
+        "warning: no worker takes jobs from tube mial yet; one that was just started, or that "
+        "finds it by a glob, does within 10 seconds. "
         "Did you mean mail?"
     )
-    assert warning(schedule("nothing-like-it", "{}")).endswith("after a second or two")
+    assert warning(schedule("nothing-like-it", "{}")).endswith("within 10 seconds")
     assert warning(schedule("mail", "{}", "--dry-run")) is not None
 
 

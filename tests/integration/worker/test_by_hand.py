@@ -1,6 +1,7 @@
 """Jobs put, fetched and processed in this process by the QueueManager: the same verdicts as in a slot."""
 
 import math
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from tubeherd import (
     Abort,
     Executor,
     ExecutorError,
+    InvalidPayload,
     Job,
     Policy,
     QueueManager,
@@ -409,3 +411,55 @@ def test_manager_without_a_server_takes_that_of_the_variable(beanstalkd, monkeyp
     monkeypatch.setenv("TUBEHERD_SERVER", "no server")
     with pytest.raises(ValueError, match=r"^TUBEHERD_SERVER: 'no server' is no server: write it like"):
         QueueManager()
+
+
+def test_get_takes_jobs_of_the_tubes_that_match_and_process_calls_the_executor_that_is_meant(beanstalkd):
+    executor("reports.*")(lambda payload: "by glob")
+    executor("reports.weekly", retry_delays=[])(lambda payload: "by name")
+    with QueueManager(beanstalkd.server) as queue:
+        assert queue.get(timeout=0) is None
+        for tube in ("other", "reports.weekly", "reports.daily"):
+            queue.put(tube, 1)
+        done = [queue.process(queue.get(timeout=5)) for _ in range(2)]
+        assert {each.job.tube: each.result for each in done} == {
+            "reports.weekly": "by name",
+            "reports.daily": "by glob",
+        }
+        assert queue.get(timeout=0) is None
+    with QueueManager(beanstalkd.server, tubes=["oth*", "reports.*"]) as queue:
+        other = queue.get(timeout=5)
+        assert other.stats.tube == "other"
+        with pytest.raises(ExecutorError, match="tube 'other' has no executor"):
+            queue.process(other)
+
+
+def test_get_waits_for_a_tube_that_matches(beanstalkd):
+    with QueueManager(beanstalkd.server, tubes="reports.*") as queue:
+        timer = threading.Timer(0.5, beanstalkd.put, ["reports.new"])
+        timer.start()
+        assert queue.get(timeout=30).stats.tube == "reports.new"
+        timer.join()
+        beanstalkd.put("default")
+        assert queue.get(timeout=1.5) is None
+
+
+@pytest.mark.parametrize("tube", ["tubeherd.*", "-*", "a b*"])
+def test_glob_that_can_match_no_tube_is_refused(beanstalkd, tube):
+    with pytest.raises(ValueError, match=r"is reserved|matches no tube"):
+        QueueManager(beanstalkd.server, tubes=[tube])
+
+
+def test_glob_is_no_tube_to_put_into(beanstalkd):
+    executor("reports.*", payload_of=lambda number: number)(lambda payload: ...)
+
+    @executor("checked.*")
+    def checked(mail: Mail): ...
+
+    with QueueManager(beanstalkd.server) as queue:
+        with pytest.raises(ValueError, match="is no tube name"):
+            queue.put("reports.*", 1)
+        with pytest.raises(InvalidPayload):
+            queue.put("checked.a", {"from": "ann"})
+        with pytest.raises(ExecutorError, match=r"'reports\.\*' stands for several tubes: name one of them"):
+            queue.put_for(5, tube="reports.*")
+        assert beanstalkd.stats_job(queue.put_for(5, tube="reports.a"))["tube"] == "reports.a"

@@ -8,7 +8,7 @@ from tubeherd.by_hand.changing.choice import choose
 from tubeherd.by_hand.changing.report import lines, question, troubles
 from tubeherd.cli import app
 from tubeherd.queue.answers import QueueUnavailable
-from tubeherd.queue.looking import TubeCounters
+from tubeherd.queue.tubes import TubeCounters
 
 NOWHERE = ("--server", "127.0.0.1:1")
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tubeherd.executors import ExecutorError
-from tubeherd.processing.discovery import choose_tubes, load
+from tubeherd.processing.discovery import load
 
 MAIL = "from tubeherd import executor\n@executor('mail')\ndef mail(payload): ...\n"
 
@@ -110,32 +110,3 @@ def test_trouble_of_an_entry_point_is_named(tmp_path, monkeypatch):
 def test_missing_module_is_named():
     with pytest.raises(ExecutorError, match="nowhere_to_be_found cannot be imported: ModuleNotFoundError"):
         load(["nowhere_to_be_found"])
-
-
-EXECUTORS = dict.fromkeys(["mail", "report", "thumbs"])
-
-
-@pytest.mark.parametrize(
-    ("include", "exclude", "tubes"),
-    [
-        ((), (), ["mail", "report", "thumbs"]),
-        (("report", "mail", "report"), (), ["report", "mail"]),
-        ((), ("mail",), ["report", "thumbs"]),
-        (("mail", "report"), ("mail",), ["report"]),
-    ],
-)
-def test_tubes_to_watch(include, exclude, tubes):
-    assert choose_tubes(EXECUTORS, include, exclude) == tubes
-
-
-@pytest.mark.parametrize(
-    ("include", "exclude", "message"),
-    [
-        (("mial",), (), "tube 'mial' has no executor here; the tubes with one are: mail, report, thumbs"),
-        ((), ("mial",), "tube 'mial' has no executor here"),
-        (("mail",), ("mail",), "no tube is left to watch"),
-    ],
-)
-def test_tubes_that_cannot_be_watched(include, exclude, message):
-    with pytest.raises(ExecutorError, match=message):
-        choose_tubes(EXECUTORS, include, exclude)

@@ -9,7 +9,8 @@ from tubeherd.configuration import WrongSettings
 from tubeherd.executors import Abort, ExecutorError, Reject, Reschedule, executor
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.logs import Log
-from tubeherd.processing.discovery import choose_tubes, load
+from tubeherd.processing.discovery import load
+from tubeherd.processing.tube_choice import TubeChoice
 from tubeherd.queue.server import parse_server
 from tubeherd.settings import WorkerSettings
 
@@ -63,8 +64,8 @@ def test_line_is_short(capfd, log_format):
         lambda: executor("mail")(eval(f"lambda payload, more, default='{'x' * 9_000}': None")),  # noqa: S307
         lambda: load([LONG]),
         lambda: load(TUBES * 100),
-        lambda: choose_tubes(dict.fromkeys(TUBES), ["missing"], []),
-        lambda: choose_tubes(dict.fromkeys(TUBES), [], TUBES),
+        lambda: TubeChoice(dict.fromkeys(TUBES), ["missing"], []),
+        lambda: TubeChoice(dict.fromkeys(TUBES), [], TUBES),
     ],
     ids=["name", "no-name", "signature", "module", "modules", "no-executor", "no-tube"],
 )

@@ -300,7 +300,7 @@ def test_strange_statistics_end_the_connection(scripted, answer):
         (lambda it: it.watch_only(["a"]), b"WATCHING 1 2\r\n"),
         (lambda it: it.kick_buried("a", 1), stats_tube(1) + b"USING a\r\nKICKED x\r\n"),
         (lambda it: it.kick_buried("a", 1), stats_tube(1) + b"USING\r\nKICKED 1\r\n"),
-        (lambda it: it.ignore_others(["a"]), b"OK 3\r\nabcde"),
+        (lambda it: it.watched(), b"OK 3\r\nabcde"),
         (lambda it: it.settle(1, Delete()), b"KICKED\r\n"),
     ],
     ids=lambda value: repr(value) if isinstance(value, bytes) else "",

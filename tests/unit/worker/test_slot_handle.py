@@ -9,7 +9,7 @@ import pytest
 
 from tubeherd.policy import Failed, RetrySchedule
 from tubeherd.queue.connection import Connection
-from tubeherd.shared_memory.control import encode_delays
+from tubeherd.shared_memory.control import Remark, encode_delays, encode_remark
 from tubeherd.shared_memory.page import Phase
 from tubeherd.supervisor.slot_handle import Death
 
@@ -75,7 +75,7 @@ def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, contro
     assert not child.receive_messages()
 
 
-@pytest.mark.parametrize("delays", [(), (10, 600), (2**32 - 21,) * 20])
+@pytest.mark.parametrize("delays", [None, (), (10, 600), (2**32 - 21,) * 20])
 def test_schedules_come_in_between_connections(child, control, delays):
     tube = "x" * 200
     here, there = socket.socketpair()
@@ -83,11 +83,27 @@ def test_schedules_come_in_between_connections(child, control, delays):
     socket.send_fds(control[1], [b"0"], [here.fileno()])
     control[1].send(encode_delays(tube, delays))
     assert child.receive_messages()
-    assert child.schedules == {"7": RetrySchedule((1,)), tube: RetrySchedule(delays)}
+    assert child.schedules == {"7": RetrySchedule((1,)), tube: None if delays is None else RetrySchedule(delays)}
     assert child.lanes[0].connection is not None
     child.lanes[0].close_connection()
     here.close()
     there.close()
+
+
+def test_schedule_is_that_of_the_name_or_the_longest_glob(child, control):
+    for name, delays in {"*": (1,), "reports.*": None, "reports.week*": (2, 3), "reports.weekly": ()}.items():
+        control[1].send(encode_delays(name, delays))
+    child.receive_messages()
+    found = {tube: child.schedule_for(tube) for tube in ("mail", "reports.a", "reports.weeks", "reports.weekly")}
+    schedules = [RetrySchedule((1,)), None, RetrySchedule((2, 3)), RetrySchedule(())]
+    assert found == dict(zip(found, schedules, strict=True))
+
+
+def test_remark_is_logged_once(child, control, capfd):
+    for about in ("a", "b", "a"):
+        control[1].send(encode_remark(Remark(about, f"about {about}")))
+    child.receive_messages()
+    assert capfd.readouterr().err.count("about a") == 1
 
 
 def test_begun_is_told_of_the_slot_and_not_of_a_lane(child):

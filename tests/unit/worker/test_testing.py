@@ -193,3 +193,17 @@ def test_beanstalkd_that_is_not_installed_is_named(monkeypatch, tmp_path):
     with pytest.raises(BeanstalkdFailed, match="is not installed: install it, such as by apt-get install beanstalkd"):
         Beanstalkd()
     assert os.listdir(tmp_path) == []
+
+
+def test_job_of_a_tube_that_a_glob_matches():
+    @executor("reports.*", retry_delays=["1m", "2m"])
+    def report(payload, job: Job):
+        return job.tube, job.attempt
+
+    executor("reports.week*")(lambda payload: "longer")
+    assert run_job("reports.daily", 1, attempt=3).result == ("reports.daily", 3)
+    assert run_job("reports.weekly", 1).result == "longer"
+    with pytest.raises(ValueError, match="is no tube name"):
+        run_job("reports.*", 1)
+    with pytest.raises(ExecutorError, match=r"tube 'other' has no executor here; the tubes with one are: reports\.\*"):
+        run_job("other", 1)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from tubeherd.queue.answers import Settled as Settled
     from tubeherd.queue.looking import JobCounters as JobCounters
     from tubeherd.queue.looking import ServerCounters as ServerCounters
-    from tubeherd.queue.looking import TubeCounters as TubeCounters
+    from tubeherd.queue.tubes import TubeCounters as TubeCounters
 
 _MODULES: Final = {
     "tubeherd.builtin.errors": ("CommandFailed", "HttpFailed", "HttpUnanswered"),
@@ -65,7 +65,8 @@ _MODULES: Final = {
     "tubeherd.by_hand.putting.putting": ("PutManyStopped",),
     "tubeherd.by_hand.looking.looked": ("Stats",),
     "tubeherd.by_hand.looking.looked_jobs": ("Inspected", "InspectedJob", "NextJobs"),
-    "tubeherd.queue.looking": ("JobCounters", "ServerCounters", "TubeCounters"),
+    "tubeherd.queue.looking": ("JobCounters", "ServerCounters"),
+    "tubeherd.queue.tubes": ("TubeCounters",),
     "tubeherd.events": ("Action",),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
     "tubeherd.job": ("Job", "JobStats"),

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, TypeVar, Union
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from tubeherd.formats.globs import best_match, check_tube_or_glob
 from tubeherd.formats.text import shortened
-from tubeherd.formats.tubes import check_tube
 from tubeherd.job import Job
 from tubeherd.job_options import check_priority, make_schedule, parse_delay, parse_timeout, unix_time
 from tubeherd.policy import Policy, RetrySchedule
@@ -106,7 +106,7 @@ class Abort(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """The function that does the jobs of the tube `name`, and how its arguments are made."""
+    """The function that does the jobs of the tube `name`, or of those that this glob matches, with its settings."""
 
     name: str
     function: Callable[..., Any]
@@ -144,7 +144,7 @@ class Executor:
 
 
 registry: Final[dict[str, Executor]] = {}
-"""Every executor whose module was imported, by the name of its tube."""
+"""Every executor whose module was imported, by the name of its tube, or by its glob."""
 
 
 def executor(
@@ -156,6 +156,10 @@ def executor(
     payload_of: Callable[[Any], Any] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function or coroutine function as the executor of the tube `name`.
+
+    `name` may be a glob, such as "reports.*": `*` is any text and `?` is any one character. A tube's jobs are done by
+    the executor of its name if there is one, otherwise by the one with the longest glob that matches; of equally long
+    globs the one that is last in alphabetical order counts.
 
     The annotation of its first parameter decides what the function is called with. `bytes`: the body of the job as it
     is. No annotation: the decoded JSON body. Any other type: what pydantic's TypeAdapter of that type makes of the JSON
@@ -204,9 +208,15 @@ def executor(
     return register
 
 
+def executor_for(executors: Mapping[str, Executor], tube: str) -> Executor | None:
+    """Return which of these executors, which are given by their names, does the jobs of a tube; None if none does."""
+    name = best_match(executors, tube)
+    return None if name is None else executors[name]
+
+
 def _make(name: str, function: Callable[..., Any]) -> Executor:
     try:
-        check_tube(name)
+        check_tube_or_glob(name)
         signature = inspect.signature(function)
         hints = typing.get_type_hints(function, include_extras=True)
         parameters = list(signature.parameters)

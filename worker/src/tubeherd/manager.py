@@ -24,9 +24,9 @@ from tubeherd.by_hand.executing import check_loop
 from tubeherd.by_hand.looking.looking_methods import LooksByHand
 from tubeherd.by_hand.putting.producing import PutsByHand
 from tubeherd.events import DEFAULT_BATCH_SIZE
-from tubeherd.executors import Executor, ExecutorError, registry
+from tubeherd.executors import Executor, ExecutorError, executor_for, registry
 from tubeherd.formats.durations import parse_duration
-from tubeherd.formats.tubes import check_tube
+from tubeherd.formats.globs import TubeSet, check_tube_or_glob, is_glob
 from tubeherd.job_options import check_priority, check_reason, make_schedule, parse_delay
 from tubeherd.policy import Delete, Policy, Rejected, Rescheduled, Verdict
 from tubeherd.processing.attempt import Processed
@@ -34,11 +34,15 @@ from tubeherd.processing.batch import Batch
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
+from tubeherd.processing.tube_choice import TUBES_MOST
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled
+from tubeherd.queue.connection import Connection
 from tubeherd.queue.connections import Connections
 from tubeherd.queue.server import server_or_default
 
 _PAUSE_SECONDS: Final = 0.1
+_LOOK_PAUSE_SECONDS: Final = 1.0
+"""How long to wait before beanstalkd is asked again which tubes it has, in seconds."""
 
 
 class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
@@ -67,8 +71,9 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
 
         If it is None, the server is that of the variable TUBEHERD_SERVER, if it is set, and otherwise 127.0.0.1:11300.
 
-        `get` reserves jobs from `tubes`, which is one name or several; if that is None, from all tubes that have an
-        executor, which is the function that does a tube's jobs. `process` calls these executors.
+        `get` reserves jobs from `tubes`, which is one name or several, or globs such as "reports.*"; if that is None,
+        from all tubes that have an executor, which is the function that does a tube's jobs. `process` calls these
+        executors.
 
         `retry_delays` are the delays before each further attempt at a failed job; if None, one of 10 minutes. They
         should be as many as the workers of these tubes have, because failures are counted by their number. To change
@@ -86,11 +91,11 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         server = server_or_default(server, os.environ)
         ChangesByHand.__init__(self, server)
         self._executors = executors
-        self._tubes = None if tubes is None else [check_tube(tube) for tube in _listed(tubes)]
+        self._tubes = None if tubes is None else [check_tube_or_glob(tube) for tube in _listed(tubes)]
         self._connections = Connections(server)
         PutsByHand.__init__(self, self._connections, executors)
-        self._watched: Sequence[str] | None = None
-        """The tubes from which `get` reserves jobs; None before the first call."""
+        self._names: Sequence[str] = ()
+        """The tubes, and globs, from which `get` reserves jobs; empty before the first call."""
         self._policy = policy or Policy()
         self._records_on = server if burial_records else None
         """The server on which burial records are kept; None if there are to be none."""
@@ -138,15 +143,15 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         The lease ends after the job's TTR, because nothing here touches the job as a worker does. Raises ValueError if
         `timeout` is no duration.
         """
-        if self._watched is None:
-            self._watched = self._tubes_to_watch()
+        self._names = self._names or self._names_to_watch()
+        pause = _LOOK_PAUSE_SECONDS if any(map(is_glob, self._names)) else _PAUSE_SECONDS
         deadline = time.monotonic() + parse_duration(timeout)
         while True:
             # Several short reserves, because the connection does not wait long for an answer.
             asked = time.monotonic()
             wait = max(0, min(5, math.ceil(deadline - asked)))
             with suppress(LeaseGone):
-                if reserved := self._connections.reserve(self._watched, wait):
+                if reserved := self._connections.reserve(self._tubes_on, wait):
                     return reserved
             now = time.monotonic()
             if now >= deadline:
@@ -154,7 +159,7 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
             # The answer may come early: because of another job of this thread, see `Connections.reserve`, or because
             # beanstalkd answers DEADLINE_SOON at once in the last second of a lease on the same connection.
             if now < asked + wait:
-                time.sleep(min(_PAUSE_SECONDS, deadline - now))
+                time.sleep(min(pause, deadline - now))
 
     def process(self, job: Reserved) -> Processed:
         """Execute a reserved job, carry out its verdict, and return the job with its verdict and result.
@@ -166,9 +171,10 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
         runs in this thread; and what a listener of `worker.flush` raises. Raises KeyboardInterrupt if Ctrl-C stopped
         the executor; that counts as a failure of the job.
         """
-        if job.stats.tube not in self._executors:
+        executor = executor_for(self._executors, job.stats.tube)
+        if executor is None:
             raise ExecutorError(f"tube {job.stats.tube!r} has no executor in this process: import its module first")
-        check_loop(self._executors[job.stats.tube], "await asyncio.to_thread(queue.process, job)")
+        check_loop(executor, "await asyncio.to_thread(queue.process, job)")
         self._connections.begin(job.stats.id)
         processed = self._execute(job)
         try:
@@ -280,7 +286,7 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
 
     def _policy_for(self, job: Reserved) -> Policy:
         """Return the policy for a job: that of its executor, if there is one."""
-        executor = self._executors.get(job.stats.tube)
+        executor = executor_for(self._executors, job.stats.tube)
         return self._policy if executor is None else executor.policy(self._policy)
 
     def _settle_by_hand(self, job: Reserved, verdict: Verdict) -> Settled:
@@ -320,11 +326,19 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
             processor.leave_to_parent()
         self._begin()
 
-    def _tubes_to_watch(self) -> Sequence[str]:
-        tubes = [check_tube(tube) for tube in (self._executors if self._tubes is None else self._tubes)]
-        if not tubes:
+    def _names_to_watch(self) -> Sequence[str]:
+        names = [check_tube_or_glob(tube) for tube in (self._executors if self._tubes is None else self._tubes)]
+        if not names:
             raise ExecutorError("no tube to take jobs from: name tubes, or import the module of an executor first")
-        return tubes
+        return names
+
+    def _tubes_on(self, connection: Connection) -> Sequence[str]:
+        """Return the tubes from which to take jobs; if there are globs, beanstalkd is asked which match."""
+        tubes = [name for name in self._names if not is_glob(name)]
+        if len(tubes) < len(self._names):
+            globs = TubeSet(filter(is_glob, self._names))
+            tubes += sorted({name for name in connection.tube_names() if name in globs} - {*tubes})
+        return tubes[: max(TUBES_MOST, len(self._names))]
 
 
 def _listed(tubes: str | Sequence[str]) -> Sequence[str]:

@@ -15,6 +15,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Final
 
 from tubeherd.descriptors import low_numbers_taken
+from tubeherd.formats.globs import best_match
 from tubeherd.logs import log
 from tubeherd.shared_memory.tally import BUCKETS, Counts, Tally, VerdictLabel, add_counts, add_job
 
@@ -60,7 +61,8 @@ class Metrics:
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
         """Count a job that the supervisor deleted, released or buried for a slot that has died."""
-        add_job(self._counts, tube, verdict, seconds)
+        names = {name for tally in self._tallies for name in _names(tally)}
+        add_job(self._counts, best_match(names, tube) or tube, verdict, seconds)
 
     def count_lost_record(self) -> None:
         """Count a record that the supervisor could not write, of a job that it buried."""
@@ -88,7 +90,7 @@ class Metrics:
         counts: Counts = {}
         for each in (self._counts, *map(_read, self._tallies)):
             add_counts(counts, each)
-        words = "Time that executors and their listeners took, by tube and by what became of the job."
+        words = "Time that executors and their listeners took, by tube, or glob, and by what became of the job."
         family = HistogramMetricFamily("tubeherd_job_seconds", words, labels=["tube", "verdict"])
         for key, (microseconds, *jobs) in counts.items():
             family.add_metric(key, list(zip(_LIMITS, accumulate(jobs), strict=True)), microseconds / 1e6)
@@ -140,6 +142,14 @@ def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:
                 super()._init_value(key)
 
     return HighMmapedDict
+
+
+def _names(tally: Tally) -> list[str]:
+    """Return the tubes and globs under which a slot counts its jobs; none if a job has damaged the tally."""
+    try:
+        return tally.names()
+    except ValueError:
+        return []
 
 
 def _read(tally: Tally) -> Counts:

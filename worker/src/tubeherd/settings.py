@@ -17,11 +17,11 @@ from tubeherd.declarations import Unset, find
 from tubeherd.events import DEFAULT_BATCH_SIZE
 from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import DURATION, parse_duration
+from tubeherd.formats.globs import GLOB, check_tube_or_glob
 from tubeherd.formats.memory_share import MemoryShare, slot_share
 from tubeherd.formats.sizes import SIZE, parse_size
 from tubeherd.formats.text import TextFormat
 from tubeherd.formats.tube_maps import COMMANDS, URLS, parse_commands, parse_urls
-from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.job_options import MAX_RETRIES
 from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, MAX_DELAY, Policy, RetrySchedule
@@ -100,10 +100,10 @@ Duration = Annotated[float, BeforeValidator(parse_duration), DURATION]
 """The type of a field whose value is seconds, written in any form that `parse_duration` reads."""
 Size = Annotated[int, BeforeValidator(parse_size), SIZE]
 """The type of a field whose value is bytes, written in any form that `parse_size` reads."""
-TubeName = Annotated[str, AfterValidator(check_tube), TUBE]
+TubeOrGlob = Annotated[str, AfterValidator(check_tube_or_glob), GLOB]
 Server = Annotated[str, AfterValidator(_check_server), SERVER]
 Listener = Annotated[str, AfterValidator(_check_listener), LISTENER]
-Tubes = Annotated[tuple[TubeName, ...], BeforeValidator(comma_list)]
+Tubes = Annotated[tuple[TubeOrGlob, ...], BeforeValidator(comma_list)]
 Modules = Annotated[tuple[str, ...], BeforeValidator(comma_list_or_none)]
 RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(comma_list_or_none), AfterValidator(_check_delays)]
 Commands = Annotated[dict[str, str], BeforeValidator(parse_commands), COMMANDS]
@@ -167,9 +167,19 @@ class WorkerSettings(Settings):
         ),
     ] = 60.0
     include: Annotated[
-        Tubes, Field(description="Tubes to take jobs from."), Unset("those of all executors"), PoolField("tubes")
+        Tubes,
+        Field(
+            description="Tubes to take jobs from, also globs such as reports.*. A glob stands for every tube that it "
+            "matches and that has an executor. New tubes are found within 10 seconds."
+        ),
+        Unset("those of all executors"),
+        PoolField("tubes"),
     ] = ()
-    exclude: Annotated[Tubes, Field(description="Tubes to take no jobs from."), Unset("none")] = ()
+    exclude: Annotated[
+        Tubes,
+        Field(description="Tubes to take no jobs from, also globs. This wins over the tubes to take jobs from."),
+        Unset("none"),
+    ] = ()
     concurrency: Annotated[
         int,
         # The bound is against typing errors: a real worker runs out of memory before.

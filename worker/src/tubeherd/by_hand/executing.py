@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from tubeherd import events
-from tubeherd.executors import Executor, ExecutorError
+from tubeherd.executors import Executor, ExecutorError, executor_for
+from tubeherd.formats.globs import is_glob
 from tubeherd.formats.text import some_of
 from tubeherd.job import JobStats
 from tubeherd.job_options import make_schedule
@@ -80,16 +81,18 @@ def execute(
     `attempt` is 2 for a job that has failed once, and so on. `retry_delays` are those of the worker; if None, one of 10
     minutes. No time limit holds. Ctrl-C counts as a failure, with KeyboardInterrupt as the error.
 
-    Raises ExecutorError if the tube has no executor, ValueError for an attempt that a job could not have, and
-    RuntimeError if the executor is a coroutine function and an event loop runs in this thread.
+    Raises ExecutorError if the tube has no executor or is a glob, ValueError for an attempt that a job could not have,
+    and RuntimeError if the executor is a coroutine function and an event loop runs in this thread.
     """
-    executor = executors.get(tube)
+    if is_glob(tube):
+        raise ExecutorError(f"{tube!r} stands for several tubes: name one of them")
+    executor = executor_for(executors, tube)
     if executor is None:
         known = some_of(sorted(executors)) or "none"
         raise ExecutorError(f"tube {tube!r} has no executor here; the tubes with one are: {known}")
     check_loop(executor, "execute it in another thread")
     policy = Policy() if retry_delays is None else Policy(make_schedule(retry_delays))
-    reserved = Reserved(_stats(executor, policy, attempt), body, time.monotonic())
+    reserved = Reserved(_stats(tube, executor, policy, attempt), body, time.monotonic())
     processor = Processor(executors, policy)
     try:
         with _log_lines() as lines:
@@ -118,7 +121,7 @@ def check_loop(executor: Executor, advice: str) -> None:
     )
 
 
-def _stats(executor: Executor, policy: Policy, attempt: int) -> JobStats:
+def _stats(tube: str, executor: Executor, policy: Policy, attempt: int) -> JobStats:
     """Return the counters of a job that has failed `attempt - 1` times, as beanstalkd would have them."""
     schedule = executor.policy(policy).schedule
     failures, most = attempt - 1, len(schedule.delays)
@@ -131,7 +134,7 @@ def _stats(executor: Executor, policy: Policy, attempt: int) -> JobStats:
             f"{where} (--retry-delays or retry_delays), or a lower attempt"
         )
     delay = schedule.showing(failures, schedule.delays[failures - 1]) if failures else 0
-    return JobStats(_JOB_ID, executor.name, DEFAULT_PRIORITY, 0, delay, DEFAULT_TTR, attempt, failures, 0, 0)
+    return JobStats(_JOB_ID, tube, DEFAULT_PRIORITY, 0, delay, DEFAULT_TTR, attempt, failures, 0, 0)
 
 
 def _delays(count: int) -> str:

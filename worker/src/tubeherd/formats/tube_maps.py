@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from tubeherd.formats.globs import check_tube_or_glob
 from tubeherd.formats.text import TextFormat
-from tubeherd.formats.tubes import check_tube
 
 TUBES_MOST: Final = 64
 """For so many tubes a user may write something."""
@@ -57,7 +57,7 @@ def _entries(value: Any, format: TextFormat) -> Iterator[tuple[str, str]]:  # no
     for tube, text in entries:
         if tube in seen:
             raise ValueError(f"the tube {tube!r} is in it twice")
-        seen.add(check_tube(tube))
+        seen.add(check_tube_or_glob(tube))
         yield tube, text
 
 

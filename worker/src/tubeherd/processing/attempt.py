@@ -15,7 +15,6 @@ event is published. The steps are the same in a slot, which is a process of a wo
 
 import inspect
 import time
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from tubeherd import events
@@ -75,18 +74,19 @@ class Processed(NamedTuple):
 class Attempt:
     """One attempt at a job."""
 
-    __slots__ = ("_body", "_detail", "_executors", "_payload", "_policy", "_started", "_stats", "job", "processed")
+    __slots__ = ("_body", "_detail", "_executor", "_payload", "_policy", "_started", "_stats", "job", "processed")
 
     def __init__(
-        self, executors: Mapping[str, Executor], policy: Policy, reserved: Reserved, detail: ErrorDetail = "full"
+        self, executor: Executor | None, policy: Policy, reserved: Reserved, detail: ErrorDetail = "full"
     ) -> None:
         """Begin an attempt. If the job is poison, `processed` is set here, and no other step may follow.
 
-        `detail` is what reason and traceback show of an error.
+        `executor` is that of the job's tube, None if there is none. `detail` is what reason and traceback show of an
+        error.
         """
         stats = self._stats = reserved.stats
         self._body = reserved.body
-        self._executors = executors
+        self._executor = executor
         self._policy = policy
         self._detail: ErrorDetail = detail
         self._payload: Any = None
@@ -99,11 +99,13 @@ class Attempt:
     def call(self) -> Any:
         """Call the executor with its payload and return its result; if that `is_awaitable`, it must be awaited.
 
-        Raises InvalidPayload, and whatever the executor or a listener raises.
+        Raises InvalidPayload, ExecutorError if there is no executor, and whatever it or a listener raises.
         """
         current_job.set(self.job)
         self._started = time.perf_counter()
-        executor = self._executors[self.job.tube]
+        executor = self._executor
+        if executor is None:
+            raise ExecutorError(f"tube {self.job.tube!r} has no executor here")
         payload = self._payload = prepare_payload(executor, self.job, self._body)
         return executor.function(payload, self.job) if executor.takes_job else executor.function(payload)
 

@@ -1,4 +1,4 @@
-"""Finds the executors, which are the functions that do the jobs of tubes, and chooses the tubes to watch."""
+"""Finds the executors, which are the functions that do the jobs of tubes."""
 
 import importlib
 import importlib.metadata
@@ -62,21 +62,6 @@ def built_in(settings: WorkerSettings) -> dict[str, Executor]:
     from tubeherd.builtin.declared import executors_of  # loaded only where it is used
 
     return executors_of(settings)
-
-
-def choose_tubes(executors: dict[str, Executor], include: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """Return the tubes to watch: those of `include`, or all that have an executor if it is empty, without `exclude`.
-
-    Raises ExecutorError if a named tube has no executor, or if no tube is left.
-    """
-    known = some_of(sorted(executors))
-    for tube in (*include, *exclude):
-        if tube not in executors:
-            raise ExecutorError(f"tube {tube!r} has no executor here; the tubes with one are: {known}")
-    tubes = [tube for tube in (include or sorted(executors)) if tube not in exclude]
-    if not tubes:
-        raise ExecutorError(f"no tube is left to watch: every one of {known} is excluded")
-    return list(dict.fromkeys(tubes))
 
 
 def _import_sources(sources: Sources) -> None:

@@ -5,9 +5,9 @@ The process is a slot of a worker, or a script that uses `QueueManager`. The ste
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from tubeherd.executors import Executor
+from tubeherd.executors import Executor, executor_for
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
@@ -17,17 +17,20 @@ from tubeherd.queue.answers import Reserved
 if TYPE_CHECKING:
     from tubeherd.processing.job_loop import JobLoop
 
+_KNOWN_MOST: Final = 4096
+"""For so many tubes the executors that were found are kept."""
+
 
 class Processor:
     """Runs the executors of one process."""
 
     def __init__(self, executors: Mapping[str, Executor], policy: Policy, error_detail: ErrorDetail = "full") -> None:
-        """Take the executors by their tubes, the policy for those without their own, and what is shown of errors."""
+        """Take the executors by their names, the policy for those without their own, and what is shown of errors."""
         self._executors = executors
         self.error_detail: ErrorDetail = error_detail
         self._policy = policy
-        self._policies: dict[str, Policy] = {}
-        """By tube, the policy of its executor; filled at the first job of each tube."""
+        self._known: dict[str, tuple[Executor, Policy]] = {}
+        """By tube, its executor and the policy for its jobs; filled at the first job of each tube."""
         self._loop: JobLoop | None = None
         """The loop for what executors of coroutine functions return; None until the first of them."""
         self.in_loop = False
@@ -37,8 +40,8 @@ class Processor:
 
     def attempt(self, reserved: Reserved) -> Attempt:
         """Begin an attempt at a reserved job."""
-        policy = self._policies.get(reserved.stats.tube) or self._policy_for(reserved.stats.tube)
-        return Attempt(self._executors, policy, reserved, self.error_detail)
+        executor, policy = self._known.get(reserved.stats.tube) or self._find(reserved.stats.tube)
+        return Attempt(executor, policy, reserved, self.error_detail)
 
     def process(self, reserved: Reserved, deadline_of: Callable[[Reserved], Deadline] | None = None) -> Processed:
         """Execute a reserved job, unless it is poison, and return it with its verdict.
@@ -47,8 +50,8 @@ class Processor:
         `deadline_of` returns the deadline of a job, and is only called for a coroutine. No other executor is stopped
         here: a signal handler of the caller has to do that.
         """
-        policy = self._policies.get(reserved.stats.tube) or self._policy_for(reserved.stats.tube)
-        attempt = Attempt(self._executors, policy, reserved, self.error_detail)
+        executor, policy = self._known.get(reserved.stats.tube) or self._find(reserved.stats.tube)
+        attempt = Attempt(executor, policy, reserved, self.error_detail)
         if attempt.processed is not None:
             return attempt.processed
         try:
@@ -74,12 +77,14 @@ class Processor:
         if self._loop is not None:
             self._loop.leave_to_parent()
 
-    def _policy_for(self, tube: str) -> Policy:
-        executor = self._executors.get(tube)
+    def _find(self, tube: str) -> tuple[Executor | None, Policy]:
+        executor = executor_for(self._executors, tube)
         if executor is None:  # a job without an executor fails, by the rules of the worker
-            return self._policy
-        policy = self._policies[tube] = executor.policy(self._policy)
-        return policy
+            return None, self._policy
+        if len(self._known) >= _KNOWN_MOST:  # globs may match any number of tubes in the life of a process
+            self._known.clear()
+        found = self._known[tube] = executor, executor.policy(self._policy)
+        return found
 
     def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""

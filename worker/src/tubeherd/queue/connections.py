@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect
+from tubeherd.queue.tubes import ALWAYS_WATCHED
 
 
 class NotReserved(ValueError):
@@ -41,8 +42,8 @@ class _Opened:
 
     connection: Connection
     in_use: bool = False
-    watching: bool = False
-    """Whether the connection watches tubes: a reserve then takes jobs of these tubes."""
+    watched: Sequence[str] | None = None
+    """The tubes that the connection watches: a reserve takes jobs of these tubes. None before the first reserve."""
     leases: dict[int, _Lease] = field(default_factory=dict)
     """By job, the leases on the connection."""
 
@@ -75,16 +76,20 @@ class Connections:
         with self._use(lambda each: not each.holds_lease()) as opened:
             yield opened.connection
 
-    def reserve(self, tubes: Sequence[str], seconds: int) -> Reserved | None:
-        """Reserve a job of these tubes and return it, or None if none came within `seconds`, or a little earlier.
+    def reserve(self, tubes_on: Callable[[Connection], Sequence[str]], seconds: int) -> Reserved | None:
+        """Reserve a job and return it, or None if none came within `seconds`, or earlier.
 
-        `tubes` must be the same in each call. Raises QueueUnavailable, RefusedError, LeaseGone.
+        `tubes_on` returns the tubes from which to take it, and may ask beanstalkd on the connection which there are. If
+        there is none, returns None at once. Raises QueueUnavailable, RefusedError, LeaseGone.
         """
         # Not on a connection with a job of another thread, because the verdict on that job would have to wait.
         with self._use(lambda each: not each.holds_lease(of_others=True)) as opened:
-            if not opened.watching:
-                opened.connection.watch_only(tubes)
-                opened.watching = True
+            tubes = tubes_on(opened.connection)
+            if tubes != opened.watched:
+                opened.connection.watch_only(tubes, opened.watched or [ALWAYS_WATCHED])
+                opened.watched = tubes
+            if not tubes:
+                return None
             # No wait if this thread has a job there: it may give the job to another thread, which sends the verdict.
             with self._changed:
                 wait = 0 if opened.holds_lease() else seconds

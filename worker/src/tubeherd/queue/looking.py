@@ -5,41 +5,18 @@ counts the commands themselves, and the connection. Many commands go in one writ
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
 from tubeherd.queue.answers import NotFoundError
-from tubeherd.queue.tubes import LISTED, PIPELINE_MOST, TubeConnection
+from tubeherd.queue.tubes import TubeConnection, batches
 from tubeherd.queue.wire import REPLY_SECONDS, open_socket, unexpected_answer
 
-Item = TypeVar("Item")
 PEEKS_MOST: Final = 50
 """The most bodies that are asked for in one write: each may be as large as the server allows."""
 STATES: Final = ("ready", "reserved", "delayed", "buried")
 _FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
 _NUMBER: Final = rb"(\d{1,19})\n"
-_TUBE: Final = re.compile(
-    rb"---\nname: \"?[!#-~]{1,200}\"?\ncurrent-jobs-urgent: \d+\n"
-    + b"".join(
-        rb"%b: " % name + _NUMBER
-        for name in (
-            b"current-jobs-ready",
-            b"current-jobs-reserved",
-            b"current-jobs-delayed",
-            b"current-jobs-buried",
-            b"total-jobs",
-            b"current-using",
-            b"current-watching",
-            b"current-waiting",
-            b"cmd-delete",
-            b"cmd-pause-tube",
-            b"pause",
-            b"pause-time-left",
-        )
-    )
-)
-"""The answer to `stats-tube`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_TUBE_FMT)."""
 _JOB: Final = re.compile(
     rb"---\nid: " + _NUMBER + rb"tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)\n"
     rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: (-?\d{1,19})\nfile: \d+\n"
@@ -56,37 +33,6 @@ _SERVER: Final = (
     b"current-jobs-buried",
 )
 _COUNTERS: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_SERVER), re.MULTILINE)
-
-
-class TubeCounters(NamedTuple):
-    """What beanstalkd counts of a tube; all 0 for a tube that does not exist. Times in seconds."""
-
-    name: str
-    ready: int = 0
-    reserved: int = 0
-    delayed: int = 0
-    buried: int = 0
-    total_jobs: int = 0
-    """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
-    using: int = 0
-    """How many connections put into it."""
-    watching: int = 0
-    """How many connections take jobs from it: mostly the slots of workers."""
-    waiting: int = 0
-    """How many of these wait for a job at the moment."""
-    deleted: int = 0
-    """How many of its jobs were deleted, as all that are done are, since it exists."""
-    pauses: int = 0
-    """How often it was paused."""
-    pause: int = 0
-    """For how long it was paused; 0 if it is not paused."""
-    pause_left: int = 0
-    """How much longer it is paused."""
-
-    @property
-    def jobs(self) -> int:
-        """The number of its jobs in all states."""
-        return self.ready + self.reserved + self.delayed + self.buried
 
 
 class JobCounters(NamedTuple):
@@ -145,26 +91,15 @@ class LookingConnection(TubeConnection):
         except KeyError:
             raise unexpected_answer("counters") from None
 
-    def tube_names(self) -> list[str]:
-        """Return the names of all tubes, in no order."""
-        self._wire.write(b"list-tubes\r\n")
-        return [name.decode() for name in LISTED.findall(self._take_document())]
-
-    def tubes(self, names: Iterable[str]) -> Iterator[TubeCounters]:
-        """Yield the counters of these tubes, in the same order."""
-        for batch in _batches(names):
-            self._wire.write(b"".join([b"stats-tube %b\r\n" % name.encode() for name in batch]))
-            yield from [self._take_tube(name) for name in batch]  # all answers are read first, so one may stop here
-
     def jobs(self, ids: Iterable[int]) -> Iterator[JobCounters | None]:
         """Yield the counters of these jobs, in the same order; None for one that does not exist."""
-        for batch in _batches(ids):
+        for batch in batches(ids):
             self._wire.write(b"".join([b"stats-job %d\r\n" % job_id for job_id in batch]))
             yield from [self._take_job(job_id) for job_id in batch]
 
     def peek(self, ids: Iterable[int]) -> Iterator[Peeked | None]:
         """Yield these jobs with their bodies, in the same order; None for one that does not exist."""
-        for batch in _batches(ids, PEEKS_MOST):
+        for batch in batches(ids, PEEKS_MOST):
             self._wire.write(b"".join([b"peek %d\r\n" % job_id for job_id in batch]))
             yield from [self._take_peeked() for _ in batch]
 
@@ -173,15 +108,6 @@ class LookingConnection(TubeConnection):
         self._use(tube)
         self._wire.write(b"peek-%b\r\n" % state.encode())
         return self._take_peeked()
-
-    def _take_tube(self, name: str) -> TubeCounters:
-        try:
-            found = _TUBE.match(self._take_document())
-        except NotFoundError:
-            return TubeCounters(name)
-        if found is None:
-            raise unexpected_answer("counters of a tube")
-        return TubeCounters(name, *map(int, found.groups()))
 
     def _take_job(self, job_id: int) -> JobCounters | None:
         try:
@@ -205,9 +131,3 @@ class LookingConnection(TubeConnection):
 def connect_to_look(server: str) -> LookingConnection:
     """Connect to beanstalkd at `host:port`; raises QueueUnavailable, and ValueError for a wrong address."""
     return LookingConnection(open_socket(server, REPLY_SECONDS))
-
-
-def _batches(items: Iterable[Item], most: int = PIPELINE_MOST) -> Iterator[Sequence[Item]]:
-    left = iter(items)
-    while batch := list(islice(left, most)):
-        yield batch

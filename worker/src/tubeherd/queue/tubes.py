@@ -2,17 +2,18 @@
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple, TypeVar
 
-from tubeherd.queue.answers import AnswerLost, NotFoundError, NotIgnoredError, QueueUnavailable, TubeStats
+from tubeherd.queue.answers import AnswerLost, NotFoundError, QueueUnavailable, RefusedError, TubeStats
 from tubeherd.queue.wire import Wire, unexpected_answer
 
+Item = TypeVar("Item")
 PIPELINE_MOST: Final = 500
 """The most commands in one write. With more, both sides could block: each waits until the other reads."""
-_WATCHED_AT_FIRST: Final = "default"
-"""The tube that a new connection watches."""
+ALWAYS_WATCHED: Final = "default"
+"""Every connection watches and uses this tube at first, so that says nothing about workers."""
 # At most 19 digits are accepted, because every number of 19 digits fits into 64 bits.
 _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
 KICKED: Final = re.compile(rb"KICKED (\d{1,19})\r\n")
@@ -28,7 +29,61 @@ _COUNTED: Final = {
 }
 _COUNT: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_COUNTED), re.MULTILINE)
 _MAX_JOB_SIZE: Final = re.compile(rb"^max-job-size: (\d{1,10})$", re.MULTILINE)
-LISTED: Final = re.compile(rb"^- \"?([!#-~]+)\"?$", re.MULTILINE)
+_LISTED: Final = re.compile(rb"^- \"?([!#-~]{1,200})\"?$", re.MULTILINE)
+
+_NUMBER: Final = rb"(\d{1,19})\n"
+_TUBE: Final = re.compile(
+    rb"---\nname: \"?[!#-~]{1,200}\"?\ncurrent-jobs-urgent: \d+\n"
+    + b"".join(
+        rb"%b: " % name + _NUMBER
+        for name in (
+            b"current-jobs-ready",
+            b"current-jobs-reserved",
+            b"current-jobs-delayed",
+            b"current-jobs-buried",
+            b"total-jobs",
+            b"current-using",
+            b"current-watching",
+            b"current-waiting",
+            b"cmd-delete",
+            b"cmd-pause-tube",
+            b"pause",
+            b"pause-time-left",
+        )
+    )
+)
+"""The answer to `stats-tube`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_TUBE_FMT)."""
+
+
+class TubeCounters(NamedTuple):
+    """What beanstalkd counts of a tube; all 0 for a tube that does not exist. Times in seconds."""
+
+    name: str
+    ready: int = 0
+    reserved: int = 0
+    delayed: int = 0
+    buried: int = 0
+    total_jobs: int = 0
+    """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
+    using: int = 0
+    """How many connections put into it."""
+    watching: int = 0
+    """How many connections take jobs from it: mostly the slots of workers."""
+    waiting: int = 0
+    """How many of these wait for a job at the moment."""
+    deleted: int = 0
+    """How many of its jobs were deleted, as all that are done are, since it exists."""
+    pauses: int = 0
+    """How often it was paused."""
+    pause: int = 0
+    """For how long it was paused; 0 if it is not paused."""
+    pause_left: int = 0
+    """How much longer it is paused."""
+
+    @property
+    def jobs(self) -> int:
+        """The number of its jobs in all states."""
+        return self.ready + self.reserved + self.delayed + self.buried
 
 
 class TubeConnection:
@@ -60,28 +115,36 @@ class TubeConnection:
         """Close the connection in every process that shares it; beanstalkd makes its reserved jobs ready again."""
         self._wire.shut_down()
 
-    def watch_only(self, tubes: Sequence[str]) -> None:
-        """Watch these tubes, and not `default`, which every new connection watches."""
-        for tube in tubes:
-            self._wire.write(b"watch %b\r\n" % tube.encode("ascii"))
-            self._wire.take_line(_WATCHING)
-        if _WATCHED_AT_FIRST not in tubes:
-            with suppress(NotIgnoredError):
-                self._ignore(_WATCHED_AT_FIRST)
-
-    def ignore_others(self, tubes: Sequence[str]) -> None:
-        """Ignore every tube but these. The slot that used this connection before may have watched other tubes."""
+    def watched(self) -> list[str]:
+        """Return the tubes that the connection watches, in no order."""
         self._wire.write(b"list-tubes-watched\r\n")
-        for tube in LISTED.findall(self._take_document()):
-            if tube.decode() not in tubes:
-                self._ignore(tube.decode())
+        return self._take_list()
+
+    def watch_only(self, tubes: Sequence[str], instead_of: Sequence[str] = (ALWAYS_WATCHED,)) -> None:
+        """Watch these tubes, and no longer those that were watched until now; a new connection watches `default`.
+
+        Every connection watches a tube. If none is given, that is `default`, and nothing should be reserved. If
+        beanstalkd refuses a command, raises RefusedError when all answers to the same write are read.
+        """
+        wanted, before = set(tubes) or {ALWAYS_WATCHED}, set(instead_of)
+        self._send_for_each(b"watch", [tube for tube in tubes or [ALWAYS_WATCHED] if tube not in before])
+        self._send_for_each(b"ignore", [tube for tube in instead_of if tube not in wanted])
+
+    def tube_names(self) -> list[str]:
+        """Return the names of all tubes, in no order."""
+        self._wire.write(b"list-tubes\r\n")
+        return self._take_list()
+
+    def tubes(self, names: Iterable[str]) -> Iterator[TubeCounters]:
+        """Yield the counters of these tubes, in the same order."""
+        for batch in batches(names):
+            self._wire.write(b"".join([b"stats-tube %b\r\n" % name.encode() for name in batch]))
+            yield from [self._take_tube(name) for name in batch]  # all answers are read first, so one may stop here
 
     def stats_tubes(self, tubes: Iterable[str]) -> dict[str, TubeStats]:
         """Return how many jobs each tube has in each state, by the names of the tubes."""
-        names = list(dict.fromkeys(tubes))
         stats: dict[str, TubeStats] = {}
-        for start in range(0, len(names), PIPELINE_MOST):
-            batch = names[start : start + PIPELINE_MOST]
+        for batch in batches(dict.fromkeys(tubes)):
             self._wire.write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
             stats.update({name: self.take_tube_stats(name) for name in batch})
         return stats
@@ -122,14 +185,39 @@ class TubeConnection:
             raise unexpected_answer("counters of a tube")
         return TubeStats(name, **counts)
 
+    def _take_tube(self, name: str) -> TubeCounters:
+        try:
+            found = _TUBE.match(self._take_document())
+        except NotFoundError:
+            return TubeCounters(name)
+        if found is None:
+            raise unexpected_answer("counters of a tube")
+        return TubeCounters(name, *map(int, found.groups()))
+
     def _use(self, tube: str) -> None:
         self._wire.write(b"use %b\r\n" % tube.encode("ascii"))
         self._wire.take_line(USING)
         self.used = tube
 
-    def _ignore(self, tube: str) -> None:
-        self._wire.write(b"ignore %b\r\n" % tube.encode("ascii"))
-        self._wire.take_line(_WATCHING)
+    def _send_for_each(self, command: bytes, tubes: Iterable[str]) -> None:
+        """Send `watch` or `ignore` for each of these tubes, many in one write."""
+        refused = None
+        for batch in batches(tubes):
+            self._wire.write(b"".join([b"%b %b\r\n" % (command, tube.encode("ascii")) for tube in batch]))
+            for _ in batch:
+                try:
+                    self._wire.take_line(_WATCHING)
+                except RefusedError as error:  # the answers to the other commands follow
+                    refused = error
+            if refused is not None:
+                raise refused
+
+    def _take_list(self) -> list[str]:
+        """Take an answer that is a list of tubes. It is never empty, as there always is a tube `default`."""
+        names = [name.decode() for name in _LISTED.findall(self._take_document())]
+        if not names:
+            raise unexpected_answer("a list of tubes")
+        return names
 
     def _take_document(self) -> bytes:
         """Take an answer that is a list or a set of counters, and return its text."""
@@ -137,3 +225,10 @@ class TubeConnection:
         if document is None:
             raise unexpected_answer("a body")
         return document
+
+
+def batches(items: Iterable[Item], most: int = PIPELINE_MOST) -> Iterator[Sequence[Item]]:
+    """Yield the items in lists of at most so many."""
+    left = iter(items)
+    while batch := list(islice(left, most)):
+        yield batch

@@ -10,7 +10,7 @@ import mmap
 import os
 import struct
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -62,9 +62,11 @@ class Tally:
         """Make the file, in the supervisor, before the slot is forked; raises OSError."""
         self._file = moved(os.memfd_create("tubeherd-tally"))
         self._rows: dict[tuple[str, VerdictLabel], int] = {}
+        self._names: frozenset[str] = frozenset()
 
     def begin(self, tubes: Sequence[str]) -> None:
-        """Make room, in the slot, for counting jobs of these tubes."""
+        """Make room, in the slot, for counting jobs of these tubes, or of the tubes that these globs match."""
+        self._names = frozenset(tubes)
         self._rows = {key: _ROWS_AT + number * _ROW for number, key in enumerate(_keys(tubes))}
         size = _BYTES * (_ROWS_AT + len(self._rows) * _ROW)
         os.pwrite(self._file, "\n".join(tubes).encode(), size)
@@ -72,8 +74,14 @@ class Tally:
             self._numbers = memoryview(mmap.mmap(self._file, size)).cast("Q")
         self._numbers[_TUBE_COUNT_AT] = len(tubes)
 
+    def count_as(self, names: Mapping[str, str]) -> None:
+        """Count, in the slot, the jobs of these tubes as those of these names, which `begin` was given."""
+        own = {(name, verdict): row for (name, verdict), row in self._rows.items() if name in self._names}
+        others = {(tube, verdict): own[name, verdict] for tube, name in names.items() for verdict in VerdictLabel}
+        self._rows = others | own
+
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
-        """Count one job, unless its tube is none of those that `begin` was given.
+        """Count one job, unless its tube is none of those that `begin` and `count_as` were given.
 
         beanstalkd sends no job of another tube, so this only happens if its answer was wrong.
         """
@@ -94,15 +102,23 @@ class Tally:
 
     def read(self) -> Counts:
         """Return, in the supervisor, what was counted so far; raises ValueError if a job has damaged the file."""
+        names, rows = self._read()
+        return {key: row for key, row in zip(_keys(names), rows, strict=True) if any(row)}
+
+    def names(self) -> list[str]:
+        """Return, in the supervisor, what `begin` was given; raises ValueError if a job has damaged the file."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[str], list[list[int]]]:
         data = os.pread(self._file, os.fstat(self._file).st_size, 0)
         tube_count = int(_NUMBER.unpack_from(data)[0]) if len(data) > _BYTES else 0
         if tube_count == 0:  # the slot has not called `begin` yet
-            return {}
+            return [], []
         size = _BYTES * (_ROWS_AT + tube_count * len(VerdictLabel) * _ROW)
         if size >= len(data):
             raise ValueError("it is too short for its tubes")
         rows = [list(row) for row in struct.iter_unpack(f"={_ROW}Q", data[_BYTES * _ROWS_AT : size])]
-        return {key: row for key, row in zip(_keys(data[size:].decode().split("\n")), rows, strict=True) if any(row)}
+        return data[size:].decode().split("\n"), rows
 
     def close(self) -> None:
         """Close the file."""

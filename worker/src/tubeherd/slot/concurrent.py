@@ -12,13 +12,13 @@ lane has a deferred job while its reserve is unanswered.
 
 import asyncio
 import socket
-from collections.abc import Coroutine, Mapping
+import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import FrameType
 from typing import Final
 
 from tubeherd.events import FlushReason
-from tubeherd.executors import Executor
 from tubeherd.processing.attempt import Attempt, FlushFailed
 from tubeherd.processing.coroutines import (
     any_overdue,
@@ -32,6 +32,7 @@ from tubeherd.processing.deadlines import DeadlinePassed
 from tubeherd.processing.job_loop import process_concurrently
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.settling import Settler
+from tubeherd.processing.tube_choice import TubeChoice
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect
 from tubeherd.queue.sockets import readable
@@ -55,9 +56,9 @@ class ConcurrentSlot(Slot):
         context: SlotContext,
         processor: Processor,
         settler: Settler,
-        executors: Mapping[str, Executor],
+        choice: TubeChoice,
     ) -> None:
-        super().__init__(settings, context, processor, settler, executors)
+        super().__init__(settings, context, processor, settler, choice)
         self._awake = asyncio.Event()
         """Set when the reserve that waits is answered, or when no lane may take a further job."""
         self._stopping = asyncio.Event()
@@ -131,11 +132,23 @@ class ConcurrentSlot(Slot):
             if self._limits.exit_wanted() is not None:  # jobs of other lanes may have reached a limit meanwhile
                 return None
         connection = self._watch(lane)
+        if not self._tubes.tubes:
+            await self._wait_for_tubes(lane)
+            return None
         reserved = self._take_at_once(lane, connection)
         if reserved is None:
             self._flush("idle", lane)
             reserved = await self._wait_for_job(lane, connection) if self._limits.exit_wanted() is None else None
         return reserved
+
+    async def _wait_for_tubes(self, lane: Lane) -> None:
+        """Wait until it is time for another look, as there is no tube to take jobs from."""
+        lane.page.write_phase_and_unlock()
+        self._flush("idle", lane)
+        since, alone = time.monotonic(), not self._tasks
+        await self._wait(self._seconds_to_wait())
+        if alone and not self._stopping.is_set():
+            self._note_idle(lane, since, time.monotonic())
 
     async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
         pause = self._drop(lane, error)

@@ -19,6 +19,7 @@ from tubeherd.logs import log
 from tubeherd.processing.attempt import Processed
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
+from tubeherd.queue.tubes import ALWAYS_WATCHED
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
@@ -47,8 +48,8 @@ class Lane:
     deferred: list[Deferred] = field(default_factory=list)
     flush_by: float = math.inf
     """When the first of the deferred jobs has used up half of its lease, on the monotonic clock."""
-    watching: bool = False
-    """Whether the connection watches the slot's tubes: a reserve then takes jobs of these tubes."""
+    watched: Sequence[str] | None = None
+    """The tubes that this slot has the connection watch: a reserve takes jobs of these tubes. None before that."""
     quiet_until: float = 0.0
     """Before this time, on the monotonic clock, it is not worth a warning that beanstalkd is still out of reach."""
     _pause: float = PAUSE_FIRST
@@ -65,15 +66,21 @@ class Lane:
         return self.connection
 
     def lock_and_watch(self, tubes: Sequence[str]) -> Connection:
-        """Take the page's lock, watch these tubes and no others, and return the connection; raises QueueUnavailable."""
+        """Take the page's lock, watch these tubes and no others, and return the connection.
+
+        Raises QueueUnavailable, RefusedError.
+        """
         connection = self.connected()
         self.page.lock_for_command()
-        if not self.watching:
-            connection.watch_only(tubes)
-            if self.inherited:  # the earlier slot may have watched other tubes on the connection
-                connection.ignore_others(tubes)
-            self.watching = True
+        if self.watched is not tubes:
+            connection.watch_only(tubes, self._watched_before(connection))
+            self.watched = tubes
         return connection
+
+    def _watched_before(self, connection: Connection) -> Sequence[str]:
+        if self.watched is not None:
+            return self.watched or [ALWAYS_WATCHED]
+        return connection.watched() if self.inherited else [ALWAYS_WATCHED]
 
     def defer(self, lease: Lease, job: Deferred) -> None:
         """Keep a job until the next flush. `lease` begins now, because the job was just touched."""
@@ -94,7 +101,7 @@ class Lane:
                 self._pause = PAUSE_FIRST
             self.connection.abandon()
             self.connection = None
-            self.watching = False
+            self.watched = None
         for stats, _, _ in self.deferred:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=stats.id, tube=stats.tube)

@@ -17,6 +17,7 @@ from typing import NoReturn
 from tubeherd.burials.writer import writer_of
 from tubeherd.executors import Executor, ExecutorError
 from tubeherd.exits import Exit
+from tubeherd.formats.globs import is_glob
 from tubeherd.logs import log
 from tubeherd.processes import become_subreaper
 from tubeherd.processing import discovery
@@ -24,6 +25,7 @@ from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.processing.started import note_loops, note_starts
+from tubeherd.processing.tube_choice import TubeChoice
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.control import encode_delays, encode_folder
 from tubeherd.slot.context import SlotContext
@@ -63,7 +65,7 @@ class SlotProcess:
                 sources=self._context.sources,
                 built_in=discovery.built_in(self._settings),
             )
-            tubes = discovery.choose_tubes(executors, self._settings.include, self._settings.exclude)
+            choice = TubeChoice(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:
             log.error(str(error))
             self._send_folders(error)
@@ -74,15 +76,14 @@ class SlotProcess:
         if self._context.shows_banner:
             from tubeherd.slot.banner import banner
 
-            log.show(banner(self._settings, {tube: executors[tube] for tube in tubes}, log.columns()))
+            log.show(banner(self._settings, choice.executors(), log.columns()))
         if self._context.tally:
-            self._context.tally.begin(tubes)
+            self._context.tally.begin(list(choice.executors()))
         reporter = Reporter(self._context.tally, self._context.page.listening, self._settings)
-        chosen = {tube: executors[tube] for tube in tubes}
-        self._send_schedules(chosen)
+        self._send_schedules(executors)
         processor = Processor(executors, self._settings.policy(), self._settings.error_detail)
         settler = Settler(reporter, writer_of(self._settings, self._context.tally))
-        self._slot = self._kind(self._settings, self._context, processor, settler, chosen)
+        self._slot = self._kind(self._settings, self._context, processor, settler, choice)
         for notice in self._context.notices:
             reporter.publish(notice)
         return self._slot.run()
@@ -96,10 +97,15 @@ class SlotProcess:
                 self._context.control.send(encode_folder(folder))
 
     def _send_schedules(self, executors: Mapping[str, Executor]) -> None:
-        """Send the schedules of the executors that have their own to the supervisor, which never imports executors."""
-        for tube, executor in executors.items():
-            if executor.schedule is not None:
-                self._context.control.send(encode_delays(tube, executor.schedule.delays))
+        """Send the schedules of the executors to the supervisor, which never imports executors.
+
+        One without its own is left out, unless there are globs: it may be the executor of a tube that a glob matches.
+        """
+        has_globs = any(map(is_glob, executors))
+        for name, executor in executors.items():
+            if executor.schedule is not None or has_globs:
+                delays = None if executor.schedule is None else executor.schedule.delays
+                self._context.control.send(encode_delays(name, delays))
 
     def _prepare(self) -> None:
         """Turn this copy of the supervisor's process into a slot's: process group, standard streams, signals."""

@@ -57,6 +57,8 @@ class SequentialSlot(Slot):
     def _do_jobs(self, lane: Lane, connection: Connection) -> None:
         """Do jobs on one connection until an exit is wanted."""
         while self._limits.exit_wanted() is None:
+            if self._must_watch(lane):
+                self._watch(lane)
             reserved = self._next(lane, connection)
             while reserved is not None:
                 reserved = self._do_job(lane, reserved)
@@ -64,6 +66,9 @@ class SequentialSlot(Slot):
 
     def _next(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take a job, waiting for one if none is ready; return None after a flush, or if no job came in time."""
+        if not self._tubes.tubes:
+            self._wait_for_tubes(lane)
+            return None
         if self._batch.empty:
             return self._wait_for_job(lane, connection)
         if self._batch.due:
@@ -87,6 +92,15 @@ class SequentialSlot(Slot):
         if reserved is None and pending.is_too_early():
             self._wait(PAUSE_FIRST)
         return reserved
+
+    def _wait_for_tubes(self, lane: Lane) -> None:
+        """Wait until it is time for another look, as there is no tube to take jobs from."""
+        lane.page.write_phase_and_unlock()
+        if not self._batch.empty:
+            self._batch.flush("idle", lane)
+        since = time.monotonic()
+        self._wait(self._seconds_to_wait())
+        self._note_idle(lane, since, time.monotonic())
 
     def _wait(self, seconds: float) -> None:
         """Wait `seconds`; raises Stop as soon as the supervisor wants the slot to stop."""

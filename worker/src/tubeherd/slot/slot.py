@@ -4,8 +4,9 @@
 2. begin: read the answer, and write on the lane's page that the job executes. The page tells the supervisor to touch
    the job from now on.
 3. process: execute the job and decide on the verdict, which is to delete, release or bury it (`processing.attempt`).
-4. finish: send the verdict, and with it the next reserve unless a flush, listeners, old burial records or a limit come
-   first; log and count the verdict; go on with step 2, or with step 1 if no reserve was sent.
+4. finish: send the verdict, and with it the next reserve unless a flush, listeners, old burial records, a look which
+   tubes there are, or a limit come first; log and count the verdict; go on with step 2, or with step 1 if no reserve
+   was sent.
 
 To settle a verdict means to send it and to read beanstalkd's answer. A lane has one connection of the slot at a time,
 and a page in shared memory. A flush is the event `worker.flush`, at which user code may store the results of several
@@ -14,13 +15,11 @@ jobs together. A deferred job was executed, and is deleted after the next flush.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Final, NamedTuple
 
 from tubeherd import events
-from tubeherd.executors import Executor
 from tubeherd.exits import Exit
 from tubeherd.formats.text import NAMED_MOST
 from tubeherd.job import Job
@@ -32,17 +31,20 @@ from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import traceback_text
 from tubeherd.processing.settling import Settler
 from tubeherd.processing.started import reap_orphans
+from tubeherd.processing.tube_choice import TubeChoice
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, Unreachable
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.settings import WorkerSettings
+from tubeherd.shared_memory.control import Remark, encode_remark
 from tubeherd.shared_memory.page import Phase
 from tubeherd.slot.batch import SlotBatch
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import end_fork
 from tubeherd.slot.lane import Lane, in_words
 from tubeherd.slot.limits import Limits
+from tubeherd.slot.watched import WatchedTubes
 from tubeherd.streams import streams
 
 _JOBS_BETWEEN_REAPS: Final = 1000
@@ -92,18 +94,18 @@ class Slot(ABC):
         context: SlotContext,
         processor: Processor,
         settler: Settler,
-        executors: Mapping[str, Executor],
+        choice: TubeChoice,
     ) -> None:
-        """`executors` are those of the tubes whose jobs the slot does; `processor` has them too."""
+        """`choice` says from which tubes the slot takes jobs; `processor` has the executors."""
         self._settings = settings
-        self._own_timeouts = {tube: it.timeout for tube, it in executors.items() if it.timeout is not None}
-        """By tube, the timeouts of the executors that have one of their own, in seconds."""
         self._lanes = context.lanes
         self._slot_page = context.page
         self._control = context.control
+        self._remarks: set[str] = set()
+        """What the supervisor was sent remarks about."""
         self._processor = processor
         self._settler = settler
-        self._tubes = list(executors)
+        self._tubes = WatchedTubes(choice, self._remark, context.tally)
         self._limits = Limits(settings, context.progress, context.page, context.supervisor, processor)
         self._foresight = Foresight()
         self._batch = SlotBatch(settings, context.lanes, context.page, processor, settler)
@@ -150,14 +152,49 @@ class Slot(ABC):
     # Connections
 
     def _watch(self, lane: Lane) -> Connection:
-        """Take the lock and watch the slot's tubes, unless it was done; raises QueueUnavailable, RefusedError."""
-        is_new = not (lane.watching or lane.inherited)
-        connection = lane.lock_and_watch(self._tubes)
+        """Take the lock, look which tubes there are if it is time for that, and watch those of the slot.
+
+        Raises QueueUnavailable, RefusedError.
+        """
+        is_new = lane.watched is None and not lane.inherited
+        if self._tubes.due:
+            self._look(lane)
+        connection = lane.lock_and_watch(self._tubes.tubes)
         connection.foresight = self._foresight
         if is_new:  # logged only now, because the answers have shown that the server is a beanstalkd
-            tubes = self._tubes[:NAMED_MOST]
-            log.info("connected", server=self._settings.server, tube_count=len(self._tubes), tubes=tubes)
+            tubes = self._tubes.tubes
+            log.info("connected", server=self._settings.server, tube_count=len(tubes), tubes=list(tubes[:NAMED_MOST]))
         return connection
+
+    def _must_watch(self, lane: Lane) -> bool:
+        """Return whether `_watch` is to be called before the lane takes another job."""
+        return self._tubes.looks and (self._tubes.due or lane.watched is not self._tubes.tubes)
+
+    def _look(self, lane: Lane) -> bool:
+        """Look which tubes there are, and return whether others are to be watched; raises as `_watch`.
+
+        If so, the lanes that are at rest watch them too: what they watch cannot vanish.
+        """
+        connection = lane.connected()
+        lane.page.lock_for_command()
+        if not self._tubes.look(connection):
+            return False
+        for other in self._lanes:
+            if other is not lane and other.connection is not None and other.page.phase is Phase.RESTING:
+                try:
+                    other.lock_and_watch(self._tubes.tubes)
+                    other.page.write_phase_and_unlock()
+                except (QueueUnavailable, RefusedError) as error:
+                    log.warning(in_words(error), server=self._settings.server)
+                    other.drop()
+        return True
+
+    def _remark(self, remark: Remark) -> None:
+        """Have the supervisor log what concerns the whole worker."""
+        if remark.about not in self._remarks:
+            self._remarks.add(remark.about)
+            with suppress(OSError):  # the supervisor is dead
+                self._control.send(encode_remark(remark))
 
     def _drop(self, lane: Lane, error: QueueUnavailable | RefusedError) -> float:
         """Close a lane's connection and log why; return how many seconds to wait before opening another."""
@@ -175,12 +212,17 @@ class Slot(ABC):
     def _ask_for_job(self, lane: Lane, connection: Connection, *, alone: bool = True) -> PendingReserve:
         """Send a reserve which beanstalkd answers as soon as a job is ready; `alone` if no other job runs now."""
         reap_orphans()
-        timeout = self._limits.seconds_to_wait(_UNTIL_EMPTY_SECONDS if self._settings.until_empty else IDLE_SECONDS)
+        timeout = self._seconds_to_wait()
         lane.page.lock_for_command()
         pending = PendingReserve(time.monotonic(), timeout, alone)
         connection.ask_reserve(timeout)
         lane.page.write_waiting()
         return pending
+
+    def _seconds_to_wait(self) -> int:
+        """Return how many whole seconds to wait for a job at most."""
+        most = self._tubes.seconds_to_wait(_UNTIL_EMPTY_SECONDS if self._settings.until_empty else IDLE_SECONDS)
+        return self._limits.seconds_to_wait(most)
 
     def _take_at_once(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Take a job if one is ready; otherwise return None without waiting."""
@@ -201,12 +243,19 @@ class Slot(ABC):
         if answered:
             reserved = self._begin(lane, connection)
             if reserved is None and pending.alone and time.monotonic() >= pending.asked + pending.timeout:
-                self._slot_page.idle = pending.asked, pending.asked + pending.timeout
+                self._note_idle(lane, pending.asked, pending.asked + pending.timeout)
             return reserved
         if stop:
             lane.drop()  # the answer may still come: the next slot could mistake it for the answer to its own command
             raise Stop
         raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest_wait} s")
+
+    def _note_idle(self, lane: Lane, since: float, until: float) -> None:
+        """Write when no job was ready, unless a tube is found in which one may have been."""
+        found = self._settings.until_empty and self._tubes.looks and self._look(lane)
+        lane.page.write_phase_and_unlock()
+        if not found:
+            self._slot_page.idle = since, until
 
     def _begin(self, lane: Lane, connection: Connection) -> Reserved | None:
         """Read the answer to a reserve. Write on the page that the job executes, or RESTING if none came."""
@@ -226,13 +275,13 @@ class Slot(ABC):
                 reserved.since,
                 reserved.stats.ttr,
                 self._limits.jobs_begun,
-                self._own_timeouts.get(reserved.stats.tube, 0.0),
+                self._tubes.timeouts.get(reserved.stats.tube, 0.0),
             )
         return reserved
 
     def _deadline(self, reserved: Reserved) -> Deadline:
         stats = reserved.stats
-        timeout = self._own_timeouts.get(stats.tube) or self._settings.job_timeout or stats.ttr
+        timeout = self._tubes.timeouts.get(stats.tube) or self._settings.job_timeout or stats.ttr
         return Deadline(reserved.since + timeout, timeout)
 
     # 4. Finish
@@ -277,6 +326,7 @@ class Slot(ABC):
         # which would have to wait for them.
         something_first = (
             batch_full
+            or self._must_watch(lane)
             or (lane.deferred and time.monotonic() >= lane.flush_by)
             or (not isinstance(done.verdict, Delete) and self._something_follows(done.verdict))
         )

@@ -37,6 +37,7 @@ from tubeherd.slot.slot import Slot
 from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.reactor import Reactor
+from tubeherd.supervisor.remarks import Remarks
 from tubeherd.supervisor.slot_handle import SlotHandle
 
 _BACKOFF_FIRST: Final = 0.1
@@ -112,6 +113,7 @@ class Places:
 
         The supervisor cannot publish the events, because the listeners are user code, which it never runs.
         """
+        self._remarks = Remarks()
         self._stopping = False
         self._not_ours = frozenset(children(os.getpid()))
         """Child processes that were there before: a script may have started them, and then replaced itself by this."""
@@ -329,7 +331,7 @@ class Places:
         # The slot does this too, because either process may run first. The second call may be refused.
         with suppress(OSError):
             os.setpgid(pid, pid)
-        slot = place.slot = SlotHandle(pid, ours, page, lanes, self._notices, tally)
+        slot = place.slot = SlotHandle(pid, ours, page, lanes, self._notices, tally, remarks=self._remarks)
         self._notices, self._shows_banner = [], False
         self._reactor.register(ours, lambda: self._receive(slot))
 

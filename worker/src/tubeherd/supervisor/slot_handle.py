@@ -14,13 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from tubeherd.formats.globs import best_match
 from tubeherd.policy import Failed, Interrupted, RetrySchedule
 from tubeherd.processing.reporting import Notice
-from tubeherd.shared_memory.control import MESSAGE_BYTES, decode_delays, decode_folder
+from tubeherd.shared_memory.control import MESSAGE_BYTES, decode_delays, decode_folder, decode_remark
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.supervisor.lane_handle import LaneHandle
+from tubeherd.supervisor.remarks import Remarks
 
 _SOCKETS_MOST: Final = 8
 """Room for sockets in one message; a slot sends one."""
@@ -48,8 +50,13 @@ class SlotHandle:
     """The notices that the slot was given to publish before it takes a job."""
     tally: Tally | None = None
     """What the slot counts for /metrics; None without the option --health."""
-    schedules: dict[str, RetrySchedule] = field(default_factory=dict)
-    """The retry schedules of the slot's executors that have their own, by tube; complete before its first job."""
+    schedules: dict[str, RetrySchedule | None] = field(default_factory=dict)
+    """The retry schedules of the slot's executors by their names, None for one without its own.
+
+    Complete before the first job. If no executor has a glob, those without their own are left out.
+    """
+    remarks: Remarks = field(default_factory=Remarks)
+    """Logs what the slots find out."""
     folders: list[str] = field(default_factory=list)
     """With `--reload`, the folders from which the slot has imported modules."""
     death: Death | None = None
@@ -105,11 +112,18 @@ class SlotHandle:
                 return False
             if (folder := decode_folder(message)) is not None:
                 self.folders.append(folder)
+            elif (remark := decode_remark(message)) is not None:
+                self.remarks.log(remark)
             elif not fds:
-                tube, delays = decode_delays(message)
-                self.schedules[tube] = RetrySchedule(delays)
+                name, delays = decode_delays(message)
+                self.schedules[name] = None if delays is None else RetrySchedule(delays)
             for fd in fds:
                 self.lanes[int(message)].adopt(fd)
+
+    def schedule_for(self, tube: str) -> RetrySchedule | None:
+        """Return the retry schedule of the executor of a tube; None if it has none of its own."""
+        name = best_match(self.schedules, tube)
+        return None if name is None else self.schedules[name]
 
     def ask_to_stop(self) -> None:
         """Ask the slot to end after its present job."""

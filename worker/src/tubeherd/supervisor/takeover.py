@@ -101,7 +101,7 @@ class TakeOver:
             stats = connection.stats_job(lease.job)
             if stats is None:
                 return None
-            policy = self._policy.with_own(slot.schedules.get(stats.tube))
+            policy = self._policy.with_own(slot.schedule_for(stats.tube))
             done = Processed(policy.job(stats), policy.decide(outcome, stats), seconds)
             settled = self._settler.settle(connection, done)
         except QueueUnavailable:

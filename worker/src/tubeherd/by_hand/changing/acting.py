@@ -19,7 +19,7 @@ from tubeherd.by_hand.looking.finding import Search
 from tubeherd.formats.tubes import RESERVED
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import connect_to_change
-from tubeherd.queue.looking import TubeCounters
+from tubeherd.queue.tubes import TubeCounters
 
 _WALK_MOST: Final = 1_000_000
 """How many ids are looked at to find the jobs of a tube that are old enough. They take about ten seconds."""

@@ -9,8 +9,7 @@ from typing import Final
 
 from tubeherd.by_hand.changing.changer import Changer
 from tubeherd.queue.changing import State
-from tubeherd.queue.looking import TubeCounters
-from tubeherd.queue.tubes import PIPELINE_MOST
+from tubeherd.queue.tubes import PIPELINE_MOST, TubeCounters
 
 _MISSES_MOST: Final = 1000
 """So many times in a row others may be faster, until a tube is left as it is."""

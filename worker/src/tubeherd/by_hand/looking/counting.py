@@ -4,11 +4,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 from typing import Final
 
-from tubeherd.by_hand.looking.looked import ALWAYS_WATCHED, Stats
+from tubeherd.by_hand.looking.looked import Stats
 from tubeherd.formats.tubes import RESERVED, TUBE
-from tubeherd.queue.looking import LookingConnection, TubeCounters, connect_to_look
+from tubeherd.queue.looking import LookingConnection, connect_to_look
+from tubeherd.queue.tubes import ALWAYS_WATCHED, TubeCounters
 
 _BATCH: Final = 100
 """How many tubes are counted between two looks at the clock."""
@@ -95,7 +97,7 @@ def _chosen(names: Iterable[str], patterns: Sequence[str]) -> Iterable[str]:
 
 
 def _regex(pattern: str) -> str:
-    words = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    words = translate(pattern)
     return words if pattern.startswith(RESERVED) else f"(?!{re.escape(RESERVED)}){words}"
 
 

@@ -1,13 +1,10 @@
 """What one gets who looks at the tubes of a server."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from tubeherd.formats.tubes import RESERVED
-from tubeherd.queue.looking import ServerCounters, TubeCounters
-
-ALWAYS_WATCHED: Final = "default"
-"""Every connection watches and uses this tube at first, so that says nothing about workers."""
+from tubeherd.queue.looking import ServerCounters
+from tubeherd.queue.tubes import ALWAYS_WATCHED, TubeCounters
 
 
 @dataclass(frozen=True, slots=True)

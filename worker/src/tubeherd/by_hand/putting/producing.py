@@ -75,7 +75,8 @@ class PutsByHand:
         """Put a job for an object and return its id.
 
         The payload is what the `payload_of` of an executor returns for the object, and the tube is the executor's. Give
-        `tube` if several executors have a `payload_of` for such objects, or if its parameter is not annotated.
+        `tube` if several executors have a `payload_of` for such objects, if its parameter is not annotated, or if the
+        executor's name is a glob.
 
         Raises ExecutorError if there is not exactly one such executor in this process; what its `payload_of` raises;
         and what `put` raises.

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
 from tubeherd.by_hand.putting.feeding import Feed, Item, put_in_words, refusal_in_words
-from tubeherd.executors import Executor, ExecutorError
+from tubeherd.executors import Executor, ExecutorError, executor_for
+from tubeherd.formats.globs import is_glob
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job_options import check_priority, parse_delay, parse_ttr
@@ -92,9 +93,15 @@ class Putter:
     def payload_for(self, value: object, tube: str | None) -> tuple[str, Any]:
         """Return the tube and the payload for an object; see `QueueManager.put_for`."""
         mapping = {each.name: each for each in self._executors.values() if each.payload_of is not None}
-        found = [each for name, each in mapping.items() if name == tube or (tube is None and each.maps(value))]
+        if tube is None:
+            found = [each for each in mapping.values() if each.maps(value)]
+        else:
+            found = [each for each in [executor_for(self._executors, tube)] if each and each.name in mapping]
         if len(found) == 1 and found[0].payload_of is not None:
-            return found[0].name, found[0].payload_of(value)
+            name = tube or found[0].name
+            if is_glob(name):
+                raise ExecutorError(f"{name!r} stands for several tubes: name one of them, as in put_for(…, tube=…)")
+            return name, found[0].payload_of(value)
         kind = shortened(type(value).__qualname__, 60)
         if found:
             raise ExecutorError(
@@ -135,7 +142,7 @@ class Putter:
 
     def _body(self, tube: str, payload: Any) -> bytes:
         body = body_of(payload)
-        if (executor := self._executors.get(tube)) is not None:
+        if (executor := executor_for(self._executors, tube)) is not None:
             check_body(executor, body)
         return body
 

@@ -14,14 +14,16 @@ _SHOWN_MOST: Final = 3
 def unwatched_in_words(connection: LookingConnection, tube: str) -> str | None:
     """Return a warning if no worker takes jobs from a tube yet and none is known to have done so; otherwise None.
 
-    A worker watches its tubes only a second after it was started, so it may be on its way. beanstalkd forgets its
-    counters of a tube when the tube has no job and is not watched. Raises QueueUnavailable.
+    A worker watches its tubes only a second after it was started, and finds one by a glob only some seconds after its
+    first job was put, so it may be on its way. beanstalkd forgets its counters of a tube when the tube has no job and
+    is not watched. Raises QueueUnavailable.
     """
     (counters,) = connection.tubes([tube])
     # Every connection watches `default`, so nothing can be known of it.
     if tube == "default" or counters.watching or counters.deleted or counters.reserved or counters.buried:
         return None
-    warning = f"no worker takes jobs from tube {tube} yet; one that was just started does after a second or two"
+    later = "one that was just started, or that finds it by a glob, does within 10 seconds"
+    warning = f"no worker takes jobs from tube {tube} yet; {later}"
     near = _near(tube, connection.tube_names())
     return f"{warning}. Did you mean {' or '.join(near)}?" if near else warning
 
