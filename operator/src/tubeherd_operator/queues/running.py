@@ -14,8 +14,7 @@ from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
 from tubeherd.by_hand.changing.whole_tubes import delete_tubes, kick_tubes_by_id
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection
-from tubeherd.queue.looking import TubeCounters
-from tubeherd.queue.tubes import PIPELINE_MOST
+from tubeherd.queue.tubes import PIPELINE_MOST, TubeCounters
 from tubeherd_operator.decisions.errands import Done, Found, Step
 from tubeherd_operator.decisions.request_value import Wanted
 from tubeherd_operator.objects import Key
