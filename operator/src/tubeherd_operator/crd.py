@@ -80,7 +80,30 @@ def _spec() -> dict[str, Any]:
     fields["tubes"]["x-kubernetes-list-type"] = "set"
     fields["env"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], **admission.ENV}
     fields["autoscale"] |= admission.AUTOSCALE
+    for path, rules in admission.TEMPLATE.items():
+        _add(_items(_part(fields["template"], path)), rules)
+    for path, kind in admission.LISTS_OF_TEMPLATE.items():
+        _part(fields["template"], path).update(deepcopy(kind))
+    for path, rules in admission.STRATEGY.items():
+        _add(_part(fields["strategy"], path), rules)
     return spec | admission.SPEC
+
+
+def _part(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the part of a schema at a path; a list stands for its items on the way."""
+    for name in filter(None, path.split(".")):
+        schema = _items(schema)["properties"][name]
+    return schema
+
+
+def _items(schema: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = schema.get("items", schema)
+    return found
+
+
+def _add(schema: dict[str, Any], rules: admission.Rules) -> None:
+    for key, more in rules.items():
+        schema[key] = [*schema.get(key, []), *deepcopy(more)]
 
 
 def _structural(model: type[BaseModel]) -> dict[str, Any]:
@@ -99,19 +122,24 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
     result = {key: schema[key] for key in (*_KEPT, *_KEPT_OF_MAPS) if key in schema}
     result |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
     result |= deepcopy(admission.BY_PATTERN.get(schema.get("pattern", ""), {}))
-    result["type"] = schema["type"]
-    if "enum" in schema:
-        result["enum"] = schema["enum"]
+    for kind in admission.BY_MARK.keys() & schema.keys():
+        result |= admission.BY_MARK[kind](**schema[kind])
+    result |= {key: schema[key] for key in ("type", "enum") if key in schema}
     if "items" in schema:
         result["items"] = _inline(schema["items"], definitions)
     if "properties" in schema:
         result["properties"] = {name: _inline(value, definitions) for name, value in schema["properties"].items()}
-        result["required"] = schema.get("required", [])
-    elif isinstance(schema.get("additionalProperties"), dict):
+        result["required"] = [*schema.get("required", [])]
+    if isinstance(schema.get("additionalProperties"), dict):
         result["additionalProperties"] = _inline(schema["additionalProperties"], definitions)
-    elif schema["type"] == "object":
+    elif _is_open(schema):
         result["x-kubernetes-preserve-unknown-fields"] = True
     return {key: value for key, value in result.items() if value != []}
+
+
+def _is_open(schema: dict[str, Any]) -> bool:
+    """Return whether an object may have fields that are not declared."""
+    return schema.get("type") == "object" and ("properties" not in schema or bool(schema.get("additionalProperties")))
 
 
 def render() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from tubeherd_operator.decisions.deployment import HEALTH_PORT
+from tubeherd.pod_template.containers import HEALTH_PORT
 
 _SECONDS: Final = 2.0
 """How long all answers together may take."""

@@ -97,7 +97,8 @@ class Pools:
         pool = pool or self.pool()
         spec = WorkerPoolSpec.model_validate(pool["spec"])
         digest = seen.setdefault("executors_digest", "0123456789abcdef" if spec.executors else None)
-        seen.setdefault("deployment", self.live(pool, digest))
+        if "deployment" not in seen:
+            seen["deployment"] = self.live(pool, digest)
         seen.setdefault("replica_sets", [self.replica_set()])
         seen.setdefault("budgets", [build_budget(pool)])
         seen.setdefault("counts", self.counts(spec.tubes))

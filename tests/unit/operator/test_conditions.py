@@ -73,6 +73,48 @@ def test_trouble_of_a_pod(pools, pod, reason, words):
     assert words in condition.message
 
 
+ENDED = {"name": "proxy", "state": {"terminated": CRASH}}
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
+@pytest.mark.parametrize(
+    ("container", "reason", "words"),
+    [
+        (
+            ENDED,
+            "CrashLoop",
+            "container proxy of pod mail-1 exited 3: see kubectl logs --previous mail-1 --container proxy",
+        ),
+        (
+            {"name": "proxy", "image": "proxy:1", "state": {"waiting": {"reason": "ErrImagePull"}}},
+            "ImagePull",
+            "pod mail-1 cannot get its image proxy:1",
+        ),
+    ],
+)
+def test_trouble_of_another_container(pools, kind, container, reason, words):
+    worker = {"name": "worker", "state": {"waiting": {"reason": "PodInitializing"}}}
+    statuses = {"containerStatuses": [worker]}
+    pod = pools.pod(statuses | {kind: [container, *(statuses.get(kind, []))]})
+    condition = ready(pools.seen(pods=[pod]))
+    assert (condition.status, condition.reason) == ("False", reason)
+    assert condition.message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    "worker", [{"ready": False, "state": {"waiting": {"reason": "PodInitializing"}}}, {"ready": True, "state": {}}]
+)
+def test_pod_that_waits_for_another_container_names_it(pools, worker):
+    live = pools.live(pools.pool())
+    live["status"]["readyReplicas"] = 0
+    pod = unready(9, worker["state"])["status"]
+    others = [{"name": "done", "ready": True}, {"name": "proxy", "ready": False, "state": {"running": {}}}]
+    pod |= {"initContainerStatuses": others, "containerStatuses": [{"name": "worker"} | worker]}
+    condition = ready(pools.seen(deployment=live, pods=[pools.pod(pod)], now=30.0))
+    assert condition.reason == "NotStarted"
+    assert "pod mail-1 waits for its container proxy; see kubectl logs mail-1 --container proxy" in condition.message
+
+
 @pytest.mark.parametrize(
     "pod",
     [

@@ -6,6 +6,7 @@ Those of earlier defaults never change: otherwise an upgrade of the operator wou
 import json
 import os
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.templates import of_sidecar, rich
 from tubeherd.formats.durations import DURATION
 from tubeherd.formats.sizes import SIZE
 from tubeherd.formats.tube_maps import COMMAND, URL
@@ -30,15 +32,28 @@ SPECS = {
     "suspended": {"tubes": ["mail"], "replicas": 2, "suspend": True},
     "no-retries": {"tubes": ["mail"], "retry": {"delays": []}, "server": "[::1]:11301", "image": "shop/mail:7"},
 }
+NEWER_SPECS = {
+    "template": {
+        "tubes": ["mail"],
+        "memoryLimit": "256Mi",
+        "env": [{"name": "LEVEL", "value": "info"}],
+        "template": rich("tubeherd-worker:1"),
+    },
+    "sidecar": {"tubes": ["mail"], "template": of_sidecar(), "strategy": {"rollingUpdate": {"maxUnavailable": 1}}},
+    "recreated": {"tubes": ["mail"], "strategy": {"type": "Recreate"}},
+}
+"""With fields that no Deployment with the defaults 1 has."""
 
 
-@pytest.mark.parametrize("version", ADDITIONS)
-@pytest.mark.parametrize("name", [*SPECS, "full"])
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [*product([*SPECS, "full"], ADDITIONS), *product(NEWER_SPECS, (version for version in ADDITIONS if version > 1))],
+)
 def test_deployment_is_the_golden_one(pools, name, version):
     folder = GOLDEN / f"defaults-{version}"
     full = pools.full if version == NEWEST else yaml.safe_load((folder / "spec-of-full.yaml").read_text())
     rendered = pools.rendered(
-        pools.pool(SPECS.get(name, full)), "0123456789abcdef" if name == "full" else None, version
+        pools.pool((SPECS | NEWER_SPECS).get(name, full)), "0123456789abcdef" if name == "full" else None, version
     )
     path = folder / f"{name}.yaml"
     if os.environ.get("UPDATE_GOLDEN") and version == NEWEST:

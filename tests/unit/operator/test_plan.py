@@ -165,3 +165,17 @@ def test_pods_have_the_user_of_the_cluster_where_the_installation_leaves_it_to_t
     )
     assert free == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     assert fixed == free | {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
+
+
+def test_template_that_the_operator_must_refuse_leaves_the_deployment_as_it_is(pools):
+    template = {"spec": {"terminationGracePeriodSeconds": 5}}
+    seen = pools.seen(pools.pool({"tubes": ["mail"], "template": template}), deployment=pools.live(pools.pool()))
+    made = make_plan(seen)
+    assert (made.wanted, made.change) == (None, None)
+    assert made.wrong_template.startswith("spec.template.spec.terminationGracePeriodSeconds: must be 75 or more")
+    status = pools.status(seen)
+    ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
+    assert ready["message"].startswith(made.wrong_template)
+    assert ready["message"].endswith("until it is corrected, the Deployment stays as it is")
+    assert status["buried"] == 0, "jobs are counted as before"

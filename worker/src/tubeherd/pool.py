@@ -3,15 +3,19 @@
 A field that sets a setting of the workers takes its bounds and its description from the setting's declaration.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 from pydantic.alias_generators import to_camel, to_snake
 
 from tubeherd.declarations import bound, default_in_words, find, shape
 from tubeherd.formats.durations import DURATION
 from tubeherd.formats.tube_maps import COMMAND, TUBES_MOST, URL
 from tubeherd.formats.tubes import TUBE, check_tube
+from tubeherd.pod_template.containers import WORKER
+from tubeherd.pod_template.marks import refused
+from tubeherd.pod_template.template import Template
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import PoolField, SetByOperator, WorkerSettings
 
@@ -41,6 +45,15 @@ NOT_FOR_ENV: Final = [
 Tube = Annotated[str, Field(pattern=TUBE.pattern, min_length=1, max_length=TUBE.max_length), AfterValidator(check_tube)]
 Command = Annotated[str, Field(pattern=COMMAND.pattern, max_length=COMMAND.max_length)]
 Url = Annotated[str, Field(pattern=URL.pattern, max_length=URL.max_length)]
+SHARE: Final = r"^(100|[1-9]?[0-9])%$"
+"""How a share of the pods is written."""
+SHARE_WHY: Final = f"write a number of pods up to {REPLICAS_MOST}, or a share of them from 0% to 100%"
+NO_ROOM_WHY: Final = "a rollout with neither maxSurge nor maxUnavailable could replace no pod: set one above zero"
+RECREATE_WHY: Final = "the strategy Recreate replaces all pods at once: leave rollingUpdate out"
+ENV_WHY: Final = (
+    "the operator sets this TUBEHERD_ variable from a field of the spec: remove it, and set the field instead"
+)
+ENV_TWICE_WHY: Final = "spec.env sets a variable of this name too: set it in one of the two"
 Duration = Annotated[str, Field(pattern=DURATION.pattern, max_length=DURATION.max_length)]
 
 
@@ -151,6 +164,49 @@ class EnvVar(_Model):
     )
 
 
+def _check_number(value: int | str) -> int | str:
+    if not (0 <= value <= REPLICAS_MOST if isinstance(value, int) else re.fullmatch(SHARE, value)):
+        raise ValueError(SHARE_WHY)
+    return value
+
+
+PodNumber = Annotated[
+    int | str, AfterValidator(_check_number), WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 4})
+]
+
+
+class RollingUpdate(_Model):
+    """How many pods a rollout replaces at a time."""
+
+    max_surge: PodNumber | None = Field(
+        None, description="How many more pods there may be than are wanted, such as 2 or 25%. Default: 25%."
+    )
+    max_unavailable: PodNumber | None = Field(
+        None, description="How many of the pods that are wanted may be missing, such as 1 or 10%. Default: 0."
+    )
+
+    @model_validator(mode="after")
+    def _check_room(self) -> Self:
+        if self.max_surge in (0, "0%") and self.max_unavailable in (None, 0, "0%"):
+            raise refused(("maxUnavailable",), NO_ROOM_WHY)
+        return self
+
+
+class Strategy(_Model):
+    """How new pods replace old ones."""
+
+    type: Literal["RollingUpdate", "Recreate"] = Field(
+        "RollingUpdate", description="RollingUpdate, which is the default, or Recreate: all pods at once."
+    )
+    rolling_update: RollingUpdate | None = Field(None, description="How many pods a rollout replaces at a time.")
+
+    @model_validator(mode="after")
+    def _check_recreate(self) -> Self:
+        if self.type == "Recreate" and self.rolling_update is not None:
+            raise refused(("rollingUpdate",), RECREATE_WHY)
+        return self
+
+
 class _Spec(_Model):
     """What the workers of a pool run, and their limits."""
 
@@ -210,10 +266,28 @@ class _Spec(_Model):
         None, description="true: run no pods until it is false again; jobs stay in their tubes. Default: false."
     )
 
+    template: Template | None = Field(
+        None,
+        description="What the pods have beside what the operator gives them, as in a Deployment: containers, volumes, "
+        "resources, affinity, labels and more. What the operator must own is refused.",
+    )
+    strategy: Strategy | None = Field(None, description="How new pods replace old ones, as in a Deployment.")
+
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_replicas(self) -> Self:
         if self.autoscale and self.replicas is not None:
             raise ValueError("replicas is set, and autoscale chooses it: remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_variables_of_template(self) -> Self:
+        ours = {variable.name for variable in self.env or ()}
+        containers = self.template.spec.containers if self.template and self.template.spec else None
+        for number, container in enumerate(containers or ()):
+            for place, name in enumerate(variable.name for variable in container.env or ()):
+                if container.name == WORKER and (name in NOT_FOR_ENV or name in ours):
+                    path = ("template", "spec", "containers", number, "env", place, "name")
+                    raise refused(path, ENV_WHY if name in NOT_FOR_ENV else ENV_TWICE_WHY)
         return self
 
     def worker_settings(self) -> dict[str, Any]:

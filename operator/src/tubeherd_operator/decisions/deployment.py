@@ -5,16 +5,16 @@ import json
 from typing import Final
 
 from tubeherd.formats.durations import parse_duration
-from tubeherd.pool import GROUP, KIND, VERSION, WorkerPoolSpec
+from tubeherd.pod_template.containers import HEALTH_PORT, WORKER
+from tubeherd.pool import GROUP, KIND, VERSION, Strategy, WorkerPoolSpec
 from tubeherd.settings import WorkerSettings
 from tubeherd_operator.decisions.defaults import DEFAULTS_ANNOTATION, Additions, Defaults, Record
+from tubeherd_operator.decisions.template import merge_template
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
 EXECUTORS_ANNOTATION: Final = "tubeherd.io/executors"
-CONTAINER: Final = "worker"
 _USER_FIELDS: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
-HEALTH_PORT: Final = 8080
 _KILL_MARGIN: Final = 10
 """How long a worker may take to kill a job that ignores SIGTERM at its deadline, in seconds."""
 _KUBELET_MARGIN: Final = 5
@@ -51,13 +51,17 @@ def build_deployment(
 ) -> Object:
     """Return the Deployment of a pool, with a digest of itself and a record of its defaults in annotations.
 
-    If there is to be no `fixed_user`, the cluster chooses the one of each pod, as OpenShift does.
+    Raises WrongTemplate if the spec's template says otherwise of what the operator must own. If there is to be no
+    `fixed_user`, the cluster chooses the one of each pod, as OpenShift does.
     """
     name, namespace = pool["metadata"]["name"], pool["metadata"]["namespace"]
     template = _pod(name, spec, server, defaults, _USER_FIELDS if fixed_user else {})
+    if spec.template:
+        template = merge_template(template, spec.template.model_dump(by_alias=True, exclude_unset=True))
     record = Record(version=defaults.version, image=None if spec.image else defaults.image, template=_digest(template))
     if executors_digest:
-        template["metadata"]["annotations"] = {EXECUTORS_ANNOTATION: executors_digest}
+        metadata = template["metadata"]
+        metadata["annotations"] = metadata.get("annotations", {}) | {EXECUTORS_ANNOTATION: executors_digest}
     deployment: Object = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -70,7 +74,7 @@ def build_deployment(
         "spec": {
             **({} if (replicas := declared_replicas(spec)) is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(name)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+            "strategy": _strategy(spec),
             "template": template,
         },
     }
@@ -97,9 +101,23 @@ def grace_period(spec: WorkerPoolSpec) -> int:
 
 
 def _worker_grace_period(spec: WorkerPoolSpec) -> int:
-    """Return how long a worker may take to stop, in seconds: the job timeout and a margin, or else its own default."""
+    """Return how long a worker may take to stop, in seconds: the job timeout and a margin, or else its own default.
+
+    Longer if the pool's template gives the pod longer.
+    """
     timeout = spec.worker_settings().get("job_timeout")
-    return int(WorkerSettings().grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
+    least = int(WorkerSettings().grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
+    pod = spec.template.spec if spec.template else None
+    given = pod.termination_grace_period_seconds if pod else None
+    return least if given is None else max(least, given - _KUBELET_MARGIN)
+
+
+def _strategy(spec: WorkerPoolSpec) -> Object:
+    asked = spec.strategy or Strategy()
+    if asked.type == "Recreate":
+        return {"type": "Recreate"}
+    given = asked.rolling_update.model_dump(by_alias=True, exclude_none=True) if asked.rolling_update else {}
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0} | given}
 
 
 def owner_reference(pool: Object) -> Object:
@@ -153,7 +171,7 @@ def _container(spec: WorkerPoolSpec, server: str, defaults: Defaults) -> Object:
     if spec.executors:
         mounts.append({"name": "executors", "mountPath": "/app/executors", "readOnly": True})
     container: Object = {
-        "name": CONTAINER,
+        "name": WORKER,
         "image": spec.image or defaults.image,
         "args": ["run"],
         "env": _environment(spec, server),

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Final
 
+from tubeherd.pod_template.containers import WORKER
 from tubeherd.settings import WorkerSettings
-from tubeherd_operator.decisions.deployment import CONTAINER
 from tubeherd_operator.objects import Object
 
 _KEYS: Final = ("mountPath", "name", "topologyKey")
@@ -41,7 +41,7 @@ def overrides(rendered: Object, live: Object) -> dict[str, str]:
     index, theirs = _worker(live)
     _, ours = _worker(rendered)
     names = {entry["name"] for entry in ours.get("env", [])}
-    prefix = f"spec.template.spec.containers[{CONTAINER}]"
+    prefix = f"spec.template.spec.containers[{WORKER}]"
     pointer = f"/spec/template/spec/containers/{index}"
     found = {
         f"{prefix}.env[{entry['name']}]": f"{pointer}/env/{number}"
@@ -56,7 +56,7 @@ def overrides(rendered: Object, live: Object) -> dict[str, str]:
 
 def _worker(deployment: Object) -> tuple[int, Object]:
     containers = deployment["spec"]["template"]["spec"]["containers"]
-    return next((pair for pair in enumerate(containers) if pair[1]["name"] == CONTAINER), (0, {}))
+    return next((pair for pair in enumerate(containers) if pair[1]["name"] == WORKER), (0, {}))
 
 
 def _memory(container: Object, kind: str) -> Object:

@@ -7,8 +7,9 @@ pods or of the executors bring no new defaults. What replaces the pods anyway br
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 
+from tubeherd.pod_template.containers import WORKER
 from tubeherd_operator.decisions.defaults import ADDITIONS, DEFAULTS_ANNOTATION, Defaults, Record, read_record
-from tubeherd_operator.decisions.deployment import CONTAINER, RENDERED_ANNOTATION, rendered_digest
+from tubeherd_operator.decisions.deployment import RENDERED_ANNOTATION, rendered_digest
 from tubeherd_operator.objects import Object, annotations_of
 
 Render = Callable[[Defaults], Object]
@@ -40,7 +41,7 @@ def _possible(live: Object, newest: Defaults) -> Iterable[Defaults]:
     If another one has changed its image, it may have been rendered with the one that is still the installation's.
     """
     containers = live["spec"]["template"]["spec"]["containers"]
-    images = [*(each["image"] for each in containers if each["name"] == CONTAINER), newest.image]
+    images = [*(each["image"] for each in containers if each["name"] == WORKER), newest.image]
     return (Defaults(version, image) for version in ADDITIONS for image in images)
 
 

@@ -121,6 +121,8 @@ class Observation:
     """Why the API server refused the Deployment in this pass."""
     budget_refusal: str | None = None
     """Why the API server refused the PodDisruptionBudget in this pass."""
+    wrong_template: str | None = None
+    """What of the pool's template the operator must own; None if nothing."""
     overridden: tuple[str, ...] = ()
     """The fields of the Deployment and of the PodDisruptionBudget whose repair is no use."""
 

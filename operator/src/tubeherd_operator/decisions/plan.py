@@ -21,6 +21,7 @@ from tubeherd_operator.decisions.observation import Observation, replicas_so_far
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
 from tubeherd_operator.decisions.request import Asked, RequestPlan, plan_request
+from tubeherd_operator.decisions.template import WrongTemplate
 from tubeherd_operator.objects import Object, annotations_of
 
 _RECORD: Final = f"metadata.annotations.{DEFAULTS_ANNOTATION}"
@@ -61,12 +62,17 @@ class Plan:
     """None if the live Deployment is as it should be, or is to be left alone."""
     budget: BudgetPlan
     request: RequestPlan
+    wrong_template: str | None = None
+    """What of the pool's template the operator must own, which is why no Deployment is wanted; None if nothing."""
 
 
 def make_plan(seen: Observation) -> Plan:
     """Return the plan for a pool."""
-    pool = seen.pool
-    wanted = _wanted(seen)
+    pool, wrong_template = seen.pool, None
+    try:
+        wanted = _wanted(seen)
+    except WrongTemplate as error:
+        wanted, wrong_template = None, str(error)
     asked = Asked(pool.requests, pool.spec.tubes, pool.server, seen.counts, pool.why_no_server)
     shown = {condition.type: condition for condition in pool.status.conditions or []}
     return Plan(
@@ -74,6 +80,7 @@ def make_plan(seen: Observation) -> Plan:
         change=_change(seen, wanted) if wanted else None,
         budget=plan_budget(seen, wanted, _useless(seen, wanted)) if wanted else NO_BUDGET,
         request=plan_request(asked, pool.status.request, shown, seen.request),
+        wrong_template=wrong_template,
     )
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from tubeherd.exits import Exit
-from tubeherd_operator.decisions.deployment import CONTAINER
+from tubeherd.pod_template.containers import WORKER
 from tubeherd_operator.objects import Object, controller_of
 
 _REVISION: Final = "deployment.kubernetes.io/revision"
@@ -73,9 +73,9 @@ def trouble_of_pods(pods: Iterable[Object]) -> Trouble | None:
             if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
                 message = f"pod {name} finds no node: {condition.get('message', '')}"
                 return Trouble(PodReason.UNSCHEDULABLE, message)
-        worker = _worker(pod)
-        if worker and (trouble := _container_trouble(name, worker)):
-            return trouble
+        for container in _containers(pod):
+            if trouble := _container_trouble(name, container):
+                return trouble
     return None
 
 
@@ -89,11 +89,14 @@ def trouble_of_slow_pods(pods: Iterable[Object], server: str, now: float) -> Tro
         if worker is None or since is None or now - since < _PATIENCE:
             continue
         name = pod["metadata"]["name"]
-        if waiting := worker.get("state", {}).get("waiting"):
-            message = (
-                f"pod {name} waits: {waiting.get('reason', 'no reason is known')}; see kubectl describe pod {name}"
-            )
+        other = next((one["name"] for one in _containers(pod) if one is not worker and one.get("ready") is False), None)
+        waiting = worker.get("state", {}).get("waiting")
+        if other and (waiting or worker.get("ready")):
+            message = f"pod {name} waits for its container {other}; see kubectl logs {name} --container {other}"
             return Trouble(PodReason.NOT_STARTED, message)
+        if waiting:
+            reason = waiting.get("reason", "no reason is known")
+            return Trouble(PodReason.NOT_STARTED, f"pod {name} waits: {reason}; see kubectl describe pod {name}")
         return Trouble(PodReason.NOT_CONNECTED, _not_connected(name, server))
     return None
 
@@ -111,8 +114,13 @@ def _not_connected(pod: str, server: str) -> str:
 
 
 def _worker(pod: Object) -> Object | None:
-    containers = pod.get("status", {}).get("containerStatuses", [])
-    return next((container for container in containers if container["name"] == CONTAINER), None)
+    return next((container for container in _containers(pod) if container["name"] == WORKER), None)
+
+
+def _containers(pod: Object) -> list[Object]:
+    """Return the statuses of a pod's containers, in the order in which they start."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
 def _unready_since(pod: Object) -> float | None:
@@ -135,7 +143,11 @@ def _container_trouble(pod: str, container: Object) -> Trouble | None:
     ended = state.get("terminated") or (container.get("lastState", {}).get("terminated") if waiting else None)
     if ended and (ended.get("exitCode", 0) != 0 or reason == "CrashLoopBackOff"):
         how = "was killed for its memory" if ended.get("reason") == "OOMKilled" else f"exited {ended.get('exitCode')}"
-        return Trouble(PodReason.CRASH_LOOP, f"the worker of pod {pod} {how}: {last_words(ended)}")
+        if container["name"] == WORKER:
+            return Trouble(PodReason.CRASH_LOOP, f"the worker of pod {pod} {how}: {last_words(ended)}")
+        name = container["name"]
+        message = f"container {name} of pod {pod} {how}: see kubectl logs --previous {pod} --container {name}"
+        return Trouble(PodReason.CRASH_LOOP, message)
     return None
 
 

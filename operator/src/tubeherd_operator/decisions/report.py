@@ -69,6 +69,7 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
         overridden=_overridden(seen, plan, results),
         refusal=str(results.refusal) if results.refusal else None,
         budget_refusal=str(results.budget_refusal) if results.budget_refusal else None,
+        wrong_template=plan.wrong_template,
     )
     shown = {condition.type: condition for condition in seen.pool.status.conditions or []}
     request = plan.request

@@ -20,7 +20,7 @@ from tubeherd.settings import WorkerSettings
 _BYTES_MOST: Final = 2 << 20
 """More than the API server would take."""
 _ERRORS_MOST: Final = 10
-_SECRET: Final = ("command", "http", "env")
+_SECRET: Final = ("command", "http", "env", "template")
 """The fields of a spec in which secrets may be, such as passwords in URLs; no message quotes them."""
 _EXAMPLES: Final = {"command": COMMAND.examples, "http": URL.examples}
 _REFERENCE: Final = re.compile(r"\$(\$|\((\w+)\))")

@@ -56,6 +56,13 @@ def _refused(seen: Observation) -> Finding | None:
     return None
 
 
+def _wrong_template(seen: Observation) -> Finding | None:
+    if seen.wrong_template:
+        message = f"{seen.wrong_template}; until it is corrected, the Deployment stays as it is"
+        return _not_ready(Reason.INVALID_SPEC, message, warn=True)
+    return None
+
+
 def _conflict(seen: Observation) -> Finding | None:
     return _not_ready(Reason.CONFLICT, conflict.in_words(seen)) if seen.deployment_is_foreign else None
 
@@ -141,6 +148,7 @@ def _of_deployment(seen: Observation, type_: str, status: str) -> Object | None:
 
 _CHECKS: Final[tuple[Callable[[Observation], Finding | None], ...]] = (
     _refused,
+    _wrong_template,
     _conflict,
     _no_server,
     _executors_missing,

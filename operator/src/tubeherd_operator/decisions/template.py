@@ -1,0 +1,182 @@
+"""Merges the pod template of a pool's spec under the one that the operator makes.
+
+What the operator makes stands. A template adds to it, and changes only what `_DEFAULTS` names. If it says otherwise of
+anything else, that is a fault, which is reported: nothing of a template is left out in silence. What a template may not
+even add is refused before, by `tubeherd.pod_template`.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any, Final
+
+from tubeherd.pod_template.containers import WORKER
+from tubeherd_operator.objects import Object
+
+MERGE_KEYS: Final = {
+    "containers": "name",
+    "initContainers": "name",
+    "volumes": "name",
+    "env": "name",
+    "volumeMounts": "mountPath",
+    "volumeDevices": "devicePath",
+    "ports": "containerPort",
+    "topologySpreadConstraints": "topologyKey",
+    "imagePullSecrets": "name",
+    "hostAliases": "ip",
+    "resourceClaims": "name",
+    "schedulingGates": "name",
+}
+"""By the name of a list: the field that tells its objects apart, as in a strategic merge patch of Kubernetes."""
+
+_REST: Final = "*"
+_DEFAULTS: Final = (
+    ("spec", "securityContext", "runAsUser"),
+    ("spec", "securityContext", "runAsGroup"),
+    ("spec", "securityContext", "fsGroup"),
+    ("spec", "securityContext", "seccompProfile", _REST),
+    ("spec", "automountServiceAccountToken"),
+    ("spec", "topologySpreadConstraints", _REST),
+    ("spec", "volumes", "tmp", "emptyDir", _REST),
+    ("spec", "containers", WORKER, "resources", "requests", _REST),
+)
+"""The paths of what the operator sets and a template may set otherwise; a list's objects stand there by their keys."""
+
+_OF_EACH_CONTAINER: Final[Object] = {
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+}
+"""What the operator makes of each container that a template adds."""
+
+_LEFT_OUT_IF_ZERO: Final = frozenset(
+    (
+        *("hostNetwork", "hostPID", "hostIPC", "hostPort", "stdin", "stdinOnce", "tty", "readOnly"),
+        *("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"),
+        *("labels", "annotations", "nodeSelector", "matchLabels", "limits", "requests", "overhead"),
+    )
+)
+"""The fields that the API server leaves out, or sets to a default, if they are zero, false or empty."""
+
+_NAMED: Final = 3
+"""How many faults a message names."""
+
+Path = tuple[str, ...]
+
+
+class WrongTemplate(ValueError):
+    """A template that says otherwise of what the operator must own; the message names the fields."""
+
+
+def merge_template(ours: Object, template: Object) -> Object:
+    """Return the operator's pod template with that of a pool's spec merged under it, which `PodTemplate` has validated.
+
+    Raises WrongTemplate.
+    """
+    theirs = _without_zeros(template)
+    ours = _making_way(_with_rights_of_containers(ours, theirs), theirs)
+    faults: list[str] = []
+    merged: Object = _merge(ours, theirs, (), faults)
+    if faults:
+        raise WrongTemplate("; ".join(faults[:_NAMED]))
+    return merged
+
+
+def _without_zeros(value: Any) -> Any:
+    """Return what the API server would store of a value that it is sent: no null, no empty list, no zero by default."""
+    if isinstance(value, dict):
+        kept = {name: _without_zeros(child) for name, child in value.items()}
+        return {name: child for name, child in kept.items() if not _is_left_out(name, child)}
+    return [_without_zeros(child) for child in value] if isinstance(value, list) else value
+
+
+def _is_left_out(name: str, value: Any) -> bool:
+    return value is None or value == [] or (name in _LEFT_OUT_IF_ZERO and not value and value != "")
+
+
+def _with_rights_of_containers(ours: Object, theirs: Object) -> Object:
+    """Return the operator's template with its demands on the rights of each container that is added."""
+    spec = dict(ours["spec"])
+    for kind in ("initContainers", "containers"):
+        known = {container["name"] for container in spec.get(kind, [])}
+        added = [item["name"] for item in theirs.get("spec", {}).get(kind, []) if item["name"] not in known]
+        if added:
+            spec[kind] = [*spec.get(kind, []), *({"name": name} | deepcopy(_OF_EACH_CONTAINER) for name in added)]
+    return ours | {"spec": spec}
+
+
+def _making_way(ours: Object, theirs: Object) -> Object:
+    """Return the operator's template without the requests of the worker for which the pool's template has a limit.
+
+    The API server refuses a request above its limit. Without one, the request is the limit.
+    """
+    for container in theirs.get("spec", {}).get("containers", []):
+        if container["name"] == WORKER and (limits := container.get("resources", {}).get("limits")):
+            ours = deepcopy(ours)
+            (worker,) = (item for item in ours["spec"]["containers"] if item["name"] == WORKER)
+            resources = worker.get("resources", {})
+            requests = {name: value for name, value in resources.pop("requests", {}).items() if name not in limits}
+            resources |= {"requests": requests} if requests else {}
+    return ours
+
+
+def _merge(ours: Any, theirs: Any, path: Path, faults: list[str]) -> Any:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return _merge_objects(ours, theirs, path, faults)
+    if isinstance(ours, list) and isinstance(theirs, list) and path[-1] in MERGE_KEYS:
+        return _merge_lists(ours, theirs, path, faults)
+    if ours == theirs or _is_default(path):
+        return theirs
+    faults.append(f"{_in_words(path)}: {_why(path, ours)}")
+    return ours
+
+
+def _merge_objects(ours: Object, theirs: Object, path: Path, faults: list[str]) -> Object:
+    merged = dict(ours)
+    for name, value in theirs.items():
+        merged[name] = _merge(ours[name], value, (*path, name), faults) if name in ours else value
+    return merged
+
+
+def _merge_lists(ours: list[Any], theirs: list[Any], path: Path, faults: list[str]) -> list[Any]:
+    key = MERGE_KEYS[path[-1]]
+    mine, added, met = {item[key]: item for item in ours}, [], set()
+    for item in theirs:
+        value = item.get(key) if isinstance(item, dict) else None
+        if not isinstance(value, str | int):
+            faults.append(f"{_in_words(path)}: each entry must be an object with {key}")
+        elif value not in mine:
+            added.append(item)
+        elif value in met:
+            faults.append(f"{_in_words((*path, str(value)))}: another entry of the list has the same {key}")
+        else:
+            mine[value] = _merge(mine[value], item, (*path, str(value)), faults)
+            met.add(value)
+    return [*mine.values(), *added]
+
+
+def _is_default(path: Path) -> bool:
+    return any(
+        path == default or (default[-1] == _REST and path[: len(default) - 1] == default[:-1]) for default in _DEFAULTS
+    )
+
+
+def _why(path: Path, ours: Any) -> str:
+    if path[-1] == "terminationGracePeriodSeconds":
+        return (
+            f"must be {ours} or more, or the worker could not let its jobs end: leave it out, or lower spec.jobTimeout"
+        )
+    if path[-1] == "name" and "volumeMounts" in path:
+        return "the operator mounts its own volume there: mount yours elsewhere"
+    return "the operator sets this field itself: leave it out"
+
+
+def _in_words(path: Path) -> str:
+    """Return a field of the spec as kubectl writes it, such as spec.template.spec.containers[worker].image."""
+    return "".join(["spec.template", *_steps(path)])
+
+
+def _steps(path: Path) -> Iterator[str]:
+    for before, step in zip(("", *path), path, strict=False):
+        yield f"[{step}]" if before in MERGE_KEYS else f".{step}"
