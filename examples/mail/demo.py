@@ -145,8 +145,10 @@ def _install() -> None:
         "beanstalkd.enabled": "true",
     }
     settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
-    # The CRD outlives the release that brought it, such as that of the cluster tests.
-    command = [*HELM, "install", "tubeherd", "charts/tubeherd", "--create-namespace", "--take-ownership", *settings]
+    # The CRD outlives the release that brought it, such as that of the cluster tests, and kubectl may have applied it.
+    force = ["--force-conflicts"] if "--force-conflicts" in run(["helm", "install", "--help"]) else []  # since Helm 4
+    owned = ["--create-namespace", "--take-ownership", *force]
+    command = [*HELM, "install", "tubeherd", "charts/tubeherd", *owned, *settings]
     show(*command, "--hide-notes", "--wait", "--timeout", "180s")
     sink = Path("examples/mail/sink.yaml").read_text().replace("localhost/", PREFIX)
     show(*KUBECTL, "apply", "-f", "-", stdin=sink, shown=f"kubectl -n {NAMESPACE} apply -f examples/mail/sink.yaml")

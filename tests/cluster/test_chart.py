@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.values import SETS
 from tests.support.chart import CHART, EARLIER, helm, image_values, render
 from tests.support.kubernetes import OPERATOR_NAMESPACE, Namespace
+from tests.support.project import ROOT
 
 BUNDLED = {"beanstalkd": {"enabled": True}}
 HERE = ("--namespace", OPERATOR_NAMESPACE)
@@ -94,6 +95,25 @@ def test_second_release_is_refused_whatever_it_watches(namespaces, release):
     assert done.returncode != 0
     assert f"as release {release.name} in namespace {release.namespace}" in done.stderr
     assert f"helm uninstall {release.name}" in done.stderr
+
+
+def test_crd_that_kubectl_has_applied_is_upgraded_by_helm_and_the_other_way_round(release, operator, kubectl):
+    name = "workerpools.tubeherd.io"
+
+    def description(*command, stdin=None):
+        crd = json.loads(kubectl(*command, "-o", "json", stdin=stdin).stdout)
+        return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"], crd
+
+    crds = ("-f", str(ROOT / "crds" / f"{name}.yaml"))
+    ours, crd = description("get", "crd", name)
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "An earlier one."
+    kept = {part: crd[part] for part in ("apiVersion", "kind", "spec")} | {"metadata": {"name": name}}
+    assert description("apply", "-f", "-", stdin=kept)[0] == "An earlier one."
+    done = helm("upgrade", release.name, CHART, *HERE, "--reuse-values")
+    assert "conflict" in done.stderr, "the page says what to do then"
+    release.install()  # with --force-conflicts
+    assert description("get", "crd", name)[0] == ours
+    assert description("apply", "--server-side", "--force-conflicts", *crds)[0] == ours
 
 
 @contextmanager

@@ -262,6 +262,32 @@ def test_pod_has_what_its_values_say(part):
     assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
+@pytest.mark.parametrize(
+    ("budget", "numbers"),
+    [
+        ({}, {"maxUnavailable": 1}),
+        ({"maxUnavailable": "50%"}, {"maxUnavailable": "50%"}),
+        ({"minAvailable": 0}, {"minAvailable": 0}),
+        ({"minAvailable": 1, "maxUnavailable": None}, {"minAvailable": 1}),
+        ({"unhealthyPodEvictionPolicy": "AlwaysAllow"}, {"maxUnavailable": 1}),
+        ({"maxUnavailable": None}, None),
+        ({"maxUnavailable": None, "unhealthyPodEvictionPolicy": "AlwaysAllow"}, None),
+        (None, None),
+    ],
+    ids=["default", "own maximum", "minimum wins", "minimum alone", "policy", "none", "policy of none", "null"],
+)
+def test_budget_of_the_operator_has_one_of_the_two_numbers_or_there_is_none(budget, numbers):
+    made = render({"operator": {"podDisruptionBudget": budget}}).get(("PodDisruptionBudget", "herd-operator"))
+    found = made and {name: value for name, value in made["spec"].items() if name in ("minAvailable", "maxUnavailable")}
+    assert found == numbers
+
+
+def test_beanstalkd_has_a_budget_only_if_a_number_is_given():
+    assert ("PodDisruptionBudget", "herd-beanstalkd") not in render(BUNDLED)
+    values = {"beanstalkd": {"enabled": True, "podDisruptionBudget": {"maxUnavailable": 0}}}
+    assert render(values)["PodDisruptionBudget", "herd-beanstalkd"]["spec"]["maxUnavailable"] == 0
+
+
 def test_variables_and_spread_of_the_operator():
     spec = operator(render(SETS["everything of the operator's pod"]))
     variables = {entry["name"]: entry for entry in spec["containers"][0]["env"]}
@@ -306,6 +332,7 @@ def test_plain_installation_is_an_operator_and_no_beanstalkd():
         "CustomResourceDefinition",
         "Deployment",
         "NetworkPolicy",
+        "PodDisruptionBudget",
         "Role",
         "RoleBinding",
         "ServiceAccount",
@@ -455,7 +482,7 @@ def test_roles_of_users_are_added_to_those_of_kubernetes_unless_told_otherwise()
         ({"operator": {"image": {"pullPolicy": "Sometimes"}}}, "/operator/image/pullPolicy"),
         ({"imageRegistry": "https://registry.example.com"}, "/imageRegistry"),
         ({"operator": {"env": [{"name": "TUBEHERD_OPERATOR_DEFAULT_IMAGE"}]}}, "/operator/env/0/name"),
-        ({"operator": {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}}}, "podDisruptionBudget"),
+        ({"operator": {"podDisruptionBudget": {"minAvailable": "most"}}}, "podDisruptionBudget"),
         ({"operator": {"podLabels": {"team": "of two words"}}}, "/operator/podLabels/team"),
         ({"fullnameOverride": "Jobs"}, "/fullnameOverride"),
         ({"crds": {"install": True}}, "/crds"),

@@ -38,7 +38,7 @@ SETS: Final[dict[str, dict[str, Any]]] = {
     "bundled": {"beanstalkd": _BUNDLED},
     "own server": {"server": "jobs.queue.svc:11300"},
     "allowed servers": {"allowedServers": ["jobs.queue.svc:11300", "*.queues.svc"]},
-    "three operators": {"operator": {"replicas": 3}},
+    "three operators": {"operator": {"replicas": 3, "podDisruptionBudget": {"minAvailable": 2}}},
     "server at an IPv6 address": {"server": "[fd00::7]:11300"},
     "own server beside bundled": {"server": "jobs.queue.svc:11300", "beanstalkd": _BUNDLED},
     "registry": {"imageRegistry": "registry.example.com:5000/team", "beanstalkd": _BUNDLED},

@@ -49,10 +49,16 @@ priorityClassName: {{ . }}
 {{- with .Values.imagePullSecrets }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{- /* Takes the root, a component, its name and the values of the part. */ -}}
+{{- /* Takes the root, a component, its name and the values of the part. There is none without one of the two numbers.
+       Helm merges a user's values into the defaults, so that minAvailable has to win over a default maxUnavailable. */ -}}
 {{- define "tubeherd.podDisruptionBudget" -}}
 {{- $root := index . 0 -}}
-{{- with (index . 3).podDisruptionBudget }}
+{{- $budget := (index . 3).podDisruptionBudget | default dict -}}
+{{- range $number := list "maxUnavailable" "minAvailable" -}}
+{{- if kindIs "invalid" (get $budget $number) -}}{{- $budget = omit $budget $number -}}{{- end -}}
+{{- end -}}
+{{- if hasKey $budget "minAvailable" -}}{{- $budget = omit $budget "maxUnavailable" -}}{{- end -}}
+{{- if or (hasKey $budget "minAvailable") (hasKey $budget "maxUnavailable") }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -62,7 +68,7 @@ spec:
     matchLabels:
       {{- include "tubeherd.selector" $root | nindent 6 }}
       app.kubernetes.io/component: {{ index $ 1 }}
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml $budget | nindent 2 }}
 {{- end }}
 {{- end -}}
 

@@ -102,3 +102,9 @@ def test_mounts_are_told_apart_by_their_path():
     second = {"name": "tmp", "mountPath": "/var/tmp"}
     assert not differences(rendered, {"volumeMounts": [*rendered["volumeMounts"], second]})
     assert differences(rendered, {"volumeMounts": [second]})
+
+
+def test_spread_over_further_nodes_that_others_add_is_theirs():
+    ours, theirs = {"topologyKey": "hostname", "maxSkew": 1}, {"topologyKey": "rack", "maxSkew": 2}
+    assert differences({"spread": [ours]}, {"spread": [theirs, ours]}) == []
+    assert differences({"spread": [ours]}, {"spread": [theirs]}) == ["spread[hostname]"]
