@@ -53,7 +53,7 @@ def running(namespace):
 
 
 def test_upgrade_restarts_no_pod_and_a_change_of_the_spec_brings_the_newest_defaults(
-    release, operator, namespace, image, eventually
+    release, operator, kubectl, namespace, image, eventually
 ):
     dev, following = image("worker"), image("worker").rpartition(":")[0] + ":next"
     operator.stop()
@@ -83,7 +83,8 @@ def test_upgrade_restarts_no_pod_and_a_change_of_the_spec_brings_the_newest_defa
         release.install()
         operator.start()
     eventually(lambda: following in namespace.condition("mail", "Outdated")["message"], "it is outdated again", 20)
-    namespace.kubectl("annotate", "deployment", "mail", f"{DEFAULTS_ANNOTATION}=newest", "--overwrite")
+    newest = ("tubeherd.io/defaults=newest", "--overwrite", "--all-namespaces")
+    kubectl("annotate", "deployments", "-l", "tubeherd.io/pool", *newest)
     eventually(lambda: container(namespace)["image"] == dev, "the pods take the newest image", 10)
     namespace.wait_ready("mail")
     assert "Outdated" not in {condition["type"] for condition in namespace.status("mail")["conditions"]}
