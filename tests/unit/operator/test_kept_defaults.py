@@ -104,10 +104,16 @@ def test_pool_that_is_made_anew_keeps_the_pods_that_an_earlier_one_left(pools):
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(SPECS_OF_WORKERS, st.integers(0, 1000) | st.none(), st.booleans())
-def test_number_of_pods_changes_nothing_in_a_pod(pools, spec, replicas, suspend):
-    scaled = spec | {"suspend": suspend} | ({} if replicas is None else {"replicas": replicas})
-    assert template(pools.rendered(pools.pool(scaled))) == template(pools.rendered(pools.pool(spec)))
+@given(
+    SPECS_OF_WORKERS,
+    st.none()
+    | st.fixed_dictionaries({"replicas": st.integers(0, 1000)})
+    | st.fixed_dictionaries({"autoscale": st.integers(1, 99).map(lambda n: {"maxReplicas": n, "jobsPerReplica": n})}),
+    st.booleans(),
+)
+def test_number_of_pods_changes_nothing_in_a_pod(pools, spec, number, suspend):
+    scaled = pools.rendered(pools.pool(spec | (number or {}) | {"suspend": suspend}))
+    assert template(scaled) == template(pools.rendered(pools.pool(spec)))
 
 
 @given(st.text() | st.none() | st.from_type(Record).map(lambda record: record.write()))
