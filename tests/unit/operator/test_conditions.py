@@ -128,6 +128,31 @@ def test_no_trouble(pools, pod):
     assert ready(pools.seen(pods=[pools.pod(**pod)])).status == "True"
 
 
+def killed(pools, name, time):
+    """Return a pod that runs again after its container was killed for its memory."""
+    ended = {"exitCode": 137, "reason": "OOMKilled", "finishedAt": time}
+    pod = pools.pod(state={"running": {}}, lastState={"terminated": ended})
+    worker = {"name": "worker", "resources": {"limits": {"memory": "128Mi"}}}
+    return pod | {"metadata": pod["metadata"] | {"name": name}, "spec": {"containers": [worker]}}
+
+
+def test_container_that_was_killed_for_its_memory_is_said_while_it_runs_again(pools):
+    pods = [
+        killed(pools, "mail-1", "2026-11-29T12:00:00Z"),
+        pools.pod(),
+        killed(pools, "mail-2", "2026-11-29T13:00:00Z"),
+    ]
+    seen = pools.seen(pods=pods)
+    condition = judged(seen, "OutOfMemory")
+    assert (condition.status, condition.reason, condition.event) == ("True", "ContainerKilled", "Warning")
+    assert condition.message.startswith(
+        "container worker of pod mail-2 was killed for its memory at 2026-11-29T13:00:00Z, as was 1 other container: "
+        "raise spec.memoryLimit above 128Mi or lower spec.concurrency; "
+    )
+    assert ready(seen).status == "True"
+    assert "OutOfMemory" not in {condition.type for condition in conditions(pools.seen(pods=[pools.pod()]))}
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,6 +13,8 @@ from tubeherd_operator.objects import Object, controller_of
 _REVISION: Final = "deployment.kubernetes.io/revision"
 """The annotation of a ReplicaSet that counts up: the present one of a Deployment has the highest number."""
 
+_OUT_OF_MEMORY: Final = "OOMKilled"
+"""How the kubelet calls the end of a container that the kernel killed for its memory."""
 _PATIENCE: Final = 20.0
 """For how many seconds a pod may be created, or its worker be without a connection, before that is a trouble."""
 
@@ -26,6 +28,17 @@ class PodReason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     NOT_STARTED = "NotStarted"
     NOT_CONNECTED = "NotConnected"
+
+
+class MemoryKill(NamedTuple):
+    """A container that was killed for its memory."""
+
+    pod: str
+    container: str
+    time: str
+    """In RFC 3339."""
+    limit: str | None
+    """The memory that it may have, such as 128Mi; None if it may have all of the node's."""
 
 
 class Trouble(NamedTuple):
@@ -101,6 +114,18 @@ def trouble_of_slow_pods(pods: Iterable[Object], server: str, now: float) -> Tro
     return None
 
 
+def memory_kills(pods: Iterable[Object]) -> list[MemoryKill]:
+    """Return the containers that were killed for their memory the last time they ended, the last one first."""
+    kills = []
+    for pod in pods:
+        for container in _containers(pod):
+            ended = container.get("lastState", {}).get("terminated", {})
+            if ended.get("reason") == _OUT_OF_MEMORY:
+                name, time = container["name"], ended.get("finishedAt") or ""
+                kills.append(MemoryKill(pod["metadata"]["name"], name, time, _memory_limit(pod, name)))
+    return sorted(kills, key=lambda kill: kill.time, reverse=True)
+
+
 def next_look_at_pods(pods: Iterable[Object], now: float) -> float | None:
     """Return after how many seconds a pod that is not ready yet becomes a trouble; None if there is none."""
     since = [time for pod in pods if _worker(pod) and (time := _unready_since(pod)) is not None]
@@ -123,6 +148,15 @@ def _containers(pod: Object) -> list[Object]:
     return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
 
+def _memory_limit(pod: Object, name: str) -> str | None:
+    spec = pod.get("spec", {})
+    for container in (*spec.get("initContainers", []), *spec.get("containers", [])):
+        if container["name"] == name:
+            limit: str | None = container.get("resources", {}).get("limits", {}).get("memory")
+            return limit
+    return None
+
+
 def _unready_since(pod: Object) -> float | None:
     """Return when a pod was last ready, or else when it was started, in seconds since 1970; None if it is ready."""
     for condition in pod.get("status", {}).get("conditions", []):
@@ -142,7 +176,8 @@ def _container_trouble(pod: str, container: Object) -> Trouble | None:
         return Trouble(PodReason.CANNOT_START, f"pod {pod} cannot start: {waiting.get('message', reason)}")
     ended = state.get("terminated") or (container.get("lastState", {}).get("terminated") if waiting else None)
     if ended and (ended.get("exitCode", 0) != 0 or reason == "CrashLoopBackOff"):
-        how = "was killed for its memory" if ended.get("reason") == "OOMKilled" else f"exited {ended.get('exitCode')}"
+        is_for_memory = ended.get("reason") == _OUT_OF_MEMORY
+        how = "was killed for its memory" if is_for_memory else f"exited {ended.get('exitCode')}"
         if container["name"] == WORKER:
             return Trouble(PodReason.CRASH_LOOP, f"the worker of pod {pod} {how}: {last_words(ended)}")
         name = container["name"]
