@@ -6,7 +6,7 @@ import pytest
 
 from tubeherd.burials.record import BurialRecord
 from tubeherd.policy import BurialKind
-from tubeherd_operator.decisions.burials import Burials, burial_news, burials_of, shown_groups, shown_recent
+from tubeherd_operator.decisions.burials import Burials, burial_news, burials_of, by_tube, shown_groups, shown_recent
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
@@ -24,7 +24,7 @@ def record(job, error=REFUSED, *, tube="mail", place="mail.py:12", kind=BurialKi
 
 def burials(*records, tubes=("mail", "sms")):
     """Return the burials of a pool, from records in any order."""
-    return burials_of(tubes, sorted(records, key=lambda found: found.newest_first))
+    return burials_of(tubes, by_tube(records))
 
 
 def status_after(found):

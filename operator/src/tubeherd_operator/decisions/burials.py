@@ -3,7 +3,7 @@
 Whoever fails a job chooses what its record says. So all texts are cut, and what does not print is replaced.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -40,10 +40,18 @@ class Burials:
     """The newest burials, the newest first."""
 
 
-def burials_of(tubes: Iterable[str], records: Sequence[BurialRecord]) -> Burials:
-    """Return what the records of a beanstalkd, the newest first, say of these tubes."""
-    wanted = {*tubes}
-    found = [record for record in records if record.tube in wanted]
+def by_tube(records: Iterable[BurialRecord]) -> dict[str, list[BurialRecord]]:
+    """Return records by their tubes, in the same order."""
+    found: dict[str, list[BurialRecord]] = {}
+    for record in records:
+        found.setdefault(record.tube, []).append(record)
+    return found
+
+
+def burials_of(tubes: Iterable[str], records: Mapping[str, Sequence[BurialRecord]]) -> Burials:
+    """Return what the records of a beanstalkd, by tube, say of these tubes."""
+    found = [record for tube in dict.fromkeys(tubes) for record in records.get(tube, ())]
+    found.sort(key=lambda record: record.newest_first)
     return Burials(group(found), tuple(found[:_SHOWN]))
 
 

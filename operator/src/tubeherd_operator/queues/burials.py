@@ -6,7 +6,7 @@ it.
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,10 +15,11 @@ from tubeherd.burials.reader import Clock
 from tubeherd.burials.record import BurialRecord
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
-from tubeherd_operator.decisions.burials import Burials, burials_of
+from tubeherd_operator.decisions.burials import Burials, burials_of, by_tube
 from tubeherd_operator.objects import Key
 
-_Records = tuple[BurialRecord, ...]
+_Records = Mapping[str, Sequence[BurialRecord]]
+"""By tube: a beanstalkd may have a thousand pools, and each looks only at the records of its own tubes."""
 _AGAIN_SECONDS: Final = 15.0
 """How long to wait, at most, after beanstalkd could not be read."""
 
@@ -55,6 +56,7 @@ class BurialWatch:
         self._reader = ParkingReader(server, clock)
         # The dictionary is replaced and never changed, because the thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
+        self._read_last: tuple[BurialRecord, ...] | None = None
         self._records: _Records | None = None
         self._wake = threading.Event()
         self._ended = False
@@ -100,8 +102,8 @@ class BurialWatch:
         except Exception as error:  # whatever it is, counts and requests go on
             log.error(f"burial records could not be read: {error!r}")
             return None
-        if records != self._records:
-            self._records = records
+        if records != self._read_last:
+            self._read_last, self._records = records, by_tube(records)
         return self._records
 
     def _give(self, records: _Records) -> None:
