@@ -131,11 +131,15 @@ def test_poller_that_is_to_end_just_before_it_looks_what_there_is_to_do_ends(bea
 
 
 def test_server_that_goes_and_comes_back_is_reported(beanstalkd, servers, changed):
+    beanstalkd.bury("mail", 2)
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)
     beanstalkd.kill()
     changed.wait(MAIL, 2)
     assert beanstalkd.server in servers.counts(MAIL).error
+    assert servers.counts(MAIL).tubes["mail"].buried == 2, "as they were before"
+    servers.watch(MAIL, beanstalkd.server, serving("mail", "new"))
+    assert servers.counts(MAIL).tubes == {}, "not all of its tubes were counted"
     beanstalkd.start()
     wait_for(lambda: servers.counts(MAIL).error is None, "the server is reached again")
     changed.wait(MAIL, 3)

@@ -1,5 +1,7 @@
 """What is reported after a pass: status, Events, the annotation of a kick, and when to look again."""
 
+from dataclasses import replace
+
 import pytest
 
 from tubeherd_operator.decisions.counts import Counts
@@ -87,6 +89,14 @@ def test_another_tube_shows_at_once(pools):
 def test_last_counts_stay_while_the_server_is_away(pools):
     before = pools.pool(status=pools.status(pools.seen(counts=pools.counts(buried=4))))
     assert pools.status(pools.seen(before, counts=LOST))["buried"] == 8
+
+
+def test_counts_that_somebody_overwrites_while_the_server_is_away_are_repaired(pools):
+    pool = pools.pool(status=changes(pools.report(pools.seen(counts=pools.counts(buried=4))).status, {}))
+    pool["status"] |= {"buried": 99, "tubes": None}
+    report = pools.report(pools.seen(pool, counts=replace(pools.counts(buried=4), error=LOST.error)))
+    assert (report.status.buried, [tube.buried for tube in report.status.tubes]) == (8, [4, 4])
+    assert "the counts in the status are the last known" in conditions(report)["ServerReachable"].message
 
 
 @pytest.mark.parametrize("counts", [None, LOST], ids=["not asked yet", "out of reach"])

@@ -12,7 +12,7 @@ COUNTS_SECONDS: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The jobs of a pool's tubes, or why they are not known."""
+    """The jobs of a pool's tubes, or why they are not known. They may be those of before the error."""
 
     tubes: Mapping[str, TubeStats] = field(default_factory=dict)
     error: str | None = None

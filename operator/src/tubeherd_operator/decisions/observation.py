@@ -162,7 +162,9 @@ class Observation:
 
     @property
     def has_counts_of_this_server(self) -> bool:
-        """Whether the counts of the stored status are of the pool's present server."""
+        """Whether this process, or the stored status, has counts of the pool's present server."""
+        if self.counts and self.counts.tubes:
+            return True
         return self.pool.status.server == self.pool.server and self.pool.status.buried is not None
 
     @property

@@ -180,7 +180,7 @@ def _autoscale(seen: Observation, now: str) -> AutoscaleStatus | None:
 
 def _counts(seen: Observation) -> dict[str, Any]:
     """Return the counts of the status: the last known of this beanstalkd while it is out of reach."""
-    if seen.counts is None or seen.counts.error is not None:
+    if seen.counts is None or (seen.counts.error is not None and not seen.counts.tubes):
         known = seen.has_counts_of_this_server
         return {name: getattr(seen.pool.status, name) if known else None for name in (*_STATES, "tubes")}
     tubes = [

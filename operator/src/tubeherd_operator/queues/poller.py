@@ -101,8 +101,10 @@ class Poller:
         backoff = self._interval
         while not self._ended:
             failure = self._run_errands()
-            self._counts = self._ask() if failure is None else Counts(error=failure)
-            failure = self._counts.error
+            counts = self._ask() if failure is None else Counts(error=failure)
+            failure = counts.error
+            # While beanstalkd is away the counts of before stay known, so that the status can be repaired.
+            self._counts = replace(counts, tubes=self._counts.tubes) if failure and self._counts else counts
             backoff = min(backoff * 2, _BACKOFF_MOST) if failure else self._interval
             self._give_counts(_now())
             if failure:
@@ -177,11 +179,11 @@ class Poller:
 
     def _known(self, tubes: Sequence[str]) -> Counts | None:
         counts = self._counts
-        if counts is None or counts.error is not None:
-            return counts
-        if any(tube not in counts.tubes for tube in tubes):
+        if counts is None:
             return None
-        return Counts({tube: counts.tubes[tube] for tube in tubes})
+        if any(tube not in counts.tubes for tube in tubes):
+            return Counts(error=counts.error) if counts.error else None
+        return Counts({tube: counts.tubes[tube] for tube in tubes}, counts.error)
 
     def _connected(self) -> ChangingConnection:
         if self._connection is None:
