@@ -573,6 +573,45 @@ def test_record_that_was_put_during_the_reading_is_read_the_next_time(beanstalkd
     assert jobs_of(parking.read()) == jobs
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_record_that_was_put_and_parked_by_another_cluster_during_the_reading_is_read_the_next_time(
+    beanstalkd, bury, parking, monkeypatch, is_first
+):
+    jobs = bury(3)
+    if not is_first:
+        parking.read()
+        jobs += bury(1)
+        parking.clock.time += 1
+    give_back = BulkConnection.give_back
+
+    def meanwhile(connection, *arguments):
+        give_back(connection, *arguments)
+        jobs.extend(bury(1))
+        park(beanstalkd)
+
+    monkeypatch.setattr(BulkConnection, "give_back", meanwhile)
+    assert jobs_of(parking.read()) == jobs[:-1]
+    monkeypatch.undo()
+    parking.clock.time += 1
+    assert jobs_of(parking.read()) == jobs
+
+
+def test_all_records_are_read_again_and_again_only_for_a_tenth_of_the_time(beanstalkd, bury, parking):
+    """As long as another cluster parks what is new."""
+    jobs = bury(3000)
+    assert jobs_of(parking.read()) == jobs
+    for _ in range(2):
+        more = bury(1)
+        park(beanstalkd)
+        before = reserves(beanstalkd)
+        parking.clock.time += 2.9
+        assert jobs_of(parking.read()) == jobs
+        assert reserves(beanstalkd) == before
+        parking.clock.time += 0.2
+        jobs += more
+        assert jobs_of(parking.read()) == jobs
+
+
 def test_reader_keeps_no_tracebacks(beanstalkd, parking):
     (job,) = beanstalkd.bury_many("mail", 1)
     why = BurialRecord(job, "mail", datetime.now(UTC), BurialKind.EXCEPTION, "E", "f:1", "E: why", 1, "host", "Trace")

@@ -13,6 +13,12 @@ from tubeherd.queue.bulk import BulkConnection
 
 _LOOK_SECONDS: Final = 1.0
 """How long to wait before it is asked again whether there are new records, which takes one command."""
+_READ_A_SECOND: Final = 1000
+"""After all records were read, it is waited a second for each so many: they are hidden for a tenth of the time at most.
+
+Of two clusters that have pools on one beanstalkd, each parks new records before the other has seen them, and so both
+read all records again while burials go on.
+"""
 _PARKED_SECONDS: Final = 4_000_000_000
 """The delay of parked records; beanstalkd takes at most 2^32 - 1."""
 
@@ -34,39 +40,47 @@ class ParkingReader(BurialReader):
         return super().read()
 
     def _ask(self, connection: BulkConnection) -> float:
-        kept = self._with_new(connection)
-        is_due = self._clock.now() >= self._sort_at
-        if kept is None or (is_due and kept.burials.read_elsewhere):
-            kept = read_all(connection, self._clock, _PARKED_SECONDS, with_tracebacks=False)
+        is_due, pause = self._clock.now() >= self._sort_at, _LOOK_SECONDS
+        if self._ever < 0 or not self._take_new(connection) or (is_due and self._kept.burials.read_elsewhere):
+            self._take_all(connection)
+            pause = max(pause, len(self._kept.records) / _READ_A_SECOND)
         elif is_due:
-            kept = sort(connection, kept.records, (), connection.buried_jobs())
+            self._kept = sort(connection, self._kept.records, (), connection.buried_jobs())
         if is_due:
             self._sort_at = self._clock.now() + QUIET_SECONDS
-        if kept is not self._kept:
-            # A record that was put after the others were taken out is ready, and is taken out the next time.
-            self._kept, self._ever = kept, connection.totals().ever
-        return _LOOK_SECONDS
+        return pause
 
-    def _with_new(self, connection: BulkConnection) -> Kept | None:
-        """Return what is kept and what is new; None if all records are to be read."""
-        if self._ever < 0:
-            return None
+    def _take_all(self, connection: BulkConnection) -> None:
+        """Read all records anew, and park them."""
+        before = connection.totals()
+        self._kept = read_all(connection, self._clock, _PARKED_SECONDS, with_tracebacks=False)
+        # Of those that were put meanwhile only those that were read are known: others may have parked the rest.
+        self._ever = before.ever + max(0, len(self._kept.records) - before.jobs)
+
+    def _take_new(self, connection: BulkConnection) -> bool:
+        """Take out the records that are ready, and park them; the jobs of the kept ones are not asked for.
+
+        Return whether all that are new were among them: others may read them, or have parked them.
+        """
         totals = connection.totals()
-        new = totals.ever - self._ever
-        return _with_ready(connection, self._kept, new) if new or totals.ready else self._kept
+        if totals.ever == self._ever and not totals.ready:
+            return True
+        before, kept = connection.buried_jobs(), self._kept
+        taken = take(connection, with_tracebacks=False)
+        found = sort(connection, taken, taken, before, 0, _PARKED_SECONDS)
+        newest = max(kept.records, default=0)
+        new = sum(record_id > newest for record_id in taken)
+        if new < totals.ever - self._ever:
+            return False
+        self._ever += new
+        self._kept = _joined(kept, found, before)
+        return True
 
 
-def _with_ready(connection: BulkConnection, kept: Kept, new: int) -> Kept | None:
-    """Take the records out that are ready, and park them; return them with the kept ones, whose jobs are not asked for.
-
-    None if there are not as many as so many new ones: others read them, or have parked them.
-    """
-    before = connection.buried_jobs()
-    found = sort(connection, taken := take(connection, with_tracebacks=False), taken, before, 0, _PARKED_SECONDS)
-    newest, elsewhere = max(kept.records, default=0), kept.burials.read_elsewhere
-    if sum(record_id > newest for record_id in taken) < new:
-        return None
+def _joined(kept: Kept, found: Kept, buried: int) -> Kept:
+    """Return what was kept and what was found since then."""
     by_job = {record.job: record for burials in (kept.burials, found.burials) for record in burials.records}
     shown = tuple(sorted(by_job.values(), key=lambda record: record.newest_first))
     records = dict(sorted({**kept.records, **found.records}.items())[-RECORDS_MOST:])
-    return Kept(records, Burials(shown, elsewhere, max(0, before - len(shown) - elsewhere)))
+    elsewhere = kept.burials.read_elsewhere
+    return Kept(records, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)))
