@@ -1,6 +1,5 @@
 """A pool's template on a real API server and kubelet: what it adds, what is refused, and that nothing is repaired."""
 
-import copy
 import json
 import re
 
@@ -144,18 +143,19 @@ def test_container_that_cannot_start_is_said(namespace, image, eventually):
 
 
 @pytest.fixture
-def other_group(kubectl, namespace, eventually):
-    """The same CustomResourceDefinition in a group of its own, created by a plain `kubectl apply`."""
+def same_schema(kubectl, namespace, eventually):
+    """The same CustomResourceDefinition under other names, created by a plain `kubectl apply`."""
     group = f"{namespace.name}.example.com"
     definition = yaml.safe_load((ROOT / "crds" / "workerpools.tubeherd.io.yaml").read_text())
-    definition = copy.deepcopy(definition)
-    definition["metadata"]["name"] = f"workerpools.{group}"
-    definition["spec"]["group"] = group
-    definition["spec"]["names"].pop("shortNames")
-    kubectl("apply", "-f", "-", stdin=definition)
-    eventually(lambda: kubectl("get", f"workerpools.{group}", check=False).returncode == 0, "it is served", 30)
-    yield group
-    kubectl("delete", "crd", f"workerpools.{group}")
+    definition["metadata"]["name"] = f"largestpools.{group}"
+    names = {"kind": "LargestPool", "listKind": "LargestPoolList", "plural": "largestpools", "singular": "largestpool"}
+    definition["spec"] |= {"group": group, "names": names}
+    try:
+        kubectl("apply", "-f", "-", stdin=definition)
+        eventually(lambda: kubectl("get", f"largestpools.{group}", check=False).returncode == 0, "it is served", 30)
+        yield definition
+    finally:
+        kubectl("delete", "crd", f"largestpools.{group}", "--ignore-not-found")
 
 
 def largest():
@@ -172,7 +172,7 @@ def largest():
         "template": {
             "metadata": {"labels": labels, "annotations": labels},
             "spec": {
-                "containers": [containers[0] | {"name": "worker"}, *containers[1:]],
+                "containers": [fields | {"name": "worker"}, *containers[1:]],
                 "initContainers": containers,
                 "volumes": [{"name": f"v{number}", "emptyDir": {}} for number in range(50)],
             },
@@ -180,13 +180,12 @@ def largest():
     }
 
 
-def test_kubectl_apply_makes_the_definition_and_the_largest_pool_is_taken(kubectl, namespace, other_group):
-    found = json.loads(kubectl("get", "crd", f"workerpools.{other_group}", "-o", "json").stdout)
-    applied = found["metadata"]["annotations"][LAST_APPLIED]
+def test_kubectl_apply_makes_the_definition_and_the_largest_pool_is_taken(kubectl, namespace, same_schema):
+    group, name = same_schema["spec"]["group"], same_schema["metadata"]["name"]
+    applied = json.loads(kubectl("get", "crd", name, "-o", "json").stdout)["metadata"]["annotations"][LAST_APPLIED]
     assert len(applied) < ANNOTATION_MOST / 2
     spec = largest()
-    del spec["template"]["spec"]["containers"][0]["image"]
-    pool = namespace.pool_object("largest", spec) | {"apiVersion": f"{other_group}/v1alpha1"}
+    pool = namespace.pool_object("largest", spec) | {"apiVersion": f"{group}/v1alpha1", "kind": "LargestPool"}
     kubectl("create", "-f", "-", stdin=pool)
     spec["template"]["spec"]["volumes"].append({"name": "one-more"})
     done = kubectl("create", "-f", "-", stdin=pool | {"metadata": pool["metadata"] | {"name": "larger"}}, check=False)
