@@ -2,12 +2,14 @@
 
 import json
 import re
+from functools import partial
+from itertools import product
 
 import pytest
 import yaml
 
 from tests.support.project import ROOT
-from tests.support.templates import REFUSED, of_pod, of_sidecar, rich
+from tests.support.templates import REFUSED, of_pod, of_sidecar, rewritten, rich
 
 IDLE = {"server": "beanstalkd.nowhere:11300", "replicas": 0}
 ANNOTATION_MOST = 262144
@@ -21,10 +23,16 @@ def deployment(namespace):
     return namespace.get("deployment", "mail")
 
 
+def has_looked(namespace, pool):
+    """Return whether the operator has taken away an annotation that it does not understand."""
+    return "kick" not in namespace.get("workerpool", pool)["metadata"]["annotations"]
+
+
 def test_pool_with_all_that_a_template_is_for_runs_jobs_and_is_never_repaired(namespace, queue, image, eventually):
     strategy = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "100%"}}
     spec = {"replicas": 1, "memoryLimit": "256Mi", "template": rich(image("worker")), "strategy": strategy}
     namespace.make_pool("mail", ["ok"], **spec)
+    namespace.make_pool("rewritten", ["other"], replicas=0, template=rewritten())
     namespace.wait_ready("mail", 120)
     queue.put("ok", 5)
     eventually(lambda: queue.count("ok") == (0, 0, 0, 0), "the jobs ran")
@@ -41,14 +49,13 @@ def test_pool_with_all_that_a_template_is_for_runs_jobs_and_is_never_repaired(na
     assert (resources["requests"]["cpu"], resources["requests"]["memory"]) == ("10m", "1Mi")
     before = deployment(namespace)
     assert before["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": "100%"}
-    for number in range(3):
-        namespace.kubectl("annotate", "workerpool", "mail", f"kick=bad-{number}")
-        eventually(
-            lambda: "kick" not in namespace.get("wp", "mail")["metadata"]["annotations"], "the operator has looked"
-        )
+    for name, number in product(("mail", "rewritten"), range(2)):
+        namespace.kubectl("annotate", "workerpool", name, f"kick=bad-{number}")
+        eventually(partial(has_looked, namespace, name), "the operator has looked")
     assert deployment(namespace)["metadata"]["generation"] == before["metadata"]["generation"], "nothing was applied"
+    assert namespace.get("deployment", "rewritten")["metadata"]["generation"] == 1
     assert namespace.event_objects("Repaired") == []
-    assert "Overridden" not in str(namespace.status("mail")["conditions"])
+    assert "Overridden" not in str([namespace.status(name)["conditions"] for name in ("mail", "rewritten")])
     namespace.kubectl("set", "env", "deployment/mail", "-c", "sidecar", "LEVEL=debug")
     eventually(lambda: namespace.get("deployment", "mail")["spec"] == before["spec"], "the template is repaired", 20)
     namespace.make_pool("mail", ["ok"], replicas=0)

@@ -32,7 +32,12 @@ def rich(image: str) -> Object:
             "nodeSelector": {"kubernetes.io/os": "linux"},
             "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}],
             "topologySpreadConstraints": [
-                {"maxSkew": 2, "topologyKey": "example.com/rack", "whenUnsatisfiable": "ScheduleAnyway"}
+                {
+                    "maxSkew": 2,
+                    "topologyKey": "example.com/rack",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": {"team": "mail"}},
+                }
             ],
             "hostAliases": [{"ip": "198.51.100.7", "hostnames": ["smtp.example.com"]}],
             "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
@@ -96,6 +101,52 @@ def rich(image: str) -> Object:
                 },
             ],
         },
+    }
+
+
+def rewritten() -> Object:
+    """Return a template with much that the API server stores in another way than it is sent; it makes no pod."""
+    probe = {
+        "httpGet": {"port": "web", "httpHeaders": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]},
+        "timeoutSeconds": 0,
+        "periodSeconds": 0,
+    }
+    container = {
+        "name": "http",
+        "image": "http:1",
+        "livenessProbe": probe,
+        "ports": [
+            {"containerPort": 53, "protocol": "UDP", "name": "dns"},
+            {"containerPort": 53, "protocol": "TCP"},
+            {"containerPort": 80, "name": "web", "hostPort": 0},
+        ],
+        "env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1000m"}}}],
+    }
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}
+    return {
+        "spec": {
+            "containers": [
+                {"name": "worker", "resources": {"limits": {"cpu": "10m"}}, "stdin": False, "tty": None},
+                container,
+            ],
+            "volumes": [
+                {"name": "a", "secret": {"secretName": "x", "defaultMode": 256, "optional": False}},
+                {"name": "b", "persistentVolumeClaim": {"claimName": "x", "readOnly": False}},
+                {"name": "c", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}},
+                {"name": "d", "csi": {"driver": "d.example.com", "readOnly": False, "volumeAttributes": {}}},
+            ],
+            "topologySpreadConstraints": [
+                {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 1}
+            ],
+            "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}],
+            "affinity": {"podAntiAffinity": {}, "nodeAffinity": None},
+            "dnsPolicy": "None",
+            "dnsConfig": {"nameservers": ["192.0.2.1"], "searches": [], "options": [{"name": "a", "value": ""}]},
+            "imagePullSecrets": [{"name": "b"}, {"name": "a"}],
+            "overhead": {},
+            "subdomain": "",
+            "setHostnameAsFQDN": False,
+        }
     }
 
 
@@ -360,7 +411,7 @@ REFUSED = {
     ),
     "container without a name": Refused(of_pod(containers=[{"image": "a:1"}]), f"{_WORKER}.name", "equired"),
     "container's name illegal": Refused(of_pod(containers=[{"name": "No_Name"}]), f"{_WORKER}.name", "should match"),
-    "containers as an object": Refused(of_pod(containers={"name": "a"}), "spec.containers", "array"),
+    "containers as a text": Refused(of_pod(containers="a"), "spec.containers", "array"),
     "spec as a list": Refused({"spec": []}, "spec", "object"),
     "nested too deep": Refused(of_pod(affinity=_TREE), "spec.affinity.a.a.a", "nested deeper", False),
 }

@@ -97,6 +97,12 @@ def test_empty_text_is_left_out_by_the_api_server():
     assert differences({"automount": False}, {})
 
 
+def test_objects_that_share_a_name_are_compared_as_a_list():
+    headers = [{"name": "Accept", "value": "a"}, {"name": "Accept", "value": "b"}]
+    assert not differences({"httpHeaders": headers}, {"httpHeaders": headers})
+    assert differences({"httpHeaders": headers}, {"httpHeaders": headers[::-1]})
+
+
 def test_mounts_are_told_apart_by_their_path():
     rendered = {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}
     second = {"name": "tmp", "mountPath": "/var/tmp"}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tests.support.templates import REFUSED, of_pod, of_sidecar, of_worker, rich
+from tests.support.templates import REFUSED, of_pod, of_sidecar, of_worker, rewritten, rich
 from tubeherd.pool import WorkerPoolSpec
 
 # What the API server and pydantic say of the same.
@@ -53,6 +53,7 @@ def test_bad_template_is_refused_with_field_and_reason(refused):
         {"metadata": {}, "spec": {}},
         {"metadata": None, "spec": None},
         rich("image:1"),
+        rewritten(),
         of_pod(hostNetwork=False, restartPolicy="Always", nodeName="", ephemeralContainers=[], os={"name": "linux"}),
         of_pod(automountServiceAccountToken=True, serviceAccountName="mailer"),
         of_pod(automountServiceAccountToken=False),

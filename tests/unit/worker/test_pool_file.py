@@ -76,6 +76,16 @@ def test_what_has_no_meaning_without_a_cluster_is_named(read):
     assert len(read(HEAD + spec, {"PASSWORD": "x"}).ignored) == 1
 
 
+def test_template_is_checked_and_means_nothing_without_a_cluster(read):
+    (fields,) = read(HEAD + "spec: {tubes: [a], template: {spec: {priorityClassName: high}}, strategy: {}}").ignored
+    assert "template, strategy" in fields
+    pool = "spec: {tubes: [a], template: {spec: {containers: [{name: worker, command: [hunter2]}]}}}"
+    with pytest.raises(WrongPool, match="the image's own command starts the worker") as raised:
+        read(HEAD + pool)
+    assert "spec.template.spec.containers.0.command" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_the_pool_of_the_example_is_read_though_its_file_has_another_object():
     pool = read_pool(ROOT / "examples" / "mail" / "workerpool.yaml", {})
     assert pool.name == "mail"

@@ -75,7 +75,7 @@ def _differences(rendered: Any, live: Any, path: tuple[str, ...]) -> Iterable[st
 
 
 def _in_list(rendered: list[Any], live: list[Any], path: tuple[str, ...]) -> Iterable[str]:
-    key = next((key for key in _KEYS if _all_have(key, [*rendered, *live])), None)
+    key = next((key for key in _KEYS if _tells_apart(key, rendered) and _tells_apart(key, live)), None)
     if key is None:
         if len(rendered) != len(live) or any(map(differences, rendered, live)):
             yield _in_words(path)
@@ -85,8 +85,9 @@ def _in_list(rendered: list[Any], live: list[Any], path: tuple[str, ...]) -> Ite
         yield from _differences(item, by_key.get(item[key]), (*path, f"[{item[key]}]"))
 
 
-def _all_have(key: str, items: list[Any]) -> bool:
-    return all(isinstance(item, dict) and key in item for item in items)
+def _tells_apart(key: str, items: list[Any]) -> bool:
+    values = [str(item[key]) for item in items if isinstance(item, dict) and key in item]
+    return len({*values}) == len(items)
 
 
 def _in_words(path: tuple[str, ...]) -> str:

@@ -54,7 +54,7 @@ _LEFT_OUT_IF_ZERO: Final = frozenset(
     (
         *("hostNetwork", "hostPID", "hostIPC", "hostPort", "stdin", "stdinOnce", "tty", "readOnly"),
         *("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"),
-        *("labels", "annotations", "nodeSelector", "matchLabels", "limits", "requests", "overhead"),
+        *("labels", "annotations", "nodeSelector", "matchLabels", "limits", "requests", "overhead", "volumeAttributes"),
     )
 )
 """The fields that the API server leaves out, or sets to a default, if they are zero, false or empty."""
