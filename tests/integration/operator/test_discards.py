@@ -1,9 +1,13 @@
 """The operator discards buried jobs of a real beanstalkd, and no others."""
 
+from shutil import rmtree
+
 import pytest
 
+from tests.support.beanstalkd import Beanstalkd
 from tests.support.burials import count_records, put_record
 from tests.support.servers import MAIL, ask, find, serving
+from tests.support.waiting import wait_for
 from tubeherd.burials.reader import read_burials
 from tubeherd_operator.decisions.errands import Done, Found, Step
 
@@ -82,6 +86,27 @@ def test_jobs_with_an_error_are_deleted_as_far_as_they_are_buried_still(beanstal
     assert beanstalkd.count("mail")["buried"] == 1, "the ValueError"
     assert {record.error for record in read_burials(beanstalkd.server).records} == {"ValueError"}
     assert count_records(beanstalkd) == 2, "the records of jobs that are gone are removed; one was buried above"
+
+
+def test_ids_that_a_restarted_server_gives_anew_are_not_those_that_were_found_before(tmp_path, servers, changed):
+    beanstalkd = Beanstalkd(tmp_path / "binlog")
+    jobs = beanstalkd.bury_many("mail", 2)
+    for job in jobs:
+        put_record(beanstalkd, job)
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    assert find(servers, "error/KeyError", "mail", deed="discard") == Found({"mail": 2})
+    beanstalkd.kill()
+    rmtree(tmp_path / "binlog")
+    wait_for(lambda: servers.counts(MAIL).error, "the loss is noticed")
+    beanstalkd.start()
+    assert beanstalkd.bury_many("mail", 2) == jobs
+    for job in jobs:
+        put_record(beanstalkd, job, error="ValueError")
+    wait_for(lambda: not servers.counts(MAIL).error, "the server is found again")
+    assert ask(servers, MAIL, Step("discard", {"mail": 2}, error="KeyError")) == Done({"mail": 0})
+    assert beanstalkd.count("mail")["buried"] == 2
+    servers.forget(MAIL)
+    beanstalkd.close()
 
 
 def test_discard_that_is_not_answered_may_have_been_done(beanstalkd, losing, servers, changed):

@@ -14,6 +14,7 @@ from tubeherd_operator.decisions.autoscale import Rule
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Request, Step
 from tubeherd_operator.decisions.request_value import Wanted
 from tubeherd_operator.objects import Key
+from tubeherd_operator.queues.running import Runner
 from tubeherd_operator.queues.servers import Servers
 
 
@@ -179,6 +180,22 @@ def test_kick_whose_answer_is_lost_may_have_been_done(beanstalkd, losing, server
     assert "closed the connection" in kicked.error
     assert beanstalkd.count("mail")["buried"] == 1
     assert beanstalkd.count("sms")["buried"] == 4, "nothing is sent after that"
+
+
+def test_errand_that_breaks_off_may_have_been_done_and_holds_up_no_other(beanstalkd, servers, changed, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such case")
+
+    beanstalkd.bury("mail", 2)
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    why = f"{beanstalkd.server}: no such case"
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "run", fail)
+        patch.setattr(Runner, "find", fail)
+        assert find(servers, "all", "mail") == Found({}, why)
+        assert ask(servers, MAIL, Step("kick", {"mail": 1})) == Done({}, lost="*", error=why)
+    assert ask(servers, MAIL, Step("kick", {"mail": 2})) == Done({"mail": 2})
 
 
 def test_pool_that_goes_takes_its_errand_along(beanstalkd, servers, changed):

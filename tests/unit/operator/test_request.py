@@ -320,6 +320,26 @@ def test_own_step_that_was_not_passed_on_yet_is_passed_on():
     assert (taken_back.intent.state, shares(taken_back)[0]) == ("done", ("mail", 2, 0, 0, 0, 0))
 
 
+@pytest.mark.parametrize("state", ["accepted", "running"])
+@pytest.mark.parametrize("value", ["age/5", "push:5"])
+def test_request_that_another_version_has_begun_and_this_one_does_not_understand_is_ended(state, value):
+    step = "step" if state == "running" else ""
+    made = plan(value, intent(state, ("mail", 5, 1, 0, 0, 4 if step else 0), value=value, step=step))
+    assert (made.intent.state, made.errand, made.removes) == ("done", None, "kick")
+    jobs = "at most 5 buried jobs" if step else "1 buried job"
+    assert made.event.message.startswith(f"kick={value}: {jobs} put back (mail ")
+    assert re.search(REFUSAL, made.event.message)
+
+
+def test_messages_show_no_endless_value():
+    waits = plan(" " * 200_000 + "all", counts=AWAY)
+    assert the_condition(waits).message == f"kick=all waits: {SERVER} is out of reach; it goes on as soon as " + (
+        "beanstalkd answers"
+    )
+    behind = plan("all", counts=AWAY, others={"discard": Request("uid", "discard", "x" * 200_000)})
+    assert all(len(condition.message) < 1000 for condition in behind.conditions)
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tubeherd_operator.decisions.request_value import Deed, Wanted
+from tubeherd_operator.decisions.request_value import Deed, Wanted, in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Request:
     value: str
 
     def __str__(self) -> str:
-        return f"{self.deed}={self.value}"
+        return in_words(self.deed, self.value)
 
 
 @dataclass(frozen=True, slots=True)

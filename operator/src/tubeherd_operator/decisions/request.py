@@ -28,7 +28,7 @@ from tubeherd_operator.decisions.request_report import (
     waiting,
     waiting_for,
 )
-from tubeherd_operator.decisions.request_value import DEEDS, BadRequest, Deed, Wanted, has_bound, parse_value
+from tubeherd_operator.decisions.request_value import DEEDS, BadRequest, Deed, Wanted, has_bound, names_jobs, parse_value
 from tubeherd_operator.decisions.status import Condition, Intent, LastDiscard, LastKick, Share
 
 STEP_MOST: Final = 1000
@@ -227,6 +227,10 @@ def _why_to_end(asked: Asked, intent: Intent) -> str:
         return "the annotation has another value now"
     if asked.server != intent.server:
         return "the pool has another beanstalkd now"
+    try:
+        _wanted(intent)
+    except BadRequest as error:  # another version of the operator has begun it
+        return str(error)
     return ""
 
 
@@ -241,8 +245,7 @@ def _answer(intent: Intent, known: Known) -> Done:
 
 def _settle(intent: Intent, answer: Done) -> Intent:
     """Return the intent after a step: what was done, and what may have been, is counted."""
-    wanted = _wanted(intent)
-    by_id = wanted.job is not None or wanted.error is not None
+    by_id = names_jobs(intent.value)
     shares = [_settle_share(share, answer, by_id) for share in intent.tubes]
     return intent.model_copy(update={"step": "", "tubes": shares})
 

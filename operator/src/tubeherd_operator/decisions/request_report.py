@@ -7,7 +7,7 @@ from typing import Final
 
 from tubeherd.formats.columns import counted
 from tubeherd_operator.decisions.findings import Finding, PoolEvent
-from tubeherd_operator.decisions.request_value import Deed
+from tubeherd_operator.decisions.request_value import Deed, in_words
 from tubeherd_operator.decisions.status import (
     Condition,
     ConditionStatus,
@@ -81,13 +81,13 @@ def refused(deed: Deed, why: str) -> Reported:
 
 def waiting(deed: Deed, value: str, why: str) -> Reported:
     """Return what is reported of a request that waits for beanstalkd."""
-    message = f"{deed}={value} waits: {why}; it goes on as soon as beanstalkd answers"
+    message = f"{in_words(deed, value)} waits: {why}; it goes on as soon as beanstalkd answers"
     return _reported(deed, "False", Reason.WAITING, message)
 
 
 def waiting_for(deed: Deed, value: str, first: str) -> Finding:
     """Return the condition of a request that waits for another of the same pool."""
-    message = f"{deed}={value} waits until {first} is over and that annotation is gone"
+    message = f"{in_words(deed, value)} waits until {first} is over and that annotation is gone"
     return _reported(deed, "False", Reason.WAITING, message)[0]
 
 

@@ -13,6 +13,9 @@ DEEDS: Final[Sequence[Deed]] = get_args(Deed)
 """The order in which they are done if both are asked for: what was kicked is not deleted any more."""
 _JOBS: Final = re.compile(r"(all)|([1-9][0-9]{0,17})|job/([1-9][0-9]{0,17})|error/([^\s:@]{1,200})")
 
+_SHOWN: Final = 500
+"""So many characters of a value messages show: all of one that is understood."""
+
 
 class BadRequest(ValueError):
     """The annotation's value is not understood, or names a wrong tube; the message says what to write instead."""
@@ -63,12 +66,22 @@ def parse_value(deed: Deed, value: str, tubes: Sequence[str]) -> Wanted:
     )
 
 
+def in_words(deed: Deed, value: str) -> str:
+    """Return a request as messages name it. A value that is not understood may be as long as an annotation can be."""
+    return f"{deed}={value.strip()[:_SHOWN]}"
+
+
 def has_bound(value: str) -> bool:
     """Return whether the jobs of an understood value may be asked for only once.
 
     `all` is about all jobs that are buried. All else is about so many jobs, or about those that were found at first.
     """
     return _split(value)[1] != "all"
+
+
+def names_jobs(value: str) -> bool:
+    """Return whether a value is about jobs that are changed by their ids, and not about those that come first."""
+    return _split(value)[1].startswith(("job/", "error/"))
 
 
 def _split(value: str) -> tuple[str | None, str, str | None]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from tubeherd_operator.decisions.request_value import Deed
+from tubeherd_operator.decisions.request_value import Deed, in_words
 from tubeherd_operator.objects import Object
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -107,7 +107,7 @@ class Intent(_Model):
     ended: str = Field("", description="Why it ended before all was done; empty if it did not.")
 
     def __str__(self) -> str:
-        return f"{self.deed}={self.value}"
+        return in_words(self.deed, self.value)
 
 
 class _Burial(_Model):

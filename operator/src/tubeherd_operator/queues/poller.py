@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.changing import ChangingConnection, connect_to_change
 from tubeherd_operator.decisions.autoscale import Moment, Rule, Scaling, begin
@@ -147,6 +148,11 @@ class Poller:
         except (QueueUnavailable, RefusedError) as error:
             self._disconnect()
             return _nothing(errand, describe(self._server, error))
+        except Exception as error:  # whatever it is, the poller goes on, and nothing is done twice because of it
+            log.error(f"a request broke off: {error!r}", pool=str(key), server=self._server)
+            self._disconnect()
+            failure = describe(self._server, error)
+            return Found({}, failure) if isinstance(errand.work, Find) else Done({}, lost="*", error=failure)
         if done.error is not None:
             self._disconnect()
         return done
@@ -194,6 +200,7 @@ class Poller:
         if self._connection is not None:
             self._connection.abandon()
             self._connection = None
+            self._runner.forget_all()
 
 
 def _now() -> Moment:

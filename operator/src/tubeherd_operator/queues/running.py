@@ -39,6 +39,10 @@ class Runner:
         self._chosen.pop(key, None)
         self._comebacks.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Forget the jobs of all pools: after a restart of beanstalkd their ids may be those of others."""
+        self._chosen, self._comebacks = {}, {}
+
     def find(self, connection: ChangingConnection, key: Key, wanted: Wanted) -> Found:
         """Count the buried jobs that a request is about, by tube; raises QueueUnavailable or RefusedError."""
         self.forget(key)
@@ -51,29 +55,26 @@ class Runner:
     def run(self, connection: ChangingConnection, key: Key, step: Step) -> Done:
         """Kick or delete buried jobs. After an answer with an error, the connection is of no use any more."""
         done: dict[str, int] = {}
+        comebacks = self._comebacks_of(key, step)
         for tube in step.most:
-            changer = self._changer(connection, key, step)
+            pace = Pace(None, self._clock)  # the plan has steps rest
+            changer = Changer(connection, "kicked" if step.deed == "kick" else "deleted", pace, comebacks)
             changer.left = step.most[tube]
             try:
                 changer.look()
                 self._change(changer, key, step, tube)
             except (QueueUnavailable, RefusedError) as error:
-                self._chosen.pop(key, None)  # those of the jobs that are still buried are found anew
                 lost = tube if changer.done or changer.unsure else None
                 return Done(done, lost, describe(self._server, error))
             done[tube] = changer.done
-            if changer.stopped is not None:
-                comebacks = self._comebacks[key]
+            if comebacks and changer.stopped is not None:
                 why = f"{comebacks.buried_again} of the jobs were buried again, and {comebacks.done} were done"
                 return Done(done, stopped=why)
         return Done(done)
 
-    def _changer(self, connection: ChangingConnection, key: Key, step: Step) -> Changer:
-        pace = Pace(None, self._clock)  # the plan has steps rest
-        if step.deed == "discard":
-            return Changer(connection, "deleted", pace)
-        comebacks = self._comebacks.setdefault(key, Comebacks(self._clock)) if step.slowly else None
-        return Changer(connection, "kicked", pace, comebacks)
+    def _comebacks_of(self, key: Key, step: Step) -> Comebacks | None:
+        is_slow_kick = step.slowly and step.deed == "kick"
+        return self._comebacks.setdefault(key, Comebacks(self._clock)) if is_slow_kick else None
 
     def _change(self, changer: Changer, key: Key, step: Step, tube: str) -> None:
         most = step.most[tube]
