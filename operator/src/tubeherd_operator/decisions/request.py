@@ -28,7 +28,15 @@ from tubeherd_operator.decisions.request_report import (
     waiting,
     waiting_for,
 )
-from tubeherd_operator.decisions.request_value import DEEDS, BadRequest, Deed, Wanted, has_bound, names_jobs, parse_value
+from tubeherd_operator.decisions.request_value import (
+    DEEDS,
+    BadRequest,
+    Deed,
+    Wanted,
+    has_bound,
+    names_jobs,
+    parse_value,
+)
 from tubeherd_operator.decisions.status import Condition, Intent, LastDiscard, LastKick, Share
 
 STEP_MOST: Final = 1000
