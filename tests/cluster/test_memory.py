@@ -63,6 +63,11 @@ def reasons(namespace):
     return [line["reason"] for line in lines if "reason" in line]
 
 
+def kinds(namespace):
+    """Return how many jobs are buried, by kind, as the pool's status says."""
+    return {group["kind"]: group["count"] for group in namespace.status("mail").get("burials", [])}
+
+
 def kill_all_processes(container_id):
     """Kill every process of a container at once, as the kernel does if the container is one group to it."""
     for cgroup in Path("/proc").glob("[0-9]*/cgroup"):
@@ -90,6 +95,15 @@ def test_one_allocation_far_past_the_limit_spends_an_attempt_and_the_container_l
             or "memory limit passed" in reason
             for reason in said
         )
+        eventually(lambda: kinds(namespace) == {"memory": 1}, "the status says so")
+        # The kubelet calls the end of a container so if the kernel has ever killed a process in it.
+        killed = any("killed by the kernel" in reason for reason in said)
+        kill_all_processes(started.removeprefix("containerd://"))
+    else:
+        killed = container(namespace)["restartCount"] > 0
+    if killed:
+        said = eventually(lambda: namespace.condition("mail", "OutOfMemory")["message"], "a condition says so")
+        assert "raise spec.memoryLimit above 128Mi" in said
     queue.put("ok")
     eventually(lambda: queue.count("ok") == (0, 0, 0, 0), "the next job is done", 60)
 

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,24 @@ class Client(greenstalk.Client[bytes]):
         """Put a job into a tube and return its id; `delay` and `ttr` in seconds."""
         self.use(tube)
         return self.put(body, priority=priority, delay=delay, ttr=ttr)
+
+    def bury_many(self, tube: str, count: int, body: bytes = b"{}") -> list[int]:
+        """Put so many jobs into a tube of which none is ready, bury them in few writes, and return their ids."""
+        self.watch(tube)
+        self.use(tube)
+        sock, reader = self._sock, self._reader
+        ids: list[int] = []
+        for start in range(0, count, 500):
+            some = min(500, count - start)
+            sock.sendall(b"put 1 0 60 %d\r\n%b\r\n" % (len(body), body) * some)
+            ids += [int(reader.readline().split()[1]) for _ in range(some)]
+            sock.sendall(b"reserve-with-timeout 0\r\n" * some)
+            for _ in range(some):
+                reader.readline()
+                reader.read(len(body) + 2)
+            sock.sendall(b"".join([b"bury %d 1\r\n" % job for job in ids[start:]]))
+            assert {reader.readline() for _ in range(some)} == {b"BURIED\r\n"}
+        return ids
 
 
 class Beanstalkd:
@@ -146,23 +164,8 @@ class Beanstalkd:
 
     def bury_many(self, tube: str, count: int, body: bytes = b"{}") -> list[int]:
         """Put so many jobs into a tube of which none is ready, bury them in few writes, and return their ids."""
-        client = self.client()
-        client.watch(tube)
-        client.use(tube)
-        sock, reader = client._sock, client._reader
-        ids: list[int] = []
-        for start in range(0, count, 500):
-            some = min(500, count - start)
-            sock.sendall(b"put 1 0 60 %d\r\n%b\r\n" % (len(body), body) * some)
-            ids += [int(reader.readline().split()[1]) for _ in range(some)]
-            sock.sendall(b"reserve-with-timeout 0\r\n" * some)
-            for _ in range(some):
-                reader.readline()
-                reader.read(len(body) + 2)
-            sock.sendall(b"".join([b"bury %d 1\r\n" % job for job in ids[start:]]))
-            assert {reader.readline() for _ in range(some)} == {b"BURIED\r\n"}
-        client.close()
-        return ids
+        with closing(self.client()) as client:
+            return client.bury_many(tube, count, body)
 
     def exists(self, job: int) -> bool:
         """Return whether there is such a job, in any state."""

@@ -53,7 +53,12 @@ def count_records(beanstalkd: Beanstalkd) -> int:
 
 
 def put_record(beanstalkd: Beanstalkd, job: int, **fields: Any) -> None:
-    """Put the record of a burial because of a KeyError in the tube mail; `fields` replace those of the record."""
+    """Put the record of a burial; see `as_written`."""
+    beanstalkd.put(RECORDS, as_written(job, **fields), priority=65536, ttr=120)
+
+
+def as_written(job: int, **fields: Any) -> bytes:
+    """Return the record of a burial because of a KeyError in the tube mail; `fields` replace those of the record."""
     record = {
         "job": job,
         "tube": "mail",
@@ -65,4 +70,4 @@ def put_record(beanstalkd: Beanstalkd, job: int, **fields: Any) -> None:
         "attempts": 2,
         "worker": "here",
     }
-    beanstalkd.put(RECORDS, json.dumps(record | fields), priority=65536, ttr=120)
+    return json.dumps(record | fields).encode()
