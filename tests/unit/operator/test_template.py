@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.support.templates import of_init, of_pod, of_sidecar, of_worker, rich
 from tubeherd.pool import WorkerPoolSpec
@@ -285,6 +286,18 @@ def test_no_template_changes_what_the_operator_owns(pod):
     for kind in ("containers", "initContainers"):
         for container in result["spec"].get(kind, []):
             assert contains(container["securityContext"], RIGHTS)
+
+
+@given(st.dictionaries(FIELDS | st.text(max_size=3), TREES, max_size=4), st.none() | TREES)
+def test_whatever_is_given_is_merged_or_refused_at_a_field(pod, requests):
+    template = {"spec": pod | {"containers": [{"name": "worker", "resources": {"requests": requests}}]}}
+    try:
+        spec = WorkerPoolSpec.model_validate({"tubes": ["mail"], "template": template})
+        merged(spec.template.model_dump(by_alias=True, exclude_unset=True))
+    except ValidationError as error:
+        assert all(fault["loc"][0] == "template" for fault in error.errors())
+    except WrongTemplate as fault:
+        assert str(fault).startswith("spec.template.spec.")
 
 
 @pytest.mark.parametrize("spec", [{"tubes": ["mail"]}, {"tubes": ["mail"], "memoryLimit": "128Mi"}])
