@@ -35,7 +35,7 @@ _NotOfHost = Annotated[bool, Only((False,), RESTRICTED)]
 _NotShared = Annotated[bool, Only((False,), _FIRST_WHY)]
 _NoLinks = Annotated[bool, Only((False,), "a Service named tubeherd would set variables of the worker")]
 _Always = Annotated[_Word, Only(("Always",), _ALWAYS_WHY)]
-_NoDeadline = Annotated[int, Only((), f"{_ALWAYS_WHY}: to limit a job set spec.jobTimeout")]
+_NoDeadline = Annotated[int, Only((), f"{_ALWAYS_WHY}; to limit a job set spec.jobTimeout")]
 _NoNode = Annotated[_Word, Only(("",), "that goes past the scheduler: use nodeSelector or affinity")]
 _Deprecated = Annotated[_Word, Only(("",), "the field is deprecated: use serviceAccountName")]
 _NotEphemeral = Annotated[
@@ -127,9 +127,9 @@ class PodTemplate(Closed):
     metadata: PodMetadata | None = Field(None, description="Labels and annotations of the pods.")
     spec: PodSpec | None = Field(
         None,
-        description="As the spec of a pod. Beside the fields below it takes affinity, nodeSelector, tolerations, "
-        "topologySpreadConstraints, priorityClassName, runtimeClassName, schedulerName, imagePullSecrets, dnsPolicy, "
-        "dnsConfig, hostAliases and what else a pod has. Lists are merged with the operator's by their keys, such as "
+        description="As the spec of a pod. Beside the fields below it takes what else `kubectl explain pod.spec` has, "
+        "such as affinity, nodeSelector, tolerations, topologySpreadConstraints, priorityClassName, runtimeClassName, "
+        "imagePullSecrets, dnsConfig and hostAliases. Lists are merged with the operator's by their keys, such as "
         "containers by name.",
     )
 
