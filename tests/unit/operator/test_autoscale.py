@@ -122,8 +122,9 @@ def pace(*looks):
         ([{"reserved": 2, "delayed": second} for second in range(1001)], 2),
         ([{"reserved": 1, "delayed": second, "put": second} for second in range(9)], 16),
         ([{"reserved": 2, "deleted": 5}, {"reserved": 2, "deleted": 6}, {"reserved": 2, "deleted": 0}], 2),
+        ([{"reserved": 2, "deleted": 3 * second, "buried": 9000 - 2 * second} for second in range(1001)], 2),
     ],
-    ids=["idle", "done", "hang", "buried", "retried", "put with a delay", "server restarted"],
+    ids=["idle", "done", "hang", "buried", "retried", "put with a delay", "server restarted", "discarded"],
 )
 def test_pace_is_the_time_of_all_executions_by_those_that_ended(looks, seconds):
     assert pace(*looks) == pytest.approx(seconds, rel=0.01)

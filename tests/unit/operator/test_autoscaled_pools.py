@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from tubeherd.pool import WorkerPoolSpec
 from tubeherd_operator.decisions.autoscale import Demand, Scale
 from tubeherd_operator.decisions.counts import Counts, is_due
-from tubeherd_operator.decisions.plan import make_plan
+from tubeherd_operator.decisions.plan import make_plan, repairs_after
+from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.report import Results, make_report
 from tubeherd_operator.decisions.status import changes
 
@@ -123,6 +124,24 @@ def test_number_that_somebody_else_has_set_is_repaired(seen):
     assert plan.change.deployment["spec"]["replicas"] == 3
     assert [event[:2] for event in events(made)] == [("Warning", "Repaired")]
     assert status["autoscale"]["lastScaleTime"] == BEFORE["lastScaleTime"]
+
+
+def test_other_number_is_applied_though_the_one_before_was_set_back_again_and_again(seen):
+    found = seen(Scale(3, BUSY), 9, BEFORE | {"desiredReplicas": 3})
+    plan, repairs = make_plan(found), Repairs()
+    for _ in range(3):
+        assert make_plan(replace(found, repairs=repairs)).change
+        repairs = repairs_after(replace(found, repairs=repairs), plan, {**found.deployment, **plan.wanted}, None)
+    assert make_plan(replace(found, repairs=repairs)).change is None
+    other = replace(seen(Scale(4, BUSY), 9, BEFORE | {"desiredReplicas": 3}), repairs=repairs)
+    assert make_plan(other).change.scaled.message.startswith("scaled from 3 to 4: ")
+
+
+def test_number_that_an_admission_webhook_rewrites_is_applied_once(seen):
+    found = seen(Scale(3, BUSY))
+    plan = make_plan(found)
+    repairs = repairs_after(found, plan, found.deployment, None)
+    assert make_plan(replace(found, repairs=repairs)).change is None
 
 
 def test_change_of_the_spec_and_of_the_number_are_both_reported(seen):

@@ -98,7 +98,8 @@ class Pace(NamedTuple):
 
 def _ended(before: TubeStats, now: TubeStats) -> int:
     """Return how many executions have ended at least: by a delete, a burial, or a release with a delay."""
-    deleted = max(0, now.deleted - before.deleted)  # it is less if beanstalkd was restarted in between
+    # A discard deletes buried jobs. After a restart of beanstalkd it counts anew.
+    deleted = max(0, now.deleted - before.deleted - max(0, before.buried - now.buried))
     buried = max(0, now.buried - before.buried)
     released = max(0, now.delayed - before.delayed - max(0, now.put - before.put))
     return deleted + buried + released

@@ -18,7 +18,7 @@ from tubeherd_operator.decisions.findings import PoolEvent, Reason
 from tubeherd_operator.decisions.kept_defaults import kept_defaults
 from tubeherd_operator.decisions.leaving import Leaving, leaving
 from tubeherd_operator.decisions.observation import Observation, replicas_so_far
-from tubeherd_operator.decisions.repairs import Repairs
+from tubeherd_operator.decisions.repairs import REPLICAS, Repairs
 from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
 from tubeherd_operator.decisions.request import Asked, RequestPlan, plan_request
 from tubeherd_operator.decisions.template import WrongTemplate
@@ -102,7 +102,9 @@ def repairs_after(seen: Observation, plan: Plan, deployment: Object | None, budg
     if plan.budget.wanted and budget:
         repaired |= plan.budget.repaired
         left += drift_of_budget(plan.budget.wanted, budget)
-    return seen.repairs.after(digest_of(plan.wanted), repaired, left, seen.now) if plan.wanted else seen.repairs
+    if plan.wanted is None:
+        return seen.repairs
+    return seen.repairs.after(digest_of(plan.wanted), repaired, left, seen.now, _replicas_of(plan.wanted))
 
 
 def digest_of(wanted: Object) -> str:
@@ -158,7 +160,7 @@ def _change(seen: Observation, wanted: Object) -> Change | None:
     if not fields:
         return None
     scaled = _scaled(seen, live)
-    others = fields - {"spec.replicas"} if scaled else fields
+    others = fields - {REPLICAS} if scaled else fields
     event = _event(seen, wanted, live, others) if others else None
     return Change(
         removals=_removals(wanted, live, fields),
@@ -182,8 +184,18 @@ def _scaled(seen: Observation, live: Object) -> PoolEvent | None:
     return PoolEvent("Normal", Reason.SCALED, f"scaled from {before} to {scale.replicas}: {why(rule, scale)}")
 
 
+def useless_repairs(wanted: Object, repairs: Repairs, now: float) -> frozenset[str]:
+    """Return the fields that are not repaired at the time `now`, in seconds."""
+    return repairs.useless(digest_of(wanted), now, _replicas_of(wanted))
+
+
 def _useless(seen: Observation, wanted: Object) -> frozenset[str]:
-    return seen.repairs.useless(digest_of(wanted), seen.now)
+    return useless_repairs(wanted, seen.repairs, seen.now)
+
+
+def _replicas_of(wanted: Object) -> int | None:
+    replicas: int | None = wanted["spec"].get("replicas")
+    return replicas
 
 
 def _is_rendered_alike(wanted: Object, live: Object) -> bool:

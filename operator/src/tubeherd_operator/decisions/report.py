@@ -12,9 +12,9 @@ from tubeherd_operator.decisions.conditions.rollout import rollout_of
 from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
 from tubeherd_operator.decisions.news import news
 from tubeherd_operator.decisions.observation import Observation
-from tubeherd_operator.decisions.plan import Change, Plan, digest_of, not_as_wanted
+from tubeherd_operator.decisions.plan import Change, Plan, not_as_wanted, useless_repairs
 from tubeherd_operator.decisions.pods import next_look_at_pods
-from tubeherd_operator.decisions.repairs import REST_SECONDS, Repairs
+from tubeherd_operator.decisions.repairs import REPLICAS, REST_SECONDS, Repairs
 from tubeherd_operator.decisions.request import RequestPlan
 from tubeherd_operator.decisions.request_report import CONDITIONS, is_settled_request
 from tubeherd_operator.decisions.retries import served_by
@@ -91,7 +91,7 @@ def _applied(seen: Observation, change: Change, results: Results) -> list[PoolEv
     """Return the Events that report a change of the Deployment."""
     if not _took_effect(seen, change, results):
         return []
-    scaled = None if "spec.replicas" in seen.overridden else change.scaled
+    scaled = None if REPLICAS in seen.overridden else change.scaled
     return [event for event in (change.event, scaled) if event]
 
 
@@ -106,7 +106,7 @@ def _overridden(seen: Observation, plan: Plan, results: Results) -> tuple[str, .
     live, budget = results.deployment or seen.deployment, results.budget or budget_of(seen)
     if plan.wanted is None or live is None:
         return ()
-    useless = (results.repairs or seen.repairs).useless(digest_of(plan.wanted), seen.now)
+    useless = useless_repairs(plan.wanted, results.repairs or seen.repairs, seen.now)
     drifted = not_as_wanted(plan.wanted, live)
     drifted += drift_of_budget(plan.budget.wanted, budget) if plan.budget.wanted and budget else []
     return tuple(name for name in drifted if name in useless)
