@@ -74,7 +74,16 @@ def test_idle_pods_are_marked():
     assert pods.marked == [("shop", "1", COST, None), ("shop", "2", COST, FIRST)]
 
 
-def test_mark_that_is_refused_stops_nothing(capsys):
+def test_mark_that_is_refused_stops_nothing(logged):
     pods = Pods(ClusterError(403, "pods is forbidden"))
     mark_idle_pods(pods, lambda _: {"1": 0, "2": 0, "3": 0}, Key("shop", "mail"), leaving(list(map(pod, "123")), 1))
     assert len(pods.marked) == 1, "the others would be refused too"
+    assert [line["event"] for line in logged()] == [
+        "pods that are idle could not be marked to go first: pods is forbidden"
+    ]
+
+
+def test_pods_that_do_not_answer_are_logged(logged):
+    mark_idle_pods(Pods(), lambda _: {"2": 0}, Key("shop", "mail"), leaving(list(map(pod, "123")), 1))
+    (line,) = logged()
+    assert line["event"] == "2 of 3 pods, such as 1, did not say how many jobs they execute, and count as busy"

@@ -16,7 +16,12 @@ def mark_idle_pods(cluster: Cluster, ask: Ask, key: Key, leaving: Leaving) -> No
     `ask` returns how many jobs the workers at these addresses execute. If a mark cannot be written, it is only logged:
     a worker whose pod goes finishes its jobs in any case.
     """
-    for name, cost in leaving.costs(ask(leaving.addresses)).items():
+    addresses = leaving.addresses
+    running = ask(addresses)
+    if silent := sorted(addresses.keys() - running.keys()):
+        some = f"{len(silent)} of {len(addresses)} pods, such as {silent[0]}, did"
+        log.warning(f"{some} not say how many jobs they execute, and count as busy", pool=str(key))
+    for name, cost in leaving.costs(running).items():
         try:
             cluster.annotate_pod(key.namespace, name, COST, cost)
         except ClusterError as error:
