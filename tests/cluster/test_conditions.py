@@ -36,14 +36,15 @@ def copy_for_debugging(namespace, image):
 
 
 @contextmanager
-def service_of_the_operator(kubectl, name, host, port):
-    """Have a beanstalkd known by a name without a dot that resolves in the operator's namespace alone."""
-    metadata = {"name": name, "namespace": OPERATOR_NAMESPACE}
+def service_in(kubectl, namespace, name, server):
+    """Have a beanstalkd known by a name without a dot that resolves in one namespace alone."""
+    host, _, port = server.rpartition(":")
+    metadata = {"name": name, "namespace": namespace}
     service = {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata,
-        "spec": {"ports": [{"port": 11300, "targetPort": port}]},
+        "spec": {"ports": [{"port": 11300, "targetPort": int(port)}]},
     }
     endpoints = {
         "apiVersion": "discovery.k8s.io/v1",
@@ -51,13 +52,13 @@ def service_of_the_operator(kubectl, name, host, port):
         "metadata": metadata | {"labels": {"kubernetes.io/service-name": name}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [host]}],
-        "ports": [{"port": port}],
+        "ports": [{"port": int(port)}],
     }
     try:
         kubectl("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": [service, endpoints]})
         yield
     finally:
-        kubectl("--namespace", OPERATOR_NAMESPACE, "delete", "service,endpointslice", name, "--ignore-not-found")
+        kubectl("--namespace", namespace, "delete", "service,endpointslice", name, "--ignore-not-found")
 
 
 def test_dead_pods_and_copies_do_not_keep_a_pool_from_being_ready(namespace, image, eventually):
@@ -110,13 +111,22 @@ def test_paused_deployment_says_so(namespace, eventually):
 
 @pytest.mark.home_node("the test's beanstalkd has an address that a Service may point to")
 def test_server_that_only_the_operator_resolves_is_said(namespace, kubectl, queue, eventually):
-    host, _, port = queue.server.rpartition(":")
     name = f"only-{namespace.name}"
-    with service_of_the_operator(kubectl, name, host, int(port)):
+    with service_in(kubectl, OPERATOR_NAMESPACE, name, queue.server):
         namespace.make_pool("mail", ["ok"], replicas=1, server=name)
         eventually(lambda: is_condition(namespace, "ServerReachable", "True", "Reachable"), "the operator reaches it")
         found = eventually(lambda: is_condition(namespace, "Ready", "False", "NotConnected"), "the workers do not", 90)
     assert f"beanstalkd at {name}" in found["message"]
+
+
+@pytest.mark.home_node("the test's beanstalkd has an address that a Service may point to")
+def test_pool_is_ready_if_only_its_workers_reach_beanstalkd(namespace, kubectl, queue, eventually):
+    name = f"only-{namespace.name}"
+    with service_in(kubectl, namespace.name, name, queue.server):
+        namespace.make_pool("mail", ["ok"], replicas=1, server=name)
+        namespace.wait_ready("mail")
+        eventually(lambda: is_condition(namespace, "ServerReachable", "False", "Unreachable"), "the operator does not")
+        is_condition(namespace, "Ready", "True", "Running")
 
 
 def test_counts_of_another_server_are_shown_no_longer(namespace, queue, eventually):

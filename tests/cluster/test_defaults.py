@@ -142,7 +142,8 @@ def test_budget_is_repaired_yields_to_that_of_a_user_and_goes_with_its_pool(name
 
 
 def test_namespace_that_demands_requests_and_sets_limits_admits_the_pods(namespace, eventually):
-    hard = {"requests.cpu": "1", "requests.memory": "1Gi", "limits.memory": "1Gi"}
+    memory = {"requests.memory": "1Gi", "limits.memory": "1Gi"}
+    hard = {**memory, "requests.cpu": "1", "count/poddisruptionbudgets.policy": "0"}
     limits = [{"type": "Container", "default": {"memory": "256Mi"}, "defaultRequest": {"memory": "200Mi"}}]
     for kind, spec in (("ResourceQuota", {"hard": hard}), ("LimitRange", {"limits": limits})):
         metadata = {"name": "of-the-team", "namespace": namespace.name}
@@ -153,3 +154,4 @@ def test_namespace_that_demands_requests_and_sets_limits_admits_the_pods(namespa
     resources = pod["spec"]["containers"][0]["resources"]
     assert resources == {"limits": {"memory": "256Mi"}, "requests": {"cpu": "20m", "memory": "64Mi"}}
     assert "Overridden" not in {condition["type"] for condition in namespace.status("mail")["conditions"]}
+    assert "exceeded quota" in namespace.condition("mail", "Unprotected")["message"]
