@@ -104,16 +104,16 @@ def test_crd_that_kubectl_has_applied_is_upgraded_by_helm_and_the_other_way_roun
         crd = json.loads(kubectl(*command, "-o", "json", stdin=stdin).stdout)
         return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"], crd
 
-    crds = ("-f", str(ROOT / "crds" / f"{name}.yaml"))
     ours, crd = description("get", "crd", name)
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "An earlier one."
     kept = {part: crd[part] for part in ("apiVersion", "kind", "spec")} | {"metadata": {"name": name}}
-    assert description("apply", "-f", "-", stdin=kept)[0] == "An earlier one."
+    by_kubectl = ("apply", "--server-side", "--force-conflicts", "-f")
+    assert description(*by_kubectl, "-", stdin=kept)[0] == "An earlier one."
     done = helm("upgrade", release.name, CHART, *HERE, "--reuse-values")
     assert "conflict" in done.stderr, "the page says what to do then"
     release.install()  # with --force-conflicts
     assert description("get", "crd", name)[0] == ours
-    assert description("apply", "--server-side", "--force-conflicts", *crds)[0] == ours
+    assert description(*by_kubectl, str(ROOT / "crds" / f"{name}.yaml"))[0] == ours
 
 
 @contextmanager
