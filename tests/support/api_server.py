@@ -35,6 +35,8 @@ class StoredPool:
         self.versions: list[Any] = []
         """The pool after each change."""
         self.held = pool
+        self.own_pods: list[Object] = []
+        self.own_replica_sets: list[Object] = []
         self.behind = 0
         """How many changes the cache does not have yet."""
         self.meanwhile: Callable[[], None] | None = None
@@ -71,12 +73,12 @@ class StoredPool:
         return self.live
 
     def pods(self, *_: str) -> list[Object]:
-        """Return no pods."""
-        return []
+        """Return the pods."""
+        return self.own_pods
 
     def replica_sets(self, *_: str) -> list[Object]:
-        """Return no ReplicaSets."""
-        return []
+        """Return the ReplicaSets."""
+        return self.own_replica_sets
 
     def budgets(self, *_: Key) -> list[Object]:
         """Return the PodDisruptionBudgets of the namespace."""
@@ -135,6 +137,10 @@ class StoredPool:
             return True
 
         return self._do("remove", key, remove)
+
+    def annotate_pod(self, _namespace: str, name: str, _key: str, value: str | None) -> None:
+        """Note an annotation of a pod."""
+        self._do("mark", (name, value), lambda: None)
 
     def write_event(self, event: Object) -> None:
         """Note the reason of an Event."""

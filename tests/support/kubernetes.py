@@ -10,6 +10,8 @@ from tests.support.waiting import wait_for
 Object = dict[str, Any]
 OPERATOR_NAMESPACE = "tubeherd-test"
 """Where the operator under test runs."""
+POOLS = "workerpools.tubeherd.io"
+"""The kind of pools, with its group: another group of the cluster may have a kind of the same name."""
 
 EXECUTORS = """
 import time
@@ -135,7 +137,7 @@ class Namespace:
 
     def status(self, pool: str) -> Object:
         """Return a pool's status."""
-        found = self.get("workerpool", pool)
+        found = self.get(POOLS, pool)
         assert found is not None, f"there is no pool {pool}"
         status: Object = found.get("status", {})
         return status
@@ -150,7 +152,7 @@ class Namespace:
         """Wait until a pool's condition Ready holds for its present generation."""
 
         def ready() -> bool:
-            found = self.get("workerpool", pool)
+            found = self.get(POOLS, pool)
             assert found is not None
             condition = self.condition(pool, "Ready")
             assert condition["observedGeneration"] == found["metadata"]["generation"], condition

@@ -79,13 +79,16 @@ def test_pool_is_given_counts_as_soon_as_they_want_another_number_of_replicas(be
 def test_number_of_replicas_falls_by_itself_after_the_delay_and_not_while_the_server_is_away(
     beanstalkd, servers, changed
 ):
-    servers.watch(MAIL, beanstalkd.server, autoscaled("mail", delay=0.5), 4)
-    changed.wait(MAIL)
+    jobs = [beanstalkd.put("mail", b"{}") for _ in range(8)]
+    servers.watch(MAIL, beanstalkd.server, autoscaled("mail", delay=0.001))
+    wait_for(lambda: (counts := servers.counts(MAIL)) and counts.scale.replicas == 4, "the number has risen")
     beanstalkd.kill()
     wait_for(lambda: servers.counts(MAIL).error, "the server is away")
     assert servers.counts(MAIL).scale.replicas == 4
     beanstalkd.start()
     wait_for(lambda: servers.counts(MAIL).error is None, "the server is back")
+    for job in jobs:
+        beanstalkd.delete(job)
     wait_for(lambda: servers.counts(MAIL).scale.replicas == 0, "the number has fallen")
 
 

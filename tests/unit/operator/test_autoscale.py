@@ -148,6 +148,7 @@ def test_first_replica_shows_how_long_jobs_take_and_then_all_that_are_wanted_com
 def test_jobs_that_all_hang_get_a_place_each_and_no_more_than_the_bound():
     hanging = [(second, tubes(ready=40, reserved=10)) for second in range(1, 600)]
     assert numbers(start(BY_WAIT), *hanging)[-1] == 25
+    assert numbers(start(replace(BY_WAIT, target_wait=300.0)), *hanging)[-1] == 25
     assert numbers(start(replace(BY_WAIT, target_wait=86400.0)), *hanging)[-1] == 5
     assert numbers(start(replace(BY_WAIT, most=7)), *hanging)[-1] == 7
 

@@ -158,6 +158,15 @@ def test_number_that_the_api_server_refuses_is_not_reported_as_done(seen):
     assert changes(made.status, {})["autoscale"] == BEFORE
 
 
+def test_number_that_a_webhook_sets_back_is_not_reported_as_done(seen):
+    found = seen(Scale(3, BUSY))
+    plan = make_plan(found)
+    repairs = repairs_after(found, plan, found.deployment, None)
+    made = make_report(found, plan, Results(found.deployment, repairs=repairs), "2026-11-25T12:00:00Z")
+    assert [event.reason for event in made.events] == ["RepairIsNoUse"]
+    assert changes(made.status, {})["autoscale"] == BEFORE
+
+
 def test_suspension_wins_and_what_autoscaling_has_done_stays(seen):
     found = seen(Scale(3, BUSY), 1, BEFORE, SPEC | {"suspend": True})
     found.deployment["metadata"]["annotations"]["tubeherd.io/rendered"] = "before"

@@ -2,12 +2,14 @@
 
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.support.api_server import DOWN, Errands, StoredPool, Tubes
 from tubeherd_operator.cluster.client import ClusterError
+from tubeherd_operator.decisions.autoscale import Demand, Scale
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.drift import differences
 from tubeherd_operator.decisions.errands import Step
@@ -578,3 +580,73 @@ def test_pass_over_a_pool_at_rest_asks_the_api_server_for_nothing(reconciler, cl
     settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
     nobody = object()
     assert Reconciler(cluster, nobody, servers, settings).reconcile(KEY) is None
+
+
+def running(pods, name, **annotations):
+    """Return a pod of the pool that is ready."""
+    found = pods.pod({"podIP": f"10.0.0.{name}", "conditions": [{"type": "Ready", "status": "True"}]})
+    found["metadata"] |= {"name": name, "annotations": annotations}
+    return found
+
+
+@pytest.fixture
+def autoscaled(pools, servers):
+    """An autoscaled pool of three pods, of which one is to stay."""
+    spec = {"tubes": ["mail"], "autoscale": {"maxReplicas": 5, "jobsPerReplica": 9}}
+    pool = pools.pool(spec, status={"autoscale": {"desiredReplicas": 3, "lastScaleTime": "2026-11-25T11:00:00Z"}})
+    live = pools.live(pool)
+    live["spec"]["replicas"] = 3
+    cluster = StoredPool(pool, live)
+    cluster.own_replica_sets = [pools.replica_set()]
+    cluster.own_pods = [running(pools, name) for name in ("1", "2", "3")]
+    servers.counted = replace(pools.counts(("mail",)), scale=Scale(1, Demand(1, 0, 1)))
+    return cluster
+
+
+def reconciler_of(cluster, servers, ask):
+    settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
+    return Reconciler(cluster, cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC), ask)
+
+
+def test_idle_pods_are_marked_before_the_number_falls(autoscaled, servers):
+    asked = []
+
+    def ask(addresses):
+        asked.append(addresses)
+        return {"1": 0, "2": 1, "3": 0}
+
+    reconciler_of(autoscaled, servers, ask).reconcile(KEY)
+    assert asked == [{"1": "10.0.0.1", "2": "10.0.0.2", "3": "10.0.0.3"}]
+    assert [write for write in autoscaled.writes if write[0] == "mark"] == [
+        ("mark", ("1", "-1000")),
+        ("mark", ("3", "-1000")),
+    ]
+    assert whats(autoscaled)[:3] == ["mark", "mark", "apply"]
+    assert autoscaled.live["spec"]["replicas"] == 1
+    assert autoscaled.events("Scaled") == 1
+    assert autoscaled.held["status"]["autoscale"] == {"desiredReplicas": 1, "lastScaleTime": "2026-11-25T12:00:00Z"}
+
+
+def test_number_falls_though_pods_cannot_be_marked(autoscaled, servers):
+    autoscaled.fail["mark"] = ClusterError(403, "pods is forbidden")
+    reconciler_of(autoscaled, servers, lambda addresses: dict.fromkeys(addresses, 0)).reconcile(KEY)
+    assert autoscaled.live["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize("replicas", [0, 3, 5])
+def test_no_pod_is_asked_if_it_does_not_matter_which_goes(autoscaled, servers, replicas):
+    servers.counted = replace(servers.counted, scale=Scale(replicas, Demand(replicas, 0, replicas)))
+    reconciler_of(autoscaled, servers, lambda _: pytest.fail("a pod was asked")).reconcile(KEY)
+    assert autoscaled.live["spec"]["replicas"] == replicas
+
+
+@pytest.mark.parametrize(("status", "begun"), [({"desiredReplicas": 3, "lastScaleTime": "then"}, 3), (None, 4)])
+def test_autoscaling_begins_with_what_the_status_says_or_else_the_deployment(pools, servers, status, begun):
+    spec = {"tubes": ["mail"], "autoscale": {"maxReplicas": 5, "jobsPerReplica": 9}}
+    pool = pools.pool(spec, status=status and {"autoscale": status})
+    live = pools.live(pool)
+    live["spec"]["replicas"] = 4
+    seen = []
+    servers.watch = lambda *watched: seen.append(watched[3])
+    reconciler_of(StoredPool(pool, live), servers, lambda _: {}).note_pools()
+    assert seen == [begun]
