@@ -267,7 +267,7 @@ class Errands:
         answer: Found | Done
         match errand.work:
             case Find(_, wanted):
-                buried = {tube: self.tubes.buried.get(tube, 0) for tube in wanted.tubes}
+                buried = {tube: self.tubes.buried.get(tube, 0) for tube in wanted.tubes.named}
                 answer = Found({}, "connection lost") if lost else Found(buried)
             case Step() as step:
                 answer = self._run(step, lost)

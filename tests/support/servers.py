@@ -6,6 +6,7 @@ from tests.support.waiting import wait_for
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Request, Step
 from tubeherd_operator.decisions.request_value import Deed, parse_value
 from tubeherd_operator.decisions.retries import Served
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.servers import Servers
 
@@ -28,9 +29,9 @@ class Changed:
         wait_for(lambda: given(key) >= count, lambda: f"{key} was given {given(key)} counts, not {count}")
 
 
-def serving(*tubes: str, retries: int = 1) -> Served:
+def serving(*tubes: str, retries: int = 1, excluded: tuple[str, ...] = ()) -> Served:
     """Return what a pool serves that keeps no burial records."""
-    return Served(tubes, retries, records=False)
+    return Served(PoolTubes(tubes, excluded), retries, records=False)
 
 
 def ask(servers: Servers, key: Key, work: Find | Step) -> Found | Done:
@@ -45,7 +46,9 @@ def ask(servers: Servers, key: Key, work: Find | Step) -> Found | Done:
     return answer
 
 
-def find(servers: Servers, value: str, *tubes: str, deed: Deed = "kick") -> Found | Done:
+def find(
+    servers: Servers, value: str, *names: str, deed: Deed = "kick", tubes: PoolTubes | None = None
+) -> Found | Done:
     """Ask which jobs a request of this value is about, by a pool with these tubes, or with mail and sms."""
-    tubes = tubes or ("mail", "sms")
-    return ask(servers, MAIL, Find(Request("uid", deed, value), parse_value(deed, value, tubes)))
+    wanted = parse_value(deed, value, tubes or PoolTubes(names or ("mail", "sms")))
+    return ask(servers, MAIL, Find(Request("uid", deed, value), wanted))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tubeherd.formats.durations import DURATION
+from tubeherd.formats.globs import GLOB
 from tubeherd.formats.memory_share import MARGIN, MIB, SMALLEST_SHARE, SUPERVISOR_RESERVE
 from tubeherd.formats.sizes import SIZE
-from tubeherd.formats.tubes import RESERVED, TUBE
+from tubeherd.formats.tubes import RESERVED
 from tubeherd.pod_template.containers import MEMORY_WHY, OF_WORKER, TMP, TMP_PATH_WHY, WORKER
 from tubeherd.pod_template.template import (
     ACCOUNT_WHY,
@@ -45,7 +46,7 @@ def _rule(rule: str, message: str) -> Rules:
 _BYTES: Final = "quantity(self).asApproximateFloat()"  # isInteger() is false for 1.5Gi
 _PORT: Final = "int(self.substring(self.lastIndexOf(':') + 1))"
 BY_PATTERN: Final = {
-    TUBE.pattern: _rule(f"!self.startsWith('{RESERVED}')", f"names that begin with {RESERVED} are reserved"),
+    GLOB.pattern: _rule(f"!self.startsWith('{RESERVED}')", f"names that begin with {RESERVED} are reserved"),
     DURATION.pattern: _rule("self.matches('[1-9]')", "must be longer than zero"),
     SIZE.pattern: _rule(f"{_BYTES} < 9e18 && double(int({_BYTES})) == {_BYTES}", "must be a whole number of bytes"),
     SERVER.pattern: _rule(
@@ -72,6 +73,10 @@ BUILT_IN: Final = _rules(
         "a tube has either a command or a URL in http, not both",
     ),
 )
+EXCLUDED: Final = _rule(
+    "!has(self.excludeTubes) || !self.tubes.all(t, t in self.excludeTubes)",
+    "every one of tubes is in excludeTubes too, so no tube is left: remove one from excludeTubes",
+)
 REPLICAS: Final = _rule(
     "!has(self.replicas) || !has(self.autoscale)",
     "replicas cannot be set while autoscale chooses the number of pods: change minReplicas and maxReplicas in it, or "
@@ -88,7 +93,7 @@ _ENV_TWICE: Final = _rule(
     "c.env.all(e, !(e.name in self.env.map(s, s.name))))",
     f"a variable of container {WORKER} in spec.template: {ENV_TWICE_WHY}",
 )
-SPEC: Final = {key: [*MEMORY[key], *BUILT_IN[key], *REPLICAS[key], *_ENV_TWICE[key]] for key in MEMORY}
+SPEC: Final = {key: [*MEMORY[key], *BUILT_IN[key], *EXCLUDED[key], *REPLICAS[key], *_ENV_TWICE[key]] for key in MEMORY}
 
 
 def _only(values: Sequence[Any], why: str) -> Rules:

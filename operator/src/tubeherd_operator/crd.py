@@ -77,7 +77,7 @@ def _columns() -> list[dict[str, Any]]:
 def _spec() -> dict[str, Any]:
     spec = _structural(WorkerPoolSpec)
     fields = spec["properties"]
-    fields["tubes"]["x-kubernetes-list-type"] = "set"
+    fields["tubes"]["x-kubernetes-list-type"] = fields["excludeTubes"]["x-kubernetes-list-type"] = "set"
     fields["env"] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"], **admission.ENV}
     fields["autoscale"] |= admission.AUTOSCALE
     for path, rules in admission.TEMPLATE.items():

@@ -13,6 +13,7 @@ from tubeherd.burials.parking import ParkingReader
 from tubeherd.burials.reader import Clock, read_burials
 from tubeherd_operator.decisions.errands import Done, Errand, Step
 from tubeherd_operator.decisions.retries import Served
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.burials import BurialWatch
 from tubeherd_operator.queues.servers import Servers
@@ -86,7 +87,7 @@ def given(bury, watch, clock, *keys):
         return sum((groups(watch, key) or {}).values())
 
     for key in keys:
-        watch.watch(key, [key.name])
+        watch.watch(key, PoolTubes((key.name,)))
     clock.wait_for(lambda: all(count(key) == bury.put[key.name] for key in keys), "the burials are given")
 
 
@@ -141,7 +142,7 @@ def test_pool_whose_tubes_change_is_given_at_once_what_is_known(bury, watch, clo
     bury(1)
     bury(1, "sms")
     given(bury, watch, clock, MAIL, SMS)
-    watch.watch(MAIL, ["mail", "sms"])
+    watch.watch(MAIL, PoolTubes(("mail", "sms")))
     assert {tube for tube, _, _ in groups(watch, MAIL)} == {"mail", "sms"}
 
 
@@ -168,20 +169,20 @@ def read(servers, key):
 
 def test_one_reader_a_server_and_none_without_a_pool_that_keeps_records(beanstalkd, bury, servers, pollers):
     bury(1)
-    servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1, records=False))
+    servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1, records=False))
     wait_for(lambda: servers.counts(MAIL), "the tubes are counted")
     assert (servers.burials(MAIL), pollers("burials ")) == (None, [])
     assert beanstalkd.count(RECORDS) == NOTHING | {"ready": 1}
-    servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1))
-    servers.watch(SMS, beanstalkd.server, Served(("sms",), 1))
+    servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1))
+    servers.watch(SMS, beanstalkd.server, Served(PoolTubes(("sms",)), 1))
     assert len(read(servers, MAIL).groups) == 1
     assert pollers("burials ") == [f"burials {beanstalkd.server}"]
-    servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1, records=False))
+    servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1, records=False))
     assert servers.burials(MAIL) is None
     servers.forget(SMS)
     wait_for(lambda: not pollers("burials "), "the reader has ended")
     assert pollers(), "the tubes are still counted"
-    servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1))
+    servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1))
     assert len(read(servers, MAIL).groups) == 1
 
 
@@ -195,7 +196,7 @@ def test_reading_that_takes_long_holds_up_neither_counts_nor_kicks_of_the_same_s
         return read_records(reader)
 
     monkeypatch.setattr(ParkingReader, "read", slowly)
-    servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1))
+    servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1))
     try:
         wait_for(reading.is_set, "the reading has begun")
         beanstalkd.bury("mail", 2)
@@ -212,9 +213,9 @@ def test_server_that_freezes_holds_up_the_reading_of_no_other(beanstalkd, bury, 
     proxy = Proxy(beanstalkd.port)
     proxy.silent |= {*range(1, 1000)}
     try:
-        servers.watch(SMS, proxy.server, Served(("mail",), 1))
+        servers.watch(SMS, proxy.server, Served(PoolTubes(("mail",)), 1))
         wait_for(lambda: proxy.connections >= 2, "both the poller and the reader wait for the frozen one")
-        servers.watch(MAIL, beanstalkd.server, Served(("mail",), 1))
+        servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1))
         assert [group.count for group in read(servers, MAIL).groups] == [2]
         assert servers.burials(SMS) is None
     finally:

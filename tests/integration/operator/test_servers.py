@@ -13,6 +13,7 @@ from tubeherd.queue import wire
 from tubeherd_operator.decisions.autoscale import Rule
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Request, Step
 from tubeherd_operator.decisions.request_value import Wanted
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.running import Runner
 from tubeherd_operator.queues.servers import Servers
@@ -155,7 +156,7 @@ def test_errands_count_and_kick_buried_jobs_and_no_delayed_one(beanstalkd, serve
     beanstalkd.put("mail", b"{}", delay=600)
     servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
     changed.wait(MAIL)
-    find = Find(Request("uid", "kick", "all"), Wanted(("mail", "sms"), None))
+    find = Find(Request("uid", "kick", "all"), Wanted(PoolTubes(("mail", "sms")), None))
     assert ask(servers, MAIL, find) == Found({"mail": 2, "sms": 2})
     assert ask(servers, MAIL, Step("kick", {"mail": 2, "sms": 1})) == Done({"mail": 2, "sms": 1})
     assert ask(servers, MAIL, Step("kick", {"mail": 9, "sms": 9})) == Done({"mail": 0, "sms": 1})

@@ -20,7 +20,8 @@ IMAGE = "tubeherd-worker:1"
 SERVER = "beanstalkd.queue.svc:11300"
 NOW = "2026-11-25T12:00:00Z"
 FULL = {
-    "tubes": ["mail", "$(HOME)", "sms", "invoice"],
+    "tubes": ["mail", "$(HOME)", "sms", "invoice", "reports.*"],
+    "excludeTubes": ["reports.test*", "$(NO)?"],
     "command": {"sms": "php sms.php --from $(SENDER)", "$(HOME)": "sh -c 'echo $$'"},
     "http": {"invoice": "https://shop.example.com/jobs?of=invoice"},
     "replicas": 3,

@@ -10,6 +10,7 @@ from tubeherd_operator.decisions.burials import Burials, burial_news, burials_of
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
+from tubeherd_operator.decisions.tubes import PoolTubes
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 REFUSED = "ConnectionRefusedError"
@@ -24,7 +25,7 @@ def record(job, error=REFUSED, *, tube="mail", place="mail.py:12", kind=BurialKi
 
 def burials(*records, tubes=("mail", "sms")):
     """Return the burials of a pool, from records in any order."""
-    return burials_of(tubes, by_tube(records))
+    return burials_of(PoolTubes(tuple(tubes)), by_tube(records))
 
 
 def status_after(found):
@@ -201,3 +202,17 @@ def test_status_that_was_stored_is_read_again_as_it_was():
 
 def test_no_burials_are_equal_to_those_of_no_records():
     assert burials() == Burials()
+
+
+def test_burials_are_shown_of_tubes_that_globs_match_and_that_are_not_excluded(pools):
+    records = [record(1, tube="reports.a"), record(2, tube="reports.test"), record(3, tube="sms")]
+    tubes = PoolTubes(("reports.*",), ("*.test",))
+    found = burials_of(tubes, by_tube(records))
+    assert [group.tube for group in found.groups] == ["reports.a"]
+    counts = Counts({**pools.counts(("reports.a",), buried=1).tubes}, matching=1)
+    pool = pools.pool({"tubes": ["reports.*"], "excludeTubes": ["*.test"]})
+    assert [group["tube"] for group in pools.status(pools.seen(pool, burials=found, counts=counts))["burials"]] == [
+        "reports.a"
+    ]
+    gone = Counts({}, matching=0)  # the tube does not exist any more, so nothing is buried there
+    assert "burials" not in pools.status(pools.seen(pool, burials=found, counts=gone))

@@ -16,8 +16,9 @@ from tubeherd_operator.decisions.counts import Counts, is_due
         ({"delayed": 1}, {"delayed": 2}, 1, False),
         ({"buried": 1}, {"buried": 2}, 0, True),
         ({"buried": 2}, {"buried": 0, "ready": 2}, 0, True),
-        ({"tubes": ["mail"]}, {"tubes": ["sms"]}, 0, True),
-        ({"tubes": ["mail"]}, {"tubes": ["mail", "sms"]}, 0, True),
+        ({"tubes": ["mail"]}, {"tubes": ["mail", "sms"]}, 1, False),
+        ({"tubes": ["mail"]}, {"tubes": ["sms"]}, 30, True),
+        ({"tubes": ["mail"]}, {"tubes": ["sms"], "buried": 1}, 0, True),
     ],
 )
 def test_counts_are_due(pools, before, after, seconds, due):

@@ -125,7 +125,7 @@ def test_commands_and_urls_are_bounded_by_tube_and_checked_against_the_tubes(nam
     assert field["additionalProperties"].keys() == {"type", "pattern", "maxLength"}
     rules = [validation["rule"] for validation in admission.SPEC["x-kubernetes-validations"]]
     assert f"!has(self.{name}) || self.{name}.all(t, t in self.tubes)" in rules
-    assert len(rules) == 6
+    assert len(rules) == 7
 
 
 @pytest.mark.parametrize("wrong", [{"command": {"mail": "php 'mail"}}, {"http": {"mail": "ftp://host/"}}])

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from tests.support.templates import of_sidecar, rich
 from tubeherd.formats.durations import DURATION
+from tubeherd.formats.globs import GLOB
 from tubeherd.formats.sizes import SIZE
 from tubeherd.formats.tube_maps import COMMAND, URL
-from tubeherd.formats.tubes import RESERVED, TUBE
+from tubeherd.formats.tubes import RESERVED
 from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import WorkerSettings
@@ -100,7 +101,7 @@ DURATIONS = st.builds(
     "{}{}{}".format, st.integers(1, 9999), st.sampled_from(["", " "]), st.sampled_from(["s", "minutes"])
 )
 TEXTS = {
-    TUBE.pattern: st.from_regex(TUBE.pattern, fullmatch=True).filter(lambda name: not name.startswith(RESERVED)),
+    GLOB.pattern: st.from_regex(GLOB.pattern, fullmatch=True).filter(lambda name: not name.startswith(RESERVED)),
     DURATION.pattern: DURATIONS,
     SIZE.pattern: st.builds("{}{}".format, st.integers(30, 999), st.sampled_from(["G", "Gi", "T"])),  # for 1000 slots
     COMMAND.pattern: st.from_regex(COMMAND.pattern, fullmatch=True),

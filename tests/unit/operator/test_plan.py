@@ -9,6 +9,7 @@ from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.plan import make_plan
 from tubeherd_operator.decisions.request import RequestPlan
 from tubeherd_operator.decisions.request_value import Wanted
+from tubeherd_operator.decisions.tubes import PoolTubes
 
 
 def change(plan):
@@ -152,7 +153,7 @@ def test_pool_without_a_server_has_no_deployment(pools):
 
 def test_kick_is_planned_for_the_tubes_and_the_server_of_the_pool(pools):
     made = make_plan(pools.seen(pools.pool(annotations={"kick": "sms:7"})))
-    assert made.request.errand.work.wanted == Wanted(("sms",), 7)
+    assert made.request.errand.work.wanted == Wanted(PoolTubes(("sms",)), 7)
     away = make_plan(pools.seen(pools.pool(annotations={"kick": "7"}), counts=Counts(error="away")))
     assert "beanstalkd.queue.svc:11300 is out of reach" in away.request.conditions[0].message
 

@@ -14,6 +14,7 @@ from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.drift import differences
 from tubeherd_operator.decisions.errands import Step
 from tubeherd_operator.decisions.retries import Served
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.settings import OperatorSettings
@@ -418,13 +419,13 @@ def test_bad_kick_is_reported_also_while_the_deployment_is_refused(reconciler, c
 
 def test_pools_that_differ_in_their_retries_are_reported_until_they_agree(reconciler, cluster, servers):
     cluster.annotate(None)
-    servers.beside = {Key("other", "bulk"): Served(("mail",), 3)}
+    servers.beside = {Key("other", "bulk"): Served(PoolTubes(("mail",)), 3)}
     for _ in range(2):
         reconciler.reconcile(KEY)
     assert "other/bulk" in cluster.condition("RetriesDiffer")["message"]
     assert cluster.condition("Ready")["status"] == "True", "the pool works"
     assert [value for what, value in cluster.writes if what == "event"] == ["RetriesDiffer"]
-    servers.beside = {Key("other", "bulk"): Served(("mail",), 1)}
+    servers.beside = {Key("other", "bulk"): Served(PoolTubes(("mail",)), 1)}
     reconciler.reconcile(KEY)
     assert "RetriesDiffer" not in {entry["type"] for entry in cluster.held["status"]["conditions"]}
 
@@ -440,15 +441,15 @@ def test_what_every_pool_serves_is_known_before_the_first_pass(reconciler, clust
     ]
     reconciler.note_pools()
     assert servers.watched == {
-        KEY: (SERVER, Served(("mail", "sms"), 1)),
-        Key("shop", "own-server"): ("b:1", Served(("mail",), 0)),
-        Key("shop", "last"): (SERVER, Served(("sms",), 1)),
+        KEY: (SERVER, Served(PoolTubes(("mail", "sms")), 1)),
+        Key("shop", "own-server"): ("b:1", Served(PoolTubes(("mail",)), 0)),
+        Key("shop", "last"): (SERVER, Served(PoolTubes(("sms",)), 1)),
     }
     assert cluster.writes == []
 
 
 def test_stored_pool_that_is_not_valid_says_so_and_is_neither_counted_nor_kicked(reconciler, cluster, servers, pools):
-    servers.watched[KEY] = (SERVER, Served(("mail",), 1))
+    servers.watched[KEY] = (SERVER, Served(PoolTubes(("mail",)), 1))
     cluster.held = pools.pool({"tubes": ["mail", "tubeherd.burials"]}, annotations={"kick": "all"})
     for _ in range(2):
         assert reconciler.reconcile(KEY) is None

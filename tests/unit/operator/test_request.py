@@ -13,8 +13,9 @@ from tubeherd_operator.decisions.request import Asked, Known, plan_request
 from tubeherd_operator.decisions.request_report import is_settled_request
 from tubeherd_operator.decisions.request_value import DEEDS, BadRequest, Wanted, parse_value
 from tubeherd_operator.decisions.status import Intent, Share
+from tubeherd_operator.decisions.tubes import PoolTubes
 
-TUBES = ["mail", "sms"]
+TUBES = PoolTubes(("mail", "sms"))
 REFUSAL = "is not understood: |names a tube that is not the pool's"
 COUNTED = Counts()
 AWAY = Counts(error="cannot reach it")
@@ -26,18 +27,18 @@ FIVE = Request("uid", "kick", "5")
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        ("all", Wanted(("mail", "sms"), None)),
-        ("25", Wanted(("mail", "sms"), 25)),
-        ("mail:all", Wanted(("mail",), None)),
-        ("sms:3", Wanted(("sms",), 3)),
-        ("job/123", Wanted(("mail", "sms"), None, job=123)),
-        ("error/KeyError", Wanted(("mail", "sms"), None, error="KeyError")),
-        ("all@50/s", Wanted(("mail", "sms"), None, rate=50)),
-        ("mail:25@30/m", Wanted(("mail",), 25, rate=0.5)),
-        ("error/KeyError@1/s", Wanted(("mail", "sms"), None, error="KeyError", rate=1)),
-        ("mail:error/httpx.ConnectError", Wanted(("mail",), None, error="httpx.ConnectError")),
-        (" all ", Wanted(("mail", "sms"), None)),
-        ("9999999999", Wanted(("mail", "sms"), 9999999999)),
+        ("all", Wanted(PoolTubes(("mail", "sms")), None)),
+        ("25", Wanted(PoolTubes(("mail", "sms")), 25)),
+        ("mail:all", Wanted(PoolTubes(("mail",)), None)),
+        ("sms:3", Wanted(PoolTubes(("sms",)), 3)),
+        ("job/123", Wanted(PoolTubes(("mail", "sms")), None, job=123)),
+        ("error/KeyError", Wanted(PoolTubes(("mail", "sms")), None, error="KeyError")),
+        ("all@50/s", Wanted(PoolTubes(("mail", "sms")), None, rate=50)),
+        ("mail:25@30/m", Wanted(PoolTubes(("mail",)), 25, rate=0.5)),
+        ("error/KeyError@1/s", Wanted(PoolTubes(("mail", "sms")), None, error="KeyError", rate=1)),
+        ("mail:error/httpx.ConnectError", Wanted(PoolTubes(("mail",)), None, error="httpx.ConnectError")),
+        (" all ", Wanted(PoolTubes(("mail", "sms")), None)),
+        ("9999999999", Wanted(PoolTubes(("mail", "sms")), 9999999999)),
     ],
 )
 def test_good_value(deed, value, wanted):
@@ -76,16 +77,16 @@ spaces = st.sampled_from(["", " ", "\t\n"])
 numbers = st.integers(1, 10**18 - 1)
 
 
-@given(st.sampled_from([None, *TUBES]), st.just("all") | numbers, spaces, spaces)
+@given(st.sampled_from([None, *TUBES.named]), st.just("all") | numbers, spaces, spaces)
 def test_any_tube_and_count_is_a_kick_of_them(tube, count, before, after):
     value = f"{before}{tube}:{count}{after}" if tube else f"{before}{count}{after}"
     most = None if count == "all" else count
-    assert parse_value("kick", value, TUBES) == Wanted((tube,) if tube else tuple(TUBES), most)
+    assert parse_value("kick", value, TUBES) == Wanted(PoolTubes((tube,)) if tube else TUBES, most)
 
 
 UNDERSTOOD = re.compile(r"\s*((mail|sms):)?(all|(job/)?[1-9][0-9]{0,17}|error/[^\s:@]{1,200})(@[^@]*)?\s*")
 pieces = st.sampled_from(
-    [*TUBES, ":", "job/", "error/", "all", "0", "1", "25", "\u0661", "-", "+", ".", " "]
+    [*TUBES.named, ":", "job/", "error/", "all", "0", "1", "25", "\u0661", "-", "+", ".", " "]
 ) | st.text(max_size=2)
 texts = (
     st.text()
@@ -144,8 +145,8 @@ def said(plan):
     return condition.status, condition.reason, condition.message
 
 
-FIND = Errand("new", Find(FIVE, Wanted(("mail", "sms"), 5)))
-FIND_ALL = Errand("find", Find(Request("uid", "kick", "all"), Wanted(("mail", "sms"), None)))
+FIND = Errand("new", Find(FIVE, Wanted(PoolTubes(("mail", "sms")), 5)))
+FIND_ALL = Errand("find", Find(Request("uid", "kick", "all"), Wanted(PoolTubes(("mail", "sms")), None)))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.conditions.retries_differ import judge_retries
 from tubeherd_operator.decisions.findings import Finding
 from tubeherd_operator.decisions.retries import Served, served_by, tubes_that_differ
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 
 BULK = Key("other", "bulk")
-serving = st.builds(Served, st.lists(st.sampled_from("abc"), unique=True).map(tuple), st.integers(0, 2))
+serving = st.builds(Served, st.lists(st.sampled_from("abc"), unique=True).map(tuple).map(PoolTubes), st.integers(0, 2))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ serving = st.builds(Served, st.lists(st.sampled_from("abc"), unique=True).map(tu
     ],
 )
 def test_number_of_retry_delays_of_a_spec(fields, retries):
-    assert served_by(WorkerPoolSpec(tubes=["mail", "sms"], **fields)) == Served(("mail", "sms"), retries)
+    assert served_by(WorkerPoolSpec(tubes=["mail", "sms"], **fields)) == Served(PoolTubes(("mail", "sms")), retries)
 
 
 def test_spec_without_retry_has_as_many_delays_as_its_workers():
@@ -48,7 +49,8 @@ def test_pools_differ_in_the_tubes_that_both_serve_with_different_numbers(one, o
 
 def test_condition_names_the_tube_the_other_pool_and_what_to_do():
     found = judge_retries(
-        Served(("mail", "sms"), 1), {BULK: Served(("push", "sms"), 3), Key("shop", "a"): Served((), 2)}
+        Served(PoolTubes(("mail", "sms")), 1),
+        {BULK: Served(PoolTubes(("push", "sms")), 3), Key("shop", "a"): Served(PoolTubes(()), 2)},
     )
     assert found == Finding(
         "RetriesDiffer",
@@ -63,25 +65,28 @@ def test_condition_names_the_tube_the_other_pool_and_what_to_do():
 
 @pytest.mark.parametrize(
     "others",
-    [{}, {BULK: Served(("mail",), 1)}, {BULK: Served(("push",), 3)}],
+    [{}, {BULK: Served(PoolTubes(("mail",)), 1)}, {BULK: Served(PoolTubes(("push",)), 3)}],
     ids=["no other pool", "same number", "other tubes"],
 )
 def test_no_condition_where_no_pool_differs(others):
-    assert judge_retries(Served(("mail", "sms"), 1), others) is None
+    assert judge_retries(Served(PoolTubes(("mail", "sms")), 1), others) is None
 
 
 def test_longest_message_fits_into_a_condition_whatever_the_order_of_the_pools():
-    tubes = tuple(f"{number:02}{'x' * 198}" for number in range(64))
+    names = tuple(f"{number:02}{'x' * 198}" for number in range(64))
+    tubes, reverse = PoolTubes(names), PoolTubes(names[::-1])
     others = {Key("n" * 63, f"{number:03}{'p' * 60}"): Served(tubes, 20) for number in range(300)}
     found = judge_retries(Served(tubes, 19), others)
     assert len(found.message) <= 1000
     assert "and 63 more" in found.message
     assert "298 more pools differ" in found.message
-    assert judge_retries(Served(tubes[::-1], 19), dict(reversed(others.items()))) == found
+    assert judge_retries(Served(reverse, 19), dict(reversed(others.items()))) == found
 
 
 def test_pool_is_ready_though_another_differs(pools):
-    found = {entry.type: entry.status for entry in conditions(pools.seen(others={BULK: Served(("mail",), 2)}))}
+    found = {
+        entry.type: entry.status for entry in conditions(pools.seen(others={BULK: Served(PoolTubes(("mail",)), 2)}))
+    }
     assert found == {
         "Ready": "True",
         "Available": "True",

@@ -11,8 +11,8 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from tubeherd.declarations import bound, default_in_words, find, shape
 from tubeherd.formats.durations import DURATION
+from tubeherd.formats.globs import GLOB, check_tube_or_glob
 from tubeherd.formats.tube_maps import COMMAND, TUBES_MOST, URL
-from tubeherd.formats.tubes import TUBE, check_tube
 from tubeherd.pod_template.containers import WORKER
 from tubeherd.pod_template.marks import refused
 from tubeherd.pod_template.template import Template
@@ -42,7 +42,9 @@ NOT_FOR_ENV: Final = [
 ]
 """The variables that `env` must not set, because a field of the spec or the operator sets them."""
 
-Tube = Annotated[str, Field(pattern=TUBE.pattern, min_length=1, max_length=TUBE.max_length), AfterValidator(check_tube)]
+Tube = Annotated[
+    str, Field(pattern=GLOB.pattern, min_length=1, max_length=GLOB.max_length), AfterValidator(check_tube_or_glob)
+]
 Command = Annotated[str, Field(pattern=COMMAND.pattern, max_length=COMMAND.max_length)]
 Url = Annotated[str, Field(pattern=URL.pattern, max_length=URL.max_length)]
 SHARE: Final = r"^(100|[1-9]?[0-9])%$"
@@ -213,9 +215,11 @@ class _Spec(_Model):
     tubes: list[Tube] = Field(
         min_length=1,
         max_length=64,
-        description="Names of the tubes to take jobs from. Each needs an executor of the same name in the image or in "
-        "the ConfigMap, or else a command or a URL.",
+        description="Names of the tubes to take jobs from, and globs such as reports.*, in which * is any text and ? "
+        "is any one character. Each tube needs an executor with its name or with a glob that matches it, in the image "
+        "or in the ConfigMap, or else a command or a URL. At most 2000 tubes are served and counted.",
     )
+    exclude_tubes: list[Tube] | None = Field(None, min_length=1, max_length=64, description=_words("exclude"))
     command: dict[str, Command] | None = Field(
         None, min_length=1, max_length=TUBES_MOST, description=_of_tubes("command", COMMAND.examples)
     )

@@ -177,8 +177,12 @@ class WorkerSettings(Settings):
     ] = ()
     exclude: Annotated[
         Tubes,
-        Field(description="Tubes to take no jobs from, also globs. This wins over the tubes to take jobs from."),
+        Field(
+            description="Tubes to take no jobs from, also globs. They win over the tubes to take jobs from. The "
+            "operator neither counts nor kicks their jobs."
+        ),
         Unset("none"),
+        PoolField("excludeTubes"),
     ] = ()
     concurrency: Annotated[
         int,

@@ -15,6 +15,7 @@ from tubeherd.formats.columns import counted, plain
 from tubeherd.formats.text import shortened
 from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.decisions.status import BurialStatus, RecentBurial, WorkerPoolStatus
+from tubeherd_operator.decisions.tubes import PoolTubes
 
 _SHOWN: Final = 10
 """How many groups the status shows, and how many of the newest burials."""
@@ -48,19 +49,20 @@ def by_tube(records: Iterable[BurialRecord]) -> dict[str, list[BurialRecord]]:
     return found
 
 
-def burials_of(tubes: Iterable[str], records: Mapping[str, Sequence[BurialRecord]]) -> Burials:
+def burials_of(tubes: PoolTubes, records: Mapping[str, Sequence[BurialRecord]]) -> Burials:
     """Return what the records of a beanstalkd, by tube, say of these tubes."""
-    found = [record for tube in dict.fromkeys(tubes) for record in records.get(tube, ())]
+    names = filter(tubes.__contains__, records) if tubes.has_globs else tubes.named
+    found = [record for tube in names for record in records.get(tube, ())]
     found.sort(key=lambda record: record.newest_first)
     return Burials(group(found), tuple(found[:_SHOWN]))
 
 
-def without_empty(burials: Burials, empty: Iterable[str]) -> Burials:
-    """Return burials without those of tubes in which nothing is buried any more, though it was when they were read."""
-    left_out = {*empty}
+def of_tubes(burials: Burials, tubes: Iterable[str]) -> Burials:
+    """Return the burials of these tubes: something is buried there still, as it was when they were read."""
+    kept = {*tubes}
     return Burials(
-        tuple(group for group in burials.groups if group.tube not in left_out),
-        tuple(record for record in burials.recent if record.tube not in left_out),
+        tuple(group for group in burials.groups if group.tube in kept),
+        tuple(record for record in burials.recent if record.tube in kept),
     )
 
 

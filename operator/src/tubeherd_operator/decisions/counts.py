@@ -16,6 +16,8 @@ class Counts:
 
     tubes: Mapping[str, TubeStats] = field(default_factory=dict)
     error: str | None = None
+    matching: int = 0
+    """How many tubes the pool has; if they are more than `tubes`, they are too many to be counted."""
     scale: Scale | None = None
     """How many replicas they want; None if the pool is not autoscaled, or they are not known."""
 
@@ -34,4 +36,4 @@ def is_due(shown: Counts | None, found: Counts, seconds: float) -> bool:
 
 def _urgent(counts: Counts) -> tuple[str | None, int | None, dict[str, int]]:
     replicas = counts.scale.replicas if counts.scale else None
-    return counts.error, replicas, {name: stats.buried for name, stats in counts.tubes.items()}
+    return counts.error, replicas, {name: stats.buried for name, stats in counts.tubes.items() if stats.buried}

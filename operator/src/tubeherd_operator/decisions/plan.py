@@ -21,6 +21,7 @@ from tubeherd_operator.decisions.observation import Observation, replicas_so_far
 from tubeherd_operator.decisions.repairs import REPLICAS, Repairs
 from tubeherd_operator.decisions.replicas import keep_replicas, note_replicas
 from tubeherd_operator.decisions.request import Asked, RequestPlan, plan_request
+from tubeherd_operator.decisions.retries import tubes_of
 from tubeherd_operator.decisions.template import WrongTemplate
 from tubeherd_operator.objects import Object, annotations_of
 
@@ -73,7 +74,7 @@ def make_plan(seen: Observation) -> Plan:
         wanted = _wanted(seen)
     except WrongTemplate as error:
         wanted, wrong_template = None, str(error)
-    asked = Asked(pool.requests, pool.spec.tubes, pool.server, seen.counts, pool.why_no_server)
+    asked = Asked(pool.requests, tubes_of(pool.spec), pool.server, seen.counts, pool.why_no_server)
     shown = {condition.type: condition for condition in pool.status.conditions or []}
     return Plan(
         wanted=wanted,

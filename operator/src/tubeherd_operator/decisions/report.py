@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from tubeherd.queue.answers import TubeStats
 from tubeherd_operator.decisions.budget import budget_of, drift_of_budget
-from tubeherd_operator.decisions.burials import Burials, burial_news, shown_groups, shown_recent, without_empty
+from tubeherd_operator.decisions.burials import Burials, burial_news, of_tubes, shown_groups, shown_recent
 from tubeherd_operator.decisions.conditions import conditions
 from tubeherd_operator.decisions.conditions.ready import Reason
 from tubeherd_operator.decisions.conditions.rollout import rollout_of
@@ -17,8 +18,9 @@ from tubeherd_operator.decisions.pods import next_look_at_pods
 from tubeherd_operator.decisions.repairs import REPLICAS, REST_SECONDS, Repairs
 from tubeherd_operator.decisions.request import RequestPlan
 from tubeherd_operator.decisions.request_report import CONDITIONS, is_settled_request
-from tubeherd_operator.decisions.retries import served_by
+from tubeherd_operator.decisions.retries import served_by, tubes_of
 from tubeherd_operator.decisions.status import (
+    TUBES_SHOWN,
     AutoscaleStatus,
     Condition,
     LastDiscard,
@@ -182,20 +184,29 @@ def _counts(seen: Observation) -> dict[str, Any]:
     """Return the counts of the status: the last known of this beanstalkd while it is out of reach."""
     if seen.counts is None or (seen.counts.error is not None and not seen.counts.tubes):
         known = seen.has_counts_of_this_server
-        return {name: getattr(seen.pool.status, name) if known else None for name in (*_STATES, "tubes")}
+        fields = (*_STATES, "tubes", "tubes_total")
+        return {name: getattr(seen.pool.status, name) if known else None for name in fields}
+    counted = seen.counts.tubes
+    totals = {state: sum(getattr(stats, state) for stats in counted.values()) for state in _STATES}
     tubes = [
-        TubeStatus(name=name, **{state: getattr(stats, state) for state in _STATES})
-        for name, stats in seen.counts.tubes.items()
+        TubeStatus(name=stats.name, **{state: getattr(stats, state) for state in _STATES})
+        for stats in _shown_tubes(seen, list(counted.values()))
     ]
-    totals = {state: sum(getattr(tube, state) for tube in tubes) for state in _STATES}
-    return {**totals, "tubes": tubes}
+    return {**totals, "tubes": tubes, "tubes_total": len(counted)}
+
+
+def _shown_tubes(seen: Observation, counted: list[TubeStats]) -> list[TubeStats]:
+    """Return the tubes that the status shows: in the order of the spec, or with globs those with the most jobs."""
+    if not tubes_of(seen.pool.spec).has_globs:
+        return counted
+    return sorted(counted, key=lambda stats: (-stats.buried, -stats.ready, stats.name))[:TUBES_SHOWN]
 
 
 def _burials(seen: Observation) -> Burials | None:
     """Return why jobs are buried; None if nothing new is to be shown of that in this pass."""
     if seen.burials is None or seen.counts is None or seen.counts.error is not None:
         return None
-    return without_empty(seen.burials, [name for name, stats in seen.counts.tubes.items() if not stats.buried])
+    return of_tubes(seen.burials, [name for name, stats in seen.counts.tubes.items() if stats.buried])
 
 
 def _shown_burials(seen: Observation) -> dict[str, Any]:

@@ -11,7 +11,7 @@ One pass makes one change: it begins a request, takes the answer to a step and b
 removes the annotation, or forgets the request.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,6 +38,7 @@ from tubeherd_operator.decisions.request_value import (
     parse_value,
 )
 from tubeherd_operator.decisions.status import Condition, Intent, LastDiscard, LastKick, Share
+from tubeherd_operator.decisions.tubes import PoolTubes
 
 STEP_MOST: Final = 1000
 """So many jobs are kicked or deleted in one step at most."""
@@ -71,7 +72,7 @@ class Asked:
 
     requests: Mapping[Deed, Request]
     """What the annotations ask for, by their names."""
-    tubes: Sequence[str]
+    tubes: PoolTubes
     server: str | None
     counts: Counts | None
     """The last counts of the tubes; None if beanstalkd was not asked yet."""
@@ -309,7 +310,7 @@ def _errand(intent: Intent) -> Errand:
 
 
 def _wanted(intent: Intent) -> Wanted:
-    return parse_value(intent.deed, intent.value, [share.name for share in intent.tubes])
+    return parse_value(intent.deed, intent.value, PoolTubes(tuple(share.name for share in intent.tubes)))
 
 
 def _end(intent: Intent, asked: Asked, known: Known, ended: str = "") -> RequestPlan:

@@ -9,6 +9,7 @@ from tubeherd.formats.columns import counted
 from tubeherd_operator.decisions.findings import Finding, PoolEvent
 from tubeherd_operator.decisions.request_value import Deed, in_words
 from tubeherd_operator.decisions.status import (
+    TUBES_SHOWN,
     Condition,
     ConditionStatus,
     Intent,
@@ -18,6 +19,8 @@ from tubeherd_operator.decisions.status import (
 )
 
 Reported = tuple[Finding, PoolEvent]
+_NAMED: Final = 20
+"""So many tubes a message names."""
 
 
 class Reason(StrEnum):
@@ -132,7 +135,7 @@ def outcome(intent: Intent) -> LastKick | LastDiscard:
         done, skipped = sum(map(_count, shares)), sum(map(_skipped, shares))
         return {words.counted: done, "unsure": sum(share.unsure for share in shares), "skipped": skipped}
 
-    tubes = [{"name": share.name, **counts([share])} for share in intent.tubes]
+    tubes = [{"name": share.name, **counts([share])} for share in _most(intent, TUBES_SHOWN)]
     return words.outcome.model_validate(
         {"value": intent.value, "time": intent.since, **counts(intent.tubes), "tubes": tubes}
     )
@@ -156,6 +159,13 @@ def _total(intent: Intent) -> int:
     return sum(map(_count, intent.tubes))
 
 
+def _most(intent: Intent, most: int) -> Sequence[Share]:
+    """Return the tubes in their order if there are no more than `most`, otherwise those with the most jobs done."""
+    if len(intent.tubes) <= most:
+        return intent.tubes
+    return sorted(intent.tubes, key=lambda share: (-_count(share), share.name))[:most]
+
+
 def _skipped(share: Share) -> int:
     """Return how many jobs were left alone. Jobs of `all` whose command was not answered may have been asked twice."""
     return max(0, min(share.skipped, share.allotted - _count(share)))
@@ -166,7 +176,10 @@ def _result(intent: Intent, *, unsure: bool) -> str:
     message = f"{intent}: {'at most ' if unsure else ''}{counted(_total(intent), 'buried job')} {past}"
     if not intent.tubes:
         return f"{message}, as none was buried"
-    by_tube = [f"{share.name} {'at most ' if share.unsure else ''}{_count(share)}" for share in intent.tubes]
+    named = _most(intent, _NAMED)
+    by_tube = [f"{share.name} {'at most ' if share.unsure else ''}{_count(share)}" for share in named]
+    if len(named) < len(intent.tubes):
+        by_tube.append(f"and {len(intent.tubes) - len(named)} more tubes")
     message = f"{message} ({', '.join(by_tube)})"
     if skipped:
         message += f", {skipped} left alone, as they were not buried any more"

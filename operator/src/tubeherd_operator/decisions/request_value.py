@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from tubeherd.by_hand.changing.choice import parse_rate
+from tubeherd_operator.decisions.tubes import PoolTubes
 
 Deed = Literal["kick", "discard"]
 """What is done with buried jobs, in the name of the annotation: they are put back, or deleted."""
@@ -25,8 +26,8 @@ class BadRequest(ValueError):
 class Wanted:
     """Which buried jobs are to be kicked or deleted."""
 
-    tubes: tuple[str, ...]
-    """Their tubes, in the order in which they are worked through."""
+    tubes: PoolTubes
+    """Their tubes."""
     most: int | None
     """How many jobs at most in all tubes together; None: every one."""
     job: int | None = None
@@ -37,8 +38,10 @@ class Wanted:
     """At most so many jobs a second; None for as fast as possible."""
 
 
-def parse_value(deed: Deed, value: str, tubes: Sequence[str]) -> Wanted:
+def parse_value(deed: Deed, value: str, tubes: PoolTubes) -> Wanted:
     """Return what a value such as `all`, `mail:25`, `job/7` or `mail:error/KeyError` asks of a pool with these tubes.
+
+    The tube may be a glob, as in `reports.*:all`.
 
     Raises BadRequest.
     """
@@ -54,11 +57,12 @@ def parse_value(deed: Deed, value: str, tubes: Sequence[str]) -> Wanted:
         rate = None if pace is None else parse_rate(pace)
     except ValueError as error:
         raise BadRequest(f"{given} is not understood: {error}") from error
-    if tube is not None and tube not in tubes:
-        raise BadRequest(f"{given} names a tube that is not the pool's: it has {', '.join(tubes)}")
+    wanted = tubes if tube is None else tubes.only(tube)
+    if not wanted.named and not wanted.has_globs:
+        raise BadRequest(f"{given} names a tube that is not the pool's: it has {tubes}")
     _, count, job, name = found.groups()
     return Wanted(
-        tuple(tubes) if tube is None else (tube,),
+        wanted,
         most=int(count) if count else None,
         job=int(job) if job else None,
         error=name,

@@ -1,6 +1,6 @@
 """The status of a `WorkerPool`: its fields, and the words that `kubectl explain` shows."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -8,6 +8,8 @@ from pydantic.alias_generators import to_camel
 from tubeherd_operator.decisions.request_value import Deed, in_words
 from tubeherd_operator.objects import Object
 
+TUBES_SHOWN: Final = 100
+"""So many tubes the status shows."""
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
@@ -58,7 +60,9 @@ class LastKick(_Outcome):
     value: str = Field(description="The value of the annotation, such as all or mail:25.")
     time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
     kicked: int = Field(description="Jobs that were put back, in all tubes; those of `unsure` count as put back.")
-    tubes: list[TubeKick] = Field(description="Jobs that were put back, by tube.")
+    tubes: list[TubeKick] = Field(
+        description="Jobs that were put back, by tube; if there are more than 100 tubes, those with the most."
+    )
 
 
 class TubeDiscard(_Outcome):
@@ -74,7 +78,9 @@ class LastDiscard(_Outcome):
     value: str = Field(description="The value of the annotation, such as job/4711 or mail:error/ValueError.")
     time: str = Field(description="When it was done.", json_schema_extra={"format": "date-time"})
     deleted: int = Field(description="Jobs that were deleted, in all tubes; those of `unsure` count as deleted.")
-    tubes: list[TubeDiscard] = Field(description="Jobs that were deleted, by tube.")
+    tubes: list[TubeDiscard] = Field(
+        description="Jobs that were deleted, by tube; if there are more than 100 tubes, those with the most."
+    )
 
 
 class Share(_Model):
@@ -168,9 +174,12 @@ class WorkerPoolStatus(_Model):
     )
     tubes: list[TubeStatus] | None = Field(
         None,
-        description="Jobs by tube and state.",
+        max_length=TUBES_SHOWN,
+        description="Jobs by tube and state. If globs match more than 100 tubes: those with the most buried jobs, then "
+        "with the most ready ones.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
+    tubes_total: int | None = Field(None, description="Tubes that are counted, of which `tubes` shows up to 100.")
     burials: list[BurialStatus] | None = Field(
         None, max_length=10, description="Why jobs are buried: the ten reasons with the most jobs."
     )

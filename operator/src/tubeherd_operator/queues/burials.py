@@ -16,6 +16,7 @@ from tubeherd.burials.record import BurialRecord
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd_operator.decisions.burials import Burials, burials_of, by_tube
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 
 _Records = Mapping[str, Sequence[BurialRecord]]
@@ -28,7 +29,7 @@ _AGAIN_SECONDS: Final = 15.0
 class _Watched:
     """The tubes of a pool, and what the pool was last given."""
 
-    tubes: tuple[str, ...]
+    tubes: PoolTubes
     given: Burials | None = None
     records: _Records | None = None
     """The records from which that was made."""
@@ -62,11 +63,11 @@ class BurialWatch:
         self._ended = False
         threading.Thread(target=self._run, name=f"burials {server}", daemon=True).start()
 
-    def watch(self, key: Key, tubes: Sequence[str]) -> None:
+    def watch(self, key: Key, tubes: PoolTubes) -> None:
         """Find out for a pool why jobs of these tubes are buried, and give it at once what is already known."""
         watched = self._watched.get(key)
-        if watched is None or watched.tubes != tuple(tubes):
-            new = _Watched(tuple(tubes))
+        if watched is None or watched.tubes != tubes:
+            new = _Watched(tubes)
             if self._records is not None:
                 new.give(self._records)
             self._watched = {**self._watched, key: new}

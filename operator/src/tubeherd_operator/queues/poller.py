@@ -7,27 +7,43 @@ jobs kicked or deleted leaves an errand, and is called when the answer is there.
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tubeherd.logs import log
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeStats
 from tubeherd.queue.changing import ChangingConnection, connect_to_change
 from tubeherd_operator.decisions.autoscale import Moment, Rule, Scaling, begin
 from tubeherd_operator.decisions.counts import Counts, is_due
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found
+from tubeherd_operator.decisions.tubes import Chosen, PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.running import Runner, describe
 
 _BACKOFF_MOST: Final = 15.0
+_PAUSES: Final = 4
+"""A pause is so many times as long as the look before it, if that is longer than the interval.
+
+beanstalkd takes the longer for each tube the more tubes it has.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was found when beanstalkd was asked last, for all pools."""
+
+    error: str | None
+    chosen: Mapping[PoolTubes, Chosen] = field(default_factory=dict)
+    """The tubes of the pools."""
+    counted: Mapping[str, TubeStats] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Watched:
     """The tubes of a pool, and the counts of these tubes that the pool was last given."""
 
-    tubes: tuple[str, ...]
+    tubes: PoolTubes
     rule: Rule | None
     scaling: Scaling | None
     """None if the pool is not autoscaled."""
@@ -48,7 +64,7 @@ class Poller:
         self._changed = changed
         # The dictionary is replaced and never changed, because the poller's thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
-        self._counts: Counts | None = None
+        self._look: _Look | None = None
         self._connection: ChangingConnection | None = None
         self._errands: dict[Key, Errand] = {}
         self._lock = threading.Lock()
@@ -58,15 +74,15 @@ class Poller:
         self._ended = False
         threading.Thread(target=self._run, name=f"poller {server}", daemon=True).start()
 
-    def watch(self, key: Key, tubes: Sequence[str], rule: Rule | None = None, replicas: int = 0) -> None:
+    def watch(self, key: Key, tubes: PoolTubes, rule: Rule | None = None, replicas: int = 0) -> None:
         """Count these tubes for a pool, and give it at once what is already known of them.
 
         If there is a `rule`, the pool is autoscaled from now on, and has so many `replicas` at first.
         """
         watched = self._watched.get(key)
-        if watched is None or (watched.tubes, watched.rule) != (tuple(tubes), rule):
+        if watched is None or (watched.tubes, watched.rule) != (tubes, rule):
             now = _now()
-            new = _Watched(tuple(tubes), rule, begin(rule, replicas, now) if rule else None)
+            new = _Watched(tubes, rule, begin(rule, replicas, now) if rule else None)
             new.given, new.given_at = self._found(new, now), now.clock
             self._watched = {**self._watched, key: new}
             self._wake.set()
@@ -102,11 +118,13 @@ class Poller:
         backoff = self._interval
         while not self._ended:
             failure = self._run_errands()
-            counts = self._ask() if failure is None else Counts(error=failure)
-            failure = counts.error
+            began = time.monotonic()
+            look = self._ask() if failure is None else _Look(failure)
+            failure = look.error
             # While beanstalkd is away the counts of before stay known, so that the status can be repaired.
-            self._counts = replace(counts, tubes=self._counts.tubes) if failure and self._counts else counts
-            backoff = min(backoff * 2, _BACKOFF_MOST) if failure else self._interval
+            self._look = replace(self._look, error=failure) if failure and self._look else look
+            pause = max(self._interval, (time.monotonic() - began) * _PAUSES)
+            backoff = min(backoff * 2, _BACKOFF_MOST) if failure else pause
             self._give_counts(_now())
             if failure:
                 self._refuse_errands(failure)
@@ -157,15 +175,16 @@ class Poller:
             self._disconnect()
         return done
 
-    def _ask(self) -> Counts:
-        return self._count(dict.fromkeys(tube for watched in self._watched.values() for tube in watched.tubes))
-
-    def _count(self, tubes: Iterable[str]) -> Counts:
+    def _ask(self) -> _Look:
+        wanted = {watched.tubes for watched in self._watched.values()}
         try:
-            return Counts(self._connected().stats_tubes(tubes))
+            connection = self._connected()
+            names = connection.tube_names() if any(tubes.has_globs for tubes in wanted) else ()
+            chosen = {tubes: tubes.among(names) for tubes in wanted}
+            return _Look(None, chosen, connection.stats_tubes(tube for each in chosen.values() for tube in each.tubes))
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
-            return Counts(error=describe(self._server, error))
+            return _Look(describe(self._server, error))
 
     def _give_counts(self, now: Moment) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
@@ -183,13 +202,14 @@ class Poller:
         watched.scaling = watched.scaling.after(None if known.error else known.tubes, now)
         return replace(known, scale=watched.scaling.scale)
 
-    def _known(self, tubes: Sequence[str]) -> Counts | None:
-        counts = self._counts
-        if counts is None:
+    def _known(self, tubes: PoolTubes) -> Counts | None:
+        look = self._look
+        if look is None:
             return None
-        if any(tube not in counts.tubes for tube in tubes):
-            return Counts(error=counts.error) if counts.error else None
-        return Counts({tube: counts.tubes[tube] for tube in tubes}, counts.error)
+        chosen = look.chosen.get(tubes) or tubes.among(())
+        if tubes not in look.chosen and (tubes.has_globs or any(tube not in look.counted for tube in chosen.tubes)):
+            return Counts(error=look.error) if look.error else None
+        return Counts({tube: look.counted[tube] for tube in chosen.tubes}, look.error, chosen.matching)
 
     def _connected(self) -> ChangingConnection:
         if self._connection is None:

@@ -17,6 +17,7 @@ from tubeherd.queue.changing import ChangingConnection
 from tubeherd.queue.tubes import PIPELINE_MOST, TubeCounters
 from tubeherd_operator.decisions.errands import Done, Found, Step
 from tubeherd_operator.decisions.request_value import Wanted
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 
 _NAMED: Final = 5
@@ -48,9 +49,10 @@ class Runner:
         self.forget(key)
         if wanted.job is not None:
             return _find_job(connection, wanted.job, wanted.tubes)
+        tubes = wanted.tubes.among(connection.tube_names() if wanted.tubes.has_globs else ()).tubes
         if wanted.error is not None:
-            return self._find_error(key, wanted.error, wanted.tubes)
-        return Found({name: stats.buried for name, stats in connection.stats_tubes(wanted.tubes).items()})
+            return self._find_error(key, wanted.error, tubes)
+        return Found({name: stats.buried for name, stats in connection.stats_tubes(tubes).items()})
 
     def run(self, connection: ChangingConnection, key: Key, step: Step) -> Done:
         """Kick or delete buried jobs. After an answer with an error, the connection is of no use any more."""
@@ -122,12 +124,12 @@ def describe(server: str, error: Exception) -> str:
     return message if server in message else f"{server}: {message}"
 
 
-def _find_job(connection: ChangingConnection, job: int, tubes: tuple[str, ...]) -> Found:
+def _find_job(connection: ChangingConnection, job: int, tubes: PoolTubes) -> Found:
     (seen,) = connection.jobs([job])
     if seen is None or seen.state != "buried":
         return Found({}, refused=why_not(seen, ["buried"]))
     if seen.tube not in tubes:
-        return Found({}, refused=f"the job is in tube {seen.tube}, not in {' or '.join(tubes)}")
+        return Found({}, refused=f"the job is in tube {seen.tube}, not in {tubes.in_words}")
     return Found({seen.tube: 1})
 
 

@@ -12,6 +12,7 @@ from tubeherd_operator.decisions.burials import Burials
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Errand
 from tubeherd_operator.decisions.retries import Served, tubes_that_differ
+from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.burials import BurialWatch
 from tubeherd_operator.queues.poller import Poller
@@ -139,15 +140,26 @@ class Servers:
         return {other for other, _ in self._differences(key, before) ^ self._differences(key, after)}
 
     def _differences(self, key: Key, watched: _Watched | None) -> set[tuple[Key, Served]]:
-        """Return the other pools that differ, each with the tubes that both serve and this pool's retry delays."""
+        """Return the other pools that may differ, each with the tubes concerned and this pool's retry delays.
+
+        If both have globs, that depends on the tubes that there are.
+        """
         if watched is None:
             return set()
         own = watched.served
-        differing = {
-            other: tubes_that_differ(own, served) for other, served in self._others(key, watched.address).items()
+        return {
+            (other, Served(tubes, own.retries))
+            for other, served in self._others(key, watched.address).items()
+            if (tubes := _may_differ(own, served)).wanted
         }
-        return {(other, Served(tubes, own.retries)) for other, tubes in differing.items() if tubes}
 
     def _report(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._changed(key)
+
+
+def _may_differ(one: Served, other: Served) -> PoolTubes:
+    """Return the tubes in which two pools may differ; if both have globs, those of the first."""
+    if one.retries != other.retries and one.tubes.has_globs and other.tubes.has_globs:
+        return one.tubes
+    return PoolTubes(tubes_that_differ(one, other))

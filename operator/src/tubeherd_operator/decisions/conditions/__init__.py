@@ -17,6 +17,7 @@ from tubeherd_operator.decisions.conditions import (
     ready,
     retries_differ,
     server,
+    tubes_left_out,
     unprotected,
 )
 from tubeherd_operator.decisions.findings import Finding
@@ -33,6 +34,7 @@ _JUDGES: Final[tuple[Judge, ...]] = (
     out_of_memory.judge,
     overridden.judge,
     retries_differ.judge,
+    tubes_left_out.judge,
     outdated.judge,
     unprotected.judge,
 )

@@ -4,7 +4,7 @@ How often a job has failed is known only from the delay of its last release. The
 worker that has as many retry delays as the one that released the job.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -26,15 +26,18 @@ class Reason(StrEnum):
 
 def judge(seen: Observation) -> Finding | None:
     """Return the condition; None if no other pool of the same beanstalkd differs from this one."""
-    return judge_retries(served_by(seen.pool.spec), seen.others)
+    return judge_retries(served_by(seen.pool.spec), seen.others, seen.counts.tubes if seen.counts else ())
 
 
-def judge_retries(own: Served, others: Mapping[Key, Served]) -> Finding | None:
-    """Return the condition of a pool that serves `own`, beside the other pools of its beanstalkd."""
+def judge_retries(own: Served, others: Mapping[Key, Served], there: Collection[str] = ()) -> Finding | None:
+    """Return the condition of a pool that serves `own`, beside the other pools of its beanstalkd.
+
+    `there` are the tubes of the pool that exist.
+    """
     differing = [
         f"pool {key} serves tube {_first(tubes)} with {_in_words(others[key].retries)}"
         for key in sorted(others)
-        if (tubes := tubes_that_differ(own, others[key]))
+        if (tubes := tubes_that_differ(own, others[key], there))
     ]
     if not differing:
         return None
