@@ -53,6 +53,7 @@ def test_changed(live):
         (("resources", "requests", "cpu"), 1, "1"),
         (("emptyDir", "sizeLimit"), "1e9", "1G"),
         (("resourceFieldRef", "divisor"), "1000m", "1"),
+        (("overhead", "cpu"), "1000m", "1"),
     ],
 )
 def test_same_quantity_is_no_difference_where_a_quantity_stands(path, one, other):
@@ -64,6 +65,11 @@ def test_same_quantity_is_no_difference_where_a_quantity_stands(path, one, other
     assert not differences(nested(one), nested(other))
     assert differences(nested(one), nested("7Mi"))
     assert differences({"value": one}, {"value": other}), "the value of a variable is a text"
+
+
+@pytest.mark.parametrize("name", [["a"], {"a": 1}, 1, None])
+def test_name_that_the_api_server_will_refuse_is_a_difference(name):
+    assert differences({"secrets": [{"name": name}]}, {"secrets": [{"name": "1"}]})
 
 
 def test_fields_that_differ_are_named_as_kubectl_writes_them():

@@ -19,7 +19,7 @@ _FACTORS: Final = {
     **{unit: Fraction(1000) ** power for power, unit in enumerate(["n", "u", "m", "", *"kMGTPE"], -3)},
 }
 _QUANTITIES: Final = (("divisor",), ("sizeLimit",))
-_QUANTITIES_IN: Final = (("limits",), ("requests",))
+_QUANTITIES_IN: Final = (("limits",), ("requests",), ("overhead",))
 
 
 def differences(rendered: Any, live: Any) -> list[str]:
@@ -80,9 +80,9 @@ def _in_list(rendered: list[Any], live: list[Any], path: tuple[str, ...]) -> Ite
         if len(rendered) != len(live) or any(map(differences, rendered, live)):
             yield _in_words(path)
         return
-    by_key = {item[key]: item for item in live}
+    by_key = {str(item[key]): item for item in live}
     for item in rendered:
-        yield from _differences(item, by_key.get(item[key]), (*path, f"[{item[key]}]"))
+        yield from _differences(item, by_key.get(str(item[key])), (*path, f"[{item[key]}]"))
 
 
 def _tells_apart(key: str, items: list[Any]) -> bool:
