@@ -65,6 +65,11 @@ UNSCHEDULABLE = {
             "Unschedulable",
             "pod mail-1 finds no node: 0/3 nodes are available",
         ),
+        (
+            {"status": {"conditions": [UNSCHEDULABLE | {"reason": "SchedulingGated", "message": "non-empty gates"}]}},
+            "Unschedulable",
+            "pod mail-1 finds no node: non-empty gates",
+        ),
     ],
 )
 def test_trouble_of_a_pod(pools, pod, reason, words):
@@ -249,12 +254,13 @@ def test_pool_whose_pods_have_older_defaults_says_so_and_how_to_take_the_new_one
     assert outdated(pools, version=1, image="tubeherd-worker:0").reason == "OldImage"
 
 
-def unready(since, worker):
+def unready(since, worker, **more):
     """Return a pod that has not been ready since that second."""
     condition = {"type": "Ready", "status": "False", "lastTransitionTime": f"1970-01-01T00:00:{since:02}Z"}
-    return {"status": {"conditions": [condition]}, "state": worker}
+    return {"status": {"conditions": [condition | more]}, "state": worker}
 
 
+GATED = {"reason": "ReadinessGatesNotReady", "message": 'the status of pod readiness gate "a" is not "True"'}
 RUNS, WAITS = {"running": {}}, {"waiting": {"reason": "ContainerCreating"}}
 
 
@@ -266,6 +272,8 @@ RUNS, WAITS = {"running": {}}, {"waiting": {"reason": "ContainerCreating"}}
         (unready(9, RUNS), "q.shop.svc:11300", "NotConnected", "at q.shop.svc:11300; see kubectl logs mail-1"),
         (unready(9, RUNS), "[::1]:11300", "NotConnected", "at [::1]:11300; see kubectl logs mail-1"),
         (unready(9, WAITS), "queue", "NotStarted", "ContainerCreating; see kubectl describe pod mail-1"),
+        (unready(9, RUNS, **GATED), "queue", "NotStarted", 'pod mail-1 waits: the status of pod readiness gate "a"'),
+        (unready(11, RUNS, **GATED), "queue", "Starting", ""),
         (unready(11, RUNS), "queue", "Starting", ""),
         (unready(11, WAITS), "queue", "Starting", ""),
     ],

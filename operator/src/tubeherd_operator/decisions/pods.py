@@ -18,6 +18,8 @@ _OUT_OF_MEMORY: Final = "OOMKilled"
 _PATIENCE: Final = 20.0
 """For how many seconds a pod may be created, or its worker be without a connection, before that is a trouble."""
 
+_NO_NODE: Final = ("Unschedulable", "SchedulingGated")
+
 
 class PodReason(StrEnum):
     """Why a pool is not ready, if one of its pods is the cause."""
@@ -83,7 +85,7 @@ def trouble_of_pods(pods: Iterable[Object]) -> Trouble | None:
     for pod in pods:
         name = pod["metadata"]["name"]
         for condition in pod.get("status", {}).get("conditions", []):
-            if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            if condition["type"] == "PodScheduled" and condition.get("reason") in _NO_NODE:
                 message = f"pod {name} finds no node: {condition.get('message', '')}"
                 return Trouble(PodReason.UNSCHEDULABLE, message)
         for container in _containers(pod):
@@ -102,6 +104,8 @@ def trouble_of_slow_pods(pods: Iterable[Object], server: str, now: float) -> Tro
         if worker is None or since is None or now - since < _PATIENCE:
             continue
         name = pod["metadata"]["name"]
+        if gates := _closed_gates(pod):
+            return Trouble(PodReason.NOT_STARTED, f"pod {name} waits: {gates}; see kubectl describe pod {name}")
         other = next((one["name"] for one in _containers(pod) if one is not worker and one.get("ready") is False), None)
         waiting = worker.get("state", {}).get("waiting")
         if other and (waiting or worker.get("ready")):
@@ -159,10 +163,19 @@ def _memory_limit(pod: Object, name: str) -> str | None:
 
 def _unready_since(pod: Object) -> float | None:
     """Return when a pod was last ready, or else when it was started, in seconds since 1970; None if it is ready."""
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "Ready" and condition["status"] != "True":
-            return datetime.fromisoformat(condition["lastTransitionTime"]).timestamp()
-    return None
+    condition = _unready(pod)
+    return datetime.fromisoformat(condition["lastTransitionTime"]).timestamp() if condition else None
+
+
+def _closed_gates(pod: Object) -> str:
+    """Return what Kubernetes says of the readiness gates for which a pod waits whose containers are ready."""
+    condition = _unready(pod) or {}
+    return str(condition.get("message", "")) if condition.get("reason") == "ReadinessGatesNotReady" else ""
+
+
+def _unready(pod: Object) -> Object | None:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == "Ready" and one["status"] != "True"), None)
 
 
 def _container_trouble(pod: str, container: Object) -> Trouble | None:
