@@ -136,6 +136,17 @@ def test_what_only_the_operator_or_the_api_server_can_refuse_is_said_and_the_dep
     eventually(lambda: "proxy:2" in json.dumps(deployment(namespace)["spec"]), "the corrected one is applied", 60)
 
 
+def test_service_account_that_the_template_has_no_longer_is_gone(namespace, eventually):
+    def account():
+        pod = deployment(namespace)["spec"]["template"]["spec"]
+        return pod.get("serviceAccountName"), pod.get("serviceAccount")
+
+    namespace.make_pool("mail", ["ok"], **IDLE, template=of_pod(serviceAccountName="mailer"))
+    eventually(lambda: account() == ("mailer", "mailer"), "the pods have the account", 20)
+    namespace.make_pool("mail", ["ok"], **IDLE)
+    eventually(lambda: account() == (None, None), "they have it no longer", 20)
+
+
 def test_container_that_cannot_start_is_said(namespace, image, eventually):
     container = {"name": "proxy", "image": image("worker"), "command": ["sh", "-c", "exit 7"]}
     namespace.make_pool("mail", ["ok"], replicas=1, template=of_pod(initContainers=[container]))

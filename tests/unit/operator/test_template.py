@@ -164,6 +164,14 @@ def test_defaults_of_the_operator_give_way(template, path, value):
             "spec.template.spec.containers[worker].volumeMounts[/app/executors].name: the operator mounts its own",
         ),
         (
+            of_worker(volumeMounts=[{"name": "mine", "mountPath": "/app//executors/"}]),
+            "spec.template.spec.containers[worker].volumeMounts[/app/executors].name: the operator mounts its own",
+        ),
+        (
+            of_worker(volumeMounts=[{"name": "executors", "mountPath": "/app/executors/"}]),
+            "spec.template.spec.containers[worker].volumeMounts[/app/executors].mountPath: the operator mounts its own",
+        ),
+        (
             of_worker(env=[{"name": "TUBEHERD_SERVER", "value": "other"}]),
             "spec.template.spec.containers[worker].env[TUBEHERD_SERVER].value: the operator sets this field itself",
         ),
@@ -185,6 +193,28 @@ def test_what_says_otherwise_than_the_operator_must_own_is_a_fault(template, wor
     with pytest.raises(WrongTemplate) as raised:
         merged(template)
     assert str(raised.value).startswith(words)
+
+
+def test_empty_text_that_stands_for_a_default_is_left_out():
+    probe = {"httpGet": {"port": 80, "path": "", "scheme": "", "httpHeaders": [{"name": "A", "value": ""}]}}
+    port = {"containerPort": 80, "protocol": ""}
+    pod = merged(
+        of_pod(
+            dnsPolicy="",
+            nodeSelector={"path": "", "tty": ""},
+            containers=[{"name": "a", "imagePullPolicy": "", "readinessProbe": probe, "ports": [port]}],
+        )
+        | {"metadata": {"labels": {"protocol": ""}, "annotations": {"path": ""}}}
+    )
+    assert pod["spec"]["containers"][1] == {
+        "name": "a",
+        "readinessProbe": {"httpGet": {"port": 80, "httpHeaders": [{"name": "A", "value": ""}]}},
+        "ports": [{"containerPort": 80}],
+        "securityContext": RIGHTS,
+    }
+    assert "dnsPolicy" not in pod["spec"]
+    assert pod["spec"]["nodeSelector"] == {"path": "", "tty": ""}
+    assert (pod["metadata"]["labels"]["protocol"], pod["metadata"]["annotations"]) == ("", {"path": ""})
 
 
 def test_nothing_is_left_that_the_api_server_would_not_store():
@@ -325,6 +355,12 @@ def test_grace_period_is_that_of_the_template_if_it_is_longer(pools):
     assert grace({"terminationGracePeriodSeconds": 3600}) == 3600
     with pytest.raises(WrongTemplate, match="must be 615 or more"):
         grace({"terminationGracePeriodSeconds": 30})
+
+
+def test_service_account_has_both_fields_of_which_kubernetes_takes_it():
+    pod = merged(of_pod(serviceAccountName="mailer"))["spec"]
+    assert (pod["serviceAccountName"], pod["serviceAccount"]) == ("mailer", "mailer")
+    assert "serviceAccount" not in merged(of_pod(serviceAccountName=""))["spec"]
 
 
 def test_init_container_gets_its_place():

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, Final
 
-from tubeherd.pod_template.containers import WORKER
+from tubeherd.pod_template.containers import WORKER, place_of
 from tubeherd_operator.objects import Object
 
 MERGE_KEYS: Final = {
@@ -59,6 +59,16 @@ _LEFT_OUT_IF_ZERO: Final = frozenset(
 )
 """The fields that the API server leaves out, or sets to a default, if they are zero, false or empty."""
 
+_DEFAULT_IF_EMPTY: Final = frozenset(
+    (
+        *("imagePullPolicy", "pullPolicy", "terminationMessagePath", "terminationMessagePolicy", "protocol"),
+        *("dnsPolicy", "schedulerName", "path", "scheme", "apiVersion"),
+    )
+)
+"""The fields that the API server sets to a default if they are an empty text."""
+_OF_TEXTS: Final = frozenset(("labels", "annotations", "nodeSelector", "matchLabels", "volumeAttributes"))
+"""The objects whose fields have names of the user's own: no rule about a field is about them."""
+
 _NAMED: Final = 3
 """How many faults a message names."""
 
@@ -80,19 +90,26 @@ def merge_template(ours: Object, template: Object) -> Object:
     merged: Object = _merge(ours, theirs, (), faults)
     if faults:
         raise WrongTemplate("; ".join(faults[:_NAMED]))
+    # The API server sets the deprecated field to the same, and only its owner can take the account away again.
+    if account := merged["spec"].get("serviceAccountName"):
+        merged["spec"]["serviceAccount"] = account
     return merged
 
 
-def _without_zeros(value: Any) -> Any:
-    """Return what the API server would store of a value that it is sent: no null, no empty list, no zero by default."""
+def _without_zeros(value: Any, name: str = "") -> Any:
+    """Return what the API server would store of a field: no null, no empty list, nothing that stands for a default."""
     if isinstance(value, dict):
-        kept = {name: _without_zeros(child) for name, child in value.items()}
-        return {name: child for name, child in kept.items() if not _is_left_out(name, child)}
+        kept = {field: _without_zeros(child, field) for field, child in value.items()}
+        if name in _OF_TEXTS:
+            return {field: child for field, child in kept.items() if child is not None}
+        return {field: child for field, child in kept.items() if not _is_left_out(field, child)}
     return [_without_zeros(child) for child in value] if isinstance(value, list) else value
 
 
 def _is_left_out(name: str, value: Any) -> bool:
-    return value is None or value == [] or (name in _LEFT_OUT_IF_ZERO and not value and value != "")
+    if value == "":
+        return name in _DEFAULT_IF_EMPTY
+    return value is None or value == [] or (name in _LEFT_OUT_IF_ZERO and not value)
 
 
 def _with_rights_of_containers(ours: Object, theirs: Object) -> Object:
@@ -143,7 +160,7 @@ def _merge_lists(ours: list[Any], theirs: list[Any], path: Path, faults: list[st
     key = MERGE_KEYS[path[-1]]
     mine, added, met = {item[key]: item for item in ours}, [], set()
     for item in theirs:
-        value = item.get(key) if isinstance(item, dict) else None
+        value = _told_apart(item, key)
         if not isinstance(value, str | int):
             faults.append(f"{_in_words(path)}: each entry must be an object with {key}")
         elif value not in mine:
@@ -154,6 +171,12 @@ def _merge_lists(ours: list[Any], theirs: list[Any], path: Path, faults: list[st
             mine[value] = _merge(mine[value], item, (*path, str(value)), faults)
             met.add(value)
     return [*mine.values(), *added]
+
+
+def _told_apart(item: Any, key: str) -> Any:
+    """Return what tells an entry of a list apart from the operator's; None if it is no object with such a field."""
+    value = item.get(key) if isinstance(item, dict) else None
+    return place_of(value) if key == "mountPath" and isinstance(value, str) else value
 
 
 def _is_default(path: Path) -> bool:
@@ -167,7 +190,7 @@ def _why(path: Path, ours: Any) -> str:
         return (
             f"must be {ours} or more, or the worker could not let its jobs end: leave it out, or lower spec.jobTimeout"
         )
-    if path[-1] == "name" and "volumeMounts" in path:
+    if path[-1] in ("name", "mountPath") and "volumeMounts" in path:
         return "the operator mounts its own volume there: mount yours elsewhere"
     return "the operator sets this field itself: leave it out"
 

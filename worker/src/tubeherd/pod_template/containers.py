@@ -144,6 +144,11 @@ class InitContainer(Container):
     name: _NotWorker = Field(description="Name of the container.")
 
 
+def place_of(mount_path: str) -> str:
+    """Return where a volume is mounted: `/tmp/`, `/./tmp` and `tmp` are one place."""
+    return posixpath.normpath(f"/{mount_path.lstrip('/')}")
+
+
 def _check_worker(containers: list[Container]) -> list[Container]:
     for number, container in enumerate(containers):
         if container.name == WORKER:
@@ -158,7 +163,7 @@ def _faults_of_worker(container: Container) -> Iterator[tuple[tuple[str | int, .
     if container.resources and container.resources.limits and container.resources.limits.memory is not None:
         yield ("resources", "limits", "memory"), MEMORY_WHY
     for number, mount in enumerate(container.volume_mounts or ()):
-        if posixpath.normpath(f"/{mount.mount_path.lstrip('/')}") == TMP_PATH and mount.name != TMP:
+        if place_of(mount.mount_path) == TMP_PATH and mount.name != TMP:
             yield ("volumeMounts", number, "mountPath"), TMP_PATH_WHY
 
 
