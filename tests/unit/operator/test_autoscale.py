@@ -270,7 +270,7 @@ def test_whatever_is_found_the_number_keeps_its_promises(rule, replicas, found):
             Demand(1, 998, 0),
             "998 jobs wait and 0 run, to wait at most 1m; how long they take is not known yet",
         ),
-        (BY_JOBS, None, "how many jobs there are is not known"),
+        (BY_JOBS, None, "how many jobs there are is not known, see the condition ServerReachable"),
     ],
 )
 def test_why_in_words(rule, demand, words):

@@ -96,7 +96,7 @@ def test_number_is_kept_while_the_jobs_are_not_known(seen, counts):
     assert condition(status) == (
         "Unknown",
         "JobsUnknown",
-        "5 replicas, as before: how many jobs there are is not known",
+        "5 replicas, as before: how many jobs there are is not known, see the condition ServerReachable",
     )
 
 

@@ -337,6 +337,8 @@ def test_messages_show_no_endless_value():
     assert the_condition(waits).message == f"kick=all waits: {SERVER} is out of reach; it goes on as soon as " + (
         "beanstalkd answers"
     )
+    done = plan(" all ", intent("running", ("mail", 2, 2), value=" all "))
+    assert done.outcome.value == "all"
     behind = plan("all", counts=AWAY, others={"discard": Request("uid", "discard", "x" * 200_000)})
     assert all(len(condition.message) < 1000 for condition in behind.conditions)
 

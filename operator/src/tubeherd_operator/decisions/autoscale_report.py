@@ -8,7 +8,7 @@ def why(rule: Rule, scale: Scale) -> str:
     """Return why an autoscaled pool wants so many replicas."""
     demand = scale.demand
     if demand is None:
-        return "how many jobs there are is not known"
+        return "how many jobs there are is not known, see the condition ServerReachable"
     jobs = f"{_jobs(demand.ready)} wait{'s' if demand.ready == 1 else ''} and {demand.reserved:,} run"
     return f"{jobs}{'s' if demand.reserved == 1 else ''}, {_measure(rule, demand)}{_bound(rule, demand)}"
 

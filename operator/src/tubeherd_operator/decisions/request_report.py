@@ -137,7 +137,7 @@ def outcome(intent: Intent) -> LastKick | LastDiscard:
 
     tubes = [{"name": share.name, **counts([share])} for share in _most(intent, TUBES_SHOWN)]
     return words.outcome.model_validate(
-        {"value": intent.value, "time": intent.since, **counts(intent.tubes), "tubes": tubes}
+        {"value": intent.value.strip(), "time": intent.since, **counts(intent.tubes), "tubes": tubes}
     )
 
 
