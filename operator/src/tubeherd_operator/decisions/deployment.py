@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+from copy import deepcopy
 from typing import Final
 
 from tubeherd.formats.durations import parse_duration
-from tubeherd.pod_template.containers import HEALTH_PORT, WORKER
+from tubeherd.pod_template.containers import HEALTH_PORT, TMP, TMP_PATH, WORKER
 from tubeherd.pool import GROUP, KIND, VERSION, Strategy, WorkerPoolSpec
 from tubeherd.settings import WorkerSettings
 from tubeherd_operator.decisions.defaults import DEFAULTS_ANNOTATION, Additions, Defaults, Record
-from tubeherd_operator.decisions.template import merge_template
+from tubeherd_operator.decisions.template import CONTAINER_RIGHTS, merge_template
 from tubeherd_operator.objects import POOL_LABEL, Object
 
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
@@ -136,7 +137,7 @@ def _pod(name: str, spec: WorkerPoolSpec, server: str, defaults: Defaults, user:
     """Return the pod template. It depends on nothing that changes the number of pods, which would restart them all."""
     additions = defaults.additions
     tmp = {"sizeLimit": additions.tmp_size} if additions.tmp_size else {}
-    volumes: list[Object] = [{"name": "tmp", "emptyDir": tmp}]
+    volumes: list[Object] = [{"name": TMP, "emptyDir": tmp}]
     if spec.executors:
         volumes.append({"name": "executors", "configMap": {"name": spec.executors.config_map}})
     pod: Object = {
@@ -167,7 +168,7 @@ def _spread(name: str, label: str) -> Object:
 
 
 def _container(spec: WorkerPoolSpec, server: str, defaults: Defaults) -> Object:
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a path in the container
+    mounts: list[Object] = [{"name": TMP, "mountPath": TMP_PATH}]
     if spec.executors:
         mounts.append({"name": "executors", "mountPath": "/app/executors", "readOnly": True})
     container: Object = {
@@ -180,11 +181,7 @@ def _container(spec: WorkerPoolSpec, server: str, defaults: Defaults) -> Object:
         "readinessProbe": _probe("/readyz") | {"failureThreshold": 1, "periodSeconds": 5, "timeoutSeconds": 5},
         # The last line of a worker that cannot start gives the cause, which the pool's condition then shows.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": deepcopy(CONTAINER_RIGHTS),
         "volumeMounts": mounts,
     }
     if spec.env_from:

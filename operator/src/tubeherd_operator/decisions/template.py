@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any, Final
 
-from tubeherd.pod_template.containers import WORKER, place_of
+from tubeherd.pod_template.containers import TMP, WORKER, place_of
 from tubeherd_operator.objects import Object
 
 MERGE_KEYS: Final = {
@@ -36,19 +36,17 @@ _DEFAULTS: Final = (
     ("spec", "securityContext", "seccompProfile", _REST),
     ("spec", "automountServiceAccountToken"),
     ("spec", "topologySpreadConstraints", _REST),
-    ("spec", "volumes", "tmp", "emptyDir", _REST),
+    ("spec", "volumes", TMP, "emptyDir", _REST),
     ("spec", "containers", WORKER, "resources", "requests", _REST),
 )
 """The paths of what the operator sets and a template may set otherwise; a list's objects stand there by their keys."""
 
-_OF_EACH_CONTAINER: Final[Object] = {
-    "securityContext": {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+CONTAINER_RIGHTS: Final[Object] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
 }
-"""What the operator makes of each container that a template adds."""
+"""The security context of the worker's container, and of each that a template adds."""
 
 _LEFT_OUT_IF_ZERO: Final = frozenset(
     (
@@ -119,7 +117,8 @@ def _with_rights_of_containers(ours: Object, theirs: Object) -> Object:
         known = {container["name"] for container in spec.get(kind, [])}
         added = [item["name"] for item in theirs.get("spec", {}).get(kind, []) if item["name"] not in known]
         if added:
-            spec[kind] = [*spec.get(kind, []), *({"name": name} | deepcopy(_OF_EACH_CONTAINER) for name in added)]
+            rights = [{"name": name, "securityContext": deepcopy(CONTAINER_RIGHTS)} for name in added]
+            spec[kind] = [*spec.get(kind, []), *rights]
     return ours | {"spec": spec}
 
 
