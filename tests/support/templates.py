@@ -234,6 +234,9 @@ REFUSED = {
         of_worker(env=[{"name": "TUBEHERD_INCLUDE", "value": "x"}]), _WORKER, "set the field instead"
     ),
     "mount over /tmp": Refused(of_worker(volumeMounts=[{"name": "data", "mountPath": "/tmp/"}]), _WORKER, "elsewhere"),
+    "read-only /tmp": Refused(
+        of_worker(volumeMounts=[{"name": "tmp", "mountPath": "tmp", "readOnly": True}]), _WORKER, "elsewhere"
+    ),
     "mount over /tmp in disguise": Refused(
         of_worker(volumeMounts=[{"name": "data", "mountPath": "/./tmp/x/.."}]), _WORKER, "elsewhere", False
     ),

@@ -10,7 +10,7 @@ from tubeherd.formats.globs import GLOB
 from tubeherd.formats.memory_share import MARGIN, MIB, SMALLEST_SHARE, SUPERVISOR_RESERVE
 from tubeherd.formats.sizes import SIZE
 from tubeherd.formats.tubes import RESERVED
-from tubeherd.pod_template.containers import MEMORY_WHY, OF_WORKER, TMP, TMP_PATH_WHY, WORKER
+from tubeherd.pod_template.containers import MEMORY_WHY, OF_WORKER, TMP, TMP_PATH, TMP_PATH_WHY, WORKER
 from tubeherd.pod_template.template import (
     ACCOUNT_WHY,
     APPARMOR_PREFIX,
@@ -141,7 +141,7 @@ TEMPLATE: Final = {
         _rule(f"self.name != '{WORKER}' || !has(self.env) || self.env.all(e, !(e.name in {NOT_FOR_ENV}))", ENV_WHY),
         _rule(
             f"self.name != '{WORKER}' || !has(self.volumeMounts) || "
-            f"self.volumeMounts.all(m, m.name == '{TMP}' || !m.mountPath.matches('^/+tmp/*$'))",
+            f"self.volumeMounts.all(m, !m.mountPath.matches('^/*{TMP_PATH.lstrip('/')}/*$'))",
             TMP_PATH_WHY,
         ),
     ),

@@ -161,19 +161,23 @@ def test_defaults_of_the_operator_give_way(template, path, value):
         ),
         (
             of_worker(volumeMounts=[{"name": "mine", "mountPath": "/app/executors"}]),
-            "spec.template.spec.containers[worker].volumeMounts[/app/executors].name: the operator mounts its own",
+            "spec.template.spec.containers[worker].volumeMounts[/app/executors]: the operator mounts its own",
         ),
         (
             of_worker(volumeMounts=[{"name": "mine", "mountPath": "/app//executors/"}]),
-            "spec.template.spec.containers[worker].volumeMounts[/app/executors].name: the operator mounts its own",
+            "spec.template.spec.containers[worker].volumeMounts[/app/executors]: the operator mounts its own",
+        ),
+        (
+            of_worker(volumeMounts=[{"name": "executors", "mountPath": "/app/executors", "subPath": "other"}]),
+            "spec.template.spec.containers[worker].volumeMounts[/app/executors]: the operator mounts its own",
         ),
         (
             of_worker(volumeMounts=[{"name": "executors", "mountPath": "/app/executors/"}]),
-            "spec.template.spec.containers[worker].volumeMounts[/app/executors].mountPath: the operator mounts its own",
+            "spec.template.spec.containers[worker].volumeMounts[/app/executors]: the operator mounts its own",
         ),
         (
             of_worker(env=[{"name": "TUBEHERD_SERVER", "value": "other"}]),
-            "spec.template.spec.containers[worker].env[TUBEHERD_SERVER].value: the operator sets this field itself",
+            "spec.template.spec.containers[worker].env[TUBEHERD_SERVER]: the operator sets this field itself",
         ),
         (
             of_pod(topologySpreadConstraints=[{"maxSkew": 1}]),
@@ -314,6 +318,9 @@ def test_no_template_changes_what_the_operator_owns(pod):
     except WrongTemplate:
         return
     assert contains(result, owned(OURS))
+    for name in ("env", "ports", "volumeMounts"):
+        ours = worker_of(OURS)[name]
+        assert worker_of(result)[name][: len(ours)] == ours, "not even something is added to an entry of the operator"
     for kind in ("containers", "initContainers"):
         for container in result["spec"].get(kind, []):
             assert contains(container["securityContext"], RIGHTS)

@@ -60,7 +60,7 @@ def test_bad_template_is_refused_with_field_and_reason(refused):
         of_pod(volumes=[{"name": "tmp", "emptyDir": {"medium": "Memory"}}, {"name": "a", "csi": {"driver": "x"}}]),
         of_worker(resources={"limits": {"cpu": 0.5}, "requests": {"memory": 1000000}}),
         of_worker(securityContext={"runAsUser": 7, "seccompProfile": {"type": "Localhost", "localhostProfile": "a"}}),
-        of_worker(volumeMounts=[{"name": "tmp", "mountPath": "/tmp"}, {"name": "a", "mountPath": "/tmp/a"}]),
+        of_worker(volumeMounts=[{"name": "tmp", "mountPath": "/cache"}, {"name": "a", "mountPath": "/tmp/a"}]),
         of_sidecar(securityContext={"privileged": False, "capabilities": {"add": []}}, image=None),
     ],
 )

@@ -28,6 +28,9 @@ MERGE_KEYS: Final = {
 }
 """By the name of a list: the field that tells its objects apart, as in a strategic merge patch of Kubernetes."""
 
+_WHOLE: Final = ("env", "ports", "volumeMounts")
+"""The lists to whose entries of the operator nothing can be added, such as `readOnly` to the worker's /tmp."""
+
 _REST: Final = "*"
 _DEFAULTS: Final = (
     ("spec", "securityContext", "runAsUser"),
@@ -164,6 +167,8 @@ def _merge_lists(ours: list[Any], theirs: list[Any], path: Path, faults: list[st
             faults.append(f"{_in_words(path)}: each entry must be an object with {key}")
         elif value not in mine:
             added.append(item)
+        elif path[-1] in _WHOLE and item != mine[value]:
+            faults.append(f"{_in_words((*path, str(value)))}: {_why(path, mine[value])}")
         elif value in met:
             faults.append(f"{_in_words((*path, str(value)))}: another entry of the list has the same {key}")
         else:
@@ -189,7 +194,7 @@ def _why(path: Path, ours: Any) -> str:
         return (
             f"must be {ours} or more, or the worker could not let its jobs end: leave it out, or lower spec.jobTimeout"
         )
-    if path[-1] in ("name", "mountPath") and "volumeMounts" in path:
+    if path[-1] == "volumeMounts":
         return "the operator mounts its own volume there: mount yours elsewhere"
     return "the operator sets this field itself: leave it out"
 

@@ -15,7 +15,7 @@ HEALTH_PORT: Final = 8080
 TMP: Final = "tmp"
 """The name of the volume that the worker has at TMP_PATH."""
 TMP_PATH: Final = "/tmp"  # noqa: S108 - a path in the container
-TMP_PATH_WHY: Final = "the worker needs its own volume tmp at /tmp: mount yours elsewhere"
+TMP_PATH_WHY: Final = "the worker has its own volume at /tmp: mount yours elsewhere"
 MEMORY_WHY: Final = "the memory limit of container worker is spec.memoryLimit, which the worker must know: set it there"
 _PROBE_WHY: Final = "the operator sets the probes of container worker: leave it out"
 _RESTART_WHY: Final = "container worker is always restarted: leave it out"
@@ -55,7 +55,9 @@ _PortNumber = Annotated[
 ]
 _NoHostPort = Annotated[int, Only((0,), f"{RESTRICTED}: use a Service")]
 _NoHostIP = Annotated[str, Field(max_length=45), Only(("",), f"{RESTRICTED}: use a Service")]
-_Quantity = Annotated[int | str, WithJsonSchema({"x-kubernetes-int-or-string": True})]
+_Quantity = Annotated[
+    int | Annotated[str, Field(max_length=64)], WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 64})
+]
 
 
 class _Asked(Open):
@@ -163,7 +165,7 @@ def _faults_of_worker(container: Container) -> Iterator[tuple[tuple[str | int, .
     if container.resources and container.resources.limits and container.resources.limits.memory is not None:
         yield ("resources", "limits", "memory"), MEMORY_WHY
     for number, mount in enumerate(container.volume_mounts or ()):
-        if place_of(mount.mount_path) == TMP_PATH and mount.name != TMP:
+        if place_of(mount.mount_path) == TMP_PATH:
             yield ("volumeMounts", number, "mountPath"), TMP_PATH_WHY
 
 
