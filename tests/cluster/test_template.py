@@ -136,15 +136,28 @@ def test_what_only_the_operator_or_the_api_server_can_refuse_is_said_and_the_dep
     eventually(lambda: "proxy:2" in json.dumps(deployment(namespace)["spec"]), "the corrected one is applied", 60)
 
 
-def test_service_account_that_the_template_has_no_longer_is_gone(namespace, eventually):
+def test_what_the_api_server_adds_to_a_field_goes_with_it(namespace, eventually):
+    def spec():
+        return deployment(namespace)["spec"]
+
     def account():
-        pod = deployment(namespace)["spec"]["template"]["spec"]
+        pod = spec()["template"]["spec"]
         return pod.get("serviceAccountName"), pod.get("serviceAccount")
 
-    namespace.make_pool("mail", ["ok"], **IDLE, template=of_pod(serviceAccountName="mailer"))
+    def volume():
+        return spec()["template"]["spec"]["volumes"][1:]
+
+    template = of_pod(serviceAccountName="mailer", volumes=[{"name": "data"}])
+    namespace.make_pool("mail", ["ok"], **IDLE, template=template)
     eventually(lambda: account() == ("mailer", "mailer"), "the pods have the account", 20)
+    assert volume() == [{"name": "data", "emptyDir": {}}]
+    claim = [{"name": "data", "persistentVolumeClaim": {"claimName": "x"}}]
+    namespace.make_pool("mail", ["ok"], **IDLE, template=of_pod(volumes=claim), strategy={"type": "Recreate"})
+    eventually(lambda: (account(), volume()) == ((None, None), claim), "they have another volume and no account", 20)
+    assert spec()["strategy"] == {"type": "Recreate"}
     namespace.make_pool("mail", ["ok"], **IDLE)
-    eventually(lambda: account() == (None, None), "they have it no longer", 20)
+    eventually(lambda: spec()["strategy"]["type"] == "RollingUpdate", "the default strategy is back", 20)
+    assert volume() == []
 
 
 def test_container_that_cannot_start_is_said(namespace, image, eventually):

@@ -366,5 +366,14 @@ def test_service_account_has_both_fields_of_which_kubernetes_takes_it():
     assert "serviceAccount" not in merged(of_pod(serviceAccountName=""))["spec"]
 
 
+def test_volume_of_no_source_is_the_emptydir_that_kubernetes_takes_it_for():
+    volumes = merged(of_pod(volumes=[{"name": "a"}, {"name": "b", "emptyDir": None}, {"name": "c", "csi": {}}]))
+    assert volumes["spec"]["volumes"][2:] == [
+        {"name": "a", "emptyDir": {}},
+        {"name": "b", "emptyDir": {}},
+        {"name": "c", "csi": {}},
+    ]
+
+
 def test_init_container_gets_its_place():
     assert merged(of_init())["spec"]["initContainers"][0]["name"] == "first"

@@ -91,10 +91,17 @@ def merge_template(ours: Object, template: Object) -> Object:
     merged: Object = _merge(ours, theirs, (), faults)
     if faults:
         raise WrongTemplate("; ".join(faults[:_NAMED]))
-    # The API server sets the deprecated field to the same, and only its owner can take the account away again.
-    if account := merged["spec"].get("serviceAccountName"):
-        merged["spec"]["serviceAccount"] = account
+    _own_what_is_implied(merged["spec"])
     return merged
+
+
+def _own_what_is_implied(pod: Object) -> None:
+    """Set what the API server would set beside a field: only its owner can take it away when the field changes."""
+    if account := pod.get("serviceAccountName"):
+        pod["serviceAccount"] = account
+    for volume in pod["volumes"]:
+        if volume.keys() == {"name"}:
+            volume["emptyDir"] = {}
 
 
 def _without_zeros(value: Any, name: str = "") -> Any:
