@@ -137,6 +137,19 @@ def test_records_that_were_parked_are_older_than_those_that_are_ready(beanstalkd
     assert recorded(beanstalkd)[-bound:] == newest
 
 
+def test_only_the_oldest_of_the_parked_records_are_made_ready(beanstalkd, burier, bound):
+    """Whoever has parked them would take all of them out again."""
+    one = burier()
+    jobs = one.bury(bound)
+    client = beanstalkd.client()
+    client.watch(RECORDS)
+    for _ in range(bound):
+        client.release(client.reserve(timeout=0), priority=65536, delay=PARKED_SECONDS)
+    newest = one.bury(RECORDS_A_LOOK)
+    assert beanstalkd.count(RECORDS)["delayed"] == bound - RECORDS_A_LOOK
+    assert recorded(beanstalkd) == [*jobs[1:RECORDS_A_LOOK], *newest], "those that are ready: one was removed"
+
+
 def test_records_of_jobs_that_are_not_buried_any_more_go_before_older_ones(beanstalkd, burier, bound):
     jobs = burier().bury(bound)
     for job in jobs[50:100]:

@@ -596,6 +596,20 @@ def test_record_that_was_put_and_parked_by_another_cluster_during_the_reading_is
     assert jobs_of(parking.read()) == jobs
 
 
+def test_many_records_are_taken_out_again_only_after_a_while(beanstalkd, bury, parking):
+    jobs = bury(2000)
+    assert jobs_of(parking.read()) == jobs
+    parking.clock.time += 60
+    read_burials(beanstalkd.server)
+    assert jobs_of(parking.read()) == jobs
+    assert beanstalkd.count(RECORDS) == NOTHING | {"delayed": 2000}
+    more = bury(1)
+    parking.clock.time += 1.9
+    assert jobs_of(parking.read()) == jobs
+    parking.clock.time += 0.2
+    assert jobs_of(parking.read()) == jobs + more
+
+
 def test_all_records_are_read_again_and_again_only_for_a_tenth_of_the_time(beanstalkd, bury, parking):
     """As long as another cluster parks what is new."""
     jobs = bury(3000)

@@ -13,8 +13,8 @@ from tubeherd.queue.bulk import BulkConnection
 
 _LOOK_SECONDS: Final = 1.0
 """How long to wait before it is asked again whether there are new records, which takes one command."""
-_READ_A_SECOND: Final = 1000
-"""After all records were read, it is waited a second for each so many: they are hidden for a tenth of the time at most.
+_TAKEN_A_SECOND: Final = 1000
+"""After so many records were taken out it is waited a second, so that they are hidden for a tenth of the time at most.
 
 Of two clusters that have pools on one beanstalkd, each parks new records before the other has seen them, and so both
 read all records again while burials go on.
@@ -40,41 +40,42 @@ class ParkingReader(BurialReader):
         return super().read()
 
     def _ask(self, connection: BulkConnection) -> float:
-        is_due, pause = self._clock.now() >= self._sort_at, _LOOK_SECONDS
-        if self._ever < 0 or not self._take_new(connection) or (is_due and self._kept.burials.read_elsewhere):
-            self._take_all(connection)
-            pause = max(pause, len(self._kept.records) / _READ_A_SECOND)
+        is_due = self._clock.now() >= self._sort_at
+        taken = None if self._ever < 0 else self._take_new(connection)
+        if taken is None or (is_due and self._kept.burials.read_elsewhere):
+            taken = self._take_all(connection)
         elif is_due:
             self._kept = sort(connection, self._kept.records, (), connection.buried_jobs())
         if is_due:
             self._sort_at = self._clock.now() + QUIET_SECONDS
-        return pause
+        return max(_LOOK_SECONDS, taken / _TAKEN_A_SECOND)
 
-    def _take_all(self, connection: BulkConnection) -> None:
-        """Read all records anew, and park them."""
+    def _take_all(self, connection: BulkConnection) -> int:
+        """Read all records anew, park them, and return how many are kept."""
         before = connection.totals()
         self._kept = read_all(connection, self._clock, _PARKED_SECONDS, with_tracebacks=False)
         # Of those that were put meanwhile only those that were read are known: others may have parked the rest.
         self._ever = before.ever + max(0, len(self._kept.records) - before.jobs)
+        return len(self._kept.records)
 
-    def _take_new(self, connection: BulkConnection) -> bool:
-        """Take out the records that are ready, and park them; the jobs of the kept ones are not asked for.
+    def _take_new(self, connection: BulkConnection) -> int | None:
+        """Take out the records that are ready, park them, and return how many; jobs of the kept ones are not asked for.
 
-        Return whether all that are new were among them: others may read them, or have parked them.
+        None if not all that are new were among them: others read them, or have parked them.
         """
         totals = connection.totals()
         if totals.ever == self._ever and not totals.ready:
-            return True
+            return 0
         before, kept = connection.buried_jobs(), self._kept
         taken = take(connection, with_tracebacks=False)
         found = sort(connection, taken, taken, before, 0, _PARKED_SECONDS)
         newest = max(kept.records, default=0)
         new = sum(record_id > newest for record_id in taken)
         if new < totals.ever - self._ever:
-            return False
+            return None
         self._ever += new
         self._kept = _joined(kept, found, before)
-        return True
+        return len(taken)
 
 
 def _joined(kept: Kept, found: Kept, buried: int) -> Kept:

@@ -196,7 +196,7 @@ class BurialWriter:
                 excess = connection.totals().jobs - RECORDS_MOST
                 if excess <= 0:
                     break
-                connection.make_all_ready()  # parked records are older than those that are ready
+                connection.make_ready(RECORDS_A_LOOK)  # parked records are older than those that are ready
                 if not _remove_some(connection):
                     break
             return connection.totals().jobs - RECORDS_MOST

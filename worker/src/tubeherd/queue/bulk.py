@@ -79,9 +79,13 @@ class BulkConnection(Connection):
 
     def make_all_ready(self) -> None:
         """Make the buried and the delayed jobs of the tube ready."""
-        self._wire.write(b"kick %d\r\n" % _EVERY_JOB * 2)  # a kick takes delayed jobs only if none is buried
         for _ in range(2):
-            self._wire.take_line(KICKED)
+            self.make_ready(_EVERY_JOB)
+
+    def make_ready(self, most: int) -> None:
+        """Make up to so many jobs of the tube ready: buried ones, or else those whose delay ends first."""
+        self._wire.write(b"kick %d\r\n" % most)
+        self._wire.take_line(KICKED)
 
     def take(self, most: int) -> list[Taken]:
         """Take up to `most` jobs out of those that are ready; of equal priority those first that were put first."""
