@@ -180,3 +180,8 @@ def test_template_that_the_operator_must_refuse_leaves_the_deployment_as_it_is(p
     assert ready["message"].startswith(made.wrong_template)
     assert ready["message"].endswith("until it is corrected, the Deployment stays as it is")
     assert status["buried"] == 0, "jobs are counted as before"
+    progressing = next(condition for condition in status["conditions"] if condition["type"] == "Progressing")
+    assert (progressing["reason"], progressing["message"]) == (
+        "Stalled",
+        "0 of 1 pods run the present spec: the condition Ready says why",
+    )

@@ -163,6 +163,12 @@ def test_refused_deployment_is_reported_once_and_is_not_created(pools):
     assert pools.report(pools.seen(before, deployment=None), refusal=ValueError("other words")).events == []
 
 
+def test_pods_of_an_earlier_spec_do_not_run_one_that_was_refused(pools):
+    found = states(pools.report(pools.seen(), refusal=ValueError("no")))
+    assert found["Progressing"] == ("False", "Stalled")
+    assert found["Available"][0] == "True"
+
+
 def test_refused_deployment_is_reported_though_beanstalkd_was_not_asked_yet(pools):
     pool = settled(pools)
     report = pools.report(pools.seen(pool, deployment=None, counts=None), refusal=ValueError("no"))

@@ -28,6 +28,8 @@ def rollout_of(seen: Observation) -> Rollout:
         wanted = live.get("spec", {}).get("replicas", 1)
     status = live.get("status", {})
     ready, updated, pods = (status.get(name, 0) for name in ("readyReplicas", "updatedReplicas", "replicas"))
-    current = bool(live) and is_observed(live)
+    is_present = not (seen.refusal or seen.wrong_template)  # otherwise the live Deployment is that of an earlier spec
+    updated = updated if is_present else 0
+    current = bool(live) and is_present and is_observed(live)
     done = current and ready >= wanted and updated >= wanted and pods == wanted
     return Rollout(wanted, pods, ready, updated, done)
