@@ -39,6 +39,17 @@ def test_tubes_that_cannot_be_watched(include, exclude, message):
         TubeChoice(EXECUTORS, include, exclude)
 
 
+@pytest.mark.parametrize("exclude", ["reports.*", "*", "rep*"])
+def test_glob_that_is_excluded_whole_is_no_tube_left(exclude):
+    with pytest.raises(ExecutorError, match="no tube is left to watch"):
+        TubeChoice({"reports.*": "an executor"}, ("reports.*",), (exclude,))
+
+
+def test_glob_of_which_only_a_part_is_excluded_is_looked_for():
+    for exclude in ("reports.?", "*.a", "reports.*.*"):
+        assert TubeChoice({"reports.*": "an executor"}, ("reports.*",), (exclude,)).globs == ("reports.*",)
+
+
 THERE = ["default", "mail", "mail2", "reports.a", "reports.b", "reports.weekly", "tubeherd.burials"]
 
 

@@ -44,7 +44,8 @@ class TubeChoice:
         named = [tube for tube in include if not is_glob(tube)] + [tube for tube in of_executors if tube in wanted]
         self.always: Final = tuple(tube for tube in dict.fromkeys(named) if tube not in self._excluded)
         """The tubes that are watched whether or not the server has them."""
-        self.globs: Final = tuple(dict.fromkeys(filter(is_glob, include or sorted(executors))))
+        globs = dict.fromkeys(filter(is_glob, include or sorted(executors)))
+        self.globs: Final = tuple(glob for glob in globs if not _covers(exclude, glob))
         """The globs by which further tubes are found; if there are none, the server need not be asked for its tubes."""
         self._named: Final = frozenset(self.always)
         self._matching: Final = TubeSet(self.globs)
@@ -70,6 +71,11 @@ class TubeChoice:
         found = {tube: executor_for(self._executors, tube) for tube in self.always}
         found |= {name: executor for name, executor in self._executors.items() if self.globs and is_glob(name)}
         return {name: executor for name, executor in found.items() if executor is not None}
+
+
+def _covers(exclude: Sequence[str], glob: str) -> bool:
+    """Return whether it is plain that a glob matches no tube that is not excluded, as `*` covers `reports.*`."""
+    return glob in exclude or glob in TubeSet(each for each in exclude if "?" not in each)
 
 
 def _check(executors: Mapping[str, Executor], include: Sequence[str], exclude: Sequence[str]) -> None:
