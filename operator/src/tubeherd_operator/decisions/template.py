@@ -62,7 +62,7 @@ _LEFT_OUT_IF_ZERO: Final = frozenset(
 
 _DEFAULT_IF_EMPTY: Final = frozenset(
     (
-        *("imagePullPolicy", "pullPolicy", "terminationMessagePath", "terminationMessagePolicy", "protocol"),
+        *("imagePullPolicy", "pullPolicy", "terminationMessagePolicy", "protocol"),
         *("dnsPolicy", "schedulerName", "path", "scheme", "apiVersion"),
     )
 )
