@@ -96,17 +96,20 @@ class Runner:
     def _change_chosen(self, changer: Changer, key: Key, step: Step, tube: str) -> None:
         error, chosen = self._chosen.get(key, (None, {}))
         if step.error is not None and error != step.error:  # another process began it, or the connection broke since
-            chosen = self._choose(key, step.error, step.most, read_burials(self._server))
+            chosen = self._choose(key, step.error, step.most, self._read())
         ids = chosen.get(tube, [])
         _change_buried(changer, [ids.pop() for _ in range(min(step.most[tube], len(ids)))], tube)
 
     def _find_error(self, key: Key, error: str, tubes: Iterable[str]) -> Found:
-        burials = read_burials(self._server)
+        burials = self._read()
         chosen = self._choose(key, error, tubes, burials)
         if any(chosen.values()):
             return Found({tube: len(ids) for tube, ids in chosen.items()})
         others = dict.fromkeys(error_of(record) for record in burials.records if record.tube in chosen)
         return Found({}, refused=_no_such_error(list(others), burials.read_elsewhere))
+
+    def _read(self) -> Burials:
+        return read_burials(self._server, with_tracebacks=False)  # those of 10,000 records take 30 MiB
 
     def _choose(self, key: Key, error: str, tubes: Iterable[str], burials: Burials) -> dict[str, list[int]]:
         choice = Choice(error=error)

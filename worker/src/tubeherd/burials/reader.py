@@ -46,17 +46,19 @@ class Clock:
         time.sleep(_PAUSE_SECONDS * random.uniform(1, 4))  # noqa: S311 - spreads readers, is no secret
 
 
-def read_burials(server: str, tube: str | None = None, clock: Clock | None = None) -> Burials:
+def read_burials(
+    server: str, tube: str | None = None, clock: Clock | None = None, *, with_tracebacks: bool = True
+) -> Burials:
     """Return why jobs are buried, in all tubes or in one, by the records on the beanstalkd at `host:port`.
 
-    Raises QueueUnavailable or RefusedError, and ValueError for a tube that is none of the users'.
+    Tracebacks may be left out, which take most of the memory. Raises QueueUnavailable or RefusedError, and ValueError for a tube that is none of the users'.
     """
     if tube is not None:
         check_tube(tube)
     connection = connect(server)
     try:
         before = 0 if tube is None else connection.stats_tubes([tube])[tube].buried
-        burials = read_all(connection, clock or Clock()).burials
+        burials = read_all(connection, clock or Clock(), with_tracebacks=with_tracebacks).burials
         return burials if tube is None else burials.of(tube, min(before, connection.stats_tubes([tube])[tube].buried))
     finally:
         connection.abandon()
