@@ -51,7 +51,8 @@ def read_burials(
 ) -> Burials:
     """Return why jobs are buried, in all tubes or in one, by the records on the beanstalkd at `host:port`.
 
-    Tracebacks may be left out, which take most of the memory. Raises QueueUnavailable or RefusedError, and ValueError for a tube that is none of the users'.
+    Tracebacks take most of the memory, and may be left out. Raises QueueUnavailable or RefusedError, and ValueError for
+    a tube that is none of the users'.
     """
     if tube is not None:
         check_tube(tube)
