@@ -1,11 +1,14 @@
 """Which pods go first when their number falls."""
 
+import threading
+
 import pytest
 
+from tests.support.waiting import wait_for
 from tubeherd_operator.cluster.client import ClusterError
 from tubeherd_operator.decisions.leaving import COST, leaving
 from tubeherd_operator.objects import Key
-from tubeherd_operator.passes.idle_pods import mark_idle_pods
+from tubeherd_operator.passes.idle_pods import IdlePods
 
 FIRST = "-1000"
 
@@ -69,14 +72,14 @@ def test_idle_pods_are_marked():
         asked.append(addresses)
         return {"1": 1, "2": 0}
 
-    mark_idle_pods(pods, ask, Key("shop", "mail"), leaving([pod("1", FIRST), pod("2")], 1))
+    IdlePods(pods, ask).mark(Key("shop", "mail"), leaving([pod("1", FIRST), pod("2")], 1))
     assert asked == [{"1": "10.0.0.1", "2": "10.0.0.2"}]
     assert pods.marked == [("shop", "1", COST, None), ("shop", "2", COST, FIRST)]
 
 
 def test_mark_that_is_refused_stops_nothing(logged):
     pods = Pods(ClusterError(403, "pods is forbidden"))
-    mark_idle_pods(pods, lambda _: {"1": 0, "2": 0, "3": 0}, Key("shop", "mail"), leaving(list(map(pod, "123")), 1))
+    IdlePods(pods, lambda _: {"1": 0, "2": 0, "3": 0}).mark(Key("shop", "mail"), leaving(list(map(pod, "123")), 1))
     assert len(pods.marked) == 1, "the others would be refused too"
     assert [line["event"] for line in logged()] == [
         "pods that are idle could not be marked to go first: pods is forbidden"
@@ -84,6 +87,31 @@ def test_mark_that_is_refused_stops_nothing(logged):
 
 
 def test_pods_that_do_not_answer_are_logged(logged):
-    mark_idle_pods(Pods(), lambda _: {"2": 0}, Key("shop", "mail"), leaving(list(map(pod, "123")), 1))
+    IdlePods(Pods(), lambda _: {"2": 0}).mark(Key("shop", "mail"), leaving(list(map(pod, "123")), 1))
     (line,) = logged()
     assert line["event"] == "2 of 3 pods, such as 1, did not say how many jobs they execute, and count as busy"
+
+
+def test_pods_that_hang_hold_up_no_more_than_two_passes(logged):
+    pods, hangs = Pods(), threading.Barrier(3)
+
+    def ask(_):
+        hangs.wait(60)
+        return {"1": 0}
+
+    idle, two = IdlePods(pods, ask), leaving([pod("1"), pod("2")], 1)
+    passes = [threading.Thread(target=idle.mark, args=(Key("shop", name), two)) for name in ("mail", "sms")]
+    for each in passes:
+        each.start()
+    wait_for(lambda: hangs.n_waiting == 2, "both ask")
+    idle.mark(Key("shop", "push"), two)
+    assert pods.marked == []
+    (line,) = logged()
+    assert (line["pool"], line["event"]) == (
+        "shop/push",
+        "many pods are asked whether they are idle, so any of this pool may go",
+    )
+    hangs.wait(60)
+    for each in passes:
+        each.join()
+    assert len(pods.marked) == 2

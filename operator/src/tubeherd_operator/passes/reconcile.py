@@ -33,7 +33,7 @@ from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object, controller_of
 from tubeherd_operator.passes.executors import Executors
-from tubeherd_operator.passes.idle_pods import Ask, mark_idle_pods
+from tubeherd_operator.passes.idle_pods import Ask, IdlePods
 from tubeherd_operator.passes.observe import observe, understand_pool
 from tubeherd_operator.passes.requests import AGAIN_SECONDS, Requests
 from tubeherd_operator.queues.servers import Servers
@@ -60,7 +60,7 @@ class Reconciler:
         self._servers = servers
         self._settings = settings
         self._now = now
-        self._ask = ask
+        self._idle_pods = IdlePods(cluster, ask)
         self._requests = Requests(cluster, servers, self._timestamp)
         self._repairs: dict[Key, Repairs] = {}
         """What was repaired of late."""
@@ -148,7 +148,7 @@ class Reconciler:
             if change.keep_replicas:
                 self._cluster.apply_deployment(change.keep_replicas, REPLICAS_MANAGER)
             if change.leaving:
-                mark_idle_pods(self._cluster, self._ask, key, change.leaving)
+                self._idle_pods.mark(key, change.leaving)
             return self._cluster.apply_deployment(change.deployment), None
         except ClusterError as error:
             if not error.is_refusal:
