@@ -179,6 +179,8 @@ def test_template_that_the_operator_must_refuse_leaves_the_deployment_as_it_is(p
     assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")
     assert ready["message"].startswith(made.wrong_template)
     assert ready["message"].endswith("until it is corrected, the Deployment stays as it is")
+    (of_a_new_pool, *_) = pools.status(replace(seen, deployment=None))["conditions"]
+    assert of_a_new_pool["message"].endswith("until it is corrected, there are no pods")
     assert status["buried"] == 0, "jobs are counted as before"
     progressing = next(condition for condition in status["conditions"] if condition["type"] == "Progressing")
     assert (progressing["reason"], progressing["message"]) == (

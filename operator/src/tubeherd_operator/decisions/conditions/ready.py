@@ -58,7 +58,8 @@ def _refused(seen: Observation) -> Finding | None:
 
 def _wrong_template(seen: Observation) -> Finding | None:
     if seen.wrong_template:
-        message = f"{seen.wrong_template}; until it is corrected, the Deployment stays as it is"
+        until = "the Deployment stays as it is" if seen.deployment else "there are no pods"
+        message = f"{seen.wrong_template}; until it is corrected, {until}"
         return _not_ready(Reason.INVALID_SPEC, message, warn=True)
     return None
 
