@@ -1,12 +1,15 @@
 """The operator chooses the number of a pool's pods by the jobs in its tubes."""
 
 import json
+import re
 import time
 from contextlib import closing
 
 import pytest
+import yaml
 
 from tests.support.kubernetes import POOLS
+from tests.support.project import ROOT
 
 EXECUTORS = """
 import os
@@ -113,11 +116,22 @@ def test_pod_that_executes_a_job_stays_and_an_idle_one_goes(namespace, queue, ho
     eventually(lambda: queue.count("hold") == (0, 0, 0, 0), "the second job is done")
 
 
-def test_replicas_are_set_by_kubectl_scale_unless_the_pool_is_autoscaled(namespace, eventually):
+def other_autoscaler():
+    """Return the HorizontalPodAutoscaler of the page, which needs no metrics to bring a pool to its least."""
+    page = (ROOT / "docs" / "autoscaling.md").read_text()
+    manifest = yaml.safe_load(re.search(r"^ {4}apiVersion: autoscaling/v2(?:\n {4}.*)*", page, re.MULTILINE)[0])
+    manifest["spec"]["minReplicas"] = 4
+    return manifest
+
+
+def test_replicas_are_set_through_the_scale_subresource_unless_the_pool_is_autoscaled(namespace, eventually):
     namespace.make_pool("mail", ["ok"], **NOWHERE, replicas=0)
     eventually(lambda: replicas(namespace) == 0, "there are no pods at first")
     namespace.kubectl("scale", POOLS, "mail", "--replicas=3")
     eventually(lambda: replicas(namespace) == 3, "there are as many as the WorkerPool was scaled to")
+    namespace.apply(other_autoscaler())
+    eventually(lambda: replicas(namespace) == 4, "there are as many as another autoscaler wants")
+    namespace.kubectl("delete", "hpa", "mail")
 
     namespace.make_pool("mail", ["ok"], **NOWHERE, autoscale={"minReplicas": 2, "maxReplicas": 2, "jobsPerReplica": 1})
     eventually(lambda: replicas(namespace) == 2, "the number is within its bounds at once")
