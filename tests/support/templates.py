@@ -136,7 +136,7 @@ def rewritten() -> Object:
                 {"name": "d", "csi": {"driver": "d.example.com", "readOnly": False, "volumeAttributes": {}}},
             ],
             "topologySpreadConstraints": [
-                {"topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 1}
+                {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 1}
             ],
             "tolerations": [{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}],
             "affinity": {"podAntiAffinity": {}, "nodeAffinity": None},

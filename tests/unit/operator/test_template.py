@@ -375,5 +375,22 @@ def test_volume_of_no_source_is_the_emptydir_that_kubernetes_takes_it_for():
     ]
 
 
+def test_spread_asks_only_for_a_label_that_every_node_has_and_zones_are_a_preference(pools):
+    def rendered(**template):
+        return pools.rendered(pools.pool({"tubes": ["mail"], "template": of_pod(**template)}))["spec"]["template"][
+            "spec"
+        ]
+
+    pod = rendered()
+    assert [each["topologyKey"] for each in pod["topologySpreadConstraints"]] == ["kubernetes.io/hostname"]
+    (zones,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert zones["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "rack"}]}
+    both = rendered(affinity={"nodeAffinity": {}, "podAntiAffinity": required})["affinity"]
+    assert both == {"nodeAffinity": {}, "podAntiAffinity": pod["affinity"]["podAntiAffinity"] | required}
+    own = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}
+    assert rendered(affinity={"podAntiAffinity": own})["affinity"] == {"podAntiAffinity": own}
+
+
 def test_init_container_gets_its_place():
     assert merged(of_init())["spec"]["initContainers"][0]["name"] == "first"

@@ -26,8 +26,8 @@ class Additions:
     """Requested for each further slot, in MiB."""
     tmp_size: str | None = None
     """At most so much may be in /tmp."""
-    spread_over: tuple[str, ...] = ()
-    """Labels of nodes: the pods are spread over the values of each."""
+    is_spread: bool = False
+    """Whether the pods are spread over nodes and zones."""
     has_budget: bool = False
     """Whether there is a PodDisruptionBudget."""
     in_words: str = "none"
@@ -42,9 +42,9 @@ ADDITIONS: Final[Mapping[int, Additions]] = {
         memory_further=16,
         # The kubelet evicts a pod that has more, so this only keeps one that runs wild from filling its node.
         tmp_size="1Gi",
-        spread_over=("kubernetes.io/hostname", "topology.kubernetes.io/zone"),
+        is_spread=True,
         has_budget=True,
-        in_words="requests for CPU and memory, a limit for /tmp, a spread over nodes and a PodDisruptionBudget",
+        in_words="requests for CPU and memory, a limit for /tmp, a spread over nodes and zones, a PodDisruptionBudget",
     ),
 }
 """By version, the oldest first."""

@@ -152,18 +152,30 @@ def _pod(name: str, spec: WorkerPoolSpec, server: str, defaults: Defaults, user:
         "containers": [_container(spec, server, defaults)],
         "volumes": volumes,
     }
-    if additions.spread_over:
-        pod["topologySpreadConstraints"] = [_spread(name, label) for label in additions.spread_over]
-    return {"metadata": {"labels": labels_of(name)}, "spec": pod}
+    return {"metadata": {"labels": labels_of(name)}, "spec": pod | (_spread(name) if additions.is_spread else {})}
 
 
-def _spread(name: str, label: str) -> Object:
-    return {
+def _spread(pool: str) -> Object:
+    """Return what spreads the pods of a pool over nodes and zones as far as there is room.
+
+    Zones are no spread constraint: the scheduler takes no account of nodes that lack the label of one of the
+    constraints, and in many clusters no node has a zone.
+    """
+    selector = {"matchLabels": selector_labels(pool)}
+    over_nodes = {
         "maxSkew": 1,
-        "topologyKey": label,
+        "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": selector_labels(name)},
+        "labelSelector": selector,
         "matchLabelKeys": ["pod-template-hash"],  # the pods that a rollout replaces do not count
+    }
+    over_zones = {
+        "weight": 100,
+        "podAffinityTerm": {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": selector},
+    }
+    return {
+        "topologySpreadConstraints": [over_nodes],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [over_zones]}},
     }
 
 

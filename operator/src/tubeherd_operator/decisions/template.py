@@ -39,6 +39,7 @@ _DEFAULTS: Final = (
     ("spec", "securityContext", "seccompProfile", _REST),
     ("spec", "automountServiceAccountToken"),
     ("spec", "topologySpreadConstraints", _REST),
+    ("spec", "affinity", "podAntiAffinity", "preferredDuringSchedulingIgnoredDuringExecution"),
     ("spec", "volumes", TMP, "emptyDir", _REST),
     ("spec", "containers", WORKER, "resources", "requests", _REST),
 )
