@@ -626,6 +626,25 @@ def test_all_records_are_read_again_and_again_only_for_a_tenth_of_the_time(beans
         assert jobs_of(parking.read()) == jobs
 
 
+def test_records_that_are_put_and_others_that_go_during_a_reading_cause_no_other(
+    beanstalkd, bury, parking, monkeypatch
+):
+    jobs = bury(3)
+    make_all_ready = BulkConnection.make_all_ready
+
+    def meanwhile(connection):
+        jobs.extend(bury(2))
+        beanstalkd.kick_job(jobs.pop(0))
+        make_all_ready(connection)
+
+    monkeypatch.setattr(BulkConnection, "make_all_ready", meanwhile)
+    assert jobs_of(parking.read()) == jobs
+    before = reserves(beanstalkd)
+    parking.clock.time += 1
+    assert jobs_of(parking.read()) == jobs
+    assert reserves(beanstalkd) == before
+
+
 def test_reader_keeps_no_tracebacks(beanstalkd, parking):
     (job,) = beanstalkd.bury_many("mail", 1)
     why = BurialRecord(job, "mail", datetime.now(UTC), BurialKind.EXCEPTION, "E", "f:1", "E: why", 1, "host", "Trace")

@@ -51,12 +51,12 @@ class ParkingReader(BurialReader):
         return max(_LOOK_SECONDS, taken / _TAKEN_A_SECOND)
 
     def _take_all(self, connection: BulkConnection) -> int:
-        """Read all records anew, park them, and return how many are kept."""
+        """Take all records out anew, park them, and return how many."""
         before = connection.totals()
         self._kept = read_all(connection, self._clock, _PARKED_SECONDS, with_tracebacks=False)
-        # Of those that were put meanwhile only those that were read are known: others may have parked the rest.
-        self._ever = before.ever + max(0, len(self._kept.records) - before.jobs)
-        return len(self._kept.records)
+        # Of those that were put meanwhile only those that were taken are known: others may have parked the rest.
+        self._ever = before.ever + max(0, self._kept.taken - before.jobs)
+        return self._kept.taken
 
     def _take_new(self, connection: BulkConnection) -> int | None:
         """Take out the records that are ready, park them, and return how many; jobs of the kept ones are not asked for.

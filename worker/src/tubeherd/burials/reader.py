@@ -121,6 +121,8 @@ class Kept(NamedTuple):
     records: Mapping[int, BurialRecord | None]
     """The records that are in their tube, by their ids; None for what is no record."""
     burials: Burials
+    taken: int = 0
+    """How many records were taken out for that."""
 
 
 NOTHING: Final = Kept({}, Burials())
@@ -180,4 +182,4 @@ def sort(
     connection.give_back(given_back, RECORD_PRIORITY, given_back_for)
     shown = tuple(sorted(found.buried.values(), key=lambda record: record.newest_first))
     buried = min(buried_before, connection.buried_jobs())
-    return Kept(left, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)))
+    return Kept(left, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)), len(taken))
