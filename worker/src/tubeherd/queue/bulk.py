@@ -79,7 +79,7 @@ class BulkConnection(Connection):
 
     def make_all_ready(self) -> None:
         """Make the buried and the delayed jobs of the tube ready."""
-        for _ in range(2):
+        for _ in range(2):  # the buried ones, then the delayed ones
             self.make_ready(_EVERY_JOB)
 
     def make_ready(self, most: int) -> None:
