@@ -145,7 +145,7 @@ def test_what_the_api_server_adds_to_a_field_goes_with_it(namespace, eventually)
         return pod.get("serviceAccountName"), pod.get("serviceAccount")
 
     def volume():
-        return spec()["template"]["spec"]["volumes"][1:]
+        return [volume for volume in spec()["template"]["spec"]["volumes"] if volume["name"] == "data"]
 
     template = of_pod(serviceAccountName="mailer", volumes=[{"name": "data"}])
     namespace.make_pool("mail", ["ok"], **IDLE, template=template)
