@@ -230,3 +230,26 @@ def test_worker_refuses_a_glob_that_no_executor_fits(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, source, "--include", "reports.*")
     assert worker.exit_code() == 3
     assert worker.lines("'reports.*' matches no tube that has an executor here")
+
+
+def test_command_does_the_jobs_of_the_tubes_that_its_glob_matches(beanstalkd, run_worker):
+    echo = "sh -c 'echo $TUBEHERD_JOB_TUBE >> $FOLDER/notes'"
+    worker = run_worker(beanstalkd.server, REPORTS, "--command", f"images.*={echo}", "--include", "images.*")
+    put(beanstalkd, "images.a")
+    worker.wait_for_notes("images.a")
+    assert worker.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--async-concurrency", "2")], ids=" ".join)
+def test_server_that_is_silent_when_it_is_asked_for_its_tubes_is_left_after_ten_seconds(
+    beanstalkd, run_worker, proxy, options
+):
+    worker = run_worker(proxy.server, REPORTS, *options)
+    put(beanstalkd, "reports.a")
+    worker.wait_for_notes("reports.a 1")
+    proxy.silent |= set(range(1, proxy.connections + 1))
+    worker.wait_for_line("beanstalkd ")
+    put(beanstalkd, "reports.b", 2)
+    worker.wait_for_notes("reports.b 2")
+    assert worker.stop() == 0

@@ -1,5 +1,7 @@
 """Counting tubes: rates, tubes without a worker, and the limit in time."""
 
+import time
+
 import pytest
 
 from tubeherd.by_hand.looking.counting import Rate, count_tubes, rates
@@ -69,3 +71,11 @@ def test_without_a_limit_all_tubes_are_counted():
     connection = Counter(1000)
     counted = count_tubes(connection, (), None, lambda: connection.now)
     assert (len(counted.tubes), counted.uncounted) == (1000, 0)
+
+
+def test_no_pattern_takes_long():
+    connection = Counter(0)
+    connection.names = ["t" * 200]
+    began = time.process_time()
+    assert not count_tubes(connection, [f"{'*t' * 99}*-"]).tubes
+    assert time.process_time() < began + 5
