@@ -72,9 +72,11 @@ def test_idle_pods_are_marked():
         asked.append(addresses)
         return {"1": 1, "2": 0}
 
-    IdlePods(pods, ask).mark(Key("shop", "mail"), leaving([pod("1", FIRST), pod("2")], 1))
+    IdlePods(pods, ask, lambda _: pods.marked.append("seen")).mark(
+        Key("shop", "mail"), leaving([pod("1", FIRST), pod("2")], 1)
+    )
     assert asked == [{"1": "10.0.0.1", "2": "10.0.0.2"}]
-    assert pods.marked == [("shop", "1", COST, None), ("shop", "2", COST, FIRST)]
+    assert pods.marked == [("shop", "1", COST, None), ("shop", "2", COST, FIRST), "seen"]
 
 
 def test_mark_that_is_refused_stops_nothing(logged):

@@ -1,6 +1,7 @@
 """Has the pods go first whose workers execute no job, when the number of pods falls."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -11,22 +12,24 @@ from tubeherd_operator.objects import Key
 
 Ask = Callable[[Mapping[str, str]], Mapping[str, int]]
 
-
-_ASKING_MOST: Final = 2
-"""So many passes ask pods at a time: fewer than there are threads, as pods that cannot be reached take two seconds."""
+_MARKING_MOST: Final = 2
+"""So many passes mark pods at a time: fewer than there are threads, as pods that cannot be reached take two seconds."""
+_SEEN_SECONDS: Final = 0.5
+"""How long a mark has time to be seen. Kubernetes chooses the pods that go by what a watch of its own has brought."""
 
 
 class IdlePods:
     """Asks the pods of pools what they do, and marks those that are idle; several threads may use it."""
 
-    def __init__(self, cluster: Cluster, ask: Ask) -> None:
-        """`ask` returns how many jobs the workers at these addresses execute."""
+    def __init__(self, cluster: Cluster, ask: Ask, wait: Callable[[float], object] = time.sleep) -> None:
+        """`ask` returns how many jobs the workers at these addresses execute; `wait` waits so many seconds."""
         self._cluster = cluster
         self._ask = ask
-        self._places = threading.BoundedSemaphore(_ASKING_MOST)
+        self._wait = wait
+        self._places = threading.BoundedSemaphore(_MARKING_MOST)
 
     def mark(self, key: Key, leaving: Leaving) -> None:
-        """Mark the idle pods of a pool, unless too many passes ask pods already.
+        """Mark the idle pods of a pool, and wait until that is seen, unless too many passes do so already.
 
         What fails is only logged: a worker whose pod goes finishes its jobs in any case.
         """
@@ -34,13 +37,18 @@ class IdlePods:
             log.warning("many pods are asked whether they are idle, so any of this pool may go", pool=str(key))
             return
         try:
-            running = self._ask(leaving.addresses)
+            if costs := self._costs(key, leaving):
+                self._write(key, costs)
+                self._wait(_SEEN_SECONDS)
         finally:
             self._places.release()
+
+    def _costs(self, key: Key, leaving: Leaving) -> Mapping[str, str | None]:
+        running = self._ask(leaving.addresses)
         if silent := sorted(leaving.addresses.keys() - running.keys()):
             some = f"{len(silent)} of {len(leaving.addresses)} pods, such as {silent[0]}, did"
             log.warning(f"{some} not say how many jobs they execute, and count as busy", pool=str(key))
-        self._write(key, leaving.costs(running))
+        return leaving.costs(running)
 
     def _write(self, key: Key, costs: Mapping[str, str | None]) -> None:
         for name, cost in costs.items():
