@@ -16,6 +16,7 @@ from tubeherd_operator.decisions.errands import Step
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
+from tubeherd_operator.passes.idle_pods import IdlePods
 from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.settings import OperatorSettings
 
@@ -631,6 +632,17 @@ def test_idle_pods_are_marked_before_the_number_falls(autoscaled, servers):
 def test_number_falls_though_pods_cannot_be_marked(autoscaled, servers):
     autoscaled.fail["mark"] = ClusterError(403, "pods is forbidden")
     reconciler_of(autoscaled, servers, lambda addresses: dict.fromkeys(addresses, 0)).reconcile(KEY)
+    assert autoscaled.live["spec"]["replicas"] == 1
+
+
+def test_number_falls_later_while_the_pods_of_others_are_asked(autoscaled, servers, monkeypatch):
+    reconciler = reconciler_of(autoscaled, servers, lambda addresses: dict.fromkeys(addresses, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(IdlePods, "mark", lambda *_: False)
+        assert reconciler.reconcile(KEY) == 2
+    assert autoscaled.live["spec"]["replicas"] == 3
+    assert autoscaled.events("Scaled") == 0
+    reconciler.reconcile(KEY)
     assert autoscaled.live["spec"]["replicas"] == 1
 
 

@@ -34,6 +34,9 @@ _STATES: Final = ("ready", "reserved", "delayed", "buried")
 _RECHECK_SECONDS: Final = 20.0
 """How often to look at a Deployment that has the pool's name and another owner. No watch reports changes of it."""
 
+_FALLS_LATER_SECONDS: Final = 2.0
+"""When the number of pods is to fall that could not at once: pods that hang are asked for two seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Results:
@@ -81,12 +84,22 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
     applied += [plan.budget.event] if plan.budget.event and not results.budget_refusal else []
     burials = _burials(seen)
     buried = burial_news(burials, _status_of_this_server(seen)) if burials else []
-    again_after = [after for after in (request.again_after, _again_after(seen)) if after is not None]
     return Report(
         status=_status(seen, _conditions(seen, findings, shown, now), request, now),
         events=[*([request.event] if request.event else []), *applied, *news(found, shown), *buried],
-        again_after=min(again_after, default=None),
+        again_after=_again_after(seen, plan, results),
     )
+
+
+def _again_after(seen: Observation, plan: Plan, results: Results) -> float | None:
+    falls_after = _FALLS_LATER_SECONDS if _is_postponed(plan, results) else None
+    all_ = (plan.request.again_after, _look_again_after(seen), falls_after)
+    return min((after for after in all_ if after is not None), default=None)
+
+
+def _is_postponed(plan: Plan, results: Results) -> bool:
+    """Return whether a fall of the number of pods was left for later, because those of other pools were being asked."""
+    return plan.change is not None and plan.change.leaving is not None and not (results.deployment or results.refusal)
 
 
 def _applied(seen: Observation, change: Change, results: Results) -> list[PoolEvent]:
@@ -224,7 +237,7 @@ def _status_of_this_server(seen: Observation) -> WorkerPoolStatus:
     return seen.pool.status if seen.pool.status.server == seen.pool.server else WorkerPoolStatus()
 
 
-def _again_after(seen: Observation) -> float | None:
+def _look_again_after(seen: Observation) -> float | None:
     if seen.deployment_is_foreign:
         return _RECHECK_SECONDS
     slow = next_look_at_pods(seen.present_pods, seen.now)

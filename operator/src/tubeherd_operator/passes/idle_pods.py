@@ -28,20 +28,20 @@ class IdlePods:
         self._wait = wait
         self._places = threading.BoundedSemaphore(_MARKING_MOST)
 
-    def mark(self, key: Key, leaving: Leaving) -> None:
-        """Mark the idle pods of a pool, and wait until that is seen, unless too many passes do so already.
+    def mark(self, key: Key, leaving: Leaving) -> bool:
+        """Mark the idle pods of a pool, and wait until that is seen; return False if too many passes do so already.
 
         What fails is only logged: a worker whose pod goes finishes its jobs in any case.
         """
         if not self._places.acquire(blocking=False):
-            log.warning("many pods are asked whether they are idle, so any of this pool may go", pool=str(key))
-            return
+            return False
         try:
             if costs := self._costs(key, leaving):
                 self._write(key, costs)
                 self._wait(_SEEN_SECONDS)
         finally:
             self._places.release()
+        return True
 
     def _costs(self, key: Key, leaving: Leaving) -> Mapping[str, str | None]:
         running = self._ask(leaving.addresses)

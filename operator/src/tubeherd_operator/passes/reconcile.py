@@ -138,17 +138,20 @@ class Reconciler:
         return Results(deployment, refusal, budget, budget_refusal, repairs)
 
     def _apply(self, key: Key, plan: Plan) -> tuple[Object | None, ClusterError | None]:
-        """Return the Deployment as it is now, or the refusal: the pass goes on, in order to report it."""
+        """Return the Deployment as it is now, or the refusal: the pass goes on, in order to report it.
+
+        Both are None if nothing was applied.
+        """
         change = plan.change
         if change is None or (change.adopts and not self._is_stored(key, change)):
+            return None, None
+        if change.leaving and not self._idle_pods.mark(key, change.leaving):
             return None, None
         try:
             if change.removals:
                 self._cluster.patch_deployment(*key, change.removals)
             if change.keep_replicas:
                 self._cluster.apply_deployment(change.keep_replicas, REPLICAS_MANAGER)
-            if change.leaving:
-                self._idle_pods.mark(key, change.leaving)
             return self._cluster.apply_deployment(change.deployment), None
         except ClusterError as error:
             if not error.is_refusal:
