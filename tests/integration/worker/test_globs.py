@@ -187,10 +187,10 @@ def test_tube_without_an_executor_is_left_alone_with_one_warning(beanstalkd, run
         put(beanstalkd, tube)
     worker = run_worker(beanstalkd.server, SOON + REPORTS, "--include", "*", "--concurrency", "3", "--max-jobs", "1")
     worker.wait_for_notes("reports.a 1")
-    worker.wait_for_line("no executor does the jobs of tube other", level="warning")
+    worker.wait_for_line("tube other matches, and no executor does its jobs", level="warning")
     put(beanstalkd, "reports.b")
     worker.wait_for_notes("reports.b 1")
-    assert len(worker.lines("no executor does the jobs of tube other")) == 1
+    assert len(worker.lines("tube other matches, and no executor does its jobs")) == 1
     assert beanstalkd.count("other") == NOTHING | {"ready": 1}
 
 

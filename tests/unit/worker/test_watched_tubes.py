@@ -139,4 +139,4 @@ def test_what_matches_nothing_or_too_much_or_has_no_executor_is_remarked(watched
     assert said["none"].event.startswith("no tube matches * yet")
     assert not said["none"].is_warning
     assert said["beyond"].event.startswith("2002 tubes match, and a worker takes jobs from 2000 at most")
-    assert said["lacking other"].event.startswith("no executor does the jobs of tube other")
+    assert said["lacking other"].event.startswith("tube other matches, and no executor does its jobs")

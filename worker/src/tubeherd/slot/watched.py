@@ -91,15 +91,16 @@ class WatchedTubes:
         chosen = self._choice.choose(connection.tube_names())
         used = self._used(connection, chosen.tubes, _COUNTED_IF_FULL if chosen.beyond else _COUNTED_MOST)
         self._looked = self._clock()
-        if not chosen.tubes:
+        if not chosen.tubes and not chosen.lacking:
             globs = some_of(self._choice.globs)
-            self._remark(Remark("none", f"no tube matches {globs} yet: the worker looks again and again", False))
+            event = f"no tube matches {globs} yet: the worker looks for one every {_LOOK_SECONDS:g} s"
+            self._remark(Remark("none", event, is_warning=False))
         if chosen.beyond:
             count = len(self._choice.always) + len(chosen.tubes) + chosen.beyond
             event = f"{count} tubes match, and a worker takes jobs from {TUBES_MOST} at most: jobs in the others wait"
             self._remark(Remark("beyond", f"{event}; give several workers, or pools, narrower globs"))
         for tube in chosen.lacking[:_LACKING_MOST]:
-            event = f"no executor does the jobs of tube {tube}, which a glob of the worker matches: they wait"
+            event = f"tube {tube} matches, and no executor does its jobs, so they wait: write one, or exclude the tube"
             self._remark(Remark(f"lacking {tube}", event))
         tubes = (*self._choice.always, *used)
         if tubes == self.tubes:
