@@ -126,7 +126,7 @@ def rewritten() -> Object:
     return {
         "spec": {
             "containers": [
-                {"name": "worker", "resources": {"limits": {"cpu": "10m"}}, "stdin": False, "tty": None},
+                {"name": "worker", "resources": {"limits": {"cpu": "9.5m"}}, "stdin": False, "tty": None},
                 container,
             ],
             "volumes": [

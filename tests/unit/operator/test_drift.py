@@ -51,6 +51,8 @@ def test_changed(live):
         (("resources", "limits", "memory"), "1.5Gi", "1536Mi"),
         (("resources", "requests", "cpu"), "0.1", "100m"),
         (("resources", "requests", "cpu"), 1, "1"),
+        (("resources", "requests", "cpu"), "100u", "1m"),
+        (("resources", "requests", "cpu"), 0.0015, "2m"),
         (("emptyDir", "sizeLimit"), "1e9", "1G"),
         (("resourceFieldRef", "divisor"), "1000m", "1"),
         (("overhead", "cpu"), "1000m", "1"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from math import ceil
 from typing import Any, Final
 
 from tubeherd.pod_template.containers import WORKER
@@ -101,9 +102,11 @@ def _same_quantity(one: Any, other: Any, path: tuple[str, ...]) -> bool:
     return value is not None and value == _quantity(other)
 
 
-def _quantity(text: Any) -> Fraction | None:
+def _quantity(text: Any) -> int | None:
+    """Return a quantity in thousandths, rounded up as the API server does; None if the text is none."""
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
         return None
     number, unit, exponent = match.groups()
-    return Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _FACTORS[unit or ""])
+    factor = Fraction(10) ** int(exponent) if exponent else _FACTORS[unit or ""]
+    return ceil(Fraction(number) * factor * 1000)
