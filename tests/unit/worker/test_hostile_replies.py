@@ -302,6 +302,14 @@ def test_size_that_is_only_claimed_takes_no_memory(command):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("command", ["stats_job", "stats_tubes"])
+def test_document_that_is_too_large_is_not_read(command):
+    peer = AnsweredSocket([b"OK 1000000000\r\n", *[b"x" * 65536] * 1000])
+    with closing(Connection(peer)) as connection, pytest.raises(QueueUnavailable, match="is not beanstalkd's"):
+        EXCHANGES[command].ask(connection)
+    assert peer.taken < 20_000
+
+
 @commands
 @pytest.mark.parametrize("piece", [b"x" * 100, b"\r" * 100, b"OK ", b"RESERVED 7 "])
 def test_line_without_an_end_is_given_up_early(command, piece):

@@ -16,6 +16,9 @@ ALWAYS_WATCHED: Final = "default"
 """Every connection watches and uses this tube at first, so that says nothing about workers."""
 # At most 19 digits are accepted, because every number of 19 digits fits into 64 bits.
 _OK: Final = re.compile(rb"OK (\d{1,10})\r\n")
+_DOCUMENT_MAX: Final = 1 << 24
+"""The most bytes of a list or of counters: 80,000 tubes with the longest names. Whoever names a server to an operator
+could otherwise fill its memory."""
 KICKED: Final = re.compile(rb"KICKED (\d{1,19})\r\n")
 USING: Final = re.compile(rb"USING [!-~]+\r\n")
 _WATCHING: Final = re.compile(rb"WATCHING \d{1,19}\r\n")
@@ -221,7 +224,8 @@ class TubeConnection:
 
     def _take_document(self) -> bytes:
         """Take an answer that is a list or a set of counters, and return its text."""
-        document = self._wire.take_body(int(self._wire.take_line(_OK)[1]))
+        size = int(self._wire.take_line(_OK)[1])
+        document = self._wire.take_body(size) if size <= _DOCUMENT_MAX else None
         if document is None:
             raise unexpected_answer("a body")
         return document
