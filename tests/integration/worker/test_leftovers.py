@@ -292,14 +292,13 @@ def test_worker_stops_although_a_slot_drains(beanstalkd, run_worker):
 
 
 def test_late_coroutine_of_a_sequential_slot_leaves_nothing_and_its_slot_only_if_need_be(beanstalkd, run_worker):
-    for what in ("subprocess", "task", "to_thread"):
-        beanstalkd.put_json("mail", what, ttr=2)
+    ended = [beanstalkd.put_json("mail", what, ttr=2) for what in ("subprocess", "task")]
     worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, "--retry-delays", "none")
     slots = worker.wait_for(worker.slots, "a slot")
-    for job in (1, 2):
+    for job in ended:
         worker.wait_for_line("buried", job=job)
     assert worker.slots() == slots
-    worker.wait_for_line("buried", job=3)
+    worker.wait_for_line("buried", job=beanstalkd.put_json("mail", "to_thread", ttr=2))
     worker.wait_for(lambda: worker.slots() not in ([], slots), "another slot")
     ticks = len(worker.notes())
     beanstalkd.put_json("mail", "neighbour", ttr=60)
