@@ -310,6 +310,19 @@ def test_document_that_is_too_large_is_not_read(command):
     assert peer.taken < 20_000
 
 
+def test_jobs_that_are_no_burial_records_for_their_size_take_no_memory():
+    large = [b"RESERVED 7 32769\r\n", b"x" * 32769 + b"\r\n"] * 100
+    peer = AnsweredSocket([OPENED, *large, b"RESERVED 8 32768\r\n" + b"x" * 32768 + b"\r\nTIMED_OUT\r\n"])
+    tracemalloc.start()
+    try:
+        with closing(Connection(peer)) as connection:
+            taken = BulkConnection(connection.socket, "a").take(102)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert [job.body for job in taken] == [None] * 100 + [b"x" * 32768]
+
+
 @commands
 @pytest.mark.parametrize("piece", [b"x" * 100, b"\r" * 100, b"OK ", b"RESERVED 7 "])
 def test_line_without_an_end_is_given_up_early(command, piece):

@@ -16,6 +16,8 @@ from tubeherd.queue.tubes import KICKED, PIPELINE_MOST
 from tubeherd.queue.wire import open_socket, unexpected_answer
 
 _EVERY_JOB: Final = 2**31
+_TAKEN_BYTES_MOST: Final = 1 << 15
+"""The most bytes of a job that are kept: no burial record has more, and a thousand jobs are in memory at a time."""
 _COUNT: Final = re.compile(rb"^(current-jobs-(?:ready|reserved|delayed|buried)|total-jobs): (\d{1,19})$", re.MULTILINE)
 _STATE: Final = re.compile(rb"^tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)$", re.MULTILINE)
 _BURIED_JOBS: Final = re.compile(rb"^current-jobs-buried: (\d{1,19})$", re.MULTILINE)
@@ -26,7 +28,7 @@ class Taken(NamedTuple):
 
     id: int
     body: bytes | None
-    """The bytes that were put; None if beanstalkd lost them in a crash."""
+    """The bytes that were put; None if beanstalkd lost them in a crash, or if they are too many for a burial record."""
 
 
 class Totals(NamedTuple):
@@ -118,7 +120,11 @@ class BulkConnection(Connection):
             answer = self._wire.take_line(RESERVED)
         except (TimedOutError, DeadlineSoonError):  # both mean that no job is ready
             return None
-        return Taken(int(answer[1]), self._wire.take_body(int(answer[2])))
+        job_id, size = int(answer[1]), int(answer[2])
+        if size > _TAKEN_BYTES_MOST:
+            self._wire.skip_body(size)
+            return Taken(job_id, None)
+        return Taken(job_id, self._wire.take_body(size))
 
     def _take_state(self) -> JobState | None:
         try:

@@ -160,6 +160,19 @@ class Wire:
         unread, self._unread = self._unread, self._unread[whole:]
         return unread[:size] if unread[size:whole] == b"\r\n" else None
 
+    def skip_body(self, size: int) -> None:
+        """Read past `size` bytes and the line end that follows them, and keep none of them."""
+        left = size + 2
+        if left > _BODY_MAX:
+            raise unexpected_answer("a body")
+        deadline = time.monotonic() + REPLY_SECONDS + left / _LEAST_BYTES_PER_SECOND
+        while left:
+            if not self._unread:
+                self._unread = self._receive_by(deadline, _READ_BODY_BYTES)
+            passed = min(left, len(self._unread))
+            self._unread = self._unread[passed:]
+            left -= passed
+
     def _take_refusal(self, expected: re.Pattern[bytes]) -> RefusedError | QueueUnavailable:
         line, _, self._unread = self._unread.partition(b"\r\n")
         return refusal(line) or unexpected_answer(expected)
