@@ -292,13 +292,21 @@ def test_worker_stops_although_a_slot_drains(beanstalkd, run_worker):
 
 
 def test_late_coroutine_of_a_sequential_slot_leaves_nothing_and_its_slot_only_if_need_be(beanstalkd, run_worker):
-    ended = [beanstalkd.put_json("mail", what, ttr=2) for what in ("subprocess", "task")]
     worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, "--retry-delays", "none")
+
+    def slots_after(*late):
+        for job in [beanstalkd.put_json("mail", what, ttr=2) for what in late]:
+            worker.wait_for_line("buried", job=job)
+        return worker.slots()
+
     slots = worker.wait_for(worker.slots, "a slot")
-    for job in ended:
-        worker.wait_for_line("buried", job=job)
-    assert worker.slots() == slots
-    worker.wait_for_line("buried", job=beanstalkd.put_json("mail", "to_thread", ttr=2))
+    for _ in range(5):  # rarely the supervisor's signal comes just as the loop cancels the job: then the slot ends too
+        before, slots = slots, slots_after("subprocess", "task")
+        if slots == before:
+            break
+    else:
+        pytest.fail("each time the slot ended")
+    slots_after("to_thread")
     worker.wait_for(lambda: worker.slots() not in ([], slots), "another slot")
     ticks = len(worker.notes())
     beanstalkd.put_json("mail", "neighbour", ttr=60)
