@@ -368,12 +368,14 @@ REFUSED = {
         False,
     ),
     # directives of patches
-    "directive for the pod": Refused(of_pod(**{"$patch": "replace"}), "spec.$patch", "directives"),
-    "directive for a container": Refused(of_worker(**{"$patch": "delete"}), f"{_WORKER}.$patch", "directives"),
-    "directive for a volume": Refused(of_volume(**{"$patch": "delete"}), "spec.volumes[0].$patch", "directives"),
-    "keys to retain": Refused(of_volume(**{"$retainKeys": ["name"]}), "spec.volumes[0].$retainKeys", "directives"),
+    "directive for the pod": Refused(of_pod(**{"$patch": "replace"}), "spec.$patch", "directives", False),
+    "directive for a container": Refused(of_worker(**{"$patch": "delete"}), f"{_WORKER}.$patch", "directives", False),
+    "directive for a volume": Refused(of_volume(**{"$patch": "delete"}), "spec.volumes[0].$patch", "directives", False),
+    "keys to retain": Refused(
+        of_volume(**{"$retainKeys": ["name"]}), "spec.volumes[0].$retainKeys", "directives", False
+    ),
     "directive for a variable": Refused(
-        of_worker(env=[{"name": "A", "$patch": "delete"}]), f"{_WORKER}.env[0].$patch", "directives"
+        of_worker(env=[{"name": "A", "$patch": "delete"}]), f"{_WORKER}.env[0].$patch", "directives", False
     ),
     "order of elements": Refused(
         of_pod(**{"$setElementOrder/containers": [{"name": "worker"}]}),

@@ -27,6 +27,12 @@ def schemas(schema):
         yield from schemas(child)
 
 
+def test_no_field_has_the_name_of_a_directive_which_kubectl_apply_would_follow_when_it_changes_the_crd():
+    version = custom_resource_definition()["spec"]["versions"][0]
+    for schema in schemas(version["schema"]["openAPIV3Schema"]):
+        assert not [name for name in schema.get("properties", {}) if name.startswith("$")]
+
+
 def test_every_field_has_a_type_and_a_description_and_no_null():
     version = custom_resource_definition()["spec"]["versions"][0]
     top = version["schema"]["openAPIV3Schema"]["properties"]

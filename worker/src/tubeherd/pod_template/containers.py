@@ -36,9 +36,7 @@ OF_WORKER: Final = {
     "terminationMessagePolicy": _LAST_WORDS_WHY,
 }
 """The fields of a container that the container named WORKER may not have, and why."""
-NO_DIRECTIVES: Final = "the template is merged as it is, without directives of patches: leave it out"
 
-Directive = Annotated[str, Field(max_length=32), Only((), NO_DIRECTIVES)]
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 _NotWorker = Annotated[Name, Never((WORKER,), "`worker` is the container that runs the jobs: choose another name")]
 _Text = Annotated[str, Field(max_length=32768)]
@@ -75,7 +73,6 @@ class _Lifecycle(Open):
 
 
 class _Variable(Open):
-    directive: Directive | None = Field(None, alias="$patch")
     name: str = Field(min_length=1, max_length=256, description="Name of the variable.")
 
 
@@ -106,7 +103,6 @@ _Mounts = Annotated[list[_Mount], Field(max_length=100), unique("mount_path")]
 class Container(Open):
     """A container of a pool's pods, as in a pod."""
 
-    directive: Directive | None = Field(None, alias="$patch")
     name: Name = Field(description="`worker` for what is added to the container that runs the jobs, or another name.")
     image: str | None = Field(None, max_length=512, description="Image. For container worker set spec.image instead.")
     command: list[_Text] | None = Field(None, max_length=256, description="Command. Not of container worker.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from tubeherd.pod_template.containers import NO_DIRECTIVES, Containers, Directive, InitContainers
+from tubeherd.pod_template.containers import Containers, InitContainers
 from tubeherd.pod_template.marks import Closed, Only, Open, refused
 from tubeherd.pod_template.rights import RESTRICTED, PodRights
 from tubeherd.pod_template.volumes import Volumes
@@ -25,6 +25,7 @@ OWN_ANNOTATIONS_WHY: Final = (
 ACCOUNT_WHY: Final = "true needs a serviceAccountName, so that no job gets the token of the account `default`"
 _ALWAYS_WHY: Final = "workers run until they are stopped"
 _FIRST_WHY: Final = "the worker has to be the first process, which ends what its jobs have left"
+_NO_DIRECTIVES: Final = "the template is merged as it is, without directives of patches: leave it out"
 _NESTED_MOST: Final = 30
 """More levels than any pod template of Kubernetes has."""
 
@@ -54,7 +55,6 @@ class _OS(Open):
 class PodSpec(Open):
     """The spec of a pool's pods."""
 
-    directive: Directive | None = Field(None, alias="$patch")
     containers: Containers | None = Field(
         None, description="Containers beside the worker's; and what is added to the one named `worker`."
     )
@@ -135,13 +135,16 @@ class PodTemplate(Closed):
 
 
 def _check_shape(template: Any) -> Any:
-    """Refuse what is nested too deep, without recursion, which it would break; and directives at whatever depth."""
+    """Refuse what is nested too deep, without recursion, which it would break; and directives at whatever depth.
+
+    The schema cannot declare a directive: kubectl, when it changes the CRD, would take the field for one.
+    """
     level: list[tuple[tuple[str | int, ...], Any]] = [((), template)]
     for _ in range(_NESTED_MOST):
         for path, value in level:
             for name in value if isinstance(value, Mapping) else ():
                 if str(name).startswith("$"):
-                    raise refused((*path, str(name)), NO_DIRECTIVES)
+                    raise refused((*path, str(name)), _NO_DIRECTIVES)
         level = [((*path, step), child) for path, value in level for step, child in _children(value)]
     for path, _ in level:
         raise refused(path[:5], f"is nested deeper than {_NESTED_MOST} levels, which no pod is")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, model_validator
 
-from tubeherd.pod_template.containers import NO_DIRECTIVES, TMP, Directive, Name
+from tubeherd.pod_template.containers import TMP, Name
 from tubeherd.pod_template.marks import Never, Only, Open, refused, unique
 from tubeherd.pod_template.rights import RESTRICTED
 
@@ -14,7 +14,6 @@ _EXECUTORS_WHY: Final = "the volume executors is the operator's: choose another 
 _VolumeName = Annotated[Name, Never(("executors",), _EXECUTORS_WHY)]
 _Other = Annotated[dict[str, Any], Only((), f"{RESTRICTED}, which has no such volumes: use a PersistentVolumeClaim")]
 _HostPath = Annotated[dict[str, Any], Only((), f"{RESTRICTED}, in which no pod sees the files of its node")]
-_Directives = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=50), Only((), NO_DIRECTIVES)]
 
 
 class _EmptyDir(Open):
@@ -24,8 +23,6 @@ class _EmptyDir(Open):
 class Volume(Open):
     """A volume of a pool's pods, as in a pod."""
 
-    directive: Directive | None = Field(None, alias="$patch")
-    retain_keys: _Directives | None = Field(None, alias="$retainKeys")
     name: _VolumeName = Field(description="Name of the volume. Of the worker's `tmp` sizeLimit and medium can be set.")
     empty_dir: _EmptyDir | None = Field(None, description="A folder that lives as long as the pod, as in a pod.")
     host_path: _HostPath | None = None
