@@ -107,6 +107,7 @@ def test_each_new_group_has_one_event_with_the_reason():
     ]
     (event, _) = burial_news(found, WorkerPoolStatus())
     assert (event.type, event.reason) == ("Warning", "JobsBuried")
+    assert event.in_log == f"jobs of tube mail are buried: {REFUSED} at mail.py:12", "no message of an exception"
 
 
 def test_more_burials_of_a_known_group_are_no_event():

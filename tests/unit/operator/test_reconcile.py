@@ -9,10 +9,13 @@ import pytest
 
 from tests.support.api_server import DOWN, Errands, StoredPool, Tubes
 from tubeherd_operator.cluster.client import ClusterError
+from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.decisions.autoscale import Demand, Scale
+from tubeherd_operator.decisions.burials import Reason
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.drift import differences
 from tubeherd_operator.decisions.errands import Step
+from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
@@ -394,6 +397,16 @@ def test_api_server_in_trouble_is_no_fault_of_the_spec(reconciler, cluster, stat
     with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
     assert cluster.writes == []
+
+
+def test_log_says_of_an_event_nothing_that_a_job_has_said(cluster, logged):
+    event = PoolEvent(
+        "Warning", Reason.BURIED, "jobs are buried: ValueError: secret", in_log="jobs are buried: ValueError"
+    )
+    write_event(cluster, cluster.held, event, "2026-11-29T12:00:00Z")
+    ((_, written),) = cluster.writes
+    assert written["message"] == event.message
+    assert [line["event"] for line in logged()] == ["jobs are buried: ValueError"]
 
 
 def test_event_that_cannot_be_written_stops_nothing(reconciler, cluster, work):

@@ -17,7 +17,7 @@ def write_event(cluster: Cluster, pool: Object, event: PoolEvent, now: str) -> N
 
     If the API server does not take it, nothing is raised: the conditions hold what matters.
     """
-    log.info(event.message, pool=str(key_of(pool)), reason=event.reason)
+    log.info(event.in_log or event.message, pool=str(key_of(pool)), reason=event.reason)
     try:
         cluster.write_event(_build(pool, event, now))
     except ClusterError as error:

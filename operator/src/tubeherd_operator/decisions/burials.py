@@ -97,7 +97,7 @@ def burial_news(burials: Burials, before: WorkerPoolStatus) -> list[PoolEvent]:
     known = {(shown.tube, shown.kind, shown.error, shown.place) for shown in before.burials or []}
     seen_until = before.recent_burials[0].time if before.recent_burials and len(known) >= _SHOWN else ""
     new = [group for group in burials.groups if _key(group) not in known and _time(group.first) > seen_until]
-    events = [PoolEvent("Warning", Reason.BURIED, _announced(group)) for group in new[:_ANNOUNCED]]
+    events = [_announced(group) for group in new[:_ANNOUNCED]]
     if len(new) > _ANNOUNCED:
         more = f"jobs are buried for {counted(len(new) - _ANNOUNCED, 'further reason')}"
         events.append(PoolEvent("Warning", Reason.BURIED, f"{more}: tubeherd why in a pod of the pool lists them all"))
@@ -124,12 +124,13 @@ def _key(group: BurialGroup) -> tuple[str, str, str, str | None]:
     return group.tube, group.kind, _text(error_of(group.sample)), _place(group.place)
 
 
-def _announced(group: BurialGroup) -> str:
+def _announced(group: BurialGroup) -> PoolEvent:
     # Neither a count nor the id of a job: the same reason again is the same Event, which has a count of its own.
     error = _text(error_of(group.sample))
     where = f" at {_place(group.place)}" if group.place else ""
+    what = f"jobs of tube {group.tube} are buried: {error}{where}"
     message = _text(group.sample.message).removeprefix(f"{error}: ")
-    return f"jobs of tube {group.tube} are buried: {error}{where}: {message}"
+    return PoolEvent("Warning", Reason.BURIED, f"{what}: {message}", in_log=what)
 
 
 def _place(place: str | None) -> str | None:

@@ -42,6 +42,8 @@ class PoolEvent:
     type: EventType
     reason: StrEnum
     message: str
+    in_log: str | None = None
+    """What the operator's log says instead, which those of other namespaces may read; None: the message."""
 
 
 def stamp(finding: Finding, before: Condition | None, generation: int, now: str) -> Condition:
