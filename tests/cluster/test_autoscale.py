@@ -66,7 +66,7 @@ def test_number_of_pods_rises_with_the_jobs_and_falls_to_zero_after_the_delay(
     namespace.wait_ready("mail")
 
     hold("end", 5)
-    eventually(lambda: replicas(namespace) == 2, "the number rises", 10)
+    eventually(lambda: replicas(namespace) == 2, "the number rises")
     eventually(lambda: queue.count("hold")[:2] == (3, 2), "two pods execute a job each", 120)
     eventually(lambda: namespace.condition("mail", "Autoscaled")["reason"] == "AtMaxReplicas", "the bound is named")
     assert "that would be 3, but maxReplicas is 2" in namespace.condition("mail", "Autoscaled")["message"]

@@ -1,6 +1,5 @@
 """Pools whose tubes are globs: served, counted, kicked and shown; and what the API server refuses of globs."""
 
-import time
 from contextlib import closing
 
 EXECUTORS = """
@@ -33,10 +32,8 @@ def test_tubes_that_come_later_are_served_shown_and_kicked_by_name_and_by_glob(n
     namespace.wait_ready("reports")
     eventually(lambda: namespace.status("reports")["tubesTotal"] == 0, "nothing is counted yet")
 
-    put_at = time.monotonic()
     queue.put("reports.a", 3)
     eventually(lambda: queue.count("reports.a") == (0, 0, 0, 0), "the jobs of a new tube are done")
-    assert time.monotonic() - put_at < 10
 
     for tube in ("reports.bad1", "reports.bad2", "reports.test1"):
         queue.put(tube, 2)
