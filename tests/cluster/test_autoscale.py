@@ -83,7 +83,7 @@ def test_number_of_pods_rises_with_the_jobs_and_falls_to_zero_after_the_delay(
     eventually(lambda: not pods(namespace), "the pods go")
     status = eventually(lambda: namespace.status("mail")["autoscale"], "the status has it")
     assert status["desiredReplicas"] == 0
-    eventually(lambda: {start for start, end in scaled(namespace) if end == 0} != set(), "an Event reports it", 10)
+    eventually(lambda: {start for start, end in scaled(namespace) if end == 0} != set(), "an Event reports it")
     assert {end for _, end in scaled(namespace)} <= {0, 1, 2}
     assert not {start for start, end in scaled(namespace) if start < end} - {0, 1}
 

@@ -76,16 +76,16 @@ def test_upgrade_restarts_no_pod_and_a_change_of_the_spec_brings_the_newest_defa
         assert "mail" not in budgets(namespace)
 
         namespace.make_pool("mail", ["ok"], replicas=1, env=[{"name": "A", "value": "b"}])
-        eventually(lambda: container(namespace)["image"] == following, "the new image comes with the change", 10)
+        eventually(lambda: container(namespace)["image"] == following, "the new image comes with the change")
         assert container(namespace)["resources"] == {"requests": {"cpu": "20m", "memory": "64Mi"}}
-        eventually(lambda: "mail" in budgets(namespace), "the budget comes with the change", 10)
+        eventually(lambda: "mail" in budgets(namespace), "the budget comes with the change")
     finally:
         release.install()
         operator.start()
     eventually(lambda: following in namespace.condition("mail", "Outdated")["message"], "it is outdated again", 20)
     newest = ("tubeherd.io/defaults=newest", "--overwrite", "--all-namespaces")
     kubectl("annotate", "deployments", "-l", "tubeherd.io/pool", *newest)
-    eventually(lambda: container(namespace)["image"] == dev, "the pods take the newest image", 10)
+    eventually(lambda: container(namespace)["image"] == dev, "the pods take the newest image")
     namespace.wait_ready("mail")
     assert "Outdated" not in {condition["type"] for condition in namespace.status("mail")["conditions"]}
 
@@ -116,7 +116,7 @@ def test_one_pod_is_evicted_at_a_time(namespace, kubectl, eventually):
 
 def test_budget_is_repaired_yields_to_that_of_a_user_and_goes_with_its_pool(namespace, eventually):
     namespace.make_pool("mail", ["ok"], **IDLE)
-    eventually(lambda: "mail" in budgets(namespace), "the pool has a budget", 10)
+    eventually(lambda: "mail" in budgets(namespace), "the pool has a budget")
     change = json.dumps({"metadata": {"labels": {"tubeherd.io/pool": None}}, "spec": {"maxUnavailable": 0}})
     namespace.kubectl("patch", "poddisruptionbudget", "mail", "--type=merge", "-p", change)
 
@@ -124,16 +124,16 @@ def test_budget_is_repaired_yields_to_that_of_a_user_and_goes_with_its_pool(name
         found = namespace.get("poddisruptionbudget", "mail")
         return found["spec"]["maxUnavailable"] == 1 and found["metadata"]["labels"]["tubeherd.io/pool"] == "mail"
 
-    eventually(is_repaired, "it is as before", 10)
+    eventually(is_repaired, "it is as before")
     namespace.apply(budget(namespace, "theirs", {"app.kubernetes.io/name": "tubeherd-worker"}))
-    eventually(lambda: budgets(namespace) == {"theirs"}, "no pod has two", 10)
-    eventually(lambda: namespace.events("BudgetRemoved"), "an Event reports it", 10)
+    eventually(lambda: budgets(namespace) == {"theirs"}, "no pod has two")
+    eventually(lambda: namespace.events("BudgetRemoved"), "an Event reports it")
     namespace.kubectl("delete", "poddisruptionbudget", "theirs")
-    eventually(lambda: budgets(namespace) == {"mail"}, "the pool has its own again", 10)
+    eventually(lambda: budgets(namespace) == {"mail"}, "the pool has its own again")
 
     namespace.apply(budget(namespace, "sms", {"app": "another"}))
     namespace.make_pool("sms", ["ok"], **IDLE)
-    shown = eventually(lambda: namespace.condition("sms", "Unprotected"), "the condition says so", 10)
+    shown = eventually(lambda: namespace.condition("sms", "Unprotected"), "the condition says so")
     assert "is left alone" in shown["message"]
     assert "minAvailable" in namespace.get("poddisruptionbudget", "sms")["spec"]
 
