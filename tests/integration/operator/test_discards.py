@@ -5,11 +5,13 @@ from shutil import rmtree
 import pytest
 
 from tests.support.beanstalkd import Beanstalkd
-from tests.support.burials import count_records, put_record
+from tests.support.burials import RECORDS, count_records, put_record
 from tests.support.servers import MAIL, ask, find, serving
 from tests.support.waiting import wait_for
 from tubeherd.burials.reader import read_burials
+from tubeherd.queue.bulk import connect_to_tube
 from tubeherd_operator.decisions.errands import Done, Found, Step
+from tubeherd_operator.queues import running
 
 
 @pytest.fixture
@@ -129,3 +131,21 @@ def test_discard_that_was_not_sent_was_not_done(beanstalkd, losing, servers, cha
     assert (done.tubes, done.lost) == ({}, None)
     assert "closed the connection" in done.error
     assert beanstalkd.count("mail")["buried"] == 2
+
+
+def test_records_that_others_are_reading_are_waited_for(beanstalkd, failed, pool, monkeypatch):
+    """Such as those that the operator itself reads at its start: a request is about all jobs with its error."""
+    other = connect_to_tube(beanstalkd.server, RECORDS, 5)
+    held = len(other.take(4))
+    readings = []
+
+    def read(*arguments, **options):
+        readings.append(read_burials(*arguments, **options))
+        if readings[-1].read_elsewhere:
+            other.abandon()
+            wait_for(lambda: beanstalkd.count(RECORDS)["reserved"] == 0, "the other gives its records back")
+        return readings[-1]
+
+    monkeypatch.setattr(running, "read_burials", read)
+    assert find(pool, "error/KeyError", deed="discard") == Found({"mail": 5, "sms": 1})
+    assert [reading.read_elsewhere for reading in readings] == [held, 0]
