@@ -55,6 +55,7 @@ def lines(count, first=0):
 def numbers(beanstalkd):
     """Return the numbers of the ready jobs of `mail`, and take them out; without bodies that a kill has spoilt."""
     with closing(connect_to_tube(beanstalkd.server, "mail", 10)) as connection:
+        connection.body_bytes_most = 65535
         taken = connection.take(beanstalkd.count("mail")["ready"])
         connection.delete([job.id for job in taken])
     return [json.loads(job.body)["n"] for job in taken if job.body is not None]

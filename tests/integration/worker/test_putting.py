@@ -44,6 +44,7 @@ class Mail(BaseModel):
 def bodies(beanstalkd, tube="mail"):
     """Take the ready jobs of a tube out, and return their bodies in their order."""
     with closing(connect_to_tube(beanstalkd.server, tube, 10)) as connection:
+        connection.body_bytes_most = 65535
         return [job.body for job in connection.take(beanstalkd.count(tube)["ready"])]
 
 

@@ -16,8 +16,8 @@ from tubeherd.queue.tubes import KICKED, PIPELINE_MOST
 from tubeherd.queue.wire import open_socket, unexpected_answer
 
 _EVERY_JOB: Final = 2**31
-_TAKEN_BYTES_MOST: Final = 1 << 15
-"""The most bytes of a job that are kept: no burial record has more, and a thousand jobs are in memory at a time."""
+_RECORD_BYTES_MOST: Final = 1 << 15
+"""No burial record has more bytes, and a thousand of them are in memory at a time."""
 _COUNT: Final = re.compile(rb"^(current-jobs-(?:ready|reserved|delayed|buried)|total-jobs): (\d{1,19})$", re.MULTILINE)
 _STATE: Final = re.compile(rb"^tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)$", re.MULTILINE)
 _BURIED_JOBS: Final = re.compile(rb"^current-jobs-buried: (\d{1,19})$", re.MULTILINE)
@@ -28,7 +28,7 @@ class Taken(NamedTuple):
 
     id: int
     body: bytes | None
-    """The bytes that were put; None if beanstalkd lost them in a crash, or if they are too many for a burial record."""
+    """The bytes that were put; None if beanstalkd lost them in a crash, or if they are too many."""
 
 
 class Totals(NamedTuple):
@@ -57,6 +57,8 @@ class BulkConnection(Connection):
         """Use a connected socket, and watch only this tube."""
         super().__init__(sock)
         self.tube: Final = tube
+        self.body_bytes_most = _RECORD_BYTES_MOST
+        """The most bytes of a job that `take` keeps."""
         self.watch_only([tube])
         self._use(tube)
 
@@ -121,7 +123,7 @@ class BulkConnection(Connection):
         except (TimedOutError, DeadlineSoonError):  # both mean that no job is ready
             return None
         job_id, size = int(answer[1]), int(answer[2])
-        if size > _TAKEN_BYTES_MOST:
+        if size > self.body_bytes_most:
             self._wire.skip_body(size)
             return Taken(job_id, None)
         return Taken(job_id, self._wire.take_body(size))
