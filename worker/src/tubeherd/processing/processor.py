@@ -11,7 +11,7 @@ from tubeherd.executors import Executor, executor_for
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
 from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
-from tubeherd.processing.deadlines import Deadline
+from tubeherd.processing.deadlines import CancelledLate, Deadline
 from tubeherd.queue.answers import Reserved
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Processor:
         """The loop for what executors of coroutine functions return; None until the first of them."""
         self.in_loop = False
         """Whether `process` awaits a coroutine, which the event loop cancels at its deadline."""
+        self.cancelled: Reserved | None = None
+        """The last job whose coroutine the event loop has cancelled at its deadline."""
         self.broken_off = False
         """Whether an exception stopped a job's code at an arbitrary point: it may have left the process in disorder."""
 
@@ -57,7 +59,7 @@ class Processor:
         try:
             result = attempt.call()
             if result is not None and is_awaitable(result):
-                result = self._await(attempt, result, deadline_of and deadline_of(reserved))
+                result = self._await(attempt, reserved, result, deadline_of and deadline_of(reserved))
             return attempt.finish(result)
         except BaseException as error:  # also SystemExit: a job must not end the process
             return attempt.fail(error)
@@ -86,7 +88,7 @@ class Processor:
         found = self._known[tube] = executor, executor.policy(self._policy)
         return found
 
-    def _await(self, attempt: Attempt, result: Awaitable[Any], deadline: Deadline | None) -> Any:
+    def _await(self, attempt: Attempt, reserved: Reserved, result: Awaitable[Any], deadline: Deadline | None) -> Any:
         """Await what an executor returned, on one event loop for all jobs of this process."""
         if self._loop is None or self._loop.is_closed:
             from tubeherd.processing.job_loop import JobLoop
@@ -95,6 +97,9 @@ class Processor:
         self.in_loop = True
         try:
             return self._loop.run(attempt.job, result, deadline)
+        except CancelledLate:
+            self.cancelled = reserved
+            raise
         finally:
             self.in_loop = False
             self.broken_off |= self._loop.in_disorder

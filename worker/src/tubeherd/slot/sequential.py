@@ -31,8 +31,8 @@ class SequentialSlot(Slot):
     """What was raised in the job that executes, which may have swallowed it; its traceback shows where that was."""
 
     def on_deadline(self, frame: FrameType | None) -> None:
-        """Break the executor off. If it is a coroutine, only if the event loop cannot cancel it."""
-        if self._breakable is None:
+        """Break the executor off. If it is a coroutine, only if the event loop has not cancelled it, and cannot."""
+        if self._breakable is None or self._processor.cancelled is self._breakable:
             return
         deadline = self._deadline(self._breakable)
         if time.monotonic() < deadline.at:
