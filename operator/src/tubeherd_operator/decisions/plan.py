@@ -199,16 +199,12 @@ def _replicas_of(wanted: Object) -> int | None:
     return replicas
 
 
-def _is_rendered_alike(wanted: Object, live: Object) -> bool:
-    return annotations_of(live).get(RENDERED_ANNOTATION) == digest_of(wanted)
-
-
 def _event(seen: Observation, wanted: Object, live: Object, fields: set[str]) -> PoolEvent | None:
     name = wanted["metadata"]["name"]
     if seen.deployment_is_foreign:
         message = f"Deployment {name} had no owner and is as the pool's spec says: it is the pool's now"
         return PoolEvent("Normal", Reason.ADOPTED, message)
-    if not _is_rendered_alike(wanted, live):
+    if annotations_of(live).get(RENDERED_ANNOTATION) != digest_of(wanted):
         return PoolEvent("Normal", Reason.UPDATED, f"Deployment {name} changed as the pool's spec says")
     if fields == {_RECORD}:
         return None

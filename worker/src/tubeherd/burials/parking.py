@@ -24,20 +24,17 @@ _PARKED_SECONDS: Final = 4_000_000_000
 
 
 class ParkingReader(BurialReader):
-    """Reads the records again and again, and parks them. It keeps what it read, but no tracebacks."""
+    """Reads the records again and again, and parks them. It keeps what it read, but no tracebacks.
+
+    `read` returns why jobs are buried, as of a second ago, or longer after many were read. What is buried no longer
+    goes within 5 seconds.
+    """
 
     def __init__(self, server: str, clock: Clock | None = None) -> None:
         """`server` is the beanstalkd at `host:port`; the first `read` connects."""
         super().__init__(server, clock)
         self._sort_at = 0.0
         """When all jobs whose records are kept are looked at again, on the monotonic clock."""
-
-    def read(self) -> Burials:
-        """Return why jobs are buried, as of a second ago at most; what is buried no longer goes within 5 seconds.
-
-        Raises QueueUnavailable or RefusedError; the next call then connects and reads anew.
-        """
-        return super().read()
 
     def _ask(self, connection: BulkConnection) -> float:
         is_due = self._clock.now() >= self._sort_at
