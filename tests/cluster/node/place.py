@@ -14,6 +14,7 @@ CACHE = Path(os.environ.get("TUBEHERD_CACHE", Path.home() / ".cache" / "tubeherd
 STATE = Path("/var/lib/tubeherd-node")
 RUN = Path("/run/tubeherd-node")
 LOGS = STATE / "logs"
+AUDIT = LOGS / "audit.log"
 KUBECONFIG = STATE / "kubeconfig"
 CONTAINERD_SOCKET = RUN / "containerd.sock"
 
