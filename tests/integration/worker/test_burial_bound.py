@@ -31,7 +31,8 @@ class Counter:
     def __init__(self):
         self.lost = 0
 
-    def count_lost_record(self):
+    def count_incident(self, incident):
+        assert incident == "lost_record"
         self.lost += 1
 
 

@@ -79,7 +79,7 @@ def test_failed_twice(beanstalkd, queue):
         raise RuntimeError("no such customer")
 
     first = process(queue, {}, priority=3)
-    assert first.verdict == Release(1, 3, "RuntimeError: no such customer", failure=True)
+    assert first.verdict == Release(1, 3, "RuntimeError: no such customer", failure=BurialKind.EXCEPTION)
     second = queue.process(queue.get(timeout=30))
     assert second.verdict == Bury(3, "RuntimeError: no such customer", BurialKind.EXCEPTION)
     assert isinstance(second.error, RuntimeError)
@@ -150,7 +150,7 @@ def test_ended_interpreter_is_a_failed_attempt(queue):
     def mail(payload):
         raise SystemExit(4)
 
-    assert process(queue, {}).verdict == Release(1, 65536, "SystemExit: 4", failure=True)
+    assert process(queue, {}).verdict == Release(1, 65536, "SystemExit: 4", failure=BurialKind.EXCEPTION)
 
 
 def test_validation_error_of_the_executors_own_is_a_failed_attempt(queue):
@@ -194,11 +194,11 @@ def test_manager_takes_retry_delays(beanstalkd, no_executors):
         raise RuntimeError
 
     with QueueManager(beanstalkd.server, retry_delays=["10s", timedelta(hours=1)]) as queue:
-        assert process(queue, {}).verdict == Release(10, 65536, "RuntimeError", failure=True)
+        assert process(queue, {}).verdict == Release(10, 65536, "RuntimeError", failure=BurialKind.EXCEPTION)
     with QueueManager(beanstalkd.server, retry_delays=[]) as queue:
         assert process(queue, {}).verdict == Bury(65536, "RuntimeError", BurialKind.EXCEPTION)
     with QueueManager(beanstalkd.server) as queue:
-        assert process(queue, {}).verdict == Release(601, 65536, "RuntimeError", failure=True)
+        assert process(queue, {}).verdict == Release(601, 65536, "RuntimeError", failure=BurialKind.EXCEPTION)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_raising_listener_is_a_failed_attempt(queue, listen, signal):
         raise RuntimeError("listener")
 
     listen(signal, fail)
-    assert process(queue, {}).verdict == Release(1, 65536, "RuntimeError: listener", failure=True)
+    assert process(queue, {}).verdict == Release(1, 65536, "RuntimeError: listener", failure=BurialKind.EXCEPTION)
 
 
 def test_burial_is_told_with_the_exception(queue, listen):

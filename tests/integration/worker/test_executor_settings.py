@@ -165,8 +165,8 @@ def test_settings_of_an_executor_hold_by_hand(beanstalkd):
 
     with QueueManager(beanstalkd.server, retry_delays=["3h"]) as queue:
         assert process("once") == Bury(5, "RuntimeError", BurialKind.EXCEPTION)
-        assert process("twice") == Release(7201, 5, "RuntimeError", failure=True)
-        assert process("plain") == Release(10801, 5, "RuntimeError", failure=True)
-        assert process("plain", lose=True) == Release(10801, 5, "RuntimeError", failure=True)
+        assert process("twice") == Release(7201, 5, "RuntimeError", failure=BurialKind.EXCEPTION)
+        assert process("plain") == Release(10801, 5, "RuntimeError", failure=BurialKind.EXCEPTION)
+        assert process("plain", lose=True) == Release(10801, 5, "RuntimeError", failure=BurialKind.EXCEPTION)
         assert process("twice", lose=True).kind is BurialKind.POISON
     assert beanstalkd.count("twice") == NOTHING | {"buried": 1, "delayed": 1}

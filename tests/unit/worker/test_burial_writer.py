@@ -19,7 +19,8 @@ class Counter:
 
     lost = 0
 
-    def count_lost_record(self):
+    def count_incident(self, incident):
+        assert incident == "lost_record"
         self.lost += 1
 
 

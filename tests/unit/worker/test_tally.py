@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from prometheus_client import values
 
 from tubeherd.job import Job
-from tubeherd.metrics import Metrics
+from tubeherd.metrics import Metrics, Slots
 from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.processing.processor import Processed
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Settled
-from tubeherd.shared_memory.tally import BUCKETS, Tally, VerdictLabel, add_counts, add_job
+from tubeherd.shared_memory.tally import BUCKETS, Incident, Tally, VerdictLabel, add_counts, add_job
 
+SLOTS = Slots(jobs_running=1, wanted=2, running=2, connected=1, memory={0: 30_000_000, 1: 8_000_000}, memory_limit=None)
 TUBES = ["mail", "a-tube;with+$igns", "x" * 200]
 
 
@@ -51,16 +52,18 @@ def test_supervisor_reads_what_a_slot_counted_that_was_killed(tally, fork):
     }
 
 
-def test_supervisor_reads_how_many_records_of_burials_a_slot_lost(tally, fork):
+def test_supervisor_reads_which_incidents_a_slot_counted(tally, fork):
     def lose_two():
         tally.begin(TUBES)
-        tally.count_lost_record()
-        tally.count_lost_record()
+        tally.count_incident(Incident.LOST_RECORD)
+        tally.count_incident(Incident.LOST_RECORD)
+        tally.count_incident(Incident.REJECTED)
         tally.count("mail", "buried", 0.5)
 
-    assert tally.lost_records == 0
+    none = dict.fromkeys(Incident, 0)
+    assert tally.incidents() == none
     fork(lose_two)
-    assert tally.lost_records == 2
+    assert tally.incidents() == none | {"lost_record": 2, "rejected": 1}
     assert tally.read() == {("mail", "buried"): [500_000, 0, 0, 0, 1, 0, 0, 0, 0]}
 
 
@@ -103,12 +106,15 @@ def test_every_word_of_a_report_has_its_row(tally, logged):
     job = Job(1, "mail", 1, 5, 0, 0)
     for verdict, settled in [
         (Delete(), Settled.DONE),
-        (Release(5, 5, "why", failure=True), Settled.DONE),
+        (Release(5, 5, "why", failure=BurialKind.EXCEPTION), Settled.DONE),
         (Release(5, 5), Settled.DONE),
         (Bury(5, "why", BurialKind.EXCEPTION), Settled.DONE),
         (Delete(), Settled.LEASE_GONE),
     ]:
         reporter.report(Processed(job, verdict, 1.0), settled)
+    reporter.report_lost(Processed(job, Release(5, 5, "why", failure=BurialKind.DEADLINE), 1.0))
+    failures = {incident: count for incident, count in tally.incidents().items() if count}
+    assert failures == {"exception": 2, "deadline": 1}
     words = ["deleted", "retried", "released", "buried", "lease_gone"]
     assert {key: row[0] for key, row in tally.read().items()} == {("mail", word): 1_000_000 for word in words}
 
@@ -125,10 +131,10 @@ def test_damaged_tally_is_told_and_left_out(monkeypatch, logged, number):
         tally.begin(["mail", "post"])
         tally.count("mail", "deleted", 0.5)
         tally._numbers[0] = number
-        assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text(running=0)
+        assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text(SLOTS)
         metrics.keep(tally)
         tally.close()
-        assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text(running=0)
+        assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text(SLOTS)
     finally:
         metrics.remove()
     assert any("damaged" in line["event"] for line in logged())

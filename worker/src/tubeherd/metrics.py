@@ -8,16 +8,37 @@ places: a slot that replaces another one gets its place, so the number of files 
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tubeherd.descriptors import low_numbers_taken
 from tubeherd.formats.globs import best_match
 from tubeherd.logs import log
-from tubeherd.shared_memory.tally import BUCKETS, Counts, Tally, VerdictLabel, add_counts, add_job
+from tubeherd.metric_table import (
+    BURIAL_RECORDS_LOST,
+    JOB_FAILURES,
+    JOB_SECONDS,
+    JOBS_RUNNING,
+    LEASES_LOST,
+    RECONNECTS,
+    SLOT_DEATHS,
+    SLOT_MEMORY,
+    SLOT_MEMORY_LIMIT,
+    SLOT_RECYCLES,
+    SLOTS_CONNECTED,
+    SLOTS_RUNNING,
+    SLOTS_WANTED,
+    WORKER_INFO,
+    Histogram,
+)
+from tubeherd.policy import BurialKind
+from tubeherd.shared_memory.tally import BUCKETS, Counts, Incident, Tally, VerdictLabel, add_counts, add_job
+from tubeherd.version import version
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -25,6 +46,32 @@ if TYPE_CHECKING:
 
 _FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LIMITS: Final = (*map(str, BUCKETS), "+Inf")
+
+
+DEATHS: Final = (BurialKind.DEADLINE, BurialKind.MEMORY, BurialKind.KILLED, "interrupted")
+"""Why slots die; the first three are the kinds of the burials of their jobs."""
+
+
+class Recycled(StrEnum):
+    """Why a slot ended between jobs and is replaced."""
+
+    LIMIT = "limit"
+    MEMORY = "memory"
+    LATE_JOB = "late_job"
+    RELOAD = "reload"
+
+
+class Slots(NamedTuple):
+    """What the supervisor sees of the slots at the moment."""
+
+    jobs_running: int
+    wanted: int
+    running: int
+    connected: int
+    memory: Mapping[int, int]
+    """By the number of the place, the bytes that its slot and the processes of its jobs use."""
+    memory_limit: int | None
+    """So many bytes a slot may use; None if there is no limit."""
 
 
 class Metrics:
@@ -41,8 +88,10 @@ class Metrics:
         values.ValueClass = values.MultiProcessValue(lambda: self._writer)
         self._counts: Counts = {}
         """The counts of slots that have ended, and of jobs that the supervisor deleted, released or buried for them."""
-        self._lost_records = 0
-        """How many records of burials these slots, and the supervisor, could not write."""
+        self._incidents = Counter(dict.fromkeys(Incident, 0))
+        """The incidents of these slots, and of the supervisor."""
+        self._recycles = Counter(dict.fromkeys(Recycled, 0))
+        self._deaths = Counter(dict.fromkeys(DEATHS, 0))
         self._tallies: list[Tally] = []
         """The tallies of the slots that have not ended."""
 
@@ -56,7 +105,7 @@ class Metrics:
     def keep(self, tally: Tally) -> None:
         """Keep the counts of a slot that has ended; the caller closes its tally afterwards."""
         add_counts(self._counts, _read(tally))
-        self._lost_records += tally.lost_records
+        self._incidents.update(tally.incidents())
         self._tallies.remove(tally)
 
     def count(self, tube: str, verdict: VerdictLabel, seconds: float) -> None:
@@ -64,41 +113,52 @@ class Metrics:
         names = {name for tally in self._tallies for name in _names(tally)}
         add_job(self._counts, best_match(names, tube) or tube, verdict, seconds)
 
-    def count_lost_record(self) -> None:
-        """Count a record that the supervisor could not write, of a job that it buried."""
-        self._lost_records += 1
+    def count_incident(self, incident: Incident) -> None:
+        """Count what happened in the supervisor."""
+        self._incidents[incident] += 1
 
-    def text(self, running: int) -> bytes:
-        """Return the metrics of all processes in Prometheus' text format. A damaged file may raise any exception.
+    def count_recycled(self, why: Recycled) -> None:
+        """Count a slot that ended between jobs and is replaced."""
+        self._recycles[why] += 1
 
-        `running` is how many jobs the slots execute at the moment.
-        """
+    def count_death(self, kind: str) -> None:
+        """Count a slot that died or was killed; `kind` is one of DEATHS."""
+        self._deaths[kind] += 1
+
+    def text(self, slots: Slots) -> bytes:
+        """Return the metrics of all processes in Prometheus' text format. A damaged file may raise any exception."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
         self._folder.mkdir(mode=0o700, exist_ok=True)  # programs that clean /tmp may have removed it, if it was empty
         registry = CollectorRegistry()
-        registry.register(_Running(running))  # the operator reads no more than the beginning
-        registry.register(self)
+        registry.register(_Collector(self._families(slots)))
         MultiProcessCollector(registry, path=str(self._folder))
         return generate_latest(registry)
 
-    def collect(self) -> Iterator["Metric"]:
-        """Yield the histogram of the jobs and the count of lost records; prometheus_client calls this."""
-        from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
-
+    def _families(self, slots: Slots) -> Iterator["Metric"]:
+        yield JOBS_RUNNING.single(slots.jobs_running)  # first, because the operator reads no more than the beginning
         counts: Counts = {}
+        incidents = self._incidents.copy()
+        for tally in self._tallies:
+            incidents.update(tally.incidents())
         for each in (self._counts, *map(_read, self._tallies)):
             add_counts(counts, each)
-        words = "Time that executors and their listeners took, by tube, or glob, and by what became of the job."
-        family = HistogramMetricFamily("tubeherd_job_seconds", words, labels=["tube", "verdict"])
-        for key, (microseconds, *jobs) in counts.items():
-            family.add_metric(key, list(zip(_LIMITS, accumulate(jobs), strict=True)), microseconds / 1e6)
-        yield family
-        lost = self._lost_records + sum(tally.lost_records for tally in self._tallies)
-        yield CounterMetricFamily(
-            "tubeherd_burial_records_lost", "Burials whose record could not be written, so that why is not known.", lost
-        )
+        yield JOB_SECONDS.histogram((key, _histogram(row)) for key, row in counts.items())
+        yield JOB_FAILURES.of(((kind,), incidents[Incident(kind.value)]) for kind in BurialKind)
+        gone = sum(sum(row[1:]) for (_, verdict), row in counts.items() if verdict is VerdictLabel.LEASE_GONE)
+        yield LEASES_LOST.single(incidents[Incident.LOST_LEASE] + gone)
+        yield RECONNECTS.single(incidents[Incident.RECONNECT])
+        yield BURIAL_RECORDS_LOST.single(incidents[Incident.LOST_RECORD])
+        yield SLOTS_WANTED.single(slots.wanted)
+        yield SLOTS_RUNNING.single(slots.running)
+        yield SLOTS_CONNECTED.single(slots.connected)
+        yield SLOT_MEMORY.of(((str(place),), used) for place, used in slots.memory.items())
+        if slots.memory_limit is not None:
+            yield SLOT_MEMORY_LIMIT.single(slots.memory_limit)
+        yield SLOT_RECYCLES.of(((why,), count) for why, count in self._recycles.items())
+        yield SLOT_DEATHS.of(((kind,), count) for kind, count in self._deaths.items())
+        yield WORKER_INFO.of([((version(),), 1)])
 
     def remove(self) -> None:
         """Remove the files."""
@@ -115,18 +175,15 @@ class Metrics:
         self._writer = f"{self._writer}-{os.getpid()}"
 
 
-class _Running:
-    """The number of jobs that are being executed, as prometheus_client collects it."""
+class _Collector:
+    """Metrics, as prometheus_client collects them."""
 
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
+    def __init__(self, families: Iterator["Metric"]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield the number; prometheus_client calls this."""
-        from prometheus_client.metrics_core import GaugeMetricFamily
-
-        words = "Jobs that are being executed, or were and are held until the next event worker.flush."
-        yield GaugeMetricFamily("tubeherd_jobs_running", words, self._jobs)
+        """Return the metrics; prometheus_client calls this."""
+        return self._families
 
 
 def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:
@@ -142,6 +199,11 @@ def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:
                 super()._init_value(key)
 
     return HighMmapedDict
+
+
+def _histogram(row: list[int]) -> Histogram:
+    microseconds, *jobs = row
+    return list(zip(_LIMITS, accumulate(jobs), strict=True)), microseconds / 1e6
 
 
 def _names(tally: Tally) -> list[str]:

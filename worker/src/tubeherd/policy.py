@@ -111,8 +111,8 @@ class Release:
     delay: int
     priority: int
     reason: str | None = None
-    failure: bool = False
-    """Whether the job is released because it failed."""
+    failure: BurialKind | None = None
+    """Why the job failed, if it is released because of that."""
     stop: bool = False
     """Whether the worker stops after the release."""
 
@@ -233,7 +233,7 @@ class Policy:
         failures = schedule.failures(stats)
         if failures < len(schedule.delays):
             delay = schedule.showing(failures + 1, schedule.delays[failures])
-            return Release(delay, stats.priority, reason, failure=True)
+            return Release(delay, stats.priority, reason, failure=kind)
         return Bury(stats.priority, reason, kind)
 
     def _unspent(self, delay: int, stats: JobStats) -> int:

@@ -19,6 +19,7 @@ from tubeherd.logs import log
 from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Settled, TubeStats
 from tubeherd.queue.bulk import BulkConnection, connect_to_tube
 from tubeherd.queue.connection import Connection
+from tubeherd.shared_memory.tally import Incident
 
 if TYPE_CHECKING:  # only the types need it, so a script that puts jobs starts without it
     from tubeherd.settings import WorkerSettings
@@ -32,7 +33,7 @@ _ROUNDS_MOST: Final = 5
 class LossCounter(Protocol):
     """Counts lost records for the metrics."""
 
-    def count_lost_record(self) -> None:
+    def count_incident(self, incident: Incident) -> None:
         """Count one record that could not be written."""
 
 
@@ -208,7 +209,7 @@ class BurialWriter:
         if refused is not None:
             self._warn(f"beanstalkd refused the record of a burial: {refused}")
         if self._counter is not None:
-            self._counter.count_lost_record()
+            self._counter.count_incident(Incident.LOST_RECORD)
 
     def _warn(self, trouble: str) -> None:
         """Log a trouble, once for all burials that it concerns."""

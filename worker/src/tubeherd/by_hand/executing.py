@@ -189,7 +189,7 @@ def _outcome(verdict: Verdict) -> Outcome:
         case Release(stop=True):
             return Outcome.ABORTED
         case Release(failure=failure):
-            return Outcome.FAILED if failure else Outcome.RESCHEDULED
+            return Outcome.RESCHEDULED if failure is None else Outcome.FAILED
         case Bury(kind=BurialKind.INVALID):
             return Outcome.INVALID
         case Bury(kind=BurialKind.REJECTED):

@@ -17,7 +17,7 @@ from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.processing.attempt import Processed
 from tubeherd.processing.reasons import describe, traceback_text
 from tubeherd.queue.answers import Settled
-from tubeherd.shared_memory.tally import VerdictLabel
+from tubeherd.shared_memory.tally import Incident, VerdictLabel
 
 if TYPE_CHECKING:  # only the types need it, so a script that puts jobs starts without it
     from tubeherd.settings import WorkerSettings
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # only the types need it, so a script that puts jobs starts w
 # Globals, because in Python 3.11 `Settled.DONE` takes as long as a call, and each job needs both.
 _DONE: Final = Settled.DONE
 _DELETED: Final = VerdictLabel.DELETED
+_FAILURES: Final = {kind: Incident(kind.value) for kind in BurialKind}
 _PAYLOAD_BYTES: Final = 2048
 """How much of a payload a log line shows."""
 
@@ -49,6 +50,9 @@ class Counter(Protocol):
     def count(self, tube: str, label: VerdictLabel, seconds: float) -> None:
         """Count one job by what became of it, and add the seconds that it took."""
 
+    def count_incident(self, incident: Incident) -> None:
+        """Count one incident, such as that a job failed."""
+
 
 class Reporter:
     """Reports what became of the jobs of one process."""
@@ -66,6 +70,7 @@ class Reporter:
         self._settings = settings
         self._detail: ErrorDetail = settings.error_detail if settings else "full"
         self._count = counter.count if counter else _count_nothing
+        self._counter = counter
         self._listening = listening
 
     def report(self, done: Processed, settled: Settled) -> Notice | None:
@@ -76,6 +81,7 @@ class Reporter:
             self._count(done.job.tube, _DELETED, done.seconds)
             return None
         reason = _reason(done)
+        self._count_failure(done)
         if settled is Settled.LEASE_GONE:
             self._lease_gone(done)
         elif settled is Settled.BURIED_INSTEAD:
@@ -90,13 +96,19 @@ class Reporter:
         return Notice(done.job, reason or "", failed=True, buried=False) if _has_failed(done) else None
 
     def report_lost(self, done: Processed) -> None:
-        """Log that the verdict on a job was lost and publish `worker.job.failed` if it had failed; nothing is counted.
+        """Log that the verdict on a job was lost, and count and publish that it had failed; the job is not counted.
 
         Listeners may take long.
         """
+        self._count_failure(done)
         log.warning("executed, but its verdict was lost: it may run again", **_fields(done), **_failure(done))
         if _has_failed(done):
             self.publish(Notice(done.job, _reason(done) or "", failed=True, buried=False), done.error)
+
+    def count_incident(self, incident: Incident) -> None:
+        """Count what is rare, if anything is counted."""
+        if self._counter is not None:
+            self._counter.count_incident(incident)
 
     def publish(self, notice: Notice, error: BaseException | None = None) -> None:
         """Publish `worker.job.failed` and `worker.job.buried`, as the notice says; listeners may take long.
@@ -128,9 +140,13 @@ class Reporter:
                     traceback=traceback_text(raised, self._detail),
                 )
 
+    def _count_failure(self, done: Processed) -> None:
+        if (kind := _failure_of(done)) is not None:
+            self.count_incident(_FAILURES[kind])
+
     def _released(self, done: Processed, release: Release) -> None:
         attempt, fields = done.job.attempt, _fields(done)
-        if release.failure:
+        if release.failure is not None:
             fields |= {"delay": release.delay, "attempt": attempt, "reason": release.reason}
             log.warning("failed, retry later", **fields, payload=self._payload(done), traceback=done.traceback)
         else:
@@ -139,7 +155,9 @@ class Reporter:
                 log.warning("released because of an Abort, which stops a worker", **fields)
             else:
                 log.info("released", **fields)
-        self._count(done.job.tube, VerdictLabel.RETRIED if release.failure else VerdictLabel.RELEASED, done.seconds)
+        self._count(
+            done.job.tube, VerdictLabel.RELEASED if release.failure is None else VerdictLabel.RETRIED, done.seconds
+        )
 
     def _buried(self, done: Processed, event: str, reason: str) -> None:
         fields = _fields(done) | {"attempt": done.job.attempt, "reason": reason}
@@ -172,13 +190,18 @@ def _reason(done: Processed) -> str | None:
 
 def _has_failed(done: Processed) -> bool:
     """Return whether the attempt has failed: a poison job was not even begun, and a reschedule is no failure."""
+    return _failure_of(done) not in (None, BurialKind.POISON)
+
+
+def _failure_of(done: Processed) -> BurialKind | None:
+    """Return why the attempt has failed, or was not even begun; None if it has not failed."""
     match done.verdict:
         case Bury(kind=kind):
-            return kind is not BurialKind.POISON
+            return kind
         case Release(failure=failure):
             return failure
         case Delete():
-            return False
+            return None
 
 
 def _failure(done: Processed) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What one slot counts for /metrics, in a file in memory. The supervisor can read it even after the slot has died.
 
-The file holds the number of tubes, then the number of lost records of burials, then a row of numbers for each pair of
-tube and verdict, then the names of the tubes. A row has the sum of the times that jobs took, and the number of jobs in
+The file holds the number of tubes, then the number of each incident, then a row of numbers for each pair of tube and
+verdict, then the names of the tubes. A row has the sum of the times that jobs took, and the number of jobs in
 each bucket, which is a range of times. Times are whole microseconds, because a sum of fractions depends on the order in
 which they are added: the total over all slots could decrease a little, and Prometheus takes any decrease for a restart.
 """
@@ -22,8 +22,7 @@ _NUMBER: Final = struct.Struct("=Q")
 _BYTES: Final = _NUMBER.size
 _ROW: Final = len(BUCKETS) + 2
 _TUBE_COUNT_AT: Final = 0
-_LOST_RECORDS_AT: Final = 1
-_ROWS_AT: Final = 2
+_INCIDENTS_AT: Final = 1
 
 
 class VerdictLabel(StrEnum):
@@ -38,6 +37,27 @@ class VerdictLabel(StrEnum):
     __hash__ = str.__hash__  # that of an enum is a function of Python, and each job looks its label up
 
 
+class Incident(StrEnum):
+    """What is counted beside jobs, because it is rare."""
+
+    LOST_RECORD = "lost_record"
+    """The record of a burial could not be written."""
+    LOST_LEASE = "lost_lease"
+    """A lease was gone before there was a verdict."""
+    RECONNECT = "reconnect"
+    """A connection was opened in place of one that broke."""
+    EXCEPTION = "exception"
+    """An attempt at a job failed; this and the following have the names of the kinds of burials."""
+    INVALID = "invalid"
+    DEADLINE = "deadline"
+    MEMORY = "memory"
+    KILLED = "killed"
+    POISON = "poison"
+    REJECTED = "rejected"
+
+
+_INCIDENT_AT: Final = {incident: _INCIDENTS_AT + number for number, incident in enumerate(Incident)}
+_ROWS_AT: Final = _INCIDENTS_AT + len(Incident)
 Counts = dict[tuple[str, VerdictLabel], list[int]]
 """By tube and verdict, one row: the microseconds of all jobs, then the number of jobs in each bucket."""
 
@@ -90,15 +110,16 @@ class Tally:
             self._numbers[row + 1 + bisect_left(BUCKETS, seconds)] += 1
             self._numbers[row] += int(seconds * 1e6)
 
-    def count_lost_record(self) -> None:
-        """Count one record of a burial that was not written."""
-        self._numbers[_LOST_RECORDS_AT] += 1
+    def count_incident(self, incident: Incident) -> None:
+        """Count one incident."""
+        self._numbers[_INCIDENT_AT[incident]] += 1
 
-    @property
-    def lost_records(self) -> int:
-        """How many records of burials the slot could not write; for the supervisor."""
-        data = os.pread(self._file, _BYTES, _BYTES * _LOST_RECORDS_AT)
-        return int(_NUMBER.unpack(data)[0]) if len(data) == _BYTES else 0
+    def incidents(self) -> dict[Incident, int]:
+        """Return, in the supervisor, how often each incident was counted."""
+        data = os.pread(self._file, _BYTES * len(Incident), _BYTES * _INCIDENTS_AT)
+        if len(data) < _BYTES * len(Incident):  # the slot has not called `begin` yet
+            return dict.fromkeys(Incident, 0)
+        return dict(zip(Incident, memoryview(data).cast("Q"), strict=True))
 
     def read(self) -> Counts:
         """Return, in the supervisor, what was counted so far; raises ValueError if a job has damaged the file."""

@@ -52,6 +52,8 @@ class Lane:
     """The tubes that this slot has the connection watch: a reserve takes jobs of these tubes. None before that."""
     quiet_until: float = 0.0
     """Before this time, on the monotonic clock, it is not worth a warning that beanstalkd is still out of reach."""
+    broke: bool = False
+    """Whether its last connection broke, and no other one was opened yet."""
     _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:
@@ -102,6 +104,7 @@ class Lane:
             self.connection.abandon()
             self.connection = None
             self.watched = None
+            self.broke = True
         for stats, _, _ in self.deferred:
             message = "executed, but the connection broke before it was deleted: it may run again"
             log.warning(message, job=stats.id, tube=stats.tube)

@@ -39,6 +39,7 @@ from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.control import Remark, encode_remark
 from tubeherd.shared_memory.page import Phase
+from tubeherd.shared_memory.tally import Incident
 from tubeherd.slot.batch import SlotBatch
 from tubeherd.slot.context import SlotContext
 from tubeherd.slot.exit import end_fork
@@ -164,6 +165,9 @@ class Slot(ABC):
         if is_new:  # logged only now, because the answers have shown that the server is a beanstalkd
             tubes = self._tubes.tubes
             log.info("connected", server=self._settings.server, tube_count=len(tubes), tubes=list(tubes[:NAMED_MOST]))
+            if lane.broke:
+                lane.broke = False
+                self._settler.reporter.count_incident(Incident.RECONNECT)
         return connection
 
     def _must_watch(self, lane: Lane) -> bool:
@@ -263,6 +267,7 @@ class Slot(ABC):
             reserved = connection.take_reserved()
         except LeaseGone as gone:
             log.warning("lease was gone before the job began", job=gone.job_id)
+            self._settler.reporter.count_incident(Incident.LOST_LEASE)
             reserved = None
         if reserved is None:
             lane.page.write_phase_and_unlock()
@@ -337,7 +342,7 @@ class Slot(ABC):
         if isinstance(verdict, Bury):
             listened = events.job_buried.receivers or events.job_failed.receivers
             return bool(listened) or not self._settler.may_ask_reserve(verdict)
-        return bool(verdict.failure and events.job_failed.receivers)
+        return bool(verdict.failure is not None and events.job_failed.receivers)
 
     def _settle(self, lane: Lane, reserved: Reserved, done: Processed, ask_reserve: bool) -> Settled | None:
         """Settle the verdict and return what became of the job; or defer the job and return None."""

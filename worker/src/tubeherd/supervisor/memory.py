@@ -28,6 +28,14 @@ def used_above(pid: int, bound: int) -> int | None:
     return proportional if proportional > bound else None
 
 
+def used(pid: int) -> int:
+    """Return how many bytes of memory a process and its descendants use; 0 if it has ended.
+
+    Of memory that n processes share, an nth part counts.
+    """
+    return sum(map(_proportional, [pid, *descendants(pid)]))
+
+
 def _resident(pid: int) -> int:
     """Return how many bytes of memory a process uses, shared memory in full; 0 if it has ended."""
     with suppress(OSError, IndexError):

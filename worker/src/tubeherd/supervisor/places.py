@@ -14,14 +14,14 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tubeherd.descriptors import moved_socket
 from tubeherd.logs import log
-from tubeherd.metrics import Metrics
+from tubeherd.metrics import Metrics, Recycled
 from tubeherd.processes import children, descendants, has_ended
 from tubeherd.processing.reporting import Notice
 from tubeherd.queue.connection import Connection
@@ -128,6 +128,11 @@ class Places:
     def slots(self) -> Sequence[SlotHandle]:
         """The living slots."""
         return [place.slot for place in self._places if place.slot is not None]
+
+    @property
+    def slots_by_number(self) -> Mapping[int, SlotHandle]:
+        """The living slots, by the numbers of their places."""
+        return {place.number: place.slot for place in self._places if place.slot is not None}
 
     @property
     def notices(self) -> Sequence[Notice]:
@@ -243,6 +248,17 @@ class Places:
         for orphan in orphans.copy():
             orphans += descendants(orphan)
         return [pid for pid in orphans if not has_ended(pid)]
+
+    def why_recycled(self, reaped: Reaped) -> Recycled:
+        """Return why a slot has ended that is to be replaced; only while it is in its place."""
+        place, slot, _ = reaped
+        if slot.page.request == Request.RELOAD:
+            return Recycled.RELOAD
+        if slot.page.request == Request.RECYCLE:
+            return Recycled.MEMORY
+        progress = place.progress._replace(jobs_begun=max(place.progress.jobs_begun, slot.jobs_begun))
+        reached = progress.is_at_limit(self._settings.max_jobs, time.monotonic())
+        return Recycled.LIMIT if reached and not slot.has_left_behind else Recycled.LATE_JOB
 
     def refill(self, reaped: Reaped, *, hold: bool = False) -> None:
         """Have another slot follow in the place: at once, or later if slots die there before they begin a job.

@@ -19,7 +19,8 @@ from tubeherd.burials.writer import writer_of
 from tubeherd.exits import Exit
 from tubeherd.formats.text import some_of
 from tubeherd.logs import log
-from tubeherd.metrics import Metrics
+from tubeherd.metrics import Metrics, Slots
+from tubeherd.policy import Failed
 from tubeherd.processes import become_subreaper
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
@@ -28,9 +29,10 @@ from tubeherd.shared_memory.page import Phase
 from tubeherd.shared_memory.slot_page import Request
 from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.health import CannotListen, HealthServer
+from tubeherd.supervisor.memory import used
 from tubeherd.supervisor.places import Places, Reaped
 from tubeherd.supervisor.reactor import Reactor
-from tubeherd.supervisor.slot_handle import SlotHandle
+from tubeherd.supervisor.slot_handle import Death, SlotHandle
 from tubeherd.supervisor.takeover import TakeOver
 from tubeherd.supervisor.watch import Watch
 
@@ -41,6 +43,8 @@ _TICK_SECONDS: Final = 0.1
 """How long to wait for a signal or a socket before every slot is looked at again, in seconds."""
 _STARTS_MOST: Final = 5
 """How many slots in a row may die in one place while they import the executors, before the worker gives up."""
+_MEASURED_MOST: Final = 64
+"""The memory of so many slots is shown: to read it takes up to a millisecond each, in which nothing else is done."""
 _CONNECTED: Final = (Phase.COMMAND, Phase.WAITING, Phase.EXECUTING, Phase.RESTING)
 
 
@@ -52,6 +56,7 @@ class Supervisor:
 
         `sources` are modules of executors that the slots import instead of those of the settings.
         """
+        self._settings = settings
         self._reactor = Reactor()
         self._health: HealthServer | None = None
         self._metrics: Metrics | None = None
@@ -184,6 +189,7 @@ class Supervisor:
             self._places.pass_on(self._takeover.take_over(reaped.slot, death))
         if reaped.code == Exit.RECYCLE:
             log.info("slot recycled between jobs", pid=reaped.slot.pid)
+            self._count_recycled(reaped)
         elif reaped.code == Exit.LIMIT:
             log.info("slot ended: it reached a limit", pid=reaped.slot.pid)
         elif reaped.code == Exit.FAILED or (reaped.code == Exit.EXECUTORS and not self._wait_for_change(reaped.slot)):
@@ -192,6 +198,7 @@ class Supervisor:
     def _died(self, reaped: Reaped) -> None:
         place, slot, code = reaped
         death = self._takeover.death_of(slot, code)
+        self._count_death(death)
         self._places.pass_on(self._takeover.take_over(slot, death))
         if slot.phase is not Phase.STARTING or slot.was_interrupted:
             return
@@ -215,12 +222,35 @@ class Supervisor:
     # Health
 
     def _is_ready(self) -> bool:
-        lanes = (lane for slot in self._places.slots for lane in slot.lanes)
-        return self._stopping_since is None and any(lane.page.phase in _CONNECTED for lane in lanes)
+        return self._stopping_since is None and any(map(_is_connected, self._places.slots))
 
     def _metrics_text(self) -> bytes:
-        running = sum(len(lane.page.read().leases) for slot in self._places.slots for lane in slot.lanes)
-        return self._metrics.text(running) if self._metrics else b""
+        return self._metrics.text(self._slots()) if self._metrics else b""
+
+    def _slots(self) -> Slots:
+        slots, share = self._places.slots, self._settings.memory_share()
+        by_place = self._places.slots_by_number
+        return Slots(
+            jobs_running=sum(len(lane.page.read().leases) for slot in slots for lane in slot.lanes),
+            wanted=self._settings.concurrency,
+            running=len(slots),
+            connected=sum(_is_connected(slot) for slot in slots),
+            memory={number: used(by_place[number].pid) for number in sorted(by_place)[:_MEASURED_MOST]},
+            memory_limit=share.hard if share else None,
+        )
+
+    def _count_recycled(self, reaped: Reaped) -> None:
+        if self._metrics:
+            self._metrics.count_recycled(self._places.why_recycled(reaped))
+
+    def _count_death(self, death: Death) -> None:
+        if self._metrics:
+            outcome = death.outcome
+            self._metrics.count_death(outcome.kind if isinstance(outcome, Failed) else "interrupted")
+
+
+def _is_connected(slot: SlotHandle) -> bool:
+    return any(lane.page.phase in _CONNECTED for lane in slot.lanes)
 
 
 def _watch_files(sources: Sources) -> "Reloading":

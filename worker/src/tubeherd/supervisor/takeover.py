@@ -25,6 +25,7 @@ from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.shared_memory.page import SHARED_PHASES, Lease, Phase
+from tubeherd.shared_memory.tally import Incident
 from tubeherd.supervisor.lane_handle import STALL_SECONDS, LaneHandle
 from tubeherd.supervisor.memory import kernel_kills
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
@@ -85,6 +86,7 @@ class TakeOver:
             return []
         if given is None:
             log.warning("lease was gone when the slot died", job=lease.job)
+            self._settler.reporter.count_incident(Incident.LOST_LEASE)
             return []
         done, settled = given
         notice = self._settler.reporter.report(done, settled)
