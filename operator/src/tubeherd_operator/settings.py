@@ -43,8 +43,9 @@ class OperatorSettings(Settings):
         Unset("all namespaces"),
     ] = ()
     poll_interval: Annotated[
-        float, Field(gt=0, description="Seconds between two counts of the tubes of each beanstalkd.")
-    ] = 1.0
+        float,
+        Field(gt=0, description="After how many seconds to look again whether anything has happened in a beanstalkd."),
+    ] = 0.5
     lease: Annotated[
         str | None,
         Field(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.beanstalkd import NOTHING
 from tests.support.burials import put_record
 from tests.support.proxies import Proxy
 from tests.support.servers import MAIL, SMS, ask, find, serving
@@ -56,6 +57,83 @@ def test_buried_job_is_reported_to_its_pool_alone_and_once(beanstalkd, servers, 
     changed.wait(SMS, 2)
     assert changed.keys.count(MAIL) == 2, "ready jobs alone are no news within half a minute"
     assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that it was given"
+
+
+# A server is asked for its tubes only if anything has happened
+
+
+@pytest.fixture
+def all_counts(monkeypatch):
+    """Have pools be given all new counts at once, and not only those of buried jobs."""
+    monkeypatch.setattr("tubeherd_operator.decisions.counts.COUNTS_SECONDS", 0.0)
+
+
+def stands_still(beanstalkd):
+    """Return whether the poller looks three times, and asks for no tube."""
+    before, own = beanstalkd.stats(), 0
+
+    def looked():
+        nonlocal own
+        own += 1
+        return beanstalkd.stats()["cmd-stats"] - before["cmd-stats"] >= own + 3
+
+    wait_for(looked, "the poller has looked")
+    return beanstalkd.stats()["cmd-stats-tube"] == before["cmd-stats-tube"]
+
+
+def kick(beanstalkd):
+    beanstalkd.client().kick_job(beanstalkd.bury_many("reports.a", 1)[0])
+
+
+def give_back(beanstalkd):
+    beanstalkd.lose(beanstalkd.put("reports.a"))
+
+
+@pytest.mark.parametrize(
+    ("happens", "counted"),
+    [
+        (lambda it: it.put("reports.a"), {"reports.a": {"ready": 1}}),
+        (lambda it: it.bury("reports.a"), {"reports.a": {"buried": 1}}),
+        (kick, {"reports.a": {"ready": 1}}),
+        (lambda it: it.put("reports.a", delay=1), {"reports.a": {"ready": 1}}),
+        (give_back, {"reports.a": {"ready": 1}}),
+        (lambda it: it.put("reports.unknown"), {"reports.a": {}, "reports.unknown": {"ready": 1}}),
+        (lambda it: it.connection("reports.watched"), {"reports.a": {}, "reports.watched": {}}),
+    ],
+    ids=["put", "bury", "kick", "delay", "lost", "tube", "watch"],
+)
+def test_server_on_which_nothing_happens_is_asked_for_no_tubes_and_nothing_that_happens_is_missed(
+    beanstalkd, servers, changed, all_counts, happens, counted
+):
+    beanstalkd.connection("reports.a")
+    servers.watch(MAIL, beanstalkd.server, serving("reports.*"))
+    servers.watch(SMS, beanstalkd.server, serving("sms"))
+    wait_for(lambda: servers.counts(MAIL) and servers.counts(SMS), "both pools have counts")
+    wait_for(lambda: stands_still(beanstalkd), "nothing happens any more")
+    happens(beanstalkd)
+    wanted = {tube: NOTHING | states for tube, states in counted.items()}
+
+    def found():
+        return {
+            name: {state: getattr(stats, state) for state in NOTHING}
+            for name, stats in servers.counts(MAIL).tubes.items()
+        }
+
+    wait_for(lambda: found() == wanted, lambda: f"{wanted}, not {found()}")
+    wait_for(lambda: stands_still(beanstalkd), "nothing happens any more")
+
+
+def test_counts_that_were_held_back_are_given_later_though_nothing_happens_any_more(
+    beanstalkd, servers, changed, monkeypatch
+):
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    beanstalkd.put("mail")
+    wait_for(lambda: stands_still(beanstalkd), "nothing happens any more")
+    assert servers.counts(MAIL).tubes["mail"].ready == 0
+    monkeypatch.setattr("tubeherd_operator.decisions.counts.COUNTS_SECONDS", 0.0)
+    changed.wait(MAIL, 2)
+    assert servers.counts(MAIL).tubes["mail"].ready == 1
 
 
 def autoscaled(tube, **rule):

@@ -512,6 +512,28 @@ def test_reader_that_parks_shows_what_is_new_after_a_second_and_asks_only_for_it
         assert beanstalkd.stats()["cmd-stats-job"] == before + 1
 
 
+@pytest.mark.parametrize("kind", ["reader", "parking"])
+def test_jobs_are_asked_for_again_only_if_any_was_buried_or_is_buried_no_longer(beanstalkd, bury, request, kind):
+    reader = request.getfixturevalue(kind)
+    jobs = bury(5)
+
+    def asked(minutes=5):
+        before = beanstalkd.stats()["cmd-stats-job"]
+        for _ in range(minutes):
+            reader.clock.time += 60
+            reader.read()
+        return beanstalkd.stats()["cmd-stats-job"] - before
+
+    asked()
+    beanstalkd.delete(beanstalkd.put("mail"))
+    assert asked() == 0, "other jobs come and go"
+    beanstalkd.kick_job(jobs[0])
+    again = bury(1)
+    assert asked() > 0, "as many are buried as before"
+    assert jobs_of(reader.read()) == jobs[1:] + again
+    assert asked() == 0
+
+
 def test_job_that_is_buried_again_is_shown_once_by_a_reader_that_parks(beanstalkd, bury, parking):
     (job,) = bury(1)
     parking.read()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support.replies import AnsweredSocket, document, stats, stats_job, stats_tube
 from tubeherd.policy import BurialKind, Bury, Delete, Release
+from tubeherd.queue import tubes
 from tubeherd.queue.answers import Burying, QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.bulk import BulkConnection
 from tubeherd.queue.connection import Connection, connect
@@ -90,6 +91,7 @@ def bury_one(connection):
     return connection.bury(7, 5, b"{}", 120)
 
 
+MARKS = document(b"---\n" + b"".join(b"%b: %d\n" % (name, number) for number, name in enumerate(tubes.MARKS)))
 OPENED = b"WATCHING 2\r\nWATCHING 1\r\nUSING a\r\n"
 """The answers to what opens a connection for one tube."""
 TOTALS = stats_tube().replace(b"buried: 4\n", b"buried: 4\ntotal-jobs: 9\n")
@@ -110,7 +112,8 @@ EXCHANGES = {
     "look": Exchange(lambda it: it.take_look(), TUBE + b"FOUND 7 2\r\n{}\r\n" + stats()),
     "server_id": Exchange(lambda it: it.server_id(), stats()),
     "totals": Exchange(bulk(lambda it: it.totals()), OPENED + TOTALS),
-    "buried_jobs": Exchange(bulk(lambda it: it.buried_jobs()), OPENED + TUBE),
+    "buried_jobs": Exchange(bulk(lambda it: it.buried_jobs()), OPENED + MARKS),
+    "marks": Exchange(lambda it: it.marks(), MARKS),
     "take": Exchange(bulk(lambda it: tuple(it.take(2))), OPENED + b"RESERVED 7 2\r\n{}\r\nTIMED_OUT\r\n"),
     "states": Exchange(bulk(lambda it: tuple(it.states([7, 8]))), OPENED + STATES),
     "delete_all": Exchange(bulk(lambda it: it.delete([7, 8])), OPENED + b"DELETED\r\nNOT_FOUND\r\n"),

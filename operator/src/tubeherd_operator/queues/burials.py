@@ -34,12 +34,10 @@ class _Watched:
     records: _Records | None = None
     """The records from which that was made."""
 
-    def give(self, records: _Records) -> bool:
-        """Return whether these records give the pool anything else than before."""
-        if records is self.records:
-            return False
-        before, self.given, self.records = self.given, burials_of(self.tubes, records), records
-        return self.given != before
+    def give(self, records: _Records, found: Burials) -> bool:
+        """Give the pool what was found for it in these records; return whether it is anything else than before."""
+        before, self.given, self.records = self.given, found, records
+        return found is not before and found != before
 
 
 class BurialWatch:
@@ -69,7 +67,7 @@ class BurialWatch:
         if watched is None or watched.tubes != tubes:
             new = _Watched(tubes)
             if self._records is not None:
-                new.give(self._records)
+                new.give(self._records, burials_of(tubes, self._records))
             self._watched = {**self._watched, key: new}
 
     def forget(self, key: Key) -> bool:
@@ -108,6 +106,11 @@ class BurialWatch:
         return self._records
 
     def _give(self, records: _Records) -> None:
+        found: dict[PoolTubes, Burials] = {}  # many pools may have the same tubes
         for key, watched in self._watched.items():
-            if watched.give(records):
+            if watched.records is records:
+                continue
+            if watched.tubes not in found:
+                found[watched.tubes] = burials_of(watched.tubes, records)
+            if watched.give(records, found[watched.tubes]):
                 self._changed(key)

@@ -34,9 +34,27 @@ class _Look:
     """What was found when beanstalkd was asked last, for all pools."""
 
     error: str | None
-    chosen: Mapping[PoolTubes, Chosen] = field(default_factory=dict)
-    """The tubes of the pools."""
+    known: Mapping[PoolTubes, Counts] = field(default_factory=dict)
+    """What is known of the tubes of each pool. It is the very value of the look before if nothing has changed."""
     counted: Mapping[str, TubeStats] = field(default_factory=dict)
+    marks: tuple[bytes, ...] | None = None
+    """What `marks` returned before the tubes were counted: while it returns the same, they need not be asked for."""
+
+    def failed(self, error: str) -> "_Look":
+        """Return this look after one that failed: the counts stay known, so that the status can be repaired."""
+        if error == self.error:
+            return self
+        return replace(
+            self, error=error, known={tubes: replace(each, error=error) for tubes, each in self.known.items()}
+        )
+
+    def found(self, tubes: PoolTubes) -> Counts | None:
+        """Return what is known of these tubes; None if they were not counted."""
+        if known := self.known.get(tubes):
+            return known
+        if tubes.has_globs or any(tube not in self.counted for tube in tubes.named):
+            return Counts(error=self.error) if self.error else None
+        return _counts(tubes.among(()), self.counted, self.error)
 
 
 @dataclass(slots=True)
@@ -55,7 +73,7 @@ class Poller:
     """Counts the jobs of one beanstalkd, and runs errands, in its own thread, while any pool has tubes there."""
 
     def __init__(self, server: str, interval: float, changed: Callable[[Key], None]) -> None:
-        """Begin to count every `interval` seconds.
+        """Begin to look every `interval` seconds whether anything has changed, and to count the tubes if so.
 
         `changed` is called with a pool that was given new counts, or whose errand was answered.
         """
@@ -65,6 +83,8 @@ class Poller:
         # The dictionary is replaced and never changed, because the poller's thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
         self._look: _Look | None = None
+        self._at_rest: tuple[_Look, Mapping[Key, _Watched]] | None = None
+        """The look and the pools after which nothing is left to be given, until there is another of either."""
         self._connection: ChangingConnection | None = None
         self._errands: dict[Key, Errand] = {}
         self._lock = threading.Lock()
@@ -121,8 +141,7 @@ class Poller:
             began = time.monotonic()
             look = self._ask() if failure is None else _Look(failure)
             failure = look.error
-            # While beanstalkd is away the counts of before stay known, so that the status can be repaired.
-            self._look = replace(self._look, error=failure) if failure and self._look else look
+            self._look = self._look.failed(failure) if failure and self._look else look
             pause = max(self._interval, (time.monotonic() - began) * _PAUSES)
             backoff = min(backoff * 2, _BACKOFF_MOST) if failure else pause
             self._give_counts(_now())
@@ -176,40 +195,43 @@ class Poller:
         return done
 
     def _ask(self) -> _Look:
-        wanted = {watched.tubes for watched in self._watched.values()}
+        before, wanted = self._look or _Look(None), {watched.tubes for watched in self._watched.values()}
         try:
             connection = self._connected()
+            marks = connection.marks()
+            if marks is not None and marks == before.marks and before.error is None and wanted <= before.known.keys():
+                return before
             names = connection.tube_names() if any(tubes.has_globs for tubes in wanted) else ()
             chosen = {tubes: tubes.among(names) for tubes in wanted}
-            return _Look(None, chosen, connection.stats_tubes(tube for each in chosen.values() for tube in each.tubes))
+            counted = connection.stats_tubes(tube for each in chosen.values() for tube in each.tubes)
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
             return _Look(describe(self._server, error))
+        known = {tubes: _counts(each, counted) for tubes, each in chosen.items()}
+        kept = {tubes: each for tubes, each in before.known.items() if known.get(tubes) == each}
+        return _Look(None, known | kept, counted, marks)
 
     def _give_counts(self, now: Moment) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
-        for key, watched in self._watched.items():
+        look, pools = self._look, self._watched
+        if look is None or (self._at_rest and self._at_rest[0] is look and self._at_rest[1] is pools):
+            return
+        rests = True
+        for key, watched in pools.items():
             found = self._found(watched, now)
-            if found is not None and is_due(watched.given, found, now.clock - watched.given_at):
+            if found is not watched.given and found and is_due(watched.given, found, now.clock - watched.given_at):
                 watched.given, watched.given_at = found, now.clock
                 self._changed(key)
+            rests = rests and watched.scaling is None and found == watched.given
+        self._at_rest = (look, pools) if rests else None
 
     def _found(self, watched: _Watched, now: Moment) -> Counts | None:
         """Return what is known of a pool's tubes, and how many replicas they want."""
-        known = self._known(watched.tubes)
+        known = self._look.found(watched.tubes) if self._look else None
         if known is None or watched.scaling is None:
             return known
         watched.scaling = watched.scaling.after(None if known.error else known.tubes, now)
         return replace(known, scale=watched.scaling.scale)
-
-    def _known(self, tubes: PoolTubes) -> Counts | None:
-        look = self._look
-        if look is None:
-            return None
-        chosen = look.chosen.get(tubes) or tubes.among(())
-        if tubes not in look.chosen and (tubes.has_globs or any(tube not in look.counted for tube in chosen.tubes)):
-            return Counts(error=look.error) if look.error else None
-        return Counts({tube: look.counted[tube] for tube in chosen.tubes}, look.error, chosen.matching)
 
     def _connected(self) -> ChangingConnection:
         if self._connection is None:
@@ -221,6 +243,10 @@ class Poller:
             self._connection.abandon()
             self._connection = None
             self._runner.forget_all()
+
+
+def _counts(chosen: Chosen, counted: Mapping[str, TubeStats], error: str | None = None) -> Counts:
+    return Counts({tube: counted[tube] for tube in chosen.tubes}, error, chosen.matching)
 
 
 def _now() -> Moment:

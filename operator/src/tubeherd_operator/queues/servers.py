@@ -35,7 +35,7 @@ class Servers:
     """
 
     def __init__(self, interval: float, changed: Callable[[Key], None]) -> None:
-        """Count every `interval` seconds.
+        """Look every `interval` seconds whether anything has happened, and count the tubes if so.
 
         `changed` is called with a pool that was given new counts or burials, and with one whose number of retry delays
         begins or ceases to differ from that of a pool that was changed or forgotten.

@@ -42,7 +42,7 @@ class ParkingReader(BurialReader):
         if taken is None or (is_due and self._kept.burials.read_elsewhere):
             taken = self._take_all(connection)
         elif is_due:
-            self._kept = sort(connection, self._kept.records, (), connection.buried_jobs())
+            self._sort_again(connection)
         if is_due:
             self._sort_at = self._clock.now() + QUIET_SECONDS
         return max(_LOOK_SECONDS, taken / _TAKEN_A_SECOND)
@@ -71,7 +71,7 @@ class ParkingReader(BurialReader):
         if new < totals.ever - self._ever:
             return None
         self._ever += new
-        self._kept = _joined(kept, found, before)
+        self._kept = _joined(kept, found, before.now)
         return len(taken)
 
 
@@ -81,4 +81,5 @@ def _joined(kept: Kept, found: Kept, buried: int) -> Kept:
     shown = tuple(sorted(by_job.values(), key=lambda record: record.newest_first))
     records = dict(sorted({**kept.records, **found.records}.items())[-RECORDS_MOST:])
     elsewhere = kept.burials.read_elsewhere
-    return Kept(records, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)))
+    burials = Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere))
+    return Kept(records, burials, kept.as_of, unsettled=True)  # the jobs of those that were kept were not asked for

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from tubeherd.burials.record import RECORD_PRIORITY, RECORDS_MOST, RECORDS_TUBE, BurialRecord, Burials
 from tubeherd.burials.sorting import decoded, sort_out
 from tubeherd.formats.tubes import check_tube
-from tubeherd.queue.bulk import BulkConnection, connect_to_tube
+from tubeherd.queue.bulk import BulkConnection, BuriedJobs, connect_to_tube
 from tubeherd.queue.wire import REPLY_SECONDS
 
 _PATIENCE_SECONDS: Final = 5.0
@@ -108,11 +108,17 @@ class BurialReader:
         """Ask beanstalkd for what has changed; return how many seconds to wait before it is asked again."""
         before, self._ever = self._ever, connection.totals().ever
         if self._ever == before and not self._kept.burials.read_elsewhere:
-            self._kept = sort(connection, self._kept.records, (), connection.buried_jobs())
+            self._sort_again(connection)
             return QUIET_SECONDS
         # A record that was put after the others were taken out counts as new the next time.
         self._kept = read_all(connection, self._clock, with_tracebacks=False)
         return QUIET_SECONDS if before < 0 else _BUSY_SECONDS
+
+    def _sort_again(self, connection: BulkConnection) -> None:
+        """Ask for the jobs of all records that are kept, unless those that were buried are buried still."""
+        buried = connection.buried_jobs()
+        if self._kept.unsettled or self._kept.as_of != buried:
+            self._kept = sort(connection, self._kept.records, (), buried)
 
 
 class Kept(NamedTuple):
@@ -121,6 +127,11 @@ class Kept(NamedTuple):
     records: Mapping[int, BurialRecord | None]
     """The records that are in their tube, by their ids; None for what is no record."""
     burials: Burials
+    as_of: BuriedJobs = BuriedJobs(0, 0)
+    """What was buried before the jobs of all records were asked for."""
+    unsettled: bool = False
+    """Whether they are to be asked for again in any case: a job was reserved, and may be buried or go on; or records
+    have come since."""
     taken: int = 0
     """How many records were taken out for that."""
 
@@ -169,7 +180,7 @@ def sort(
     connection: BulkConnection,
     records: Mapping[int, BurialRecord | None],
     taken: Collection[int],
-    buried_before: int,
+    buried_before: BuriedJobs,
     elsewhere: int = 0,
     given_back_for: int = 0,
 ) -> Kept:
@@ -181,5 +192,7 @@ def sort(
     given_back = sorted(record_id for record_id in taken if record_id not in stale)
     connection.give_back(given_back, RECORD_PRIORITY, given_back_for)
     shown = tuple(sorted(found.buried.values(), key=lambda record: record.newest_first))
-    buried = min(buried_before, connection.buried_jobs())
-    return Kept(left, Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere)), len(taken))
+    buried = min(buried_before.now, connection.buried_jobs().now)
+    burials = Burials(shown, elsewhere, max(0, buried - len(shown) - elsewhere))
+    unsettled = any(records[record_id] for record_id in found.kept)
+    return Kept(left, burials, buried_before, unsettled, len(taken))

@@ -20,7 +20,7 @@ _RECORD_BYTES_MOST: Final = 1 << 15
 """No burial record has more bytes, and a thousand of them are in memory at a time."""
 _COUNT: Final = re.compile(rb"^(current-jobs-(?:ready|reserved|delayed|buried)|total-jobs): (\d{1,19})$", re.MULTILINE)
 _STATE: Final = re.compile(rb"^tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)$", re.MULTILINE)
-_BURIED_JOBS: Final = re.compile(rb"^current-jobs-buried: (\d{1,19})$", re.MULTILINE)
+_BURIED: Final = re.compile(rb"^(current-jobs-buried|cmd-bury): (\d{1,19})$", re.MULTILINE)
 
 
 class Taken(NamedTuple):
@@ -40,6 +40,15 @@ class Totals(NamedTuple):
     ever: int = 0
     """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is watched."""
     ready: int = 0
+
+
+class BuriedJobs(NamedTuple):
+    """The buried jobs of a server. As long as both numbers stay the same, so do the jobs."""
+
+    now: int
+    """How many jobs are buried."""
+    commands: int
+    """How many commands to bury a job it was ever sent."""
 
 
 class JobState(NamedTuple):
@@ -74,12 +83,13 @@ class BulkConnection(Connection):
         ever = found.pop(b"total-jobs")
         return Totals(sum(found.values()), found[b"current-jobs-reserved"], ever, found[b"current-jobs-ready"])
 
-    def buried_jobs(self) -> int:
+    def buried_jobs(self) -> BuriedJobs:
         """Return how many jobs are buried in all tubes together."""
         self._wire.write(b"stats\r\n")
-        if (found := _BURIED_JOBS.search(self._take_document())) is None:
+        found = {name: int(count) for name, count in _BURIED.findall(self._take_document())}
+        if len(found) != 2:
             raise unexpected_answer("counters")
-        return int(found[1])
+        return BuriedJobs(found[b"current-jobs-buried"], found[b"cmd-bury"])
 
     def make_all_ready(self) -> None:
         """Make the buried and the delayed jobs of the tube ready."""

@@ -31,6 +31,21 @@ _COUNTED: Final = {
     b"cmd-delete": "deleted",
 }
 _COUNT: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_COUNTED), re.MULTILINE)
+MARKS: Final = (
+    *(b"current-jobs-ready", b"current-jobs-reserved", b"current-jobs-delayed", b"current-jobs-buried"),
+    *(b"cmd-delete", b"cmd-release", b"cmd-use", b"cmd-watch", b"cmd-ignore", b"cmd-bury", b"cmd-kick"),
+    *(b"cmd-pause-tube", b"job-timeouts", b"total-jobs"),
+    *(b"current-tubes", b"current-connections", b"total-connections"),
+)
+"""The counters of the server that `marks` returns.
+
+What none of the other counters shows is a job that is kicked or reserved by its id, whose delay ends, or that a waiting
+connection is given. Each of these brings a job from delayed or buried to ready, or from one of them to reserved, and
+none brings one back: that takes a release, a burial, a timeout, a put or the end of a connection, which are counted. So
+they show in the numbers of jobs by state. Commands to put or reserve are counted before there is a job, so they tell
+nothing.
+"""
+_MARK: Final = re.compile(rb"^(?:%b): (\d{1,19})$" % b"|".join(MARKS), re.MULTILINE)
 _MAX_JOB_SIZE: Final = re.compile(rb"^max-job-size: (\d{1,10})$", re.MULTILINE)
 _LISTED: Final = re.compile(rb"^- \"?([!#-~]{1,200})\"?$", re.MULTILINE)
 
@@ -151,6 +166,17 @@ class TubeConnection:
             self._wire.write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
             stats.update({name: self.take_tube_stats(name) for name in batch})
         return stats
+
+    def marks(self) -> tuple[bytes, ...] | None:
+        """Return counters of the server that stand still as long as nothing happens to its tubes.
+
+        If all are as they were at an earlier time, so is each tube: the jobs that it has in each state, was ever given
+        and has had deleted, the connections that use and watch it, and whether it exists. Only a pause may have ended,
+        and other connections may wait. None if the server has not all of these counters.
+        """
+        self._wire.write(b"stats\r\n")
+        found = tuple(_MARK.findall(self._take_document()))
+        return found if len(found) == len(MARKS) else None
 
     def max_job_size(self) -> int:
         """Return how many bytes the body of a job may have."""
