@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings values screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 # The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: packages $(READY) ## Install beanstalkd with apt-get if it is missing, and make the virtual environment
+setup: packages $(READY) $(BIN)/promtool ## Install beanstalkd and Prometheus with apt-get if they are missing, and make the virtual environment
 
 packages:
 	@missing=; \
@@ -31,6 +31,17 @@ $(READY): requirements.lock worker/pyproject.toml operator/pyproject.toml
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./worker -e ./operator
 	@touch $@
+
+# The two programs alone: Debian's package would start a service. -m: they must be newer than what they depend on.
+$(BIN)/promtool: $(READY)
+	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
+	  ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" $(BIN)/; exit; fi; \
+	command -v apt-get >/dev/null || { echo 'there is no apt-get: install prometheus and promtool yourself'; exit 1; }; \
+	echo 'unpacking prometheus'; folder=$$(mktemp -d); \
+	fetch() { cd "$$folder" && apt-get download -qq -o APT::Sandbox::User=root prometheus; }; \
+	(fetch 2>/dev/null) || { apt-get update -qq && (fetch); }; \
+	dpkg-deb --fsys-tarfile "$$folder"/*.deb | tar -xm -C $(BIN) --strip-components=3 ./usr/bin/prometheus ./usr/bin/promtool; \
+	rm -r "$$folder"
 
 beanstalkd:
 	@command -v beanstalkd >/dev/null || { echo 'beanstalkd is not installed: run `make setup`, which installs it with apt-get'; exit 1; }
@@ -51,12 +62,12 @@ types: $(READY) ## Check the types, strictly
 unit: $(READY) ## Run the tests of pure logic (TESTS=tests/unit/worker/test_policy.py: one file)
 	$(BIN)/pytest $(if $(TESTS),$(TESTS),-n 2 tests/unit)
 
-integration: $(READY) beanstalkd ## Run the tests against a real beanstalkd and real processes, without the slow ones (TESTS as above, with them)
+integration: $(READY) $(BIN)/promtool beanstalkd ## Run the tests against a real beanstalkd and real processes, without the slow ones (TESTS as above, with them)
 	$(BIN)/pytest -n 6 $(or $(TESTS),-m "not slow" tests/integration)
 
 check: setup lint types unit integration ## The fast part: set up, then lint, types, unit and integration (under 3 minutes)
 
-slow: $(READY) beanstalkd ## Run the slow tests that `integration` leaves out (about 3 minutes)
+slow: $(READY) $(BIN)/promtool beanstalkd ## Run the slow tests that `integration` leaves out (about 3 minutes)
 	$(BIN)/pytest -n 6 -m slow tests/integration
 
 chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs are done (10 minutes; SEED=N repeats)
@@ -65,7 +76,7 @@ chaos: $(READY) beanstalkd ## Kill, stop and cut everything while 50,000 jobs ar
 chaos-short: $(READY) beanstalkd ## The same with 1,500 jobs, under a minute
 	$(BIN)/pytest tests/chaos
 
-cluster: $(READY) $(if $(filter current,$(KUBE)),,beanstalkd images) ## Install packages, and run the tests on a real Kubernetes (KUBE=current uses your own cluster; TESTS as above)
+cluster: $(READY) $(BIN)/promtool $(if $(filter current,$(KUBE)),,beanstalkd images) ## Install packages, and run the tests on a real Kubernetes (KUBE=current uses your own cluster; TESTS as above)
 	$(BIN)/pytest $(or $(TESTS),tests/cluster)
 
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
@@ -104,6 +115,9 @@ settings: $(READY) ## Generate docs/settings.md from the declarations of the set
 
 values: $(READY) ## Generate the chart's README from its values
 	$(BIN)/python docs/chart.py
+
+monitoring: $(READY) ## Generate the dashboard of the chart from docs/dashboard.yaml
+	$(BIN)/python docs/dashboard.py
 
 screens: $(READY) beanstalkd ## Generate the screens of docs/command-line.md from 3,000 jobs that fail
 	$(BIN)/python docs/screens.py

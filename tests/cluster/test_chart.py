@@ -28,7 +28,9 @@ def restricted(release, kubectl):
 @pytest.mark.parametrize("name", SETS)
 def test_api_server_takes_it_all_under_restricted_pod_security(name, kubectl, restricted):
     values = SETS[name] | ({"watchNamespaces": [restricted]} if "watchNamespaces" in SETS[name] else {})
-    objects = list(render(values, namespace=restricted).values())
+    made = render(values, namespace=restricted).values()
+    # The kinds of the Prometheus operator are not installed here.
+    objects = [thing for thing in made if not thing["apiVersion"].startswith("monitoring.coreos.com/")]
     everything = {"apiVersion": "v1", "kind": "List", "items": objects}
     done = kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=everything)
     assert [line for line in done.stderr.splitlines() if "last-applied-configuration" not in line] == []

@@ -1,5 +1,6 @@
 """What helm makes of the chart, for many sets of values; needs helm and no cluster."""
 
+import json
 import re
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from tests.cluster.values import DIGEST, SETS
 from tests.support.chart import CHART, EARLIER, helm, refusal, render
+from tests.support.monitoring import alerts
 from tests.support.project import ROOT
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -403,6 +405,99 @@ def test_test_is_only_made_where_there_is_a_server():
     assert weights == {"ConfigMap": "0", "WorkerPool": "1", "Pod": "2"}
 
 
+# Monitoring
+
+MONITORING = SETS["all of monitoring"]
+
+
+def test_nothing_of_monitoring_is_made_unless_it_is_wanted():
+    assert not {kind for kind, _ in render()} & {
+        "Service",
+        "ServiceMonitor",
+        "PodMonitor",
+        "PrometheusRule",
+        "ConfigMap",
+    }
+
+
+def test_monitor_of_the_operator_finds_its_pods_by_a_service_and_keeps_the_labels_of_its_pools():
+    objects = render(MONITORING)
+    monitor, service = (objects[kind, "herd-operator-metrics"] for kind in ("ServiceMonitor", "Service"))
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint == {"port": "metrics", "honorLabels": True, "interval": "30s"}
+    (port,) = service["spec"]["ports"]
+    assert port["name"] == "metrics"
+    assert port["targetPort"] in {port["name"] for port in operator(objects)["containers"][0]["ports"]}
+
+
+def test_monitor_of_workers_finds_the_pods_of_all_pools():
+    deployment = yaml.safe_load((ROOT / "tests/unit/operator/golden/defaults-2/smallest.yaml").read_text())
+    pod = deployment["spec"]["template"]
+    spec = render(MONITORING)["PodMonitor", "herd-workers"]["spec"]
+    assert spec["namespaceSelector"] == {"any": True}
+    (chosen,) = spec["selector"]["matchExpressions"]
+    assert chosen == {"key": "tubeherd.io/pool", "operator": "Exists"}
+    assert chosen["key"] in pod["metadata"]["labels"]
+    (endpoint,) = spec["podMetricsEndpoints"]
+    assert endpoint["port"] in {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    assert endpoint["interval"] == "30s"
+    (relabeling,) = endpoint["relabelings"]
+    assert relabeling == {"sourceLabels": ["__meta_kubernetes_pod_label_tubeherd_io_pool"], "targetLabel": "pool"}
+
+
+def test_monitors_of_chosen_namespaces_look_at_these_and_leave_the_interval_to_prometheus():
+    objects = render(SETS["monitoring of chosen namespaces"])
+    spec = objects["PodMonitor", "herd-workers"]["spec"]
+    assert spec["namespaceSelector"] == {"matchNames": ["shop", "queue"]}
+    assert "interval" not in spec["podMetricsEndpoints"][0]
+    assert "interval" not in objects["ServiceMonitor", "herd-operator-metrics"]["spec"]["endpoints"][0]
+
+
+def test_alerts_are_those_that_the_other_tests_try():
+    (group,) = render({"metrics": {"prometheusRule": {"enabled": True}}})["PrometheusRule", "herd-alerts"]["spec"][
+        "groups"
+    ]
+    assert group["rules"] == alerts("queue")
+
+
+def test_alerts_have_the_values_that_they_are_given():
+    (group,) = render(MONITORING)["PrometheusRule", "herd-alerts"]["spec"]["groups"]
+    alerts = {alert["alert"]: alert for alert in group["rules"]}
+    assert set(alerts) == {alert["alert"] for alert in alerts("queue")} - {"TubeherdSlotsDie"}
+    buried, pinned = alerts["TubeherdJobsBuried"], alerts["TubeherdBinlogPinned"]
+    assert buried["expr"].endswith("> 7")
+    assert (buried["for"], buried["labels"]) == ("1h", {"severity": "page"})
+    assert buried["annotations"]["runbook_url"] == "https://docs.example.com/monitoring#tubeherdjobsburied"
+    assert "> 5000000000\n" in pinned["expr"]
+
+
+def test_objects_that_prometheus_and_grafana_pick_by_labels_have_them():
+    objects = render(MONITORING)
+    for kind, name in (("ServiceMonitor", "operator-metrics"), ("PodMonitor", "workers"), ("PrometheusRule", "alerts")):
+        labels = objects[kind, f"herd-{name}"]["metadata"]["labels"]
+        assert (labels["release"], labels["app.kubernetes.io/name"]) == ("kube-prometheus-stack", "tubeherd")
+    dashboard = objects["ConfigMap", "herd-dashboard"]
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "yes"
+    assert dashboard["metadata"]["annotations"] == {"grafana_folder": "Queues"}
+    assert json.loads(dashboard["data"]["tubeherd.json"])["title"] == "Tubeherd"
+
+
+def test_only_the_namespaces_that_are_named_may_read_the_metrics_of_the_operator():
+    (rule,) = render(MONITORING)["NetworkPolicy", "herd-operator"]["spec"]["ingress"]
+    (reader,) = rule["from"]
+    (chosen,) = reader["namespaceSelector"]["matchExpressions"]
+    assert chosen == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["monitoring", "other"]}
+    assert rule["ports"] == [{"port": "health"}]
+
+
+def test_monitor_that_nobody_could_use_is_refused_with_what_to_set():
+    said = refusal({"metrics": {"serviceMonitor": {"enabled": True}}})
+    assert "metrics.readers={monitoring}" in said
+    own_rule = {"networkPolicy": {"ingress": [{"ports": [{"port": "health"}]}]}}
+    assert render({"operator": own_rule, "metrics": {"serviceMonitor": {"enabled": True}}})
+
+
 # Rights
 
 
@@ -487,6 +582,10 @@ def test_roles_of_users_are_added_to_those_of_kubernetes_unless_told_otherwise()
         ({"fullnameOverride": "Jobs"}, "/fullnameOverride"),
         ({"crds": {"install": True}}, "/crds"),
         ({"watchNamespaces": ["Shop"]}, "/watchNamespaces/0"),
+        ({"metrics": {"interval": "often"}}, "/metrics/interval"),
+        ({"metrics": {"alerts": {"TubeherdJobsBuried": {"threshold": -1}}}}, "/metrics/alerts/TubeherdJobsBuried"),
+        ({"metrics": {"alerts": {"TubeherdOperatorDown": {"threshold": 1}}}}, "/metrics/alerts/TubeherdOperatorDown"),
+        ({"metrics": {"alerts": {"TubeherdJobs": {"enabled": False}}}}, "/metrics/alerts"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -107,5 +107,31 @@ SETS: Final[dict[str, dict[str, Any]]] = {
     "longest full name": {"fullnameOverride": "j" * 63, "beanstalkd": _BUNDLED},
     "name": {"nameOverride": "jobs", "beanstalkd": _BUNDLED},
     "name that the release has": {"nameOverride": "herd", "beanstalkd": _BUNDLED},
+    "all of monitoring": {
+        "metrics": {
+            "readers": ["monitoring", "other"],
+            "labels": {"release": "kube-prometheus-stack", "app.kubernetes.io/name": "not-this"},
+            "interval": "30s",
+            "serviceMonitor": {"enabled": True},
+            "podMonitor": {"enabled": True},
+            "prometheusRule": {"enabled": True, "runbooks": "https://docs.example.com/monitoring"},
+            "alerts": {
+                "TubeherdJobsBuried": {"threshold": 7, "for": "1h", "severity": "page"},
+                "TubeherdBinlogPinned": {"threshold": 5_000_000_000},
+                "TubeherdSlotsDie": {"enabled": False},
+            },
+            "dashboard": {
+                "enabled": True,
+                "labels": {"grafana_dashboard": "yes"},
+                "annotations": {"grafana_folder": "Queues"},
+            },
+        },
+    },
+    "monitoring of chosen namespaces": {
+        "watchNamespaces": ["shop", "queue"],
+        "crds": {"enabled": False},
+        "operator": {"networkPolicy": None},
+        "metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
+    },
     "helm's global values": {"global": {"anything": "of an umbrella chart"}},
 }
