@@ -61,7 +61,7 @@ def _variables() -> list[dict[str, Any]]:
 
 def _variable(name: str, query: str) -> dict[str, Any]:
     everything = {"includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
-    asked = {"query": {"query": query, "refId": name}, "definition": query, "datasource": _SOURCE}
+    asked = {"query": {"query": query, "refId": name}, "datasource": _SOURCE}
     return {"name": name, "type": "query", "multi": True, "refresh": 2, "sort": 1, **everything, **asked}
 
 

@@ -119,6 +119,7 @@ SETS: Final[dict[str, dict[str, Any]]] = {
                 "TubeherdJobsBuried": {"threshold": 7, "for": "1h", "severity": "page"},
                 "TubeherdBinlogPinned": {"threshold": 5_000_000_000},
                 "TubeherdSlotsDie": {"enabled": False},
+                "TubeherdPassesFail": None,
             },
             "dashboard": {
                 "enabled": True,
