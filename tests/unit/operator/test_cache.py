@@ -96,17 +96,23 @@ def test_config_map_concerns_the_pools_that_name_it(cache, changed, spec):
     assert changed == []
 
 
-def budget(number, name="theirs", pool=None, spec=1):
-    return item(number, name, pool) | {"spec": spec}
+def budget(number, name="theirs", labels=None, most=1, **selector):
+    """Return a budget that selects pods with these labels; of all pools, if they are None."""
+    selector = {"matchLabels": labels or {"app": "shop"}, **selector}
+    return item(number, name) | {"spec": {"maxUnavailable": most, "selector": selector}}
 
 
-def test_own_budget_concerns_its_pool_and_a_foreign_one_all_pools_of_its_namespace(cache, changed):
+def of(pool):
+    return {"tubeherd.io/pool": pool}
+
+
+def test_budget_concerns_the_pool_that_it_selects_or_all_of_its_namespace_if_it_may_select_any(cache, changed):
     for name in ("mail", "sms"):
         cache.put(POOLS, item(3, name))
     cache.put(POOLS, item(3, "mail", namespace="other"))
     changed.clear()
-    cache.put(BUDGETS, budget(4, "mail", pool="mail"))
-    cache.put(BUDGETS, budget(5, "mail", pool="mail", spec=2))
+    cache.put(BUDGETS, budget(4, "mail", of("mail")))
+    cache.put(BUDGETS, budget(5, "mail", of("mail"), most=2))
     assert changed == [MAIL, MAIL]
     changed.clear()
     cache.put(BUDGETS, budget(6))
@@ -114,7 +120,7 @@ def test_own_budget_concerns_its_pool_and_a_foreign_one_all_pools_of_its_namespa
     changed.clear()
     cache.put(BUDGETS, budget(7))
     assert changed == [THEIRS], "its status alone has changed"
-    cache.put(BUDGETS, budget(8, spec=2))
+    cache.put(BUDGETS, budget(8, most=2))
     assert sorted(changed) == [MAIL, SMS, THEIRS, THEIRS]
     assert [version(each) for each in cache.budgets(MAIL)] == [5, 8]
     changed.clear()
@@ -123,12 +129,28 @@ def test_own_budget_concerns_its_pool_and_a_foreign_one_all_pools_of_its_namespa
     assert cache.budgets(Key("other", "mail")) == []
 
 
-def test_own_budget_whose_label_was_removed_concerns_its_pool(cache, changed):
-    cache.put(POOLS, item(3, "mail"))
-    cache.put(BUDGETS, budget(4, "mail", pool="mail"))
+def test_pool_has_the_budget_of_its_name_and_those_that_may_select_its_pods(cache):
+    cache.put(BUDGETS, budget(3, "mail", of("sms")))
+    cache.put(BUDGETS, budget(4, "a", of("mail")))
+    cache.put(BUDGETS, budget(5, "b", of("sms")))
+    cache.put(BUDGETS, budget(6, "c", of("sms") | {"app": "shop"}))
+    cache.put(BUDGETS, budget(7, "d", of("sms"), matchExpressions=[{"key": "app", "operator": "Exists"}]))
+    cache.put(BUDGETS, item(8, "e") | {"spec": {"selector": {}}})
+    cache.put(BUDGETS, item(9, "f") | {"spec": {}})
+    assert [version(each) for each in cache.budgets(MAIL)] == [4, 6, 7, 8, 9, 3]
+    assert [version(each) for each in cache.budgets(SMS)] == [5, 6, 7, 8, 9, 3]
+
+
+def test_own_budget_that_selects_other_pods_concerns_its_pool_and_all_others(cache, changed):
+    for name in ("mail", "sms"):
+        cache.put(POOLS, item(3, name))
+    cache.put(BUDGETS, budget(4, "mail", of("mail")))
     changed.clear()
     cache.put(BUDGETS, budget(5, "mail"))
-    assert changed == [MAIL]
+    assert sorted(changed) == [MAIL, SMS]
+    changed.clear()
+    cache.put(BUDGETS, budget(6, "mail", of("sms")))
+    assert sorted(changed) == [MAIL, SMS]
 
 
 def test_deployment_belongs_to_the_pool_of_its_name_whatever_its_label(cache, changed):

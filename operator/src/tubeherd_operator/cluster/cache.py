@@ -20,8 +20,8 @@ from tubeherd_operator.cluster.kinds import (
     Kind,
     executors_of,
     key_of,
-    namespace_of,
     pool_label_of,
+    pool_selected_by,
 )
 from tubeherd_operator.objects import Key, Object
 
@@ -33,7 +33,7 @@ _GROUPS: Final[Mapping[Kind, Callable[[Object], Key]]] = {
     POOLS: executors_of,
     REPLICA_SETS: pool_label_of,
     PODS: pool_label_of,
-    BUDGETS: namespace_of,
+    BUDGETS: pool_selected_by,
 }
 """By what the objects of a kind are found, beside their names."""
 
@@ -150,8 +150,12 @@ class Cache:
         return self._group(PODS, key)
 
     def budgets(self, key: Key) -> list[Object]:
-        """Return the PodDisruptionBudgets of a pool's namespace, by name, whoever they belong to."""
-        return self._group(BUDGETS, Key(key.namespace, ""))
+        """Return the PodDisruptionBudgets that may select a pool's pods, and the one of its name, by name."""
+        with self._lock:
+            shelf = self._shelves[BUDGETS]
+            found = {**shelf.groups.get(key, {}), **shelf.groups.get(Key(key.namespace, ""), {})}
+            named = {key: shelf.objects[key]} if key in shelf.objects else {}
+            return [item for _, item in sorted((found | named).items())]
 
     def _group(self, kind: Kind, key: Key) -> list[Object]:
         with self._lock:
@@ -167,16 +171,17 @@ class Cache:
         return {key_of(item) if kind in (POOLS, DEPLOYMENTS) else pool_label_of(item) for item in items}
 
     def _concerned_by_budget(self, items: list[Object]) -> set[Key]:
-        """Return the pool of its name and, if it is not that pool's, all others: it may select their pods.
+        """Return the pool of its name and those whose pods it may select, which are all unless it selects only one's.
 
         Its status changes with each pod, and does not concern the others.
         """
         named = {key_of(item) for item in items}
-        is_own = all(pool_label_of(item) == key_of(item) for item in items)
-        if is_own or (len(items) == 2 and items[0].get("spec") == items[1].get("spec")):
+        if len(items) == 2 and items[0].get("spec") == items[1].get("spec"):
             return named
-        namespaces = {key.namespace for key in named}
-        return named | {pool for pool in self._shelves[POOLS].objects if pool.namespace in namespaces}
+        selected = {pool_selected_by(item) for item in items}
+        one = {key for key in selected if key.name}
+        namespaces = {key.namespace for key in selected - one}
+        return named | one | {pool for pool in self._shelves[POOLS].objects if pool.namespace in namespaces}
 
     def _report(self, pools: set[Key]) -> None:
         for pool in pools:

@@ -53,9 +53,12 @@ def pool_label_of(item: Object) -> Key:
     return Key(item["metadata"]["namespace"], item["metadata"].get("labels", {}).get(POOL_LABEL, ""))
 
 
-def namespace_of(item: Object) -> Key:
-    """Return the namespace of an object, without a name."""
-    return Key(item["metadata"]["namespace"], "")
+def pool_selected_by(budget: Object) -> Key:
+    """Return the pool whose pods a PodDisruptionBudget selects and no others; without a name if that is not so."""
+    match budget.get("spec", {}).get("selector"):
+        case {"matchLabels": {"tubeherd.io/pool": str(name), **others}, **more} if not others and not more:
+            return Key(budget["metadata"]["namespace"], name)
+    return Key(budget["metadata"]["namespace"], "")
 
 
 def executors_of(pool: Object) -> Key:

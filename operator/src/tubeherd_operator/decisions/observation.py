@@ -104,13 +104,13 @@ class Observation:
     executors_digest: str | None = None
     """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
     budgets: list[Object] = field(default_factory=list)
-    """The PodDisruptionBudgets of the pool's namespace, whoever they belong to."""
+    """The PodDisruptionBudgets that may select the pool's pods, and the one of its name, whoever they belong to."""
     counts: Counts | None = None
     """None if beanstalkd has not been asked yet."""
     burials: Burials | None = None
     """Why jobs are buried; None if the records have not been read yet."""
     others: Mapping[Key, Served] = field(default_factory=dict)
-    """What the other pools of the same beanstalkd serve."""
+    """What the pools of the same beanstalkd serve that have another number of retry delays."""
     request: Known = field(default_factory=Known)
     """What this process knows of the pool's request beside the status."""
     now: float = 0.0

@@ -28,6 +28,34 @@ class _Watched:
     served: Served
 
 
+class _Compared:
+    """The pools of each beanstalkd by their number of retry delays, so that only those are compared that differ."""
+
+    def __init__(self) -> None:
+        self._groups: dict[_Address, dict[int, dict[Key, Served]]] = {}
+
+    def put(self, key: Key, pool: _Watched) -> None:
+        self._groups.setdefault(pool.address, {}).setdefault(pool.served.retries, {})[key] = pool.served
+
+    def drop(self, key: Key, pool: _Watched) -> None:
+        groups, retries = self._groups[pool.address], pool.served.retries
+        del groups[retries][key]
+        if not groups[retries]:
+            del groups[retries]
+        if not groups:
+            del self._groups[pool.address]
+
+    def differing(self, pool: _Watched) -> dict[Key, Served]:
+        """Return the pools of the same beanstalkd with another number of retry delays."""
+        groups = self._groups.get(pool.address, {})
+        return {
+            key: served
+            for retries, group in groups.items()
+            if retries != pool.served.retries
+            for key, served in group.items()
+        }
+
+
 class Servers:
     """Counts the jobs of every pool, kicks and deletes buried ones, finds out why they are buried, and compares pools.
 
@@ -45,6 +73,7 @@ class Servers:
         self._pollers: dict[_Address, Poller] = {}
         self._burials: dict[_Address, BurialWatch] = {}
         self._watched: dict[Key, _Watched] = {}
+        self._compared = _Compared()
         self._lock = threading.Lock()
 
     def watch(self, key: Key, server: str, served: Served, replicas: int = 0) -> None:
@@ -60,26 +89,29 @@ class Servers:
                 return
             if before and before.address != new.address:
                 self._forget(key)
+            elif before:
+                self._compared.drop(key, before)
             self._watched[key] = new
+            self._compared.put(key, new)
             if new.address not in self._pollers:
                 self._pollers[new.address] = Poller(server, self._interval, self._changed)
             self._pollers[new.address].watch(key, served.tubes, served.autoscale, replicas)
             self._watch_burials(key, server, new)
-            concerned = self._concerned(key, before, new)
+            concerned = self._concerned(before, new)
         self._report(concerned)
 
     def forget(self, key: Key) -> None:
         """Count nothing for a pool any more."""
         with self._lock:
             before = self._forget(key)
-            concerned = self._concerned(key, before, None)
+            concerned = self._concerned(before, None)
         self._report(concerned)
 
     def others(self, key: Key) -> dict[Key, Served]:
-        """Return what the other pools of a pool's beanstalkd serve."""
+        """Return what those pools of a pool's beanstalkd serve that have another number of retry delays."""
         with self._lock:
             own = self._watched.get(key)
-            return self._others(key, own.address) if own else {}
+            return self._compared.differing(own) if own else {}
 
     def counts(self, key: Key) -> Counts | None:
         """Return the counts that a pool was last given; None if its server has not been asked yet."""
@@ -123,23 +155,17 @@ class Servers:
     def _forget(self, key: Key) -> _Watched | None:
         watched = self._watched.pop(key, None)
         if watched:
+            self._compared.drop(key, watched)
             self._forget_burials(key, watched.address)
         if watched and self._pollers[watched.address].forget(key):
             del self._pollers[watched.address]
         return watched
 
-    def _others(self, key: Key, address: _Address) -> dict[Key, Served]:
-        return {
-            other: watched.served
-            for other, watched in self._watched.items()
-            if other != key and watched.address == address
-        }
-
-    def _concerned(self, key: Key, before: _Watched | None, after: _Watched | None) -> set[Key]:
+    def _concerned(self, before: _Watched | None, after: _Watched | None) -> set[Key]:
         """Return the other pools that differ from this one in another way than before."""
-        return {other for other, _ in self._differences(key, before) ^ self._differences(key, after)}
+        return {other for other, _ in self._differences(before) ^ self._differences(after)}
 
-    def _differences(self, key: Key, watched: _Watched | None) -> set[tuple[Key, Served]]:
+    def _differences(self, watched: _Watched | None) -> set[tuple[Key, Served]]:
         """Return the other pools that may differ, each with the tubes concerned and this pool's retry delays.
 
         If both have globs, that depends on the tubes that there are.
@@ -149,7 +175,7 @@ class Servers:
         own = watched.served
         return {
             (other, Served(tubes, own.retries))
-            for other, served in self._others(key, watched.address).items()
+            for other, served in self._compared.differing(watched).items()
             if (tubes := _may_differ(own, served)).wanted
         }
 
