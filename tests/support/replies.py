@@ -33,7 +33,9 @@ def stats_tube(buried: int = 4, *, ready: int = 1, delayed: int = 3) -> bytes:
     """
     counts = f"urgent: 0 ready: {ready} reserved: 2 delayed: {delayed} buried: {buried}".split(" ")
     lines = [f"current-jobs-{name} {count}\n" for name, count in zip(counts[::2], counts[1::2], strict=True)]
-    return document(f"---\nname: a\n{''.join(lines)}total-jobs: 50\ncmd-delete: 40\n".encode())
+    others = "total-jobs: 50\ncurrent-using: 1\ncurrent-watching: 1\ncurrent-waiting: 0\ncmd-delete: 40\n"
+    pauses = "cmd-pause-tube: 0\npause: 0\npause-time-left: 0\n"
+    return document(f"---\nname: a\n{''.join(lines)}{others}{pauses}".encode())
 
 
 def stats(server_id: str = "1a2b") -> bytes:

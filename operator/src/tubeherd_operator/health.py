@@ -1,8 +1,8 @@
-"""Whether the operator works, as its probes ask: it is blind without its watches."""
+"""Whether the operator works, as its probes ask: it is blind without its watches. /metrics is answered here too."""
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
@@ -13,6 +13,7 @@ STUCK_SECONDS: Final = 400.0
 """A watch is opened again at least every five minutes. If none was tried for longer, the process hangs."""
 TROUBLE_SECONDS: Final = 10.0
 """How long a watch may fail before the operator is not ready, so that a restart of the API server does not show."""
+_METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -55,6 +56,11 @@ class Health:
                     return f"the watch of {name} {watch.why}"
         return None
 
+    def states(self) -> dict[str, bool]:
+        """Return of each watch, by its name, whether it is open."""
+        with self._lock:
+            return {name: watch.failing_since is None for name, watch in self._watches.items()}
+
     def hang(self) -> str | None:
         """Return which watch was not tried for too long, so that a restart must help; None if there is none."""
         now = self._clock()
@@ -65,10 +71,10 @@ class Health:
         return None
 
 
-def serve(address: str, health: Health) -> ThreadingHTTPServer:
-    """Answer /healthz and /readyz on `host:port` in a thread, with 503 and the trouble if there is any.
+def serve(address: str, health: Health, metrics: Callable[[], Iterable[bytes]]) -> ThreadingHTTPServer:
+    """Answer on `host:port` in a thread: /healthz and /readyz with 503 and the trouble if there is any, and /metrics.
 
-    Raises OSError if the address cannot be listened on.
+    `metrics` returns the parts of its text. Raises OSError if the address cannot be listened on.
     """
     checks = {"/healthz": health.hang, "/readyz": health.trouble}
 
@@ -76,12 +82,22 @@ def serve(address: str, health: Health) -> ThreadingHTTPServer:
         timeout = 5.0
 
         def do_GET(self) -> None:
+            if self.path == "/metrics":
+                self._show_metrics()
+                return
             check = checks.get(self.path)
-            trouble = check() if check else "only /healthz and /readyz are answered"
+            trouble = check() if check else "only /healthz, /readyz and /metrics are answered"
             self.send_response(404 if check is None else 503 if trouble else 200)
             self.send_header("Content-Type", "text/plain; charset=utf-8")
             self.end_headers()
             self.wfile.write(f"{trouble or 'ok'}\n".encode())
+
+        def _show_metrics(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", _METRICS_TYPE)
+            self.end_headers()
+            for part in metrics():
+                self.wfile.write(part)
 
         def log_message(self, *_: object) -> None:
             """Log no line for each probe."""

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 import uuid
 from typing import Final
@@ -16,7 +17,9 @@ from tubeherd_operator.cluster.client import Cluster, ClusterError
 from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
+from tubeherd_operator.counted import Counted, PassFailure
 from tubeherd_operator.health import Health, serve
+from tubeherd_operator.metrics.exposition import Exposition
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
 from tubeherd_operator.passes.work_queue import WorkQueue
@@ -41,20 +44,24 @@ def main() -> None:
     for message in OperatorSettings.misspelt(os.environ):
         log.warning(message)
     namespaces = settings.watch_namespaces
+    counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
-    try:
-        serve(settings.health, health)
-    except OSError as error:
-        sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
     queue = WorkQueue()
     cache = Cache(queue.add)
-    cluster = Cluster(cache.put, namespaces)
     servers = Servers(settings.poll_interval, queue.add)
-    reconciler = Reconciler(cache, cluster, servers, settings)
+    acts = threading.Event()
+    metrics = Exposition(counted, health, queue, cache, servers, acts.is_set)
+    try:
+        serve(settings.health, health, metrics.text)
+    except OSError as error:
+        sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
+    cluster = Cluster(cache.put, namespaces, counted.asked)
+    reconciler = Reconciler(cache, cluster, servers, settings, request_done=counted.requested)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     election = _take_part(settings.lease, cluster)
-    passes = threading.Thread(target=_start_passes, args=(election, queue, reconciler), name="passes", daemon=True)
-    Watches(cluster, cache, health, passes.start, namespaces).run()
+    arguments = (election, queue, reconciler, counted, acts)
+    passes = threading.Thread(target=_start_passes, args=arguments, name="passes", daemon=True)
+    Watches(cluster, cache, health, passes.start, namespaces, counted.asked).run()
     if election and queue.close(_LAST_PASSES_SECONDS):
         election.leave()
 
@@ -70,29 +77,37 @@ def _take_part(lease: str | None, cluster: Cluster) -> Election | None:
     return election
 
 
-def _start_passes(election: Election | None, queue: WorkQueue, reconciler: Reconciler) -> None:
+def _start_passes(
+    election: Election | None, queue: WorkQueue, reconciler: Reconciler, counted: Counted, acts: threading.Event
+) -> None:
     """Start the threads that run passes, if this operator leads, and as soon as it is known what every pool serves."""
     if election:
         election.wait()
     reconciler.note_pools()
+    acts.set()
     for number in range(_THREADS):
-        threading.Thread(target=_work, args=(queue, reconciler), name=f"pass {number}", daemon=True).start()
+        threading.Thread(target=_work, args=(queue, reconciler, counted), name=f"pass {number}", daemon=True).start()
 
 
-def _work(queue: WorkQueue, reconciler: Reconciler) -> None:
+def _work(queue: WorkQueue, reconciler: Reconciler, counted: Counted) -> None:
     while True:
         key = queue.get()
+        began = time.monotonic()
+        failure: PassFailure | None = None
         try:
             again = reconciler.reconcile(key)
         except ClusterError as error:
             log.warning(f"pass failed, it is repeated: {error}", pool=str(key))
+            failure = error.kind
             queue.failed(key)
         except Exception as error:  # one pool's trouble must not end the thread that serves the others
             trace = traceback.format_exc()
             log.error("pass failed, it is repeated", pool=str(key), error=repr(error), trace=trace)
+            failure = "error"
             queue.failed(key)
         else:
             queue.done(key, again)
+        counted.passed(time.monotonic() - began, failure)
 
 
 class _LibraryLogs(logging.Handler):

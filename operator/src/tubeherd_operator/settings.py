@@ -54,4 +54,4 @@ class OperatorSettings(Settings):
         ),
         Unset("none, this operator is alone"),
     ] = None
-    health: Annotated[Listener, Field(description="Where to serve /healthz and /readyz.")] = "0.0.0.0:8080"
+    health: Annotated[Listener, Field(description="Where to serve /healthz, /readyz and /metrics.")] = "0.0.0.0:8080"

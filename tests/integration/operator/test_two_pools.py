@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from tests.support.waiting import wait_for
+from tubeherd_operator.counted import Counted
 from tubeherd_operator.main import _start_passes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.reconcile import Reconciler
@@ -111,7 +112,7 @@ class Operator:
         self.servers = Servers(0.05, self.queue.add)
         settings = OperatorSettings(default_image="worker:1", default_server=default_server)
         self._passes = Passes(cluster, cluster, self.servers, settings)
-        _start_passes(None, self.queue, self._passes)
+        _start_passes(None, self.queue, self._passes, Counted(), threading.Event())
 
     def look_at(self, cluster, key):
         """Run a whole pass over a pool: when the second begins, the first has ended."""

@@ -19,7 +19,7 @@ def look(beanstalkd):
     connection = connect_to_look(beanstalkd.server)
 
     def seen():
-        marks = connection.marks()
+        marks = connection.server_stats().marks
         names = sorted(connection.tube_names())
         tubes = [each._replace(waiting=0, pause=0, pause_left=0) for each in connection.tubes(names)]
         return marks, tubes
@@ -215,7 +215,7 @@ def test_whatever_is_done_tubes_stand_still_while_the_marks_do(beanstalkd, look,
 
 
 def test_server_that_counts_less_has_no_marks(beanstalkd, monkeypatch):
-    monkeypatch.setattr("tubeherd.queue.tubes.MARKS", (b"cmd-unheard-of",))
+    monkeypatch.setattr("tubeherd.queue.tubes.MARKS", ("cmd-unheard-of",))
     connection = connect_to_look(beanstalkd.server)
-    assert connection.marks() is None
+    assert connection.server_stats().marks is None
     connection.close()

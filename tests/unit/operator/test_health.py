@@ -61,6 +61,13 @@ def test_failure_is_news_only_after_the_watch_has_worked(health):
     assert [health.failed("pods", "fails") for _ in range(3)] == [True, False, False]
 
 
+def test_states_say_which_watches_are_open(health):
+    health.opened("pods")
+    assert health.states() == {"workerpools": False, "pods": True}
+    health.failed("pods", "fails")
+    assert health.states() == {"workerpools": False, "pods": False}
+
+
 def test_it_hangs_only_if_a_watch_is_not_even_tried_for_long(health, clock):
     assert health.hang() is None
     clock.now += STUCK_SECONDS
@@ -74,7 +81,7 @@ def test_it_hangs_only_if_a_watch_is_not_even_tried_for_long(health, clock):
 
 
 def test_probes_are_answered(health, clock):
-    server = serve(f"127.0.0.1:{free_port()}", health)
+    server = serve(f"127.0.0.1:{free_port()}", health, lambda: [b"one 1\n", b"two 2\n"])
 
     def get(path):
         try:
@@ -86,7 +93,8 @@ def test_probes_are_answered(health, clock):
     try:
         assert get("/healthz") == (200, "ok\n")
         assert get("/readyz") == (503, "the watch of workerpools is not opened yet\n")
-        assert get("/metrics")[0] == 404
+        assert get("/metrics") == (200, "one 1\ntwo 2\n")
+        assert get("/metrics-of-another")[0] == 404
         clock.now += STUCK_SECONDS + 1
         assert get("/healthz")[0] == 503
     finally:

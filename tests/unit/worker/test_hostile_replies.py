@@ -91,7 +91,7 @@ def bury_one(connection):
     return connection.bury(7, 5, b"{}", 120)
 
 
-MARKS = document(b"---\n" + b"".join(b"%b: %d\n" % (name, number) for number, name in enumerate(tubes.MARKS)))
+MARKS = document(b"---\n" + b"".join(b"%b: %d\n" % (name.encode(), number) for number, name in enumerate(tubes.MARKS)))
 OPENED = b"WATCHING 2\r\nWATCHING 1\r\nUSING a\r\n"
 """The answers to what opens a connection for one tube."""
 TOTALS = stats_tube().replace(b"buried: 4\n", b"buried: 4\ntotal-jobs: 9\n")
@@ -113,7 +113,7 @@ EXCHANGES = {
     "server_id": Exchange(lambda it: it.server_id(), stats()),
     "totals": Exchange(bulk(lambda it: it.totals()), OPENED + TOTALS),
     "buried_jobs": Exchange(bulk(lambda it: it.buried_jobs()), OPENED + MARKS),
-    "marks": Exchange(lambda it: it.marks(), MARKS),
+    "server_stats": Exchange(lambda it: it.server_stats().marks, MARKS),
     "take": Exchange(bulk(lambda it: tuple(it.take(2))), OPENED + b"RESERVED 7 2\r\n{}\r\nTIMED_OUT\r\n"),
     "states": Exchange(bulk(lambda it: tuple(it.states([7, 8]))), OPENED + STATES),
     "delete_all": Exchange(bulk(lambda it: it.delete([7, 8])), OPENED + b"DELETED\r\nNOT_FOUND\r\n"),
@@ -121,6 +121,10 @@ EXCHANGES = {
     "look_at_jobs": Exchange(looking(lambda it: tuple(it.jobs([7, 8]))), JOB + b"NOT_FOUND\r\n"),
     "look_at_bodies": Exchange(looking(lambda it: tuple(it.peek([7, 8]))), b"FOUND 7 2\r\n{}\r\nNOT_FOUND\r\n"),
     "look_at_next": Exchange(looking(lambda it: it.peek_next("a", "ready")), b"USING a\r\nFOUND 7 2\r\n{}\r\n"),
+    "look_at_ready": Exchange(
+        looking(lambda it: it.next_ready(["a", "b"])),
+        b"USING a\r\nFOUND 7 2\r\n{}\r\nUSING b\r\nNOT_FOUND\r\nUSING default\r\n" + JOB,
+    ),
     "look_at_names": Exchange(looking(lambda it: tuple(it.tube_names())), document(b"---\n- a\n- b\n")),
     "look_at_server": Exchange(looking(lambda it: it.server()), SERVER),
     "take_touched": Exchange(lambda it: it.take_touched(), b"TOUCHED\r\n"),

@@ -10,6 +10,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from tubeherd_operator.cluster.kinds import BUDGETS, DEPLOYMENTS, PODS, POOLS, Kind
+from tubeherd_operator.counted import PassFailure
 from tubeherd_operator.objects import FIELD_MANAGER, Object
 
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
@@ -32,6 +33,15 @@ class ClusterError(Exception):
         # A field that its schema does not have is answered with 500.
         return self.status in (400, 403, 422, 500)
 
+    @property
+    def kind(self) -> PassFailure:
+        """Why a pass failed because of this."""
+        if self.status == 0:
+            return "unreachable"
+        if self.is_refusal:
+            return "refused"
+        return "conflict" if self.status == 409 else "overloaded" if self.status in (429, 503) else "answer"
+
 
 class Conflict(ClusterError):
     """Somebody else has changed the object since it was read, so a change that depends on it was not made."""
@@ -40,15 +50,22 @@ class Conflict(ClusterError):
 class Cluster:
     """A connection to the API server; safe to use from several threads."""
 
-    def __init__(self, written: Callable[[Kind, Object], None], namespaces: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        written: Callable[[Kind, Object], None],
+        namespaces: Sequence[str] = (),
+        asked: Callable[[str, str, int], None] = lambda *_: None,
+    ) -> None:
         """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand.
 
         `written` is called with each object that was changed, as it is then. `namespaces` are those whose objects are
-        listed; if there are none, all.
+        listed; if there are none, all. `asked` is called after each request with its verb, what it was about, and the
+        status of HTTP, which is 0 if there was no answer.
         """
         kubernetes.config.load_config()
         self._api = kubernetes.client.ApiClient()
         self._written = written
+        self._asked = asked
         self._namespaces = namespaces or ("",)
 
     def serves(self, kind: Kind) -> bool:
@@ -201,22 +218,38 @@ class Cluster:
         accept: str = "application/json",
         seconds: float = _SECONDS,
     ) -> Object:
-        headers = {"Accept": accept, "Content-Type": content_type}
+        headers, status = {"Accept": accept, "Content-Type": content_type}, 0
         resource = f"{path}?{urlencode(query)}" if query else path
         try:
             call = self._api.param_serialize(
                 method, resource, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
             response = self._api.call_api(*call, _request_timeout=seconds)
-            data = response.read()
+            data, status = response.read(), response.status
         except ApiException as error:
-            raise _error(int(error.status or 0), _reason(error.body, str(error.reason))) from error
+            status = int(error.status or 0)
+            raise _error(status, _reason(error.body, str(error.reason))) from error
         except (HTTPError, OSError) as error:
             raise ClusterError(0, f"the API server cannot be reached: {type(error).__name__}") from error
-        if not 200 <= response.status <= 299:
-            raise _error(response.status, _reason(data, f"HTTP status {response.status}"))
+        finally:
+            self._asked(*_request_in_words(method, path), status)
+        if not 200 <= status <= 299:
+            raise _error(status, _reason(data, f"HTTP status {status}"))
         found: Object = json.loads(data)
         return found
+
+
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def _request_in_words(method: str, path: str) -> tuple[str, str]:
+    """Return verb and resource of a request, as the rules of a ClusterRole name them."""
+    parts = path.strip("/").split("/")
+    parts = parts[2:] if parts[0] == "api" else parts[3:]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    resource = "/".join([*parts[:1], *parts[2:]]) or "apis"
+    return _VERBS.get(method) or ("get" if len(parts) != 1 else "list"), resource
 
 
 _MANAGER: Final = {"fieldManager": FIELD_MANAGER}

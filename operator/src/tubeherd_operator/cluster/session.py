@@ -30,15 +30,22 @@ class TracedSession:
     """Makes sessions for kopf and traces their requests."""
 
     def __init__(
-        self, health: Health, listed: Callable[[], None], stop: Callable[[], object], namespaces: Sequence[str] = ()
+        self,
+        health: Health,
+        listed: Callable[[], None],
+        stop: Callable[[], object],
+        namespaces: Sequence[str] = (),
+        asked: Callable[[str, str, int], None] = lambda *_: None,
     ) -> None:
         """`listed` is called when kopf has listed objects; `stop` is called when kopf cannot go on.
 
-        `namespaces` are those in which kopf watches; if there are none, it watches in all.
+        `namespaces` are those in which kopf watches; if there are none, it watches in all. `asked` is called after each
+        request with its verb, what it was about, and the status of HTTP, which is 0 if there was no answer.
         """
         self._health = health
         self._listed = listed
         self._stop = stop
+        self._asked = asked
         self._by_path = {
             kind.path(namespace): _Watch(kind, watch_name(kind, namespace))
             for kind in WATCHED
@@ -68,6 +75,7 @@ class TracedSession:
         watch, status = self._by_path.get(seen.url.path), seen.response.status
         if watch is None:
             return
+        self._asked(_verb(seen.url.query), watch.kind.plural, status)
         if status != 200:
             await self._refused(watch, status)
         elif "watch" in seen.url.query:
@@ -85,11 +93,16 @@ class TracedSession:
         self, _: aiohttp.ClientSession, __: SimpleNamespace, seen: aiohttp.TraceRequestExceptionParams
     ) -> None:
         if watch := self._by_path.get(seen.url.path):
+            self._asked(_verb(seen.url.query), watch.kind.plural, 0)
             self._note_failure(watch, f"fails: {str(seen.exception) or type(seen.exception).__name__}")
 
     def _note_failure(self, watch: _Watch, why: str) -> None:
         if self._health.failed(watch.name, why):
             log.warning(f"the watch of {watch.name} {why}; it is tried again until it works")
+
+
+def _verb(query: Mapping[str, str]) -> str:
+    return "watch" if "watch" in query else "list"
 
 
 async def _in_the_form_wanted(

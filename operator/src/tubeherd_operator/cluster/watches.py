@@ -40,16 +40,19 @@ class Watches:
         health: Health,
         filled: Callable[[], None],
         namespaces: Sequence[str] = (),
+        asked: Callable[[str, str, int], None] = lambda *_: None,
     ) -> None:
         """Watch in these namespaces; if there are none, in all.
 
-        `filled` is called once, when the cache has everything that there is.
+        `filled` is called once, when the cache has everything that there is; `asked` after each request of kopf, as
+        `TracedSession` calls it.
         """
         self._cluster = cluster
         self._cache = cache
         self._health = health
         self._filled = filled
         self._namespaces = namespaces
+        self._asked = asked
         self._listed = threading.Event()
 
     def run(self) -> None:
@@ -114,7 +117,8 @@ class Watches:
 
     def _registry(self, stop: Callable[[], object]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(TracedSession(self._health, self._listed.set, stop, self._namespaces).log_in)
+        session = TracedSession(self._health, self._listed.set, stop, self._namespaces, self._asked)
+        kopf.on.login(registry=registry)(session.log_in)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry

@@ -29,6 +29,7 @@ from tubeherd_operator.decisions.observation import Observation, Pool, replicas_
 from tubeherd_operator.decisions.plan import Change, Plan, make_plan, repairs_after
 from tubeherd_operator.decisions.repairs import Repairs
 from tubeherd_operator.decisions.report import Report, Results, make_report
+from tubeherd_operator.decisions.request_value import Deed
 from tubeherd_operator.decisions.retries import served_by
 from tubeherd_operator.decisions.status import changes
 from tubeherd_operator.objects import Key, Object, controller_of
@@ -52,8 +53,12 @@ class Reconciler:
         settings: OperatorSettings,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         ask: Ask = running_jobs,
+        request_done: Callable[[Deed, int], None] = lambda *_: None,
     ) -> None:
-        """`ask` returns how many jobs the workers at these addresses execute."""
+        """`ask` returns how many jobs the workers at these addresses execute.
+
+        `request_done` is called with each request that has come to its end, and how many jobs it kicked or deleted.
+        """
         self._cache = cache
         self._cluster = cluster
         self._executors = Executors(cache, cluster)
@@ -61,7 +66,7 @@ class Reconciler:
         self._settings = settings
         self._now = now
         self._idle_pods = IdlePods(cluster, ask)
-        self._requests = Requests(cluster, servers, self._timestamp)
+        self._requests = Requests(cluster, servers, self._timestamp, done=request_done)
         self._repairs: dict[Key, Repairs] = {}
         """What was repaired of late."""
         self._doubtful: set[Key] = set()

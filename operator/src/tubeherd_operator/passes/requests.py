@@ -38,13 +38,18 @@ class Requests:
         now: Callable[[], str],
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         clock: Callable[[], float] = time.monotonic,
+        done: Callable[[Deed, int], None] = lambda *_: None,
     ) -> None:
-        """`now` returns the time in RFC 3339, `new_id` an id that was never used, `clock` seconds."""
+        """`now` returns the time in RFC 3339, `new_id` an id that was never used, `clock` seconds.
+
+        `done` is called with each request that has come to its end, and how many jobs it has kicked or deleted.
+        """
         self._cluster = cluster
         self._servers = servers
         self._now = now
         self._new_id = new_id
         self._clock = clock
+        self._done = done
         self._memories: dict[Key, _Memory] = {}
 
     def known(self, pool: Pool) -> Known:
@@ -105,6 +110,7 @@ class Requests:
             raise
         if removed and plan.intent:
             memory.removed, memory.stays_because = plan.intent.id, None
+            self._done(plan.intent.deed, sum(share.done for share in plan.intent.tubes))
         return removed
 
     def _memory(self, pool: Pool) -> _Memory:

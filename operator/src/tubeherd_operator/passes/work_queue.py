@@ -7,12 +7,22 @@ import heapq
 import random
 import threading
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 from tubeherd_operator.objects import Key
 
 _SHORTEST_DELAY: Final = 0.25
 _LONGEST_DELAY: Final = 60.0
+
+
+class Depth(NamedTuple):
+    """How many pools are in the queue."""
+
+    due: int
+    """They wait for a thread."""
+    later: int
+    """They are to be looked at at a later time."""
+    in_pass: int
 
 
 class WorkQueue:
@@ -55,6 +65,13 @@ class WorkQueue:
                     self._working.add(key)
                     return key
                 self._condition.wait(self._due[0][0] - now if self._due and not self._closed else None)
+
+    def depth(self) -> Depth:
+        """Return how many pools are in the queue; one that is looked at again after its pass counts as in a pass."""
+        with self._condition:
+            now = time.monotonic()
+            due = sum(when <= now for when in self._waiting.values())
+            return Depth(due, len(self._waiting) - due, len(self._working))
 
     def close(self, seconds: float) -> bool:
         """Hand out no pool any more, and wait up to `seconds` for running passes; return whether all have ended."""

@@ -19,6 +19,8 @@ from tubeherd_operator.decisions.counts import Counts, is_due
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found
 from tubeherd_operator.decisions.tubes import Chosen, PoolTubes
 from tubeherd_operator.objects import Key
+from tubeherd_operator.queues.figures import ServerFigures
+from tubeherd_operator.queues.ready_ages import ReadyAges
 from tubeherd_operator.queues.running import Runner, describe
 
 _BACKOFF_MOST: Final = 15.0
@@ -37,8 +39,8 @@ class _Look:
     known: Mapping[PoolTubes, Counts] = field(default_factory=dict)
     """What is known of the tubes of each pool. It is the very value of the look before if nothing has changed."""
     counted: Mapping[str, TubeStats] = field(default_factory=dict)
-    marks: tuple[bytes, ...] | None = None
-    """What `marks` returned before the tubes were counted: while it returns the same, they need not be asked for."""
+    marks: tuple[int, ...] | None = None
+    """The marks of the server before the tubes were counted: while they are the same, no tube need be asked for."""
 
     def failed(self, error: str) -> "_Look":
         """Return this look after one that failed: the counts stay known, so that the status can be repaired."""
@@ -90,6 +92,8 @@ class Poller:
         self._lock = threading.Lock()
         """For the errands."""
         self._runner = Runner(server)
+        self._stats: Mapping[str, int] = {}
+        self._ready_ages = ReadyAges()
         self._wake = threading.Event()
         self._ended = False
         threading.Thread(target=self._run, name=f"poller {server}", daemon=True).start()
@@ -119,6 +123,15 @@ class Poller:
     def counts(self, key: Key) -> Counts | None:
         """Return the counts that a pool was last given; None if its tubes have not been counted yet."""
         return self._watched[key].given
+
+    def figures(self) -> ServerFigures:
+        """Return what is known of the server, for the metrics."""
+        look, watched = self._look, self._watched
+        if look is None or look.error is not None:
+            return ServerFigures(self._server, dict.fromkeys(watched), None if look is None else False)
+        tubes = {tubes: tuple(counts.tubes) for tubes, counts in look.known.items()}
+        pools = {key: tubes.get(each.tubes) for key, each in watched.items()}
+        return ServerFigures(self._server, pools, True, self._stats, look.counted, self._ready_ages.ready_for())
 
     def give(self, key: Key, errand: Errand | None) -> None:
         """Have an errand run for a pool; it takes the place of the one before."""
@@ -198,12 +211,15 @@ class Poller:
         before, wanted = self._look or _Look(None), {watched.tubes for watched in self._watched.values()}
         try:
             connection = self._connected()
-            marks = connection.marks()
+            stats = connection.server_stats()
+            self._stats, marks = stats.figures, stats.marks
             if marks is not None and marks == before.marks and before.error is None and wanted <= before.known.keys():
+                self._ready_ages.look(connection, before.counted)
                 return before
             names = connection.tube_names() if any(tubes.has_globs for tubes in wanted) else ()
             chosen = {tubes: tubes.among(names) for tubes in wanted}
             counted = connection.stats_tubes(tube for each in chosen.values() for tube in each.tubes)
+            self._ready_ages.look(connection, counted)
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
             return _Look(describe(self._server, error))
@@ -243,6 +259,7 @@ class Poller:
             self._connection.abandon()
             self._connection = None
             self._runner.forget_all()
+            self._ready_ages.forget()
 
 
 def _counts(chosen: Chosen, counted: Mapping[str, TubeStats], error: str | None = None) -> Counts:

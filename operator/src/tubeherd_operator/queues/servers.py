@@ -15,6 +15,7 @@ from tubeherd_operator.decisions.retries import Served, tubes_that_differ
 from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.queues.burials import BurialWatch
+from tubeherd_operator.queues.figures import ServerFigures
 from tubeherd_operator.queues.poller import Poller
 
 _Address = tuple[str, int]
@@ -124,6 +125,12 @@ class Servers:
             watched = self._watched.get(key)
             reading = self._burials.get(watched.address) if watched else None
         return reading.burials(key) if reading else None
+
+    def figures(self) -> list[ServerFigures]:
+        """Return what is known of each server, for the metrics."""
+        with self._lock:
+            pollers = [*self._pollers.values()]
+        return [poller.figures() for poller in pollers]
 
     def give(self, key: Key, errand: Errand | None) -> None:
         """Have an errand run for a pool that is watched, in place of the one before; `changed` is called afterwards."""

@@ -5,7 +5,7 @@ from that client. A lease is the reservation of a job by a connection; a verdict
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -128,6 +128,21 @@ class TubeStats:
     """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
     deleted: int = 0
     """How many of its jobs were deleted, as all that are done are, since it exists."""
+    # What follows does not tell one state of a tube's jobs from another.
+    urgent: int = field(default=0, compare=False)
+    """How many of the ready jobs have a priority below 1024."""
+    using: int = field(default=0, compare=False)
+    """How many connections put into it."""
+    watching: int = field(default=0, compare=False)
+    """How many connections take jobs from it."""
+    waiting: int = field(default=0, compare=False)
+    """How many of these wait for a job."""
+    pauses: int = field(default=0, compare=False)
+    """How often it was paused since it exists."""
+    pause: int = field(default=0, compare=False)
+    """For how many seconds it was paused; 0 if it is not paused."""
+    pause_left: int = field(default=0, compare=False)
+    """For how many seconds more it is paused."""
 
 
 def refusal(line: bytes) -> RefusedError | None:

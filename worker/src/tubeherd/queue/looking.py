@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from tubeherd.queue.answers import NotFoundError
-from tubeherd.queue.tubes import TubeConnection, batches
+from tubeherd.queue.tubes import ALWAYS_WATCHED, USING, TubeConnection, batches
 from tubeherd.queue.wire import REPLY_SECONDS, open_socket, unexpected_answer
 
 PEEKS_MOST: Final = 50
@@ -108,6 +108,24 @@ class LookingConnection(TubeConnection):
         self._use(tube)
         self._wire.write(b"peek-%b\r\n" % state.encode())
         return self._take_peeked()
+
+    def next_ready(self, tubes: Iterable[str]) -> dict[str, JobCounters]:
+        """Return the counters of the ready job that is the next of each tube, for those tubes that have one.
+
+        Afterwards the connection uses the tube `default`, so that it keeps none of these in being.
+        """
+        found: dict[str, int] = {}
+        for batch in batches(tubes, PEEKS_MOST):
+            commands = [b"use %b\r\npeek-ready\r\n" % tube.encode() for tube in batch]
+            self._wire.write(b"".join([*commands, b"use %b\r\n" % ALWAYS_WATCHED.encode()]))
+            for tube in batch:
+                self._wire.take_line(USING)
+                if peeked := self._take_peeked():
+                    found[tube] = peeked.id
+            self._wire.take_line(USING)
+            self.used = ALWAYS_WATCHED
+        jobs = zip(found, self.jobs(found.values()), strict=True)
+        return {tube: job for tube, job in jobs if job and (job.tube, job.state) == (tube, "ready")}
 
     def _take_job(self, job_id: int) -> JobCounters | None:
         try:

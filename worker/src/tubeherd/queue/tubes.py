@@ -2,7 +2,8 @@
 
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
@@ -29,15 +30,22 @@ _COUNTED: Final = {
     b"current-jobs-buried": "buried",
     b"total-jobs": "put",
     b"cmd-delete": "deleted",
+    b"current-jobs-urgent": "urgent",
+    b"current-using": "using",
+    b"current-watching": "watching",
+    b"current-waiting": "waiting",
+    b"cmd-pause-tube": "pauses",
+    b"pause": "pause",
+    b"pause-time-left": "pause_left",
 }
 _COUNT: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_COUNTED), re.MULTILINE)
 MARKS: Final = (
-    *(b"current-jobs-ready", b"current-jobs-reserved", b"current-jobs-delayed", b"current-jobs-buried"),
-    *(b"cmd-delete", b"cmd-release", b"cmd-use", b"cmd-watch", b"cmd-ignore", b"cmd-bury", b"cmd-kick"),
-    *(b"cmd-pause-tube", b"job-timeouts", b"total-jobs"),
-    *(b"current-tubes", b"current-connections", b"total-connections"),
+    *("current-jobs-ready", "current-jobs-reserved", "current-jobs-delayed", "current-jobs-buried"),
+    *("cmd-delete", "cmd-release", "cmd-use", "cmd-watch", "cmd-ignore", "cmd-bury", "cmd-kick"),
+    *("cmd-pause-tube", "job-timeouts", "total-jobs"),
+    *("current-tubes", "current-connections", "total-connections"),
 )
-"""The counters of the server that `marks` returns.
+"""The counters of the server that `ServerStats.marks` returns.
 
 What none of the other counters shows is a job that is kicked or reserved by its id, whose delay ends, or that a waiting
 connection is given. Each of these brings a job from delayed or buried to ready, or from one of them to reserved, and
@@ -45,7 +53,9 @@ none brings one back: that takes a release, a burial, a timeout, a put or the en
 they show in the numbers of jobs by state. Commands to put or reserve are counted before there is a job, so they tell
 nothing.
 """
-_MARK: Final = re.compile(rb"^(?:%b): (\d{1,19})$" % b"|".join(MARKS), re.MULTILINE)
+_FIGURE: Final = re.compile(rb"^([a-z-]{1,40}): (\d{1,19}|true|false)$", re.MULTILINE)
+_FIGURES_MOST: Final = 200
+"""So many figures of a server are read; beanstalkd has about fifty."""
 _MAX_JOB_SIZE: Final = re.compile(rb"^max-job-size: (\d{1,10})$", re.MULTILINE)
 _LISTED: Final = re.compile(rb"^- \"?([!#-~]{1,200})\"?$", re.MULTILINE)
 
@@ -102,6 +112,26 @@ class TubeCounters(NamedTuple):
     def jobs(self) -> int:
         """The number of its jobs in all states."""
         return self.ready + self.reserved + self.delayed + self.buried
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStats:
+    """What beanstalkd counts of itself, of all tubes together."""
+
+    figures: Mapping[str, int]
+    """By the names that beanstalkd has for them; what is not a number is left out, and true is 1."""
+
+    @property
+    def marks(self) -> tuple[int, ...] | None:
+        """Counters of the server that stand still as long as nothing happens to its tubes.
+
+        If all are as they were at an earlier time, so is each tube: the jobs that it has in each state, was ever given
+        and has had deleted, the connections that use and watch it, and whether it exists. Only a pause may have ended,
+        and other connections may wait. None if the server has not all of these counters.
+        """
+        if any(name not in self.figures for name in MARKS):
+            return None
+        return tuple(self.figures[name] for name in MARKS)
 
 
 class TubeConnection:
@@ -167,16 +197,11 @@ class TubeConnection:
             stats.update({name: self.take_tube_stats(name) for name in batch})
         return stats
 
-    def marks(self) -> tuple[bytes, ...] | None:
-        """Return counters of the server that stand still as long as nothing happens to its tubes.
-
-        If all are as they were at an earlier time, so is each tube: the jobs that it has in each state, was ever given
-        and has had deleted, the connections that use and watch it, and whether it exists. Only a pause may have ended,
-        and other connections may wait. None if the server has not all of these counters.
-        """
+    def server_stats(self) -> "ServerStats":
+        """Return what the server counts."""
         self._wire.write(b"stats\r\n")
-        found = tuple(_MARK.findall(self._take_document()))
-        return found if len(found) == len(MARKS) else None
+        found = islice(_FIGURE.finditer(self._take_document()), _FIGURES_MOST)
+        return ServerStats({each[1].decode(): _number(each[2]) for each in found})
 
     def max_job_size(self) -> int:
         """Return how many bytes the body of a job may have."""
@@ -262,3 +287,7 @@ def batches(items: Iterable[Item], most: int = PIPELINE_MOST) -> Iterator[Sequen
     left = iter(items)
     while batch := list(islice(left, most)):
         yield batch
+
+
+def _number(figure: bytes) -> int:
+    return int(figure) if figure.isdigit() else int(figure == b"true")

@@ -1,0 +1,77 @@
+"""For how long jobs have been ready: of each tube the job that is the next one.
+
+To find it takes three commands for each tube. So only tubes with ready jobs are asked about, at a slow pace, and none
+again in which nothing has changed since: while a server rests, its jobs grow older without a command.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from tubeherd.queue.answers import TubeStats
+from tubeherd.queue.looking import JobCounters, LookingConnection
+
+_PAUSE_SECONDS: Final = 15.0
+"""How long to wait between two askings."""
+_TUBES_MOST: Final = 50
+"""About so many tubes a server is asked: those with the most ready jobs."""
+
+
+class _Seen(NamedTuple):
+    tube: TubeStats
+    """The tube as it was then."""
+    job: JobCounters | None
+    """The next job; None if it was gone by then."""
+    since: float
+    """From this time on it was certainly ready, on the monotonic clock."""
+
+
+class ReadyAges:
+    """Since when the next jobs of the tubes of one beanstalkd have been ready; to be used by one thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds."""
+        self._clock = clock
+        self._ask_at = 0.0
+        # The dictionary is replaced and never changed, because another thread may read it.
+        self._seen: dict[str, _Seen] = {}
+
+    def look(self, connection: LookingConnection, counted: Mapping[str, TubeStats]) -> None:
+        """Ask about the tubes in which something has changed, if it is time to.
+
+        Raises QueueUnavailable, RefusedError.
+        """
+        ready = [tube for tube in counted.values() if tube.ready]
+        most = sorted(ready, key=lambda tube: (-tube.ready, tube.name))[:_TUBES_MOST]
+        kept = {tube.name: self._seen[tube.name] for tube in most if tube.name in self._seen}
+        changed = [tube for tube in most if tube.name not in kept or kept[tube.name].tube != tube]
+        now = self._clock()
+        if changed and now >= self._ask_at:
+            self._ask_at = now + _PAUSE_SECONDS
+            jobs = connection.next_ready([tube.name for tube in changed])
+            kept |= {tube.name: self._judge(tube, jobs.get(tube.name), kept.get(tube.name)) for tube in changed}
+        self._seen = kept
+
+    def forget(self) -> None:
+        """Forget all: after a restart of beanstalkd, the ids of its jobs may be those of others."""
+        self._seen, self._ask_at = {}, 0.0
+
+    def ready_for(self) -> dict[str, float]:
+        """Return by tube for at least how many seconds its next job has been ready; for any thread."""
+        now = self._clock()
+        return {name: max(0.0, now - seen.since) for name, seen in self._seen.items() if seen.job}
+
+    def _judge(self, tube: TubeStats, job: JobCounters | None, before: _Seen | None) -> _Seen:
+        now = self._clock()
+        if job is None:
+            return _Seen(tube, None, now)
+        if not job.reserves and not job.kicks:  # it became ready when its first delay ended, and has been since
+            return _Seen(tube, job, now - max(0, job.age - job.delay))
+        if before and before.job and _same(job, before.job):
+            return _Seen(tube, job, before.since)
+        return _Seen(tube, job, now)
+
+
+def _same(one: JobCounters, other: JobCounters) -> bool:
+    """Return whether a job was ready all the time between two looks at it."""
+    return (one.id, one.reserves, one.kicks) == (other.id, other.reserves, other.kicks)
