@@ -32,9 +32,13 @@ class Seen:
         self.health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
         self.listings = 0
         self.stopped = asyncio.Event()
+        self.asked = []
 
     def listed(self):
         self.listings += 1
+
+    def note(self, *asked):
+        self.asked.append(asked)
 
 
 @pytest.fixture
@@ -55,7 +59,9 @@ def run(api, monkeypatch):
         await aiohttp.web.TCPSite(runner, "127.0.0.1", port).start()
         here = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
         monkeypatch.setattr(kopf, "login_via_client", lambda **_: here)
-        session = (await TracedSession(seen.health, seen.listed, seen.stopped.set, namespaces).log_in()).aiohttp_session
+        session = (
+            await TracedSession(seen.health, seen.listed, seen.stopped.set, namespaces, seen.note).log_in()
+        ).aiohttp_session
 
         async def get(path):
             async with session.get(f"{here.server}{path}") as answer:
@@ -127,5 +133,16 @@ def test_answer_after_which_kopf_tries_again_reaches_it(run, api, status):
     async def test(get, seen):
         assert await get(f"{PODS.path()}?watch=true") == status
         assert (seen.listings, seen.stopped.is_set()) == (0, False)
+
+    run(test)
+
+
+def test_each_request_for_what_is_watched_is_counted(run, api):
+    async def test(get, seen):
+        await get("/version")
+        await get(PODS.path())
+        api.statuses[POOLS.path()] = 429
+        await get(f"{POOLS.path()}?watch=true")
+        assert seen.asked == [("list", "pods", 200), ("watch", "workerpools", 429)]
 
     run(test)

@@ -1,5 +1,6 @@
 """The operator is ready while its watches work, and alive while they are opened again and again."""
 
+import gzip
 import urllib.error
 import urllib.request
 
@@ -80,23 +81,45 @@ def test_it_hangs_only_if_a_watch_is_not_even_tried_for_long(health, clock):
     assert health.hang() == f"the watch of pods was not opened again for {STUCK_SECONDS + 1:.0f} s"
 
 
-def test_probes_are_answered(health, clock):
-    server = serve(f"127.0.0.1:{free_port()}", health, lambda: [b"one 1\n", b"two 2\n"])
+@pytest.fixture
+def get(health):
+    """Ask a server: `get(path, **headers)` returns status and body; `get.metrics` has the parts of the metrics."""
 
-    def get(path):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{path}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+    class Get:
+        def __init__(self):
+            self.metrics = [b"one 1\n", b"two 2\n"]
+            self.server = serve(f"127.0.0.1:{free_port()}", health, lambda: map(bytes, self.metrics))
 
-    try:
-        assert get("/healthz") == (200, "ok\n")
-        assert get("/readyz") == (503, "the watch of workerpools is not opened yet\n")
-        assert get("/metrics") == (200, "one 1\ntwo 2\n")
-        assert get("/metrics-of-another")[0] == 404
-        clock.now += STUCK_SECONDS + 1
-        assert get("/healthz")[0] == 503
-    finally:
-        server.shutdown()
-        server.server_close()
+        def __call__(self, path, **headers):
+            request = urllib.request.Request(f"http://127.0.0.1:{self.server.server_port}{path}", headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read()
+
+    made = Get()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_probes_are_answered(get, clock):
+    assert get("/healthz") == (200, b"ok\n")
+    assert get("/readyz") == (503, b"the watch of workerpools is not opened yet\n")
+    assert get("/metrics-of-another")[0] == 404
+    clock.now += STUCK_SECONDS + 1
+    assert get("/healthz")[0] == 503
+
+
+def test_metrics_are_shown_zipped_to_who_can_read_that(get):
+    assert get("/metrics") == (200, b"one 1\ntwo 2\n")
+    status, zipped = get("/metrics", **{"Accept-Encoding": "gzip"})
+    assert (status, gzip.decompress(zipped)) == (200, b"one 1\ntwo 2\n")
+
+
+def test_metrics_that_cannot_be_read_are_logged_and_are_never_half_of_them(get, logged):
+    get.metrics = [b"one 1\n", "no bytes"]
+    assert get("/metrics") == (500, b"the metrics cannot be read; see the operator's log\n")
+    assert logged()[0]["event"].startswith("/metrics cannot be shown: TypeError")
+    assert get("/healthz")[0] == 200

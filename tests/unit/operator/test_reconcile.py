@@ -40,13 +40,24 @@ def servers(pools):
 
 
 @pytest.fixture
-def new_reconciler(cluster, servers):
+def counted():
+    """The requests that have come to their end, each with the jobs that it kicked or deleted."""
+    return []
+
+
+@pytest.fixture
+def new_reconciler(cluster, servers, counted):
     """Start the operator anew: it knows nothing but what is stored."""
 
     def make():
         servers.give(KEY, None)
         settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
-        return Reconciler(cluster, cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC))
+        now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+
+        def done(deed, jobs):
+            counted.append((deed, jobs))
+
+        return Reconciler(cluster, cluster, servers, settings, lambda: now, request_done=done)
 
     return make
 
@@ -76,8 +87,9 @@ def whats(cluster):
     return [what for what, _ in cluster.writes]
 
 
-def test_kick_is_done_reported_and_its_annotation_removed(reconciler, cluster, servers, work):
+def test_kick_is_done_reported_and_its_annotation_removed(reconciler, cluster, servers, work, counted):
     work(reconciler)
+    assert counted == [("kick", 5)]
     assert cluster.held["status"]["lastKick"] == {
         "value": "5",
         "time": "2026-11-25T12:00:00Z",
@@ -133,13 +145,16 @@ def test_same_value_set_again_before_the_kick_is_closed_is_another_kick(reconcil
     assert servers.tubes.kicked == 10
 
 
-def test_discard_and_kick_that_are_asked_for_at_once_are_done_one_after_the_other(reconciler, cluster, servers, work):
+def test_discard_and_kick_that_are_asked_for_at_once_are_done_one_after_the_other(
+    reconciler, cluster, servers, work, counted
+):
     cluster.annotate("all", "discard")
     reconciler.reconcile(KEY)
     waits = "discard=all waits until kick=5 is over and that annotation is gone"
     assert cluster.condition("DiscardAccepted")["message"] == waits
     work(reconciler)
     assert servers.tubes.done == {"kick": 5, "discard": 6}
+    assert counted == [("kick", 5), ("discard", 6)]
     status = cluster.held["status"]
     assert (status["lastKick"]["kicked"], status["lastDiscard"]["deleted"]) == (5, 6)
     assert cluster.condition("DiscardAccepted")["message"] == "discard=all: 6 buried jobs deleted (sms 6)"

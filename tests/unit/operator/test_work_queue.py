@@ -100,3 +100,16 @@ def test_no_pool_is_handed_out_after_the_end_which_waits_for_the_passes_that_run
     assert queue.close(PATIENCE) is True
     ending.join()
     assert Taker(queue).found(0.1) is None, "though a pool waits"
+
+
+def test_depth_tells_what_is_due_from_what_comes_later_and_from_what_is_in_a_pass(queue):
+    assert queue.depth() == (0, 0, 0)
+    queue.add(MAIL)
+    queue.add(SMS)
+    queue.add(NEWS, 3600)
+    assert queue.depth() == (2, 1, 0)
+    queue.get()
+    queue.add(MAIL)
+    assert queue.depth() == (1, 1, 1)
+    queue.done(MAIL)
+    assert queue.depth() == (2, 1, 0)

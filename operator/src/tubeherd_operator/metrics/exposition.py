@@ -39,7 +39,7 @@ class Exposition:
         self.process = ProcessCollector(registry=counted.registry)
 
     def text(self) -> Iterator[bytes]:
-        """Yield the text in Prometheus' format 0.0.4, in parts. If others ask too, they wait until this is done."""
+        """Yield the text in Prometheus' format 0.0.4, in parts; others wait until the last part is taken."""
         with self._one_at_a_time:
             for family in self._families():
                 yield generate_latest(_Only(family))
