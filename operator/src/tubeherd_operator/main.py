@@ -18,6 +18,7 @@ from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.counted import Counted, PassFailure
+from tubeherd_operator.decisions.observation import has_request
 from tubeherd_operator.health import Health, serve
 from tubeherd_operator.metrics.exposition import Exposition
 from tubeherd_operator.objects import Key
@@ -26,7 +27,8 @@ from tubeherd_operator.passes.work_queue import WorkQueue
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
-_THREADS: Final = 4
+_THREADS: Final = 8
+"""So many passes run side by side. Mostly they wait for the API server."""
 _LAST_PASSES_SECONDS: Final = 5.0
 """How long to wait for the last passes before another operator may lead at once."""
 
@@ -46,7 +48,7 @@ def main() -> None:
     namespaces = settings.watch_namespaces
     counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
-    queue = WorkQueue()
+    queue = WorkQueue(lambda key: has_request(cache.pool(key)))
     cache = Cache(queue.add)
     servers = Servers(settings.poll_interval, queue.add)
     acts = threading.Event()
@@ -55,7 +57,7 @@ def main() -> None:
         serve(settings.health, health, metrics.text)
     except OSError as error:
         sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
-    cluster = Cluster(cache.put, namespaces, counted.asked)
+    cluster = Cluster(cache.put, namespaces, counted.asked, _THREADS)
     reconciler = Reconciler(cache, cluster, servers, settings, request_done=counted.requested)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     election = _take_part(settings.lease, cluster)

@@ -50,6 +50,26 @@ def test_what_changes_during_a_pass_is_looked_at_after_it(queue):
     assert other.found() == MAIL
 
 
+def test_pools_for_which_somebody_waits_come_first(queue):
+    waits = set()
+    queue = WorkQueue(waits.__contains__)
+    queue.add(NEWS)
+    queue.add(SMS)
+    queue.add(MAIL)
+    waits.add(SMS)
+    queue.add(SMS)
+    assert queue.get() == SMS, "it was in the queue already"
+    assert queue.get() == NEWS
+    queue.add(NEWS)
+    waits.add(NEWS)
+    queue.done(NEWS)
+    assert [queue.get(), queue.get()] == [NEWS, MAIL], "it has changed during its pass"
+    queue.done(SMS, again_after=0.0)
+    assert queue.get() == SMS
+    queue.done(SMS)
+    assert Taker(queue).found(0.1) is None, "each was handed out once"
+
+
 def comes_between(queue, give_back, least, most):
     """Return whether MAIL, when it is given back, comes after the one and before the other of these times in seconds.
 

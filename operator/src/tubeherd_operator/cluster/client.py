@@ -16,6 +16,8 @@ from tubeherd_operator.objects import FIELD_MANAGER, Object
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
 """The second name, under which the operator owns the replicas that a pool no longer declares."""
 _SECONDS: Final = 20
+_OTHER_CONNECTIONS: Final = 3
+"""The connections beside those of passes: for the Lease, for listings, and to ask whether there are WorkerPools."""
 _LEASE_SECONDS: Final = 2.0
 """How long a request for a Lease may take: a leader has to renew it within six seconds."""
 
@@ -55,15 +57,17 @@ class Cluster:
         written: Callable[[Kind, Object], None],
         namespaces: Sequence[str] = (),
         asked: Callable[[str, str, int], None] = lambda *_: None,
+        threads: int = 1,
     ) -> None:
         """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand.
 
         `written` is called with each object that was changed, as it is then. `namespaces` are those whose objects are
         listed; if there are none, all. `asked` is called after each request with its verb, what it was about, and the
-        status of HTTP, which is 0 if there was no answer.
+        status of HTTP, which is 0 if there was no answer. So many `threads` run passes.
         """
-        kubernetes.config.load_config()
-        self._api = kubernetes.client.ApiClient()
+        configuration = _configuration()
+        configuration.connection_pool_maxsize = threads + _OTHER_CONNECTIONS  # for others each request would connect
+        self._api = kubernetes.client.ApiClient(configuration)
         self._written = written
         self._asked = asked
         self._namespaces = namespaces or ("",)
@@ -253,6 +257,16 @@ def _request_in_words(method: str, path: str) -> tuple[str, str]:
 
 
 _MANAGER: Final = {"fieldManager": FIELD_MANAGER}
+
+
+def _configuration() -> kubernetes.client.Configuration:
+    """Return where the API server is; `kubernetes.config.load_config` would print a line that is no line of our log."""
+    configuration = kubernetes.client.Configuration()
+    try:
+        kubernetes.config.load_incluster_config(configuration)
+    except kubernetes.config.ConfigException:
+        kubernetes.config.load_kube_config(client_configuration=configuration)
+    return configuration
 
 
 def _error(status: int, message: str) -> ClusterError:

@@ -16,7 +16,7 @@ from tubeherd_operator.decisions.request import Known
 from tubeherd_operator.decisions.request_value import DEEDS, Deed
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.status import WorkerPoolStatus, read_status
-from tubeherd_operator.objects import Key, Object, controller_of
+from tubeherd_operator.objects import Key, Object, annotations_of, controller_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ class Pool:
         """What its annotations ask for, by their names."""
         annotations = self.stored["metadata"].get("annotations", {})
         return {deed: Request(self.uid, deed, annotations[deed]) for deed in DEEDS if deed in annotations}
+
+
+def has_request(stored: Object | None) -> bool:
+    """Return whether a stored pool is asked to kick or discard; None is a pool that is gone."""
+    return stored is not None and any(deed in annotations_of(stored) for deed in DEEDS)
 
 
 def read_pool(

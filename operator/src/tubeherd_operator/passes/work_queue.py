@@ -1,12 +1,14 @@
 """The queue of pools to look at.
 
-A pool is queued at most once, one thread at a time works on it, and it waits longer after each failure.
+A pool is queued at most once, one thread at a time works on it, and it waits longer after each failure. Of the pools
+that are due, those come first for which somebody waits: a kick takes no longer because a thousand pools were changed.
 """
 
 import heapq
 import random
 import threading
 import time
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from tubeherd_operator.objects import Key
@@ -25,13 +27,23 @@ class Depth(NamedTuple):
     in_pass: int
 
 
+class _Turn(NamedTuple):
+    """When a pool's turn is, on the monotonic clock, and whether it comes before others that are due."""
+
+    due: float
+    first: bool
+
+
 class WorkQueue:
     """Hands out keys to worker threads; every method is safe to call from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, goes_first: Callable[[Key], bool] = lambda _: False) -> None:
+        """`goes_first` returns whether somebody waits for a pool; it may use no method of the queue."""
+        self._goes_first = goes_first
         self._condition = threading.Condition()
-        self._due: list[tuple[float, Key]] = []
-        self._waiting: dict[Key, float] = {}
+        self._due: dict[bool, list[tuple[float, Key]]] = {True: [], False: []}
+        """By whether they come first: the pools by the time when they are due."""
+        self._waiting: dict[Key, _Turn] = {}
         self._working: set[Key] = set()
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
@@ -39,14 +51,15 @@ class WorkQueue:
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Have a pool looked at after `delay` seconds, or earlier if that is already planned."""
+        first = self._goes_first(key)
         with self._condition:
             if key in self._working and delay == 0.0:
                 self._again.add(key)
                 return
-            due = time.monotonic() + delay
-            if due < self._waiting.get(key, float("inf")):
-                self._waiting[key] = due
-                heapq.heappush(self._due, (due, key))
+            turn, planned = _Turn(time.monotonic() + delay, first), self._waiting.get(key)
+            if planned is None or turn.due < planned.due or (first and not planned.first):
+                self._waiting[key] = turn
+                heapq.heappush(self._due[first], (turn.due, key))
                 self._condition.notify()
 
     def get(self) -> Key:
@@ -54,23 +67,31 @@ class WorkQueue:
         with self._condition:
             while True:
                 now = time.monotonic()
-                while not self._closed and self._due and self._due[0][0] <= now:
-                    due, key = heapq.heappop(self._due)
-                    if self._waiting.get(key) != due:
-                        continue  # it was added again for an earlier time
+                while not self._closed and (turn := self._next(now)):
+                    due, key, first = turn
+                    if self._waiting.get(key) != (due, first):
+                        continue  # it was added again for an earlier time, or to come first
                     del self._waiting[key]
                     if key in self._working:
                         self._again.add(key)
                         continue
                     self._working.add(key)
                     return key
-                self._condition.wait(self._due[0][0] - now if self._due and not self._closed else None)
+                soonest = min((heap[0][0] for heap in self._due.values() if heap), default=None)
+                self._condition.wait(None if soonest is None or self._closed else soonest - now)
+
+    def _next(self, now: float) -> tuple[float, Key, bool] | None:
+        """Take out what is due next."""
+        for first, heap in self._due.items():
+            if heap and heap[0][0] <= now:
+                return (*heapq.heappop(heap), first)
+        return None
 
     def depth(self) -> Depth:
         """Return how many pools are in the queue; one that is looked at again after its pass counts as in a pass."""
         with self._condition:
             now = time.monotonic()
-            due = sum(when <= now for when in self._waiting.values())
+            due = sum(turn.due <= now for turn in self._waiting.values())
             return Depth(due, len(self._waiting) - due, len(self._working))
 
     def close(self, seconds: float) -> bool:

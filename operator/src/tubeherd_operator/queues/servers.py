@@ -98,14 +98,14 @@ class Servers:
                 self._pollers[new.address] = Poller(server, self._interval, self._changed)
             self._pollers[new.address].watch(key, served.tubes, served.autoscale, replicas)
             self._watch_burials(key, server, new)
-            concerned = self._concerned(before, new)
+            concerned = self._concerned(key, before, new)
         self._report(concerned)
 
     def forget(self, key: Key) -> None:
         """Count nothing for a pool any more."""
         with self._lock:
             before = self._forget(key)
-            concerned = self._concerned(before, None)
+            concerned = self._concerned(key, before, None)
         self._report(concerned)
 
     def others(self, key: Key) -> dict[Key, Served]:
@@ -168,11 +168,11 @@ class Servers:
             del self._pollers[watched.address]
         return watched
 
-    def _concerned(self, before: _Watched | None, after: _Watched | None) -> set[Key]:
+    def _concerned(self, key: Key, before: _Watched | None, after: _Watched | None) -> set[Key]:
         """Return the other pools that differ from this one in another way than before."""
-        return {other for other, _ in self._differences(before) ^ self._differences(after)}
+        return {other for other, _ in self._differences(key, before) ^ self._differences(key, after)}
 
-    def _differences(self, watched: _Watched | None) -> set[tuple[Key, Served]]:
+    def _differences(self, key: Key, watched: _Watched | None) -> set[tuple[Key, Served]]:
         """Return the other pools that may differ, each with the tubes concerned and this pool's retry delays.
 
         If both have globs, that depends on the tubes that there are.
@@ -183,7 +183,7 @@ class Servers:
         return {
             (other, Served(tubes, own.retries))
             for other, served in self._compared.differing(watched).items()
-            if (tubes := _may_differ(own, served)).wanted
+            if other != key and (tubes := _may_differ(own, served)).wanted
         }
 
     def _report(self, keys: Iterable[Key]) -> None:
