@@ -30,6 +30,7 @@ from tubeherd.queue.answers import (
 from tubeherd.queue.foresight import Foresight
 from tubeherd.queue.tubes import PIPELINE_MOST, TubeConnection
 from tubeherd.queue.wire import open_socket, unexpected_answer
+from tubeherd.shared_memory.reserve_count import ReserveCount
 
 Answer = TypeVar("Answer")
 DEFAULT_PRIORITY: Final = 65536
@@ -76,8 +77,10 @@ class Connection(TubeConnection):
     def __init__(self, sock: socket.socket) -> None:
         """Use a connected socket; raises QueueUnavailable if it is not connected any more."""
         super().__init__(sock)
-        self.foresight = Foresight()
+        self.foresight = Foresight(ReserveCount())
         """Foresees the id of the next job. All connections by which a process reserves jobs should have the same."""
+        self._number: int | None = None
+        """The number of the last reserve, which is unanswered; None if beanstalkd may wait before it answers."""
         self._foreseen = 0
         """The job whose counters were asked for together with the last reserve, which is unanswered; 0 if none."""
         self.has_settled = False
@@ -115,7 +118,7 @@ class Connection(TubeConnection):
 
     def ask_reserve(self, timeout: int) -> None:
         """Send a reserve for which beanstalkd waits up to `timeout` seconds for a job; `take_reserved` must follow."""
-        self._foreseen = 0
+        self._number, self._foreseen = None, 0
         self._wire.write(b"reserve-with-timeout %d\r\n" % timeout)
 
     def take_reserved(self) -> Reserved | None:
@@ -123,10 +126,13 @@ class Connection(TubeConnection):
 
         Raises LeaseGone if the job does not exist any more; the connection can be used further.
         """
-        foreseen, self._foreseen = self._foreseen, 0
+        number, foreseen = self._number, self._foreseen
+        self._number, self._foreseen = None, 0
         try:
             answer = self._wire.take_line(RESERVED)
         except (TimedOutError, DeadlineSoonError):
+            if number is not None:
+                self.foresight.reserves.subtract()
             if foreseen:  # a stats-job for the foreseen id was sent with the reserve, so its answer has to be read
                 self._take_job_stats(foreseen)
             return None
@@ -140,7 +146,8 @@ class Connection(TubeConnection):
             stats = self.stats_job(job_id)
         if stats is None:
             raise LeaseGone(job_id)
-        self.foresight.note(job_id)
+        # A reserve that waits is served when a job comes, so it is numbered only now.
+        self.foresight.note(self.foresight.reserves.add() if number is None else number, job_id)
         return Reserved(stats, body, since)
 
     def stats_job(self, job_id: int) -> JobStats | None:
@@ -318,7 +325,8 @@ class Connection(TubeConnection):
         The latter saves a round trip. If another job is reserved, these counters are not used, and those of the
         reserved job are asked for.
         """
-        self._foreseen = self.foresight.next_id
+        self._number = self.foresight.reserves.add()
+        self._foreseen = self.foresight.next_id(self._number)
         if self._foreseen:
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
         return b"reserve-with-timeout 0\r\n"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from tubeherd.metrics import Metrics
 from tubeherd.processing.reporting import Notice
+from tubeherd.shared_memory.reserve_count import ReserveCount
 from tubeherd.shared_memory.slot_page import SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.slot.lane import Lane
@@ -27,6 +28,8 @@ class SlotContext(NamedTuple):
     """The slot sends a copy of each new connection; the supervisor sends a byte if the slot is to stop."""
     metrics: Metrics | None
     tally: Tally | None
+    reserves: ReserveCount
+    """Shared by all slots of the worker."""
     progress: Progress
     sources: Sources
     """The modules of executors that the arguments of the command name."""

@@ -108,7 +108,7 @@ class Slot(ABC):
         self._settler = settler
         self._tubes = WatchedTubes(choice, self._remark, context.tally)
         self._limits = Limits(settings, context.progress, context.page, context.supervisor, processor)
-        self._foresight = Foresight()
+        self._foresight = Foresight(context.reserves)
         self._batch = SlotBatch(settings, context.lanes, context.page, processor, settler)
         self.forked_by_job = False
         """Whether a job has forked this process from the process of the slot.

@@ -27,6 +27,7 @@ from tubeherd.processing.reporting import Notice
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
 from tubeherd.shared_memory.page import Page, Phase
+from tubeherd.shared_memory.reserve_count import ReserveCount
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
 from tubeherd.slot.context import SlotContext
@@ -104,6 +105,7 @@ class Places:
         self._metrics = metrics
         self._reactor = reactor
         self._sources = sources
+        self._reserves = ReserveCount(shared=True)
         self._shows_banner = log.is_for_people
         """Whether the next slot that is forked shows the banner."""
         self._kind = _kind_of_slot(settings)
@@ -332,6 +334,7 @@ class Places:
                     control=theirs,
                     metrics=self._metrics,
                     tally=tally,
+                    reserves=self._reserves,
                     progress=place.progress,
                     sources=self._sources,
                     shows_banner=self._shows_banner,
