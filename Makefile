@@ -116,8 +116,8 @@ settings: $(READY) ## Generate docs/settings.md from the declarations of the set
 values: $(READY) ## Generate the chart's README from its values
 	$(BIN)/python docs/chart.py
 
-monitoring: $(READY) ## Generate the dashboard of the chart from docs/dashboard.yaml
-	$(BIN)/python docs/dashboard.py
+monitoring: $(READY) ## Generate the tables of docs/monitoring.md, and the dashboard of docs/dashboard.yaml
+	$(BIN)/python docs/monitoring.py
 
 screens: $(READY) beanstalkd ## Generate the screens of docs/command-line.md from 3,000 jobs that fail
 	$(BIN)/python docs/screens.py
