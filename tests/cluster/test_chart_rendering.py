@@ -515,6 +515,13 @@ def test_operator_may_do_what_it_does_and_nothing_else():
     }
 
 
+def test_operator_may_only_get_config_maps_by_name_if_it_is_not_to_watch_them():
+    objects = render({"operator": {"watchConfigMaps": False}})
+    rules = objects["ClusterRole", "queue-herd-operator"]["rules"]
+    assert [rule["verbs"] for rule in rules if "configmaps" in rule["resources"]] == [["get"]]
+    assert variable(objects, "TUBEHERD_OPERATOR_WATCH_CONFIG_MAPS") == "false"
+
+
 def test_operator_may_take_part_in_its_own_election_and_in_no_other():
     objects = render()
     create, use = objects["Role", "herd-operator"]["rules"]

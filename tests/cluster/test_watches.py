@@ -107,6 +107,25 @@ def test_stored_pool_that_is_not_valid_says_so(namespace, kubectl, crd, eventual
     eventually(lambda: namespace.get("deployment", "mail"), "the pool is served")
 
 
+def test_config_map_that_changes_rolls_its_pool_out_watched_or_not(namespace, operator, release, eventually):
+    def rolls_out(value, within):
+        before = namespace.get("deployment", "mail")["metadata"]["generation"]
+        namespace.kubectl("patch", "configmap", "executors", "--type=merge", "-p", json.dumps({"data": {"n": value}}))
+        eventually(
+            lambda: namespace.get("deployment", "mail")["metadata"]["generation"] > before, "pods are replaced", within
+        )
+
+    namespace.make_pool("mail", ["ok"], replicas=0)
+    eventually(lambda: namespace.get("deployment", "mail"), "the Deployment exists")
+    rolls_out("watched", 50)
+    try:
+        release.install("--set", "operator.watchConfigMaps=false")
+        rolls_out("asked for", 180)
+        assert "cannot be watched" not in operator.log()
+    finally:
+        release.install()
+
+
 def test_config_map_that_goes_and_comes_again_rolls_nothing_out(namespace, eventually):
     namespace.make_pool("mail", ["ok"], replicas=1)
     namespace.wait_ready("mail")

@@ -63,7 +63,15 @@ def main() -> None:
     election = _take_part(settings.lease, cluster)
     arguments = (election, queue, reconciler, counted, acts)
     passes = threading.Thread(target=_start_passes, args=arguments, name="passes", daemon=True)
-    Watches(cluster, cache, health, passes.start, namespaces, counted.asked).run()
+    Watches(
+        cluster,
+        cache,
+        health,
+        passes.start,
+        namespaces,
+        counted.asked,
+        config_maps=settings.watch_config_maps,
+    ).run()
     if election and queue.close(_LAST_PASSES_SECONDS):
         election.leave()
 

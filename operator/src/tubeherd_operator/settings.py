@@ -42,6 +42,13 @@ class OperatorSettings(Settings):
         Field(description="Namespaces whose pools are looked after, with commas between them."),
         Unset("all namespaces"),
     ] = ()
+    watch_config_maps: Annotated[
+        bool,
+        Field(
+            description="Whether to watch the ConfigMaps that pools name, or to ask for each once a minute: names and "
+            "versions alone, but the right to watch is one to read all."
+        ),
+    ] = True
     poll_interval: Annotated[
         float,
         Field(gt=0, description="After how many seconds to look again whether anything has happened in a beanstalkd."),

@@ -8,20 +8,18 @@ import pytest
 
 from tests.support.network import free_port
 from tests.support.waiting import PATIENCE
-from tubeherd_operator.cluster.kinds import CONFIG_MAPS, PODS, POOLS, WATCHED, watch_name
+from tubeherd_operator.cluster.kinds import PODS, POOLS, WATCHED, watch_name
 from tubeherd_operator.cluster.session import TracedSession
 from tubeherd_operator.health import Health
 
 
 class ApiServer:
-    """Answers each path with the status that a test wants, and keeps the header Accept of each request."""
+    """Answers each path with the status that a test wants."""
 
     def __init__(self):
         self.statuses = {}
-        self.accepted = []
 
     async def answer(self, request):
-        self.accepted.append(request.headers["Accept"])
         return aiohttp.web.json_response({}, status=self.statuses.get(request.path, 200))
 
 
@@ -100,17 +98,6 @@ def test_watches_of_each_chosen_namespace_are_reported(run, api):
         assert seen.health.trouble() is None
 
     run(test, namespaces=("shop", "queue"))
-
-
-def test_of_config_maps_only_names_and_versions_are_asked_for(run, api):
-    async def test(get, _):
-        for kind in (CONFIG_MAPS, POOLS):
-            await get(kind.path())
-            await get(f"{kind.path()}?watch=true")
-
-    run(test)
-    assert ["PartialObjectMetadata" in accept for accept in api.accepted] == [True, True, False, False]
-    assert ["MetadataList" in accept for accept in api.accepted] == [True, False, False, False]
 
 
 def test_kopf_is_stopped_before_it_learns_that_a_resource_does_not_exist(run, api):

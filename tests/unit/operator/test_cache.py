@@ -96,6 +96,48 @@ def test_config_map_concerns_the_pools_that_name_it(cache, changed, spec):
     assert changed == []
 
 
+def config_map(number, name="jobs", namespace="shop"):
+    return {
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "resourceVersion": str(number),
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "all that is in it"},
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("scope", "watched"),
+    [
+        (Key("shop", "jobs"), [Key("shop", "jobs")]),
+        (Key("shop", ""), [Key("shop", "jobs"), Key("shop", "more")]),
+        (Key("", ""), [Key("shop", "jobs"), Key("shop", "more"), Key("other", "jobs")]),
+    ],
+)
+def test_config_maps_of_a_scope_are_watched_until_that_ends(cache, scope, watched):
+    keys = [Key("shop", "jobs"), Key("shop", "more"), Key("other", "jobs")]
+    cache.cover(scope, [])
+    assert [key for key in keys if cache.watches_config_map(key)] == watched
+    cache.uncover(scope)
+    assert not any(map(cache.watches_config_map, keys))
+
+
+def test_listing_of_config_maps_drops_what_it_lacks_of_its_scope_alone(cache, changed):
+    cache.put(POOLS, item(3, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
+    cache.put(POOLS, item(3, "sms", namespace="other") | {"spec": {"executors": {"configMap": "jobs"}}})
+    assert cache.named_config_maps() == {Key("shop", "jobs"), Key("other", "jobs")}
+    cache.cover(Key("shop", ""), [config_map(4), config_map(4, "more")])
+    cache.cover(Key("other", "jobs"), [config_map(5, namespace="other")])
+    changed.clear()
+    cache.cover(Key("shop", ""), [config_map(4, "more")])
+    assert changed == [MAIL]
+    assert cache.config_map(Key("shop", "jobs")) is None
+    cache.cover(Key("other", "jobs"), [config_map(5, namespace="other")])
+    assert changed == [MAIL], "nothing has changed there"
+    assert "annotations" not in cache.config_map(Key("other", "jobs"))["metadata"]
+
+
 def budget(number, name="theirs", labels=None, most=1, **selector):
     """Return a budget that selects pods with these labels; of all pools, if they are None."""
     selector = {"matchLabels": labels or {"app": "shop"}, **selector}

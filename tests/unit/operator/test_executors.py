@@ -34,14 +34,26 @@ def cache():
     return Cache(lambda _: None)
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
 @pytest.fixture
-def executors(cache, cluster):
-    return Executors(cache, cluster)
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def executors(cache, cluster, clock):
+    return Executors(cache, cluster, clock)
 
 
 def test_it_is_asked_for_once_a_version(executors, cluster, cache):
     cluster.write("3", {"jobs.py": "one"})
-    cache.put(CONFIG_MAPS, cluster.stored)
+    cache.cover(JOBS, [cluster.stored])
     first = executors.digest(JOBS)
     assert executors.digest(JOBS) == first
     cluster.write("4", {"jobs.py": "two"})
@@ -52,10 +64,43 @@ def test_it_is_asked_for_once_a_version(executors, cluster, cache):
 
 def test_the_same_content_has_the_same_digest_after_a_deletion(executors, cluster, cache):
     cluster.write("3", {"jobs.py": "one"})
-    cache.put(CONFIG_MAPS, cluster.stored)
+    cache.cover(JOBS, [cluster.stored])
     first = executors.digest(JOBS)
     cache.drop(CONFIG_MAPS, cluster.stored)
-    cluster.stored = None
     assert executors.digest(JOBS) is None
+    assert cluster.asked == 1, "the watch has reported that there is none"
     cluster.write("9", {"jobs.py": "one"})
-    assert executors.digest(JOBS) == first, "also before a watch has brought it"
+    cache.put(CONFIG_MAPS, cluster.stored)
+    assert executors.digest(JOBS) == first
+
+
+def test_if_it_cannot_be_watched_it_is_asked_for_once_a_minute(executors, cluster, cache, clock):
+    cluster.write("3", {"jobs.py": "one"})
+    first = executors.digest(JOBS)
+    cluster.write("4", {"jobs.py": "two"})
+    clock.now = 59.0
+    assert executors.digest(JOBS) == first
+    clock.now = 60.0
+    second = executors.digest(JOBS)
+    assert second not in (None, first)
+    cluster.stored = None
+    clock.now = 119.0
+    assert executors.digest(JOBS) == second
+    clock.now = 120.0
+    assert [executors.digest(JOBS), executors.digest(JOBS)] == [None, None]
+    assert cluster.asked == 3, "also whether it exists"
+
+
+def test_when_it_can_be_watched_again_only_a_change_is_asked_for(executors, cluster, cache, clock):
+    cluster.write("3", {"jobs.py": "one"})
+    executors.digest(JOBS)
+    cache.cover(Key("shop", ""), [cluster.stored])
+    executors.digest(JOBS)
+    assert cluster.asked == 1
+    cache.uncover(Key("shop", ""))
+    cluster.write("4", {"jobs.py": "two"})
+    clock.now = 3600.0
+    changed = executors.digest(JOBS)
+    cache.cover(Key("shop", ""), [cluster.stored])
+    assert executors.digest(JOBS) == changed
+    assert cluster.asked == 2

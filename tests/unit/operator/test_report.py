@@ -49,6 +49,12 @@ def foreign(pools, pool):
     return live
 
 
+def test_pool_whose_config_map_cannot_be_watched_is_looked_at_again_after_a_minute(pools):
+    pool = pools.pool({"tubes": ["mail"], "executors": {"configMap": "jobs"}})
+    assert pools.report(pools.seen(pool, executors_watched=False)).again_after == 60
+    assert pools.report(pools.seen(pool)).again_after is None
+
+
 # Status
 
 

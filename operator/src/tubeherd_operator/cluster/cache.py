@@ -94,13 +94,15 @@ class Cache:
         To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors.
         """
         self._changed = changed
-        self._shelves = {kind: _Shelf(kind) for kind in WATCHED}
+        self._shelves = {kind: _Shelf(kind) for kind in (*WATCHED, CONFIG_MAPS)}
+        self._covered: set[Key] = set()
+        """The ConfigMaps that are watched; without a name all of a namespace, and without both all."""
         self._lock = threading.Lock()
 
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
         with self._lock:
-            concerned = self._concerned(kind, self._shelves[kind].put(_slim(item)))
+            concerned = self._concerned(kind, self._shelves[kind].put(_slim(kind, item)))
         self._report(concerned)
 
     def drop(self, kind: Kind, item: Object) -> None:
@@ -113,7 +115,10 @@ class Cache:
         """Keep what a listing of a kind returns, and drop what it lacks. Raises what `listing` raises."""
         with self._lock:
             before = dict(self._shelves[kind].objects)
-        listed = listing()
+        self._replace(kind, before, listing())
+
+    def _replace(self, kind: Kind, before: Mapping[Key, Object], listed: list[Object]) -> None:
+        """Keep what was listed, and drop what was known before and is not in the listing."""
         for item in listed:
             self.put(kind, item)
         names = {key_of(item) for item in listed}
@@ -137,9 +142,32 @@ class Cache:
             return self._shelves[DEPLOYMENTS].objects.get(key)
 
     def config_map(self, key: Key) -> Object | None:
-        """Return a ConfigMap without what is in it, or None if there is none."""
+        """Return name and version of a ConfigMap that is watched, or None if there is none."""
         with self._lock:
             return self._shelves[CONFIG_MAPS].objects.get(key)
+
+    def named_config_maps(self) -> set[Key]:
+        """Return the ConfigMaps that pools name, whether or not they exist."""
+        with self._lock:
+            return {key for key in self._shelves[POOLS].groups if key.name}
+
+    def watches_config_map(self, key: Key) -> bool:
+        """Return whether the cache has a ConfigMap if there is one, and is told of its changes."""
+        with self._lock:
+            return not self._covered.isdisjoint((key, Key(key.namespace, ""), Key("", "")))
+
+    def cover(self, scope: Key, listed: list[Object]) -> None:
+        """Know the ConfigMaps of a scope as they were listed; they are watched from then on."""
+        with self._lock:
+            before = {key: item for key, item in self._shelves[CONFIG_MAPS].objects.items() if _is_in(scope, key)}
+        self._replace(CONFIG_MAPS, before, listed)
+        with self._lock:
+            self._covered.add(scope)
+
+    def uncover(self, scope: Key) -> None:
+        """Take note that the ConfigMaps of a scope are watched no longer."""
+        with self._lock:
+            self._covered.discard(scope)
 
     def replica_sets(self, key: Key) -> list[Object]:
         """Return the ReplicaSets that have a pool's label, by name."""
@@ -192,7 +220,16 @@ def _version(item: Object) -> int:
     return int(item["metadata"]["resourceVersion"])
 
 
-def _slim(item: Object) -> Object:
-    """Return an object without the record of who set which field, which is a third of its size."""
+def _is_in(scope: Key, config_map: Key) -> bool:
+    return scope.namespace in ("", config_map.namespace) and scope.name in ("", config_map.name)
+
+
+def _slim(kind: Kind, item: Object) -> Object:
+    """Return an object without the record of who set which field, which is a third of its size.
+
+    Of a ConfigMap only name and version remain: its annotations may hold a copy of all that is in it.
+    """
+    if kind == CONFIG_MAPS:
+        return {"metadata": {name: item["metadata"][name] for name in ("namespace", "name", "resourceVersion")}}
     metadata = {name: value for name, value in item["metadata"].items() if name != "managedFields"}
     return item | {"metadata": metadata}

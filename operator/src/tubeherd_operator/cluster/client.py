@@ -84,7 +84,7 @@ class Cluster:
     def _objects_in(self, kind: Kind, namespace: str) -> list[Object]:
         try:
             query = {"labelSelector": kind.selector}
-            found = self._request("GET", kind.path(namespace), query=query, accept=kind.accept(listing=True))
+            found = self._request("GET", kind.path(namespace), query=query)
         except ClusterError as error:
             if error.status == 404:
                 return []
@@ -219,10 +219,9 @@ class Cluster:
         body: Any = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
-        accept: str = "application/json",
         seconds: float = _SECONDS,
     ) -> Object:
-        headers, status = {"Accept": accept, "Content-Type": content_type}, 0
+        headers, status = {"Accept": "application/json", "Content-Type": content_type}, 0
         resource = f"{path}?{urlencode(query)}" if query else path
         try:
             call = self._api.param_serialize(

@@ -13,8 +13,6 @@ class Kind(NamedTuple):
     version: str
     plural: str
     selector: str = ""
-    metadata_only: bool = False
-    """Whether only their names and versions are listed and watched, not what is in them."""
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """Return the path of the whole kind, of those in a namespace, or of one object."""
@@ -22,20 +20,16 @@ class Kind(NamedTuple):
         where = ["namespaces", namespace] if namespace else []
         return "/" + "/".join([root, self.version, *where, self.plural, *([name] if name else [])])
 
-    def accept(self, *, listing: bool) -> str:
-        """Return the form in which objects are wanted, for the header Accept of a listing or of a watch."""
-        if not self.metadata_only:
-            return "application/json"
-        return f"application/json;as=PartialObjectMetadata{'List' if listing else ''};g=meta.k8s.io;v=v1"
-
 
 POOLS: Final = Kind(GROUP, VERSION, PLURAL)
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments", POOL_LABEL)
 REPLICA_SETS: Final = Kind("apps", "v1", "replicasets", POOL_LABEL)
 PODS: Final = Kind("", "v1", "pods", POOL_LABEL)
 BUDGETS: Final = Kind("policy", "v1", "poddisruptionbudgets")
-CONFIG_MAPS: Final = Kind("", "v1", "configmaps", metadata_only=True)
-WATCHED: Final = (CONFIG_MAPS, POOLS, DEPLOYMENTS, REPLICA_SETS, PODS, BUDGETS)
+CONFIG_MAPS: Final = Kind("", "v1", "configmaps")
+"""`config_maps` watches them."""
+WATCHED: Final = (POOLS, DEPLOYMENTS, REPLICA_SETS, PODS, BUDGETS)
+"""The kinds that kopf watches."""
 
 
 def watch_name(kind: Kind, namespace: str) -> str:

@@ -6,7 +6,6 @@ fails, and then neither works nor ends. So its requests are traced here, and suc
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +18,14 @@ from tubeherd_operator.health import Health
 
 _TRIED_AGAIN: Final = (401, 403, 429)
 """The answers with a status from 400 to 499 after which kopf tries again."""
+
+
+class Session(NamedTuple):
+    """How the API server is reached at present."""
+
+    server: str
+    """Its address, such as https://10.0.0.1."""
+    http: aiohttp.ClientSession
 
 
 class _Watch(NamedTuple):
@@ -46,6 +53,8 @@ class TracedSession:
         self._listed = listed
         self._stop = stop
         self._asked = asked
+        self.present: Session | None = None
+        """The session that was made last."""
         self._by_path = {
             kind.path(namespace): _Watch(kind, watch_name(kind, namespace))
             for kind in WATCHED
@@ -53,7 +62,7 @@ class TracedSession:
         }
 
     async def log_in(self, **arguments: Any) -> kopf.AiohttpSession:
-        """Return a session that asks for each kind in the form that is wanted; `arguments` are those of kopf."""
+        """Return a session; `arguments` are those of kopf, which asks for another if its token is valid no more."""
         login = kopf.login_via_client(**arguments)
         if login is None:
             raise kopf.LoginError("the package kubernetes is not installed")
@@ -65,8 +74,8 @@ class TracedSession:
             headers=login.as_http_headers(),
             trust_env=login.trust_env,
             trace_configs=[trace],
-            middlewares=[partial(_in_the_form_wanted, self._by_path)],
         )
+        self.present = Session(login.server, session)
         return kopf.AiohttpSession(server=login.server, aiohttp_session=session)
 
     async def _answered(
@@ -103,11 +112,3 @@ class TracedSession:
 
 def _verb(query: Mapping[str, str]) -> str:
     return "watch" if "watch" in query else "list"
-
-
-async def _in_the_form_wanted(
-    by_path: Mapping[str, _Watch], request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    if watch := by_path.get(request.url.path):
-        request.headers["Accept"] = watch.kind.accept(listing="watch" not in request.url.query)
-    return await send(request)

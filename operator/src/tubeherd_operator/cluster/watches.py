@@ -20,8 +20,9 @@ import kopf
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.cluster.config_maps import ConfigMapWatches
 from tubeherd_operator.cluster.kinds import POOLS, WATCHED, Kind, watch_name
-from tubeherd_operator.cluster.session import TracedSession
+from tubeherd_operator.cluster.session import Session, TracedSession
 from tubeherd_operator.health import Health
 
 _LOOK_SECONDS: Final = 5.0
@@ -41,11 +42,13 @@ class Watches:
         filled: Callable[[], None],
         namespaces: Sequence[str] = (),
         asked: Callable[[str, str, int], None] = lambda *_: None,
+        *,
+        config_maps: bool = True,
     ) -> None:
         """Watch in these namespaces; if there are none, in all.
 
         `filled` is called once, when the cache has everything that there is; `asked` after each request of kopf, as
-        `TracedSession` calls it.
+        `TracedSession` calls it. `config_maps`: whether ConfigMaps may be watched.
         """
         self._cluster = cluster
         self._cache = cache
@@ -54,6 +57,10 @@ class Watches:
         self._namespaces = namespaces
         self._asked = asked
         self._listed = threading.Event()
+        self._session: TracedSession | None = None
+        self._config_maps: ConfigMapWatches | None = None
+        if config_maps:
+            self._config_maps = ConfigMapWatches(cache, self._present_session, everywhere=not namespaces, asked=asked)
 
     def run(self) -> None:
         """Watch until the process is to stop; only for the main thread."""
@@ -68,7 +75,10 @@ class Watches:
             self._end_on_signals()
             await self._find_resource()
             watching = asyncio.ensure_future(self._kopf())
+            beside = asyncio.ensure_future(self._config_maps.run()) if self._config_maps else None
             await asyncio.wait([watching])
+            if beside:
+                beside.cancel()
             if not watching.cancelled():
                 return watching.result()
             log.warning("the watches have ended, they start again")
@@ -87,6 +97,9 @@ class Watches:
             # kopf would ask for a user name, which a pod does not have.
             identity="tubeherd-operator",  # type: ignore[arg-type]  # a private NewType of kopf
         )
+
+    def _present_session(self) -> Session | None:
+        return self._session.present if self._session else None
 
     def _end_on_signals(self) -> None:
         """End the process on a signal while kopf does not run, which has handlers of its own."""
@@ -117,8 +130,8 @@ class Watches:
 
     def _registry(self, stop: Callable[[], object]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        session = TracedSession(self._health, self._listed.set, stop, self._namespaces, self._asked)
-        kopf.on.login(registry=registry)(session.log_in)
+        self._session = TracedSession(self._health, self._listed.set, stop, self._namespaces, self._asked)
+        kopf.on.login(registry=registry)(self._session.log_in)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry

@@ -108,6 +108,8 @@ class Observation:
     """Those that bear the pool's label."""
     executors_digest: str | None = None
     """The digest of the ConfigMap with the executors; None if the pool names none, or it does not exist."""
+    executors_watched: bool = True
+    """Whether a change of that ConfigMap starts a pass; True if the pool names none."""
     budgets: list[Object] = field(default_factory=list)
     """The PodDisruptionBudgets that may select the pool's pods, and the one of its name, whoever they belong to."""
     counts: Counts | None = None

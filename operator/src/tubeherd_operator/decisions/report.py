@@ -34,6 +34,8 @@ _STATES: Final = ("ready", "reserved", "delayed", "buried")
 _RECHECK_SECONDS: Final = 20.0
 """How often to look at a Deployment that has the pool's name and another owner. No watch reports changes of it."""
 
+UNWATCHED_SECONDS: Final = 60.0
+"""How often to ask for the ConfigMap of a pool if it cannot be watched."""
 _FALLS_LATER_SECONDS: Final = 2.0
 """When the number of pods is to fall that could not at once: pods that hang are asked for two seconds."""
 
@@ -93,7 +95,8 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
 
 def _again_after(seen: Observation, plan: Plan, results: Results) -> float | None:
     falls_after = _FALLS_LATER_SECONDS if _is_postponed(plan, results) else None
-    all_ = (plan.request.again_after, _look_again_after(seen), falls_after)
+    reads_after = None if seen.executors_watched else UNWATCHED_SECONDS
+    all_ = (plan.request.again_after, _look_again_after(seen), falls_after, reads_after)
     return min((after for after in all_ if after is not None), default=None)
 
 

@@ -1,33 +1,57 @@
-"""Which executors a pool has: the digest of its ConfigMap, which is asked for only when it has changed."""
+"""Which executors a pool has: the digest of its ConfigMap, which is asked for only when it has changed.
+
+If the ConfigMap cannot be watched, it is asked for once a minute.
+"""
 
 import hashlib
 import json
+import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster
+from tubeherd_operator.decisions.report import UNWATCHED_SECONDS
 from tubeherd_operator.objects import Key
+
+
+class _Read(NamedTuple):
+    """A ConfigMap when it was asked for."""
+
+    version: str
+    """Empty if there was none."""
+    digest: str | None
+    at: float
 
 
 class Executors:
     """Knows the digests of ConfigMaps; safe to use from several threads."""
 
-    def __init__(self, cache: Cache, cluster: Cluster) -> None:
+    def __init__(self, cache: Cache, cluster: Cluster, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` returns seconds."""
         self._cache = cache
         self._cluster = cluster
-        self._known: dict[Key, tuple[str, str]] = {}
-        """By ConfigMap: its version, and the digest of what is in it."""
+        self._clock = clock
+        self._known: dict[Key, _Read] = {}
 
     def digest(self, config_map: Key) -> str | None:
         """Return the digest of a ConfigMap, or None if there is none."""
-        seen = self._cache.config_map(config_map)
-        version, digest = self._known.get(config_map, ("", ""))
-        if seen and seen["metadata"]["resourceVersion"] == version:
-            return digest
-        found = self._cluster.config_map(*config_map)
+        known = self._known.get(config_map)
+        if self._cache.watches_config_map(config_map):
+            seen = self._cache.config_map(config_map)
+            if seen is None:
+                return None
+            if known and known.version == seen["metadata"]["resourceVersion"]:
+                return known.digest
+        elif known and self._clock() - known.at < UNWATCHED_SECONDS:
+            return known.digest
+        read = self._known[config_map] = self._read(config_map)
+        return read.digest
+
+    def _read(self, config_map: Key) -> _Read:
+        now, found = self._clock(), self._cluster.config_map(*config_map)
         if found is None:
-            self._known.pop(config_map, None)
-            return None
+            return _Read("", None, now)
         content = json.dumps([found.get("data"), found.get("binaryData")], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-        self._known[config_map] = (found["metadata"]["resourceVersion"], digest)
-        return digest
+        return _Read(found["metadata"]["resourceVersion"], digest, now)

@@ -29,13 +29,15 @@ def observe(
 
     The counts are read last, so that the poller of a new pool has a moment to count.
     """
+    config_map = executors_of(pool.stored)
     return Observation(
         pool=pool,
         # The cache lacks a Deployment that is new, has lost the label by which it is watched, or is somebody else's.
         deployment=cache.deployment(pool.key) or cluster.deployment(*pool.key),
         replica_sets=cache.replica_sets(pool.key),
         pods=cache.pods(pool.key),
-        executors_digest=executors.digest(executors_of(pool.stored)) if pool.spec.executors else None,
+        executors_digest=executors.digest(config_map) if pool.spec.executors else None,
+        executors_watched=pool.spec.executors is None or cache.watches_config_map(config_map),
         budgets=cache.budgets(pool.key),
         counts=servers.counts(pool.key),
         burials=servers.burials(pool.key),
