@@ -156,6 +156,17 @@ def test_server_that_rests_is_asked_for_its_marks_alone(beanstalkd, servers):
     connection.close()
 
 
+def test_job_that_came_just_after_others_were_asked_about_is_not_forgotten(beanstalkd, servers, monkeypatch):
+    monkeypatch.setattr(ready_ages, "_PAUSE_SECONDS", 1.0)
+    beanstalkd.put("mail")
+    servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
+    wait_for(lambda: servers.figures()[0].ready_for, "the age of the first job")
+    beanstalkd.put("sms")
+    wait_for(
+        lambda: servers.figures()[0].ready_for.keys() == {"mail", "sms"}, "the ages of both, as nothing else happens"
+    )
+
+
 def test_server_that_is_away_has_no_figures_but_is_known(beanstalkd, servers):
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     wait_for(lambda: servers.figures()[0].is_up, "figures")

@@ -1,5 +1,6 @@
 """What /metrics of the operator shows, and that each of its metrics is one of the declared ones."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -240,6 +241,14 @@ def test_names_of_errors_are_cut_and_the_rarest_are_counted_together(show, serve
     )
     assert lines[-1] == 'tubeherd_pool_buried_jobs{error="other",kind="other",namespace="shop",pool="mail"} 3.0'
     assert "\x1b" not in "".join(lines)
+
+
+def test_burials_of_a_tube_in_which_nothing_is_buried_any_more_are_not_shown(show, servers):
+    servers.queue = replace(servers.queue, tubes=servers.queue.tubes | {"mail": TubeStats("mail", ready=1)})
+    text = show()
+    assert 'tubeherd_pool_jobs{namespace="shop",pool="mail",state="ready"} 1.0' in text
+    assert "tubeherd_pool_buried_jobs{" not in text
+    assert "tubeherd_pool_oldest_burial_timestamp_seconds{" not in text
 
 
 def test_pool_whose_server_cannot_be_asked_shows_no_jobs(show, servers):
