@@ -37,7 +37,7 @@ class Target(NamedTuple):
 def take_foreseen(connection: Connection) -> Any:
     """Take a job whose counters were asked for with it."""
     for number in (4, 5, 6):
-        connection.foresight.note(connection.foresight.reserves.add(), number)
+        connection.foresight.note(None, number)
     connection.settle(6, Delete(), ask_reserve=True)
     return connection.take_reserved()
 

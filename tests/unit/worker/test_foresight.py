@@ -27,9 +27,9 @@ def foreseen(events: str) -> str:
                 guesses.append(f"{name}{guess}")
         elif event == "-":
             sent.pop(name)
-            reserves.subtract()
+            slot.note_none()
         else:
-            slot.note(sent.pop(name) if name in sent else reserves.add(), int(event))
+            slot.note(sent.pop(name, None), int(event))
     return " ".join(guesses)
 
 
@@ -42,6 +42,10 @@ def foreseen(events: str) -> str:
         pytest.param("a11 b12 a? b? b14 b? b15 b? a13 b16 a? b? b18 a17 a?", "b16 b18 a19", id="one slot is faster"),
         pytest.param("a11 b12 b? b13 b? b14 b? b15 a? a16 b? b17 a?", "b15 b17", id="a job that takes long"),
         pytest.param("a11 a? a12 b? b- b? b- a? a13 a?", "a14", id="reserves without a job"),
+        pytest.param("a11 a? a12 a? a- a13 a? a- a14 a?", "", id="jobs that were waited for"),
+        pytest.param(
+            "a11 a? a12 a? a- a13 a? a14 a? a15", "a15", id="a job that was ready after one that was waited for"
+        ),
         pytest.param("a11 a? a13 a? a15 a?", "a17", id="another worker takes turns"),
         pytest.param("a11 b12 a? b? a15 b16 a? b? a19 b20 a? b?", "a23 b24", id="another worker with two slots"),
         pytest.param("a13 a? a11 a? a14 a? a12 a?", "", id="no order"),

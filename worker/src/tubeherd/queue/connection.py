@@ -80,7 +80,7 @@ class Connection(TubeConnection):
         self.foresight = Foresight(ReserveCount())
         """Foresees the id of the next job. All connections by which a process reserves jobs should have the same."""
         self._number: int | None = None
-        """The number of the last reserve, which is unanswered; None if beanstalkd may wait before it answers."""
+        """The number of the last reserve, which is unanswered; None if beanstalkd may wait for a job."""
         self._foreseen = 0
         """The job whose counters were asked for together with the last reserve, which is unanswered; 0 if none."""
         self.has_settled = False
@@ -132,7 +132,7 @@ class Connection(TubeConnection):
             answer = self._wire.take_line(RESERVED)
         except (TimedOutError, DeadlineSoonError):
             if number is not None:
-                self.foresight.reserves.subtract()
+                self.foresight.note_none()
             if foreseen:  # a stats-job for the foreseen id was sent with the reserve, so its answer has to be read
                 self._take_job_stats(foreseen)
             return None
@@ -146,8 +146,7 @@ class Connection(TubeConnection):
             stats = self.stats_job(job_id)
         if stats is None:
             raise LeaseGone(job_id)
-        # A reserve that waits is served when a job comes, so it is numbered only now.
-        self.foresight.note(self.foresight.reserves.add() if number is None else number, job_id)
+        self.foresight.note(number, job_id)
         return Reserved(stats, body, since)
 
     def stats_job(self, job_id: int) -> JobStats | None:

@@ -25,15 +25,29 @@ class Foresight:
         """By how much the id of the last job was greater than the one before, for each reserve in between."""
         self._steady = False
         """Whether the step was the same twice. Otherwise nothing can be said about the next job."""
+        self._empty = False
+        """Whether no job was ready for the last reserve that did not wait. Then the next one mostly finds none either."""
 
     def next_id(self, number: int) -> int:
         """Return the id that the job of the reserve of this number is likely to have; 0 if nothing can be said."""
-        if not self._steady:
+        if self._empty or not self._steady:
             return 0
         return max(0, self._last_id + round(self._step * (number - self._last_number)))
 
-    def note(self, number: int, job_id: int) -> None:
-        """Note which job the reserve of this number has brought."""
+    def note_none(self) -> None:
+        """Note that the last reserve with a number has brought no job."""
+        self.reserves.subtract()
+        self._empty = True
+
+    def note(self, number: int | None, job_id: int) -> None:
+        """Note which job the reserve of this number has brought; None for a reserve that may have waited for it.
+
+        That is numbered only now, because beanstalkd served it when the job came.
+        """
+        if number is None:
+            number = self.reserves.add()
+        else:
+            self._empty = False
         step = (job_id - self._last_id) / max(1, number - self._last_number)
         self._steady = step == self._step
         self._step = step
