@@ -197,7 +197,7 @@ KNOWN_POOLS: Final = Metric("tubeherd_operator_pools", "gauge", "Pools that the 
 WATCHES: Final = Metric(
     "tubeherd_operator_watches",
     "gauge",
-    "Watches of the API server, by kind of object and by whether they are open or failing.",
+    "Watches without which the operator is not ready, by kind of object and by whether they are open or failing.",
     ("kind", "state"),
 )
 QUEUE_POOLS: Final = Metric(
