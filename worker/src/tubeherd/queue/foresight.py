@@ -26,7 +26,7 @@ class Foresight:
         self._steady = False
         """Whether the step was the same twice. Otherwise nothing can be said about the next job."""
         self._empty = False
-        """Whether no job was ready for the last reserve that did not wait. Then the next one mostly finds none either."""
+        """Whether no job was ready for the last reserve that did not wait. Then the next mostly finds none either."""
 
     def next_id(self, number: int) -> int:
         """Return the id that the job of the reserve of this number is likely to have; 0 if nothing can be said."""
