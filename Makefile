@@ -7,14 +7,14 @@ READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench bench-operator lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 # The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Print the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: packages $(READY) $(BIN)/promtool ## Install beanstalkd and Prometheus with apt-get if they are missing, and make the virtual environment
 
@@ -86,6 +86,9 @@ test: check slow chaos-short cluster ## Run every test there is; installs what t
 
 bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them to docs/performance.md
 	$(BIN)/python -m tests.bench
+
+bench-operator: $(READY) beanstalkd ## Measure the operator with up to 3,000 pools on the node, and write it to docs/performance.md (20 minutes)
+	$(BIN)/python -m tests.bench.operator
 
 node: ## Boot the single-node Kubernetes (needs Linux, root, Debian; installs packages with apt-get)
 	$(PYTHON) $(NODE) up

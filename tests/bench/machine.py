@@ -31,12 +31,13 @@ class Usage(NamedTuple):
         return max(0.0, others / (self.at - earlier.at) / (os.cpu_count() or 1))
 
 
-def describe(others: float) -> str:
-    """Return a line for the page."""
+def describe(others: float | None = None) -> str:
+    """Return a line for the page; without what others used, if that is not known."""
     virtual = "virtual " if " hypervisor" in Path("/proc/cpuinfo").read_text() else ""
     broker = subprocess.run(["beanstalkd", "-v"], capture_output=True, text=True, check=True).stdout.strip()
     kernel = platform.release().partition("-")[0]
-    return (
+    machine = (
         f"Measured on {datetime.now(UTC).date()}: {os.cpu_count()} {virtual}CPUs, Linux {kernel}, "
-        f"Python {platform.python_version()}, {broker}. Others used {others:.0%} of the CPUs meanwhile."
+        f"Python {platform.python_version()}, {broker}."
     )
+    return machine if others is None else f"{machine} Others used {others:.0%} of the CPUs meanwhile."

@@ -40,11 +40,16 @@ def figure(
     `most` is what the median, or what `judged` names, should not pass.
     """
     cells = [f"{value:.3g}" for value in (median(samples), min(samples), max(samples))]
-    p99 = f"{quantiles(samples, n=100)[98]:.3g}" if len(samples) >= 100 else ""
+    last = f"{p99(samples):.3g}" if len(samples) >= 100 else ""
     verdict = NO_TARGET
     if most is not None:
         verdict = Verdict(f"{judged.__name__} ≤ {most:g} {unit}", "met" if judged(samples) <= most else "not met")
-    return [name, unit, *cells, p99, str(len(samples)), *verdict]
+    return [name, unit, *cells, last, str(len(samples)), *verdict]
+
+
+def p99(samples: Sequence[float]) -> float:
+    """Return the 99th percentile, of at least 100 samples."""
+    return quantiles(samples, n=100)[98]
 
 
 def figures(lines: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 import subprocess
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
@@ -63,7 +63,9 @@ class Queue(ABC):
 class ProcessQueue(Queue):
     """A process on an address of this machine that pods reach too, as those of the home-built node do."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, prefix: Sequence[str] = ()) -> None:
+        """Start it; `prefix` is a command that runs beanstalkd's."""
+        self._prefix = prefix
         self._address = (host, free_port(host))
         self.server = f"{host}:{self._address[1]}"
         self.start()
@@ -71,7 +73,7 @@ class ProcessQueue(Queue):
     def start(self) -> None:
         """Start the process and wait until it answers."""
         host, port = self._address
-        self._process = subprocess.Popen(["beanstalkd", "-l", host, "-p", str(port)])
+        self._process = subprocess.Popen([*self._prefix, "beanstalkd", "-l", host, "-p", str(port)])
         eventually(lambda: _answers(self._address), "beanstalkd answers", 10)
 
     def stop(self) -> None:

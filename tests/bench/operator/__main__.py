@@ -1,39 +1,89 @@
-"""Measure the operator on the home-built node: `python -m tests.bench.operator` measures all; see --help for parts."""
+"""Measure the operator on the home-built node.
+
+`python -m tests.bench.operator` measures all and writes the page; see --help for parts.
+"""
 
 import argparse
-from collections.abc import Callable
+import os
+import subprocess
+import time
 from typing import Final
 
 from tests.bench import report
-from tests.bench.operator import responsiveness
-from tests.bench.operator.installation import Installation, installation
+from tests.bench.machine import describe
+from tests.bench.operator import responsiveness, scale, storms, takeover
+from tests.bench.operator.fleet import Fleet, Size
+from tests.bench.operator.installation import Installation, fresh, installation
+from tests.support.project import ROOT
+from tubeherd.logs import log
 
-Measure = Callable[[Installation], list[list[str]]]
-_ALONE: Final[tuple[Measure, ...]] = (
-    responsiveness.create_to_deployment,
-    responsiveness.burial_to_status,
-    responsiveness.annotation_to_ready,
-)
-"""What is measured of a single operator."""
-_PARTS: Final[dict[str, tuple[int, tuple[Measure, ...]]]] = {
-    "responsiveness": (1, _ALONE),
-    "takeover": (2, (responsiveness.takeover,)),
-}
-"""By part, how many operators are installed and what is measured of them."""
+_PAGE: Final = ROOT / "docs" / "performance.md"
 
 
 def main() -> None:
-    """Run the parts that the arguments name, or all, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.operator", description="Measure the operator.")
-    parser.add_argument("parts", nargs="*", choices=[*_PARTS, []], help="what to measure; all if none is named")
-    lines = []
-    for part in parser.parse_args().parts or _PARTS:
-        replicas, measures = _PARTS[part]
-        with installation(replicas) as installed:
-            for measure in measures:
-                print(f"{measure.__module__}, {measure.__name__}", flush=True)
-                lines += measure(installed)
-    print(report.figures(lines))
+    """Run what the arguments name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.operator", description="Measure the operator; alone, all of it for the page."
+    )
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("responsiveness", help="print how soon the operator acts, with few pools")
+    for name, words in (
+        ("scale", "print what so many pools cost"),
+        ("takeover", "print what comes of the loss of the leader of so many pools"),
+        ("storms", "print what a kick takes while so many pools change"),
+    ):
+        part = commands.add_parser(name, help=words)
+        part.add_argument("--pools", type=int, default=1000)
+        part.add_argument("--own-tubes", action="store_true", help="4 tubes for each pool, not 40 for all")
+        part.add_argument("--samples", type=int, default=100, help="how many burials and kicks are timed")
+    arguments = parser.parse_args()
+    log.write_to(os.open(os.devnull, os.O_WRONLY))  # the bench buries jobs by the library, which logs each burial
+    with installation() as installed:
+        if arguments.command is None:
+            _write_page(installed)
+            return
+        with fresh(installed):
+            if arguments.command == "responsiveness":
+                print(report.figures(responsiveness.measure(installed)))
+                return
+            size = Size(arguments.pools, arguments.own_tubes, arguments.samples)
+            if arguments.command == "scale":
+                print(scale.tables([scale.measure(installed, size)]))
+            else:
+                measures = {"takeover": takeover.measure, "storms": storms.measure}
+                print(report.figures(measures[arguments.command](installed, _at_rest(installed, size))))
+
+
+def _at_rest(installed: Installation, size: Size) -> Fleet:
+    fleet, _, _ = scale.create(installed, size)
+    scale.calm(size)
+    return fleet
+
+
+def _write_page(installed: Installation) -> None:
+    began = time.monotonic()
+    with fresh(installed):
+        lines = responsiveness.measure(installed)
+    found = []
+    for size in scale.SIZES:
+        with fresh(installed):
+            found.append(scale.measure(installed, size))
+            if size.pools == scale.JUDGED:
+                lines += scale.judged(found[-1])
+            if size == scale.STORMY:
+                fleet = Fleet(installed, size)
+                lines += takeover.measure(installed, fleet) + storms.measure(installed, fleet)
+    measured = f"{describe()} {_commit()}\n\n{scale.tables(found)}\n{report.figures(lines)}"
+    report.write(_PAGE, measured, "make bench-operator")
+    print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {time.monotonic() - began:.0f} s")
+
+
+def _commit() -> str:
+    """Return a sentence on the code that was measured."""
+    git = ("git", "-C", str(ROOT))
+    date = subprocess.run([*git, "show", "-s", "--format=%cs"], check=True, capture_output=True, text=True).stdout
+    changed = subprocess.run([*git, "status", "--porcelain", "operator", "worker"], check=True, capture_output=True)
+    return f"The code is that of {date.strip()}{', with changes' if changed.stdout else ''}."
 
 
 if __name__ == "__main__":

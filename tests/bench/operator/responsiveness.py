@@ -1,4 +1,4 @@
-"""How soon the operator acts, with few pools: on a new pool, a burial and a kick, and on the loss of its leader."""
+"""How soon the operator acts, with few pools: on a new pool, a burial and a kick."""
 
 import os
 import time
@@ -11,10 +11,9 @@ from typing import Final
 from kubernetes import client, config
 
 from tests.bench.operator.installation import Installation
+from tests.bench.operator.progress import step
 from tests.bench.operator.watching import Object, Watching
 from tests.bench.report import figure
-from tests.support.kubernetes import Operator, eventually
-from tests.support.operator_processes import cut_off, kill
 from tests.support.waiting import wait_for
 from tubeherd.manager import QueueManager
 from tubeherd.pool import GROUP, PLURAL, VERSION
@@ -25,7 +24,17 @@ _LOOK_SECONDS: Final = 0.005
 """How often beanstalkd is looked at."""
 
 
-def create_to_deployment(installed: Installation) -> list[list[str]]:
+def measure(installed: Installation) -> list[list[str]]:
+    """Measure all."""
+    measures = (_create_to_deployment, _burial_to_status, _annotation_to_ready)
+    lines = []
+    for each in measures:
+        with step(f"few pools: {each.__name__.replace('_', ' ').strip()}"):
+            lines += each(installed)
+    return lines
+
+
+def _create_to_deployment(installed: Installation) -> list[list[str]]:
     """Measure from the request that creates a pool to the Deployment's arrival in a watch."""
     namespace, api, times = installed.namespace, _pools(), []
     with Watching.collection(f"/apis/apps/v1/namespaces/{namespace.name}/deployments") as deployments:
@@ -34,10 +43,10 @@ def create_to_deployment(installed: Installation) -> list[list[str]]:
             began = time.monotonic()
             api.create_namespaced_custom_object(GROUP, VERSION, namespace.name, PLURAL, pool)
             times.append(deployments.until(f"new-{number}", bool) - began)
-    return [figure("pool created to its Deployment", times, "s", most=1)]
+    return [figure("few pools: pool created to its Deployment", times, "s", most=1)]
 
 
-def burial_to_status(installed: Installation) -> list[list[str]]:
+def _burial_to_status(installed: Installation) -> list[list[str]]:
     """Measure from the burial of a job for a new reason to the arrival of the reason in the pool's status."""
     times = []
     with _idle_pool(installed, "burials", "other") as pool, QueueManager(installed.queue.server, "other") as queue:
@@ -50,10 +59,10 @@ def burial_to_status(installed: Installation) -> list[list[str]]:
             queue.bury(job, reason)
             began = time.monotonic()
             times.append(pool.until("burials", _shows(reason, number + 1)) - began)
-    return [figure("job buried to its count and reason in the pool's status", times, "s", most=1)]
+    return [figure("few pools: job buried to its count and reason in the pool's status", times, "s", most=1)]
 
 
-def annotation_to_ready(installed: Installation) -> list[list[str]]:
+def _annotation_to_ready(installed: Installation) -> list[list[str]]:
     """Measure from the request that annotates a pool with a kick to the time at which the job is ready."""
     namespace, queue, api, times = installed.namespace, installed.queue, _pools(), []
     patch = {"metadata": {"annotations": {"kick": "1"}}}
@@ -67,37 +76,7 @@ def annotation_to_ready(installed: Installation) -> list[list[str]]:
             times.append(time.monotonic() - began)
             pool.until("kicks", lambda item: item["status"]["buried"] == 0 and "kick" not in item["status"])
             _delete_ready(installed, "ok")
-    return [figure("annotation `kick` to the job's being ready", times, "s", most=0.25)]
-
-
-def takeover(installed: Installation) -> list[list[str]]:
-    """Measure from the loss of the leader to the Lease of another operator."""
-    return [
-        figure(f"leader lost to another's Lease: {words}", _takeovers(installed, lose), "s", most=15, judged=max)
-        for words, lose in (("kill -9", kill), ("network cut", cut_off))
-    ]
-
-
-def _takeovers(installed: Installation, lose: Callable[[str], None]) -> list[float]:
-    operator, times = installed.operator, []
-    for _ in range(SAMPLES):
-        before = eventually(lambda: _leader(operator), "an operator leads")
-        began = time.monotonic()
-        lose(pod := _pod(before))
-        eventually(lambda before=before: operator.lease()["holderIdentity"] not in ("", before), "another leads")
-        times.append(time.monotonic() - began)
-        operator.replace(pod)
-    return times
-
-
-def _leader(operator: Operator) -> str | None:
-    """Return who holds the Lease; None if that operator is gone."""
-    holder: str = operator.lease()["holderIdentity"]
-    return holder if f"pod/{_pod(holder)}" in operator.pods() else None
-
-
-def _pod(holder: str) -> str:
-    return holder.partition("_")[0]
+    return [figure("few pools: annotation `kick` to the job's being ready", times, "s", most=0.25)]
 
 
 @cache

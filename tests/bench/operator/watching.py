@@ -5,7 +5,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -35,10 +35,23 @@ class Watching:
 
         Raises queue.Empty if nothing comes for `seconds`.
         """
-        while True:
+        return self.until_all([name], holds, seconds)[name]
+
+    def until_all(
+        self, names: Collection[str], holds: Callable[[Object], Any], seconds: float = 60.0
+    ) -> dict[str, float]:
+        """Return for each of these objects the monotonic time at which `holds` was true of it first.
+
+        Raises queue.Empty if nothing comes for `seconds`.
+        """
+        missing, times = set(names), dict[str, float]()
+        while missing:
             at, item = self._seen.get(timeout=seconds)
-            if item["metadata"]["name"] == name and holds(item):
-                return at
+            name = item["metadata"]["name"]
+            if name in missing and holds(item):
+                missing.remove(name)
+                times[name] = at
+        return times
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
