@@ -21,10 +21,13 @@ def alerts(namespace: str) -> list[dict[str, Any]]:
     ]
 
 
-def panels(*rows: str) -> dict[str, list[str]]:
-    """Return the queries of the dashboard's panels in these rows, by title, as Grafana asks them if all is chosen."""
+def panels(*rows: str, namespace: str = ".*") -> dict[str, list[str]]:
+    """Return the queries of the dashboard's panels in these rows, by title, as Grafana asks them.
+
+    All pools of the namespace are chosen, or of all namespaces, and all servers.
+    """
     return {
-        panel.title: [_chosen(query) for query in panel.queries.values()]
+        panel.title: [_chosen(query.replace("$namespace", namespace)) for query in panel.queries.values()]
         for row, in_row in read_rows().items()
         if row in rows
         for panel in in_row
@@ -44,5 +47,5 @@ def _rendered(alert: dict[str, Any], given: dict[str, Any], runbooks: str, names
 
 
 def _chosen(query: str) -> str:
-    """Return a query with what Grafana writes for its variables."""
-    return re.sub(r"\$(namespace|pool|server)\b", ".*", query.replace("$__rate_interval", "1m"))
+    """Return a query with what Grafana writes for its other variables."""
+    return re.sub(r"\$(pool|server)\b", ".*", query.replace("$__rate_interval", "1m"))
