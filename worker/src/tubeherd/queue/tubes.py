@@ -3,7 +3,6 @@
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
@@ -114,8 +113,7 @@ class TubeCounters(NamedTuple):
         return self.ready + self.reserved + self.delayed + self.buried
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStats:
+class ServerStats(NamedTuple):
     """What beanstalkd counts of itself, of all tubes together."""
 
     figures: Mapping[str, int]
@@ -197,7 +195,7 @@ class TubeConnection:
             stats.update({name: self.take_tube_stats(name) for name in batch})
         return stats
 
-    def server_stats(self) -> "ServerStats":
+    def server_stats(self) -> ServerStats:
         """Return what the server counts."""
         self._wire.write(b"stats\r\n")
         found = islice(_FIGURE.finditer(self._take_document()), _FIGURES_MOST)
