@@ -464,11 +464,11 @@ def test_alerts_have_the_values_that_they_are_given():
     (group,) = render(MONITORING)["PrometheusRule", "herd-alerts"]["spec"]["groups"]
     made = {alert["alert"]: alert for alert in group["rules"]}
     assert set(made) == {alert["alert"] for alert in alerts("queue")} - {"TubeherdSlotsDie", "TubeherdPassesFail"}
-    buried, pinned = made["TubeherdJobsBuried"], made["TubeherdBinlogPinned"]
+    buried, large = made["TubeherdJobsBuried"], made["TubeherdBinlogLarge"]
     assert buried["expr"].endswith("> 7")
     assert (buried["for"], buried["labels"]) == ("1h", {"severity": "page"})
     assert buried["annotations"]["runbook_url"] == "https://docs.example.com/monitoring#tubeherdjobsburied"
-    assert "> 5000000000\n" in pinned["expr"]
+    assert "> 5000000000\n" in large["expr"]
 
 
 def test_objects_that_prometheus_and_grafana_pick_by_labels_have_them():

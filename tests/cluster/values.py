@@ -117,7 +117,7 @@ SETS: Final[dict[str, dict[str, Any]]] = {
             "prometheusRule": {"enabled": True, "runbooks": "https://docs.example.com/monitoring"},
             "alerts": {
                 "TubeherdJobsBuried": {"threshold": 7, "for": "1h", "severity": "page"},
-                "TubeherdBinlogPinned": {"threshold": 5_000_000_000},
+                "TubeherdBinlogLarge": {"threshold": 5_000_000_000},
                 "TubeherdSlotsDie": {"enabled": False},
                 "TubeherdPassesFail": None,
             },
