@@ -22,9 +22,10 @@ def look(beanstalkd):
         marks = connection.server_stats().marks
         names = sorted(connection.tube_names())
         tubes = [each._replace(waiting=0, pause=0, pause_left=0) for each in connection.tubes(names)]
-        return marks, tubes
+        # A connection that was closed before may end in between: then it is not known what the marks belong to.
+        return (marks, tubes) if connection.server_stats().marks == marks else None
 
-    yield seen
+    yield lambda: wait_for(seen, "a moment in which nothing happens")
     connection.close()
 
 
