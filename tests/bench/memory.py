@@ -5,6 +5,7 @@ the pages of files are the worker's in full, as in a container.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -70,7 +71,7 @@ def _idle(slots: int) -> Usage:
         if len({note.pid for note in notes}) < slots:
             raise RuntimeError(f"{slots} jobs were not done by {slots} slots")
         worker.wait_until_idle(slots)
-        return _usage(worker)
+        return usage(worker.pids())
 
 
 def _after(worker: Worker, broker: Broker, jobs: int) -> Usage:
@@ -78,13 +79,14 @@ def _after(worker: Worker, broker: Broker, jobs: int) -> Usage:
     broker.fill(jobs)
     worker.wait_for_notes(seen + 2, pause=0.1)
     worker.wait_until_idle()
-    return _usage(worker)
+    return usage(worker.pids())
 
 
-def _usage(worker: Worker) -> Usage:
+def usage(pids: Iterable[int]) -> Usage:
+    """Return what these processes, forks of one of them, have in memory."""
     pss, anonymous = 0, 0
     files: Counter[tuple[str, str]] = Counter()
-    for pid in worker.pids():
+    for pid in pids:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         pss += _kilobytes(rollup, "Pss:") * 1024
         anonymous += _kilobytes(rollup, "Pss_Anon:") * 1024

@@ -28,6 +28,12 @@ class Note(NamedTuple):
     pid: int
 
 
+def run_command(server: str, executors: str, *options: str) -> list[str]:
+    """Return the command line of a worker with everything on that a pool has."""
+    command = [sys.executable, "-m", "tubeherd", "run", "--executors", executors, "--server", server]
+    return [*command, "--health", free_address(), "--job-timeout", "30s", *options]
+
+
 class Worker:
     """A running worker with everything on that a pool has, its log in a file."""
 
@@ -43,9 +49,7 @@ class Worker:
         env = os.environ | {"PYTHONPATH": str(ROOT), "BENCH_NOTES": str(self._notes), "PYTHONDONTWRITEBYTECODE": ""}
         if sampled:
             env["BENCH_SAMPLES"] = str(self._samples)
-        command = [sys.executable, "-m", "tubeherd", "run", "--executors", executors]
-        command += ["--server", broker.server]
-        command += ["--health", free_address(), "--job-timeout", "30s", *options]
+        command = run_command(broker.server, executors, *options)
         with self._log.open("wb") as log:
             self.started = time.monotonic()
             self.process = subprocess.Popen(
