@@ -84,7 +84,7 @@ SLOTS_CONNECTED: Final = Metric("tubeherd_slots_connected", "gauge", "Slots that
 SLOT_MEMORY: Final = Metric(
     "tubeherd_slot_memory_bytes",
     "gauge",
-    "Memory of a slot and of the processes of its jobs, by the slot's place; of shared memory the slot's part counts.",
+    "Memory of a slot and of the processes of its jobs, by the slot's place; what they share counts in full for each.",
     ("place",),
 )
 SLOT_MEMORY_LIMIT: Final = Metric(

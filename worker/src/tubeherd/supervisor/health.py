@@ -48,6 +48,8 @@ class HealthServer:
         self._selector = selector
         self._ready = ready
         self._metrics = metrics
+        self._metrics_read: tuple[str, str, bytes] | None = None
+        """The answer to whoever has asked for /metrics in this pass of the loop, after the first one."""
         self._peers: dict[socket.socket, tuple[bytes, float]] = {}
         """By connection: the bytes received or still to be sent, and when to close it, on the monotonic clock."""
         host, port = parse_listener(address)
@@ -61,8 +63,9 @@ class HealthServer:
         self._listener.setblocking(False)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
-    def drop_slow_peers(self) -> None:
-        """Close the connections whose peers took longer than _PEER_SECONDS."""
+    def finish_pass(self) -> None:
+        """Close the connections whose peers took longer than _PEER_SECONDS; to be called in each pass of the loop."""
+        self._metrics_read = None
         now = time.monotonic()
         for peer in [peer for peer, (_, deadline) in self._peers.items() if now > deadline]:
             self._drop(peer)
@@ -115,7 +118,9 @@ class HealthServer:
             case [b"GET", b"/readyz"]:
                 status, text = "503 Service Unavailable", b"no slot is connected to beanstalkd\n"
             case [b"GET", b"/metrics"]:
-                status, kind, text = self._read_metrics()
+                # Read once for all who ask in the same pass: many scrapers must not keep the loop from its slots.
+                self._metrics_read = self._metrics_read or self._read_metrics()
+                status, kind, text = self._metrics_read
             case _:
                 status, text = "404 Not Found", b"this server has /healthz, /readyz and /metrics\n"
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"

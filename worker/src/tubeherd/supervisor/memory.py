@@ -28,12 +28,12 @@ def used_above(pid: int, bound: int) -> int | None:
     return proportional if proportional > bound else None
 
 
-def used(pid: int) -> int:
+def resident(pid: int) -> int:
     """Return how many bytes of memory a process and its descendants use; 0 if it has ended.
 
-    Of memory that n processes share, an nth part counts.
+    Memory that they share counts in full for each. That takes a tenth of a millisecond, and not one for each 20 MB.
     """
-    return sum(map(_proportional, [pid, *descendants(pid)]))
+    return sum(map(_resident, [pid, *descendants(pid)]))
 
 
 def _resident(pid: int) -> int:

@@ -29,7 +29,7 @@ from tubeherd.shared_memory.page import Phase
 from tubeherd.shared_memory.slot_page import Request
 from tubeherd.sources import NO_SOURCES, Sources
 from tubeherd.supervisor.health import CannotListen, HealthServer
-from tubeherd.supervisor.memory import used
+from tubeherd.supervisor.memory import resident
 from tubeherd.supervisor.places import Places, Reaped
 from tubeherd.supervisor.reactor import Reactor
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
@@ -44,7 +44,7 @@ _TICK_SECONDS: Final = 0.1
 _STARTS_MOST: Final = 5
 """How many slots in a row may die in one place while they import the executors, before the worker gives up."""
 _MEASURED_MOST: Final = 64
-"""The memory of so many slots is shown: to read it takes up to a millisecond each, in which nothing else is done."""
+"""The memory of so many slots is shown: to read it takes 0.1 ms each, in which nothing else is done."""
 _CONNECTED: Final = (Phase.COMMAND, Phase.WAITING, Phase.EXECUTING, Phase.RESTING)
 
 
@@ -87,7 +87,7 @@ class Supervisor:
             for number in self._reactor.wait(_TICK_SECONDS):
                 self._on_signal(number)
             if self._health:
-                self._health.drop_slow_peers()
+                self._health.finish_pass()
             self._places.replace_draining()
             self._places.fill()
             for reaped in self._places.reap():
@@ -235,7 +235,7 @@ class Supervisor:
             wanted=self._settings.concurrency,
             running=len(slots),
             connected=sum(_is_connected(slot) for slot in slots),
-            memory={number: used(by_place[number].pid) for number in sorted(by_place)[:_MEASURED_MOST]},
+            memory={number: resident(by_place[number].pid) for number in sorted(by_place)[:_MEASURED_MOST]},
             memory_limit=share.hard if share else None,
         )
 
