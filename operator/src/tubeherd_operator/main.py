@@ -18,7 +18,7 @@ from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.counted import Counted, PassFailure
-from tubeherd_operator.decisions.observation import has_request
+from tubeherd_operator.decisions.rank import rank_of
 from tubeherd_operator.health import Health, serve
 from tubeherd_operator.metrics.exposition import Exposition
 from tubeherd_operator.objects import Key
@@ -48,7 +48,7 @@ def main() -> None:
     namespaces = settings.watch_namespaces
     counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
-    queue = WorkQueue(lambda key: has_request(cache.pool(key)))
+    queue = WorkQueue(lambda key: rank_of(cache.pool(key), cache.deployment(key)))
     cache = Cache(queue.add)
     servers = Servers(settings.poll_interval, queue.add)
     acts = threading.Event()

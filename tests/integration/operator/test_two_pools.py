@@ -23,6 +23,7 @@ class Cluster:
         self.stored = {}
         self.events = []
         self.passes = []
+        self.deployments = {}
         self.writes = []
         self._lock = threading.Lock()
 
@@ -40,8 +41,8 @@ class Cluster:
         self.passes.append(key)
         return self.stored.get(key)
 
-    def deployment(self, *_):
-        return None
+    def deployment(self, *key):
+        return self.deployments.get(key[0] if len(key) == 1 else Key(*key))
 
     def replica_sets(self, *_):
         return []
@@ -56,7 +57,10 @@ class Cluster:
         return budget
 
     def apply_deployment(self, deployment):
-        return deployment | {"metadata": deployment["metadata"] | {"generation": 1}}
+        metadata = deployment["metadata"] | {"generation": 1}
+        key = Key(metadata["namespace"], metadata["name"])
+        self.deployments[key] = deployment | {"metadata": metadata}
+        return self.deployments[key]
 
     def write_status(self, namespace, name, patch, _version=None):
         key = Key(namespace, name)

@@ -112,6 +112,25 @@ def test_kick_is_done_reported_and_its_annotation_removed(reconciler, cluster, s
     assert len(cluster.writes) == before, "the next pass has nothing to do"
 
 
+def test_first_pass_over_a_new_pool_makes_its_deployment_and_the_next_does_the_rest(
+    reconciler, cluster, servers, pools
+):
+    cluster.live, cluster.held_budgets, cluster.held = None, [], pools.pool()
+    assert reconciler.reconcile(KEY) == 0, "the next follows at once"
+    assert whats(cluster) == ["apply", "event"]
+    reconciler.reconcile(KEY)
+    assert whats(cluster)[2:] == ["budget", "status"]
+    assert (cluster.condition("Ready")["reason"], cluster.events("Created")) == ("Starting", 1)
+
+
+def test_first_pass_over_a_new_pool_whose_deployment_is_refused_says_so(reconciler, cluster, pools):
+    cluster.live, cluster.held_budgets, cluster.held = None, [], pools.pool()
+    cluster.fail["apply"] = ClusterError(422, "the image is not allowed")
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    assert cluster.condition("Ready")["reason"] == "DeploymentRefused"
+
+
 def test_intent_is_stored_before_its_first_command(reconciler, cluster, servers):
     states = []
     for _ in range(3):

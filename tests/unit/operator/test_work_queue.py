@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from tests.support.waiting import PATIENCE
+from tubeherd_operator.decisions.rank import Rank, rank_of
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.work_queue import WorkQueue
 
@@ -50,24 +51,41 @@ def test_what_changes_during_a_pass_is_looked_at_after_it(queue):
     assert other.found() == MAIL
 
 
-def test_pools_for_which_somebody_waits_come_first(queue):
-    waits = set()
-    queue = WorkQueue(waits.__contains__)
+def test_pools_for_which_somebody_waits_come_first_and_then_those_without_a_deployment():
+    ranks = {}
+    queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER))
     queue.add(NEWS)
     queue.add(SMS)
     queue.add(MAIL)
-    waits.add(SMS)
-    queue.add(SMS)
-    assert queue.get() == SMS, "it was in the queue already"
+    ranks[MAIL] = Rank.NEW
+    queue.add(MAIL)
+    ranks[SMS] = Rank.REQUEST
+    queue.add(SMS, delay=3600)
+    assert [queue.get(), queue.get()] == [SMS, MAIL], "they were in the queue already"
     assert queue.get() == NEWS
     queue.add(NEWS)
-    waits.add(NEWS)
+    queue.done(MAIL, again_after=0.0)
+    ranks[NEWS] = Rank.REQUEST
     queue.done(NEWS)
     assert [queue.get(), queue.get()] == [NEWS, MAIL], "it has changed during its pass"
     queue.done(SMS, again_after=0.0)
     assert queue.get() == SMS
     queue.done(SMS)
     assert Taker(queue).found(0.1) is None, "each was handed out once"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "deployment", "rank"),
+    [
+        ({"kick": "all"}, None, Rank.REQUEST),
+        ({"discard": "job/1"}, {}, Rank.REQUEST),
+        ({"other": "kick"}, {}, Rank.OTHER),
+        ({}, None, Rank.NEW),
+    ],
+)
+def test_rank_of_a_pool(pools, annotations, deployment, rank):
+    assert rank_of(pools.pool(annotations=annotations), deployment) == rank
+    assert rank_of(None, deployment) == Rank.OTHER
 
 
 def comes_between(queue, give_back, least, most):

@@ -64,9 +64,9 @@ class Pool:
         return {deed: Request(self.uid, deed, annotations[deed]) for deed in DEEDS if deed in annotations}
 
 
-def has_request(stored: Object | None) -> bool:
-    """Return whether a stored pool is asked to kick or discard; None is a pool that is gone."""
-    return stored is not None and any(deed in annotations_of(stored) for deed in DEEDS)
+def has_request(stored: Object) -> bool:
+    """Return whether a stored pool is asked to kick or discard."""
+    return any(deed in annotations_of(stored) for deed in DEEDS)
 
 
 def read_pool(

@@ -63,6 +63,8 @@ class Plan:
     """None if the live Deployment is as it should be, or is to be left alone."""
     budget: BudgetPlan
     request: RequestPlan
+    begins: tuple[PoolEvent, ...] = ()
+    """If the Deployment is new, the Event that reports it; a further pass is to do the rest."""
     wrong_template: str | None = None
     """What of the pool's template the operator must own, which is why no Deployment is wanted; None if nothing."""
 
@@ -74,12 +76,15 @@ def make_plan(seen: Observation) -> Plan:
         wanted = _wanted(seen)
     except WrongTemplate as error:
         wanted, wrong_template = None, str(error)
+    change = _change(seen, wanted) if wanted else None
+    is_new = seen.deployment is None
     asked = Asked(pool.requests, tubes_of(pool.spec), pool.server, seen.counts, pool.why_no_server)
     shown = {condition.type: condition for condition in pool.status.conditions or []}
     return Plan(
         wanted=wanted,
-        change=_change(seen, wanted) if wanted else None,
-        budget=plan_budget(seen, wanted, _useless(seen, wanted)) if wanted else NO_BUDGET,
+        change=change,
+        budget=plan_budget(seen, wanted, _useless(seen, wanted)) if wanted and not is_new else NO_BUDGET,
+        begins=(change.event,) if is_new and change and change.event else (),
         request=plan_request(asked, pool.status.request, shown, seen.request),
         wrong_template=wrong_template,
     )

@@ -4,14 +4,15 @@ All is decided in `decisions`. A pass carries it out, in this order:
 
 1. Find the pool, see to it that a poller counts the jobs in its tubes, and observe what there is for the pool.
 2. Make the plan, which is final.
-3. Apply the Deployment. If it is to have fewer pods, have those go first that are idle.
+3. Apply the Deployment. If it is to have fewer pods, have those go first that are idle. If it is new, the pass ends
+   here, and another follows: of many new pools all have their Deployments before the rest is done for any of them.
 4. Make the report from what came of that, and write it: the status, which holds the intent of a request, and
    the Events.
 5. Carry out what the plan says of a request, which is a kick or a discard: have the poller kick or delete jobs, or
    remove the annotation. No pass waits for beanstalkd: its answer starts another pass.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterE
 from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.cluster.kinds import POOLS
 from tubeherd_operator.decisions.budget import BudgetPlan
+from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.decisions.invalid import report_invalid
 from tubeherd_operator.decisions.observation import Observation, Pool, replicas_so_far
 from tubeherd_operator.decisions.plan import Change, Plan, make_plan, repairs_after
@@ -116,6 +118,9 @@ class Reconciler:
         seen = replace(seen, now=self._now().timestamp(), repairs=self._repairs.get(key, Repairs()))
         plan = make_plan(seen)
         results = self._act(key, plan, seen)
+        if plan.begins and results.deployment:
+            self._write_events(pool, plan.begins)
+            return 0.0
         report = make_report(seen, plan, results, self._timestamp())
         try:
             is_carried_out = self._write(pool, plan, report)
@@ -191,12 +196,15 @@ class Reconciler:
         stored, version = pool.stored, self._requests.about_to_write(pool, plan.request)
         if patch := changes(report.status, pool.stored):
             stored = self._cluster.write_status(*pool.key, patch, version)
-        for event in report.events:
-            write_event(self._cluster, pool.stored, event, self._timestamp())
+        self._write_events(pool, report.events)
         is_carried_out = self._requests.carry_out(pool, plan.request, stored)
         if is_carried_out and plan.request.event_after_removal:
             write_event(self._cluster, pool.stored, plan.request.event_after_removal, self._timestamp())
         return is_carried_out
+
+    def _write_events(self, pool: Pool, events: Iterable[PoolEvent]) -> None:
+        for event in events:
+            write_event(self._cluster, pool.stored, event, self._timestamp())
 
     def _write_invalid(self, key: Key, stored: Object, error: ValidationError) -> None:
         report = report_invalid(stored, error, self._timestamp())

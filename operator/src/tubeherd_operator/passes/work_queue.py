@@ -1,7 +1,8 @@
 """The queue of pools to look at.
 
 A pool is queued at most once, one thread at a time works on it, and it waits longer after each failure. Of the pools
-that are due, those come first for which somebody waits: a kick takes no longer because a thousand pools were changed.
+that are due, those come first for which somebody waits, then those that have no Deployment yet: a kick takes no longer
+because a thousand pools were changed.
 """
 
 import heapq
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tubeherd_operator.decisions.rank import Rank
 from tubeherd_operator.objects import Key
 
 _SHORTEST_DELAY: Final = 0.25
@@ -28,21 +30,21 @@ class Depth(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    """When a pool's turn is, on the monotonic clock, and whether it comes before others that are due."""
+    """When a pool's turn is, on the monotonic clock, and before which others."""
 
     due: float
-    first: bool
+    rank: Rank
 
 
 class WorkQueue:
     """Hands out keys to worker threads; every method is safe to call from any thread."""
 
-    def __init__(self, goes_first: Callable[[Key], bool] = lambda _: False) -> None:
-        """`goes_first` returns whether somebody waits for a pool; it may use no method of the queue."""
-        self._goes_first = goes_first
+    def __init__(self, rank: Callable[[Key], Rank] = lambda _: Rank.OTHER) -> None:
+        """`rank` may use no method of the queue."""
+        self._rank = rank
         self._condition = threading.Condition()
-        self._due: dict[bool, list[tuple[float, Key]]] = {True: [], False: []}
-        """By whether they come first: the pools by the time when they are due."""
+        self._due: dict[Rank, list[tuple[float, Key]]] = {each: [] for each in Rank}
+        """By their rank: the pools by the time when they are due."""
         self._waiting: dict[Key, _Turn] = {}
         self._working: set[Key] = set()
         self._again: set[Key] = set()
@@ -51,15 +53,17 @@ class WorkQueue:
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Have a pool looked at after `delay` seconds, or earlier if that is already planned."""
-        first = self._goes_first(key)
+        rank = self._rank(key)
         with self._condition:
             if key in self._working and delay == 0.0:
                 self._again.add(key)
                 return
-            turn, planned = _Turn(time.monotonic() + delay, first), self._waiting.get(key)
-            if planned is None or turn.due < planned.due or (first and not planned.first):
+            turn, planned = _Turn(time.monotonic() + delay, rank), self._waiting.get(key)
+            if planned:
+                turn = _Turn(min(turn.due, planned.due), min(turn.rank, planned.rank))
+            if turn != planned:
                 self._waiting[key] = turn
-                heapq.heappush(self._due[first], (turn.due, key))
+                heapq.heappush(self._due[turn.rank], (turn.due, key))
                 self._condition.notify()
 
     def get(self) -> Key:
@@ -67,10 +71,10 @@ class WorkQueue:
         with self._condition:
             while True:
                 now = time.monotonic()
-                while not self._closed and (turn := self._next(now)):
-                    due, key, first = turn
-                    if self._waiting.get(key) != (due, first):
-                        continue  # it was added again for an earlier time, or to come first
+                while not self._closed and (found := self._next(now)):
+                    turn, key = found
+                    if self._waiting.get(key) != turn:
+                        continue  # it was added again for an earlier time, or to come before others
                     del self._waiting[key]
                     if key in self._working:
                         self._again.add(key)
@@ -80,11 +84,12 @@ class WorkQueue:
                 soonest = min((heap[0][0] for heap in self._due.values() if heap), default=None)
                 self._condition.wait(None if soonest is None or self._closed else soonest - now)
 
-    def _next(self, now: float) -> tuple[float, Key, bool] | None:
+    def _next(self, now: float) -> tuple[_Turn, Key] | None:
         """Take out what is due next."""
-        for first, heap in self._due.items():
+        for rank, heap in self._due.items():
             if heap and heap[0][0] <= now:
-                return (*heapq.heappop(heap), first)
+                due, key = heapq.heappop(heap)
+                return _Turn(due, rank), key
         return None
 
     def depth(self) -> Depth:
