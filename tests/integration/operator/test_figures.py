@@ -156,6 +156,19 @@ def test_server_that_rests_is_asked_for_its_marks_alone(beanstalkd, servers):
     connection.close()
 
 
+def test_end_of_a_pause_shows_though_nothing_else_happens(beanstalkd, servers):
+    beanstalkd.put("mail")
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+
+    def pause_left():
+        return servers.figures()[0].tubes["mail"].pause_left
+
+    wait_for(lambda: servers.figures()[0].ready_for, "the age of the job")
+    beanstalkd.client().pause_tube("mail", 2)
+    wait_for(lambda: pause_left() > 0, "the pause")
+    wait_for(lambda: pause_left() == 0, "its end")
+
+
 def test_job_that_came_just_after_others_were_asked_about_is_not_forgotten(beanstalkd, servers, monkeypatch):
     monkeypatch.setattr(ready_ages, "_PAUSE_SECONDS", 1.0)
     beanstalkd.put("mail")

@@ -40,7 +40,10 @@ class _Look:
     """What is known of the tubes of each pool. It is the very value of the look before if nothing has changed."""
     counted: Mapping[str, TubeStats] = field(default_factory=dict)
     marks: tuple[int, ...] | None = None
-    """The marks of the server before the tubes were counted: while they are the same, no tube need be asked for."""
+    """The marks of the server before the tubes were counted: while they are the same, no tube need be asked for.
+
+    None if that does not hold, because no mark shows the end of a tube's pause, or because the server lacks one.
+    """
 
     def failed(self, error: str) -> "_Look":
         """Return this look after one that failed: the counts stay known, so that the status can be repaired."""
@@ -225,7 +228,8 @@ class Poller:
             return _Look(describe(self._server, error))
         known = {tubes: _counts(each, counted) for tubes, each in chosen.items()}
         kept = {tubes: each for tubes, each in before.known.items() if known.get(tubes) == each}
-        return _Look(None, known | kept, counted, marks)
+        is_paused = any(tube.pause_left for tube in counted.values())
+        return _Look(None, known | kept, counted, None if is_paused else marks)
 
     def _give_counts(self, now: Moment) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
