@@ -48,6 +48,8 @@ class Scale:
     """From the last pool until there was a Deployment of each."""
     bare: float
     """How long a bare client took to apply the same Deployments."""
+    cpu: float
+    """Processor time of the leader from the first pool until it was at rest."""
     empty: float
     """How much memory the leader took before the pools were created, in MiB."""
     leader: Cost
@@ -80,9 +82,12 @@ def calm(size: Size) -> None:
 
 def measure(installed: Installation, size: Size) -> Scale:
     """Measure all at one size."""
-    empty = _mebibytes(installed.processes()[0])
+    process, _ = installed.processes()
+    empty, used = _mebibytes(process), _cpu_seconds(process)
     _, creating, following = create(installed, size)
     calm(size)
+    cpu = _cpu_seconds(process) - used
+    say(f"{cpu:.1f} s of processor time for {size} pools")
     with step(f"{size} pools: idle for {_IDLE_SECONDS} s"):
         audit = Audit()
         leader, other = _costs(installed.processes())
@@ -94,7 +99,7 @@ def measure(installed: Installation, size: Size) -> Scale:
         bare = apply_without_operator(installed.api, BARE_NAMESPACE, _PASSES)
     by_kind = Counter((request.verb, request.kind) for request in requests)
     besides = sum(not request.is_upkeep for request in requests)
-    found = Scale(size, creating, following, bare, empty, leader, other, by_kind, besides, times)
+    found = Scale(size, creating, following, bare, cpu, empty, leader, other, by_kind, besides, times)
     say(" | ".join(_cells(found)))
     return found
 
@@ -102,6 +107,7 @@ def measure(installed: Installation, size: Size) -> Scale:
 def tables(found: Sequence[Scale]) -> str:
     """Return the tables of all sizes."""
     head = ["pools", "created in", "all Deployments after the last", "a bare client applies them in"]
+    head += ["CPU ms for a new pool"]
     head += ["requests of an idle minute", "idle CPU, % of a core", "of the operator that waits"]
     head += ["memory, MiB", "KiB for each pool", "of the operator that waits, MiB"]
     head += ["burial to status, s", "p99", "to all statuses, s", "kick to ready, s", "p99"]
@@ -135,6 +141,7 @@ def _cells(found: Scale) -> list[str]:
         f"{found.creating:.1f} s",
         f"{found.following:.1f} s",
         f"{found.bare:.1f} s",
+        f"{found.cpu * 1000 / pools:.0f}",
         f"{found.besides:,}",
         f"{found.leader.cpu:.1%}".removesuffix("%"),
         f"{found.other.cpu:.1%}".removesuffix("%"),
