@@ -18,7 +18,7 @@ from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.counted import Counted, PassFailure
-from tubeherd_operator.decisions.rank import rank_of
+from tubeherd_operator.decisions.rank import Rank, rank_of
 from tubeherd_operator.health import Health, serve
 from tubeherd_operator.metrics.exposition import Exposition
 from tubeherd_operator.objects import Key
@@ -27,8 +27,8 @@ from tubeherd_operator.passes.work_queue import WorkQueue
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
-_THREADS: Final = 8
-"""So many passes run side by side. Mostly they wait for the API server."""
+_THREADS: Final = {Rank.OTHER: 8, Rank.REQUEST: 1}
+"""So many passes run side by side, and mostly wait for the API server. One thread is kept for kicks and discards."""
 _LAST_PASSES_SECONDS: Final = 5.0
 """How long to wait for the last passes before another operator may lead at once."""
 
@@ -57,7 +57,7 @@ def main() -> None:
         serve(settings.health, health, metrics.text)
     except OSError as error:
         sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
-    cluster = Cluster(cache.put, namespaces, counted.asked, _THREADS)
+    cluster = Cluster(cache.put, namespaces, counted.asked, sum(_THREADS.values()))
     reconciler = Reconciler(cache, cluster, servers, settings, request_done=counted.requested)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     election = _take_part(settings.lease, cluster)
@@ -95,13 +95,15 @@ def _start_passes(
         election.wait()
     reconciler.note_pools()
     acts.set()
-    for number in range(_THREADS):
-        threading.Thread(target=_work, args=(queue, reconciler, counted), name=f"pass {number}", daemon=True).start()
+    for last, count in _THREADS.items():
+        for number in range(count):
+            arguments = (queue, last, reconciler, counted)
+            threading.Thread(target=_work, args=arguments, name=f"pass {last.name} {number}", daemon=True).start()
 
 
-def _work(queue: WorkQueue, reconciler: Reconciler, counted: Counted) -> None:
+def _work(queue: WorkQueue, last: Rank, reconciler: Reconciler, counted: Counted) -> None:
     while True:
-        key = queue.get()
+        key = queue.get(last)
         began = time.monotonic()
         failure: PassFailure | None = None
         try:

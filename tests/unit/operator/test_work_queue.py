@@ -22,9 +22,9 @@ def queue():
 class Taker:
     """A thread that takes one pool from the queue."""
 
-    def __init__(self, queue):
+    def __init__(self, queue, last=Rank.OTHER):
         self._found = []
-        self._thread = threading.Thread(target=lambda: self._found.append(queue.get()), daemon=True)
+        self._thread = threading.Thread(target=lambda: self._found.append(queue.get(last)), daemon=True)
         self._thread.start()
 
     def found(self, seconds=PATIENCE):
@@ -74,6 +74,16 @@ def test_pools_for_which_somebody_waits_come_first_and_then_those_without_a_depl
     assert Taker(queue).found(0.1) is None, "each was handed out once"
 
 
+def test_thread_that_is_kept_for_requests_takes_nothing_else():
+    queue = WorkQueue(lambda key: Rank.REQUEST if key == SMS else Rank.OTHER)
+    kept = Taker(queue, Rank.REQUEST)
+    queue.add(MAIL)
+    assert kept.found(0.1) is None
+    queue.add(SMS)
+    assert kept.found() == SMS
+    assert queue.get() == MAIL
+
+
 @pytest.mark.parametrize(
     ("annotations", "deployment", "rank"),
     [
@@ -86,6 +96,7 @@ def test_pools_for_which_somebody_waits_come_first_and_then_those_without_a_depl
 def test_rank_of_a_pool(pools, annotations, deployment, rank):
     assert rank_of(pools.pool(annotations=annotations), deployment) == rank
     assert rank_of(None, deployment) == Rank.OTHER
+    assert rank_of(pools.pool(status={"request": {"id": "1"}}), deployment) == Rank.REQUEST
 
 
 def comes_between(queue, give_back, least, most):

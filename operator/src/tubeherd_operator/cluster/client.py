@@ -18,6 +18,7 @@ REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
 _SECONDS: Final = 20
 _OTHER_CONNECTIONS: Final = 3
 """The connections beside those of passes: for the Lease, for listings, and to ask whether there are WorkerPools."""
+_EVENTS_MOST: Final = 10_000
 _LEASE_SECONDS: Final = 2.0
 """How long a request for a Lease may take: a leader has to renew it within six seconds."""
 
@@ -70,6 +71,8 @@ class Cluster:
         self._api = kubernetes.client.ApiClient(configuration)
         self._written = written
         self._asked = asked
+        self._events: dict[str, int] = {}
+        """By path: how often this process knows an Event to have happened."""
         self._namespaces = namespaces or ("",)
 
     def serves(self, kind: Kind) -> bool:
@@ -183,14 +186,30 @@ class Cluster:
         """Create an Event; if there is one of its name, count it once more."""
         events = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
         path = f"{events}/{event['metadata']['name']}"
+        count = self._events.pop(path, 0)
+        if not count or not self._count_event(path, count + 1, event):
+            try:
+                self._request("POST", events, event)
+                count = 0
+            except ClusterError as error:
+                if error.status != 409:
+                    raise
+                count = int((self._get(path) or {}).get("count") or 1)
+                self._count_event(path, count + 1, event)
+        if len(self._events) >= _EVENTS_MOST:
+            self._events.clear()
+        self._events[path] = count + 1
+
+    def _count_event(self, path: str, count: int, event: Object) -> bool:
+        """Return whether the Event was there."""
+        patch = {"count": count, "lastTimestamp": event["lastTimestamp"]}
         try:
-            self._request("POST", events, event)
-        except ClusterError as error:
-            if error.status != 409:
-                raise
-            count = int(self._request("GET", path).get("count") or 1)
-            patch = {"count": count + 1, "lastTimestamp": event["lastTimestamp"]}
             self._request("PATCH", path, patch, "application/merge-patch+json", _MANAGER)
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     def _apply(self, kind: Kind, thing: Object, manager: str) -> Object:
         path = kind.path(thing["metadata"]["namespace"], thing["metadata"]["name"])

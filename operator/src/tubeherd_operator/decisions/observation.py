@@ -65,8 +65,8 @@ class Pool:
 
 
 def has_request(stored: Object) -> bool:
-    """Return whether a stored pool is asked to kick or discard."""
-    return any(deed in annotations_of(stored) for deed in DEEDS)
+    """Return whether a stored pool is asked to kick or discard, or has a request that is not closed yet."""
+    return "request" in stored.get("status", {}) or any(deed in annotations_of(stored) for deed in DEEDS)
 
 
 def read_pool(

@@ -10,7 +10,7 @@ class Rank(IntEnum):
     """The lowest comes first."""
 
     REQUEST = 0
-    """The pool has a kick or a discard, for which somebody waits."""
+    """The pool has a kick or a discard that is not closed yet, and for which somebody waits."""
     NEW = 1
     """It has no Deployment yet."""
     OTHER = 2

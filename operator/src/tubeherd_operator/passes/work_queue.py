@@ -64,14 +64,17 @@ class WorkQueue:
             if turn != planned:
                 self._waiting[key] = turn
                 heapq.heappush(self._due[turn.rank], (turn.due, key))
-                self._condition.notify()
+                self._condition.notify_all()  # some threads take only pools of certain ranks
 
-    def get(self) -> Key:
-        """Wait for a pool that is due and take it; `done` or `failed` must follow."""
+    def get(self, last: Rank = Rank.OTHER) -> Key:
+        """Wait for a pool that is due and take it; `done` or `failed` must follow.
+
+        Pools whose rank comes after `last` are left for others.
+        """
         with self._condition:
             while True:
                 now = time.monotonic()
-                while not self._closed and (found := self._next(now)):
+                while not self._closed and (found := self._next(now, last)):
                     turn, key = found
                     if self._waiting.get(key) != turn:
                         continue  # it was added again for an earlier time, or to come before others
@@ -81,13 +84,13 @@ class WorkQueue:
                         continue
                     self._working.add(key)
                     return key
-                soonest = min((heap[0][0] for heap in self._due.values() if heap), default=None)
+                soonest = min((heap[0][0] for rank, heap in self._due.items() if heap and rank <= last), default=None)
                 self._condition.wait(None if soonest is None or self._closed else soonest - now)
 
-    def _next(self, now: float) -> tuple[_Turn, Key] | None:
+    def _next(self, now: float, last: Rank) -> tuple[_Turn, Key] | None:
         """Take out what is due next."""
         for rank, heap in self._due.items():
-            if heap and heap[0][0] <= now:
+            if rank <= last and heap and heap[0][0] <= now:
                 due, key = heapq.heappop(heap)
                 return _Turn(due, rank), key
         return None
