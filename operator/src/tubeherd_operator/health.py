@@ -1,12 +1,15 @@
 """Whether the operator works, as its probes ask: it is blind without its watches. /metrics is answered here too."""
 
+import socket
+import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 
 from tubeherd.formats.addresses import parse_listener
 from tubeherd.logs import log
@@ -15,6 +18,12 @@ STUCK_SECONDS: Final = 400.0
 """A watch is opened again at least every five minutes. If none was tried for longer, the process hangs."""
 TROUBLE_SECONDS: Final = 10.0
 """How long a watch may fail before the operator is not ready, so that a restart of the API server does not show."""
+_METRICS_SECONDS: Final = 1.0
+"""For so long whoever asks for the metrics gets the same: to make those of a thousand pools takes a tenth of this."""
+_PEER_SECONDS: Final = 5.0
+"""How long a peer may take for the next part of its request, and to read the answer."""
+_PEERS_MOST: Final = 64
+"""The most connections at a time, each of which has a thread. If one more is opened, the oldest is closed."""
 _GZIP_BITS: Final = 31
 """What has zlib write the format of gzip, with the largest window."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -81,9 +90,10 @@ def serve(address: str, health: Health, metrics: Callable[[], Iterable[bytes]]) 
     `metrics` returns the parts of its text. Raises OSError if the address cannot be listened on.
     """
     checks = {"/healthz": health.hang, "/readyz": health.trouble}
+    shown = _Shown(metrics)
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 5.0
+        timeout = _PEER_SECONDS
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
@@ -96,8 +106,7 @@ def serve(address: str, health: Health, metrics: Callable[[], Iterable[bytes]]) 
         def _show_metrics(self) -> None:
             zips = "gzip" in self.headers.get("Accept-Encoding", "")
             try:
-                # Whole before it is sent: who reads slowly keeps nobody waiting, and half of it is never taken for all.
-                text = b"".join(_zipped(metrics()) if zips else metrics())
+                text = shown.text(zips=zips)
             except Exception as error:  # whatever it is, the operator goes on
                 log.error(f"/metrics cannot be shown: {error!r}")
                 self._say(500, "the metrics cannot be read; see the operator's log")
@@ -119,9 +128,57 @@ def serve(address: str, health: Health, metrics: Callable[[], Iterable[bytes]]) 
         def log_message(self, *_: object) -> None:
             """Log no line for each probe."""
 
-    server = ThreadingHTTPServer(parse_listener(address), Handler)
+    server = _Server(parse_listener(address), Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that neither many peers nor slow ones can have take more than a bounded number of threads."""
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._peers: dict[socket.socket, None] = {}
+        """The open connections, the oldest first."""
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._peers) >= _PEERS_MOST:
+                with suppress(OSError):
+                    next(iter(self._peers)).shutdown(socket.SHUT_RDWR)  # its thread then ends, and closes it
+            self._peers[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._peers.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, *_: object) -> None:
+        """Log what went wrong, unless it is that the peer has gone."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.error(f"a request could not be answered: {error!r}")
+
+
+class _Shown:
+    """The metrics as they were last shown, so that many who ask cost no more than one; safe to use from threads."""
+
+    def __init__(self, metrics: Callable[[], Iterable[bytes]]) -> None:
+        self._metrics = metrics
+        self._kept: dict[bool, tuple[float, bytes]] = {}
+        """By whether it is zipped: when the text was made, on the monotonic clock, and the text."""
+        self._lock = threading.Lock()
+
+    def text(self, *, zips: bool) -> bytes:
+        """Return the whole text, so that who reads slowly keeps nobody waiting, and half is never taken for all."""
+        with self._lock:
+            made, text = self._kept.get(zips, (float("-inf"), b""))
+            if time.monotonic() - made >= _METRICS_SECONDS:
+                text = b"".join(_zipped(self._metrics()) if zips else self._metrics())
+                self._kept[zips] = (time.monotonic(), text)
+        return text
 
 
 def _zipped(parts: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,12 +1,16 @@
 """The operator is ready while its watches work, and alive while they are opened again and again."""
 
 import gzip
+import socket
+import threading
 import urllib.error
 import urllib.request
 
 import pytest
 
 from tests.support.network import free_port
+from tests.support.waiting import wait_for
+from tubeherd_operator import health as health_module
 from tubeherd_operator.health import STUCK_SECONDS, TROUBLE_SECONDS, Health, serve
 
 
@@ -123,3 +127,38 @@ def test_metrics_that_cannot_be_read_are_logged_and_are_never_half_of_them(get, 
     assert get("/metrics") == (500, b"the metrics cannot be read; see the operator's log\n")
     assert logged()[0]["event"].startswith("/metrics cannot be shown: TypeError")
     assert get("/healthz")[0] == 200
+
+
+def test_metrics_are_made_anew_only_after_a_while(get, monkeypatch):
+    assert get("/metrics") == (200, b"one 1\ntwo 2\n")
+    get.metrics = [b"one 2\n"]
+    monkeypatch.setattr(health_module, "_METRICS_SECONDS", 3600.0)
+    assert get("/metrics") == (200, b"one 1\ntwo 2\n")
+    monkeypatch.setattr(health_module, "_METRICS_SECONDS", 0.0)
+    assert get("/metrics") == (200, b"one 2\n")
+
+
+@pytest.fixture
+def two_patient(monkeypatch):
+    """Have a server that waits for its peers as long as they like, and has room for two."""
+    monkeypatch.setattr(health_module, "_PEER_SECONDS", 3600.0)
+    monkeypatch.setattr(health_module, "_PEERS_MOST", 2)
+
+
+@pytest.mark.usefixtures("two_patient")
+def test_peers_that_ask_for_nothing_keep_nobody_else_away(get):
+    idle = [socket.create_connection(("127.0.0.1", get.server.server_port), timeout=30) for _ in range(3)]
+    assert idle[0].recv(1) == b"", "the oldest is closed"
+    assert get("/healthz") == (200, b"ok\n")
+    for peer in idle:
+        peer.close()
+
+
+def test_peer_that_hangs_up_is_not_logged(get, logged):
+    get.metrics = [b"x" * (64 << 20)]
+    peer = socket.create_connection(("127.0.0.1", get.server.server_port), timeout=30)
+    peer.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert peer.recv(1)
+    peer.close()
+    wait_for(lambda: not any("process_request" in thread.name for thread in threading.enumerate()), "it was noticed")
+    assert logged() == []

@@ -1,6 +1,5 @@
 """Makes the text that Prometheus reads, one family at a time: all of it takes megabytes for a thousand pools."""
 
-import threading
 from collections.abc import Callable, Iterator
 
 from prometheus_client import ProcessCollector, generate_latest
@@ -35,14 +34,12 @@ class Exposition:
         self._cache = cache
         self._servers = servers
         self._acts = acts
-        self._one_at_a_time = threading.Lock()
         self.process = ProcessCollector(registry=counted.registry)
 
     def text(self) -> Iterator[bytes]:
-        """Yield the text in Prometheus' format 0.0.4, in parts; others wait until the last part is taken."""
-        with self._one_at_a_time:
-            for family in self._families():
-                yield generate_latest(_Only(family))
+        """Yield the text in Prometheus' format 0.0.4, in parts."""
+        for family in self._families():
+            yield generate_latest(_Only(family))
 
     def _families(self) -> Iterator[Family]:
         acts, stored = self._acts(), self._cache.pools()
