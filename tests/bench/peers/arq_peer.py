@@ -1,7 +1,7 @@
-"""arq with as many coroutines as the mode says.
+"""arq with as many coroutines as the mode says, which may also say how many jobs it finds at a look, 100 by default.
 
-With one, arq begins one job each time that it looks at its queue, which by default is twice a second. So with one it
-looks without a pause.
+With one coroutine, arq begins one job each time that it looks at its queue, which by default is twice a second. So with
+one it looks without a pause.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from arq.worker import func
 
 from tests.bench.peers import given, job
 
+_COROUTINES, *_LIMIT = map(int, given.mode().split())
 _SETTINGS: Final = RedisSettings.from_dsn(given.url())
 _runner = asyncio.Runner()
 
@@ -32,8 +33,9 @@ class WorkerSettings:
 
     functions: ClassVar = [func(work, name="work")]
     redis_settings = _SETTINGS
-    max_jobs = int(given.mode())
-    poll_delay = 0 if max_jobs == 1 else 0.5
+    max_jobs = _COROUTINES
+    queue_read_limit = _LIMIT[0] if _LIMIT else None
+    poll_delay = 0 if _COROUTINES == 1 else 0.5
     job_timeout = 5 if given.hasty() else 300
 
 

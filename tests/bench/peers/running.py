@@ -60,7 +60,8 @@ PEERS: Final = (
     Peer("RQ", "`SimpleWorker`", "rq_peer", "SimpleWorker"),
     Peer("RQ", "`Worker`, as it comes: a process for each job", "rq_peer", "Worker"),
     Peer("arq", "10 coroutines, as it comes", "arq_peer", "10"),
-    Peer("arq", "1 coroutine, `poll_delay` 0", "arq_peer", "1"),
+    Peer("arq", "10 coroutines, finds 5,000 jobs at a look", "arq_peer", "10 5000"),
+    Peer("arq", "1 coroutine, looks without a pause", "arq_peer", "1"),
 )
 
 
