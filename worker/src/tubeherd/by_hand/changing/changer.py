@@ -83,7 +83,6 @@ class Changer:
         self.unsure = len(tubes)
         done = 0
         for (job_id, tube), is_done in zip(tubes.items(), command(list(tubes)), strict=True):
-            self.unsure -= 1
             if is_done:
                 done += 1
                 self.count(tube, 1)
@@ -93,6 +92,7 @@ class Changer:
                 self.refused.append(Refused(job_id, "somebody else was faster"))
             else:
                 self.missed += 1
+            self.unsure -= 1  # last, because a signal may end this at any line: a job that was changed must not be lost
         return done
 
     def kick(self, tube: str, most: int) -> int:
@@ -105,8 +105,8 @@ class Changer:
         except (QueueUnavailable, RefusedError):  # nothing was kicked
             self.unsure = 0
             raise
-        self.unsure = 0
         self.count(tube, kicked)
+        self.unsure = 0
         return kicked
 
     def count(self, tube: str, jobs: int) -> None:
