@@ -4,11 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 NODE   := tests/cluster/node/node.py
-READY  := $(VENV)/.ready
+# The worker in the virtual environment is compiled; with PURE=1 it is worker/src itself, and an edit needs no build.
+READY  := $(VENV)/.$(if $(PURE),pure,compiled)
+TOOLS  := $(VENV)/.tools
 SHELL  := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster test node node-down images try demo demo-down bench bench-operator bench-peers redis lock changelog clean
+.PHONY: help setup packages beanstalkd crd settings values monitoring screens format lint types unit integration check slow chaos chaos-short fuzz cluster pure compiled test node node-down images try demo demo-down bench bench-operator bench-peers redis lock changelog clean
 # `setup` comes before what it sets up.
 .NOTPARALLEL:
 # The tests start hundreds of workers, and each starts more quickly if Python may keep what it has compiled.
@@ -17,24 +19,48 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: packages $(READY) $(BIN)/promtool ## Install beanstalkd and Prometheus with apt-get if they are missing, and make the virtual environment
+setup: packages $(READY) $(BIN)/promtool ## Install beanstalkd, Prometheus and a C compiler with apt-get if they are missing, and make the virtual environment
 
 packages:
-	@missing=; \
+	@missing=; compiler=; \
 	command -v beanstalkd >/dev/null || missing="$$missing beanstalkd"; \
 	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
-	[ -z "$$missing" ] && exit; \
-	command -v apt-get >/dev/null || { echo "there is no apt-get: install$$missing yourself"; exit 1; }; \
-	echo "installing$$missing"; apt-get update -qq && apt-get install -y -qq $$missing
+	command -v cc >/dev/null || compiler="$$compiler gcc libc6-dev"; \
+	$(call HEADERS,$(PYTHON)) || [ "$$($(PYTHON) -c 'import sys; print(sys.base_prefix)')" != /usr ] || compiler="$$compiler python3-dev"; \
+	install() { echo "installing $$*"; apt-get update -qq && apt-get install -y -qq "$$@"; }; \
+	[ -z "$$missing" ] || install $$missing || { echo "apt-get failed: install$$missing yourself"; exit 1; }; \
+	[ -z "$$compiler" ] || install $$compiler || echo "apt-get failed, so the worker is not compiled"
 
-$(READY): requirements.lock worker/pyproject.toml operator/pyproject.toml
+# Whether a Python has what C code for it is compiled with.
+HEADERS = $(1) -c 'import pathlib, sys, sysconfig; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())'
+
+$(TOOLS): requirements.lock operator/pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./worker -e ./operator
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./operator
 	@touch $@
 
+$(VENV)/.pure: $(TOOLS) worker/pyproject.toml
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./worker
+	@rm -f $(VENV)/.compiled; touch $@
+
+# A folder is newer than the build if a file of it was removed.
+$(VENV)/.compiled: $(TOOLS) worker/pyproject.toml worker/hatch_build.py $(shell find worker/src -name __pycache__ -prune -o -print)
+	@if command -v cc >/dev/null && $(call HEADERS,$(BIN)/python); then \
+	  echo 'compiling the worker (half a minute if the hot path has changed)'; \
+	  rm -rf worker/build/wheel; \
+	  said=$$(cd worker && HATCH_BUILD_HOOK_ENABLE_CUSTOM=true ../$(BIN)/python -m hatchling build -t wheel -d build/wheel 2>&1) \
+	    || { echo "$$said"; exit 1; }; \
+	  $(BIN)/python -m pip install -q --no-deps --force-reinstall worker/build/wheel/*.whl; \
+	  rm -f $(VENV)/.pure; touch $@; \
+	else \
+	  echo "THE WORKER IS NOT COMPILED, so it is slower: there is no C compiler, or no Python.h of $(PYTHON)."; \
+	  echo "Install gcc, libc6-dev and python3-dev, or what your Python has instead, then run \`make setup\`."; \
+	  $(MAKE) --no-print-directory PURE=1 $(VENV)/.pure; \
+	fi
+
 # The two programs alone: Debian's package would start a service. -m: they must be newer than what they depend on.
-$(BIN)/promtool: $(READY)
+$(BIN)/promtool: $(TOOLS)
 	@if command -v prometheus >/dev/null && command -v promtool >/dev/null; then \
 	  ln -sf "$$(command -v prometheus)" "$$(command -v promtool)" $(BIN)/; exit; fi; \
 	command -v apt-get >/dev/null || { echo 'there is no apt-get: install prometheus and promtool yourself'; exit 1; }; \
@@ -47,17 +73,17 @@ $(BIN)/promtool: $(READY)
 beanstalkd:
 	@command -v beanstalkd >/dev/null || { echo 'beanstalkd is not installed: run `make setup`, which installs it with apt-get'; exit 1; }
 
-format: $(READY) ## Format the code, and mend what ruff can mend safely
+format: $(TOOLS) ## Format the code, and mend what ruff can mend safely
 	$(BIN)/ruff check --quiet --fix --exit-zero .
 	$(BIN)/ruff format .
 
-lint: $(READY) ## Check style, format, the architecture's import contracts and the names of changes
+lint: $(TOOLS) ## Check style, format, the architecture's import contracts and the names of changes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=worker/src $(BIN)/lint-imports --no-cache
 	@said=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$said"; exit 1; }
 
-types: $(READY) ## Check the types, strictly
+types: $(TOOLS) ## Check the types, strictly
 	$(BIN)/mypy
 
 unit: $(READY) ## Run the tests of pure logic (TESTS=tests/unit/worker/test_policy.py: one file)
@@ -83,7 +109,13 @@ cluster: $(READY) $(BIN)/promtool $(if $(filter current,$(KUBE)),,beanstalkd ima
 fuzz: $(READY) ## Fuzz all that reads what strangers wrote, each part for 20 s (under 3 minutes; Linux on x86-64)
 	$(BIN)/python -m tests.fuzz.fuzz
 
-test: check slow chaos-short cluster ## Run every test there is; installs what they need
+pure: ## Run the unit and integration tests with a worker that is not compiled
+	$(MAKE) --no-print-directory PURE=1 unit integration
+
+compiled: $(READY)
+	@[ -f $(VENV)/.compiled ] || { echo 'the worker is not compiled, and is to be tested so too'; exit 1; }
+
+test: check compiled slow chaos-short cluster pure ## Run every test there is, the fast ones also with a worker that is not compiled
 
 bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them to docs/performance.md
 	$(BIN)/python -m tests.bench
@@ -140,12 +172,12 @@ monitoring: $(READY) ## Generate the tables of docs/monitoring.md, and the dashb
 screens: $(READY) beanstalkd ## Generate the screens of docs/command-line.md from 3,000 jobs that fail
 	$(BIN)/python docs/screens.py
 
-lock: $(READY) ## Lock the newest versions that the pyproject files allow, with hashes
+lock: $(TOOLS) ## Lock the newest versions that the pyproject files allow, with hashes
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  --group pyproject.toml:dev worker/pyproject.toml operator/pyproject.toml --extra http --no-emit-package tubeherd -o requirements.lock
 	echo aiosmtpd | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  -c requirements.lock - -o examples/mail/sink/requirements.lock
-	echo hatchling | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
+	printf "%s\n" hatchling "mypy>=2.4" "setuptools>=80" | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q \
 	  -c requirements.lock - -o requirements.build.lock
 	for part in 'worker --extra http' operator; do set -- $$part; $(BIN)/uv pip compile --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-annotate -q -c requirements.lock "$$1/pyproject.toml" "$${@:2}" --no-emit-package tubeherd \
@@ -158,8 +190,8 @@ lock: $(READY) ## Lock the newest versions that the pyproject files allow, with 
 	printf '%s\n' 'celery[redis]' 'dramatiq[redis]' huey 'redis[hiredis]' rq | $(BIN)/uv pip compile --upgrade --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate -q - -o tests/bench/peers/others.lock
 
-changelog: $(READY) ## Print what the next release will say (VERSION=N moves it from changes/ to CHANGELOG.md)
+changelog: $(TOOLS) ## Print what the next release will say (VERSION=N moves it from changes/ to CHANGELOG.md)
 	$(BIN)/towncrier build $(if $(VERSION),--yes --version $(VERSION),--draft --version next)
 
 clean: ## Remove the virtual environment and the caches
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) worker/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from docs import dashboard
 from docs.chart import read_values
 
-from tubeherd import metric_table as of_worker
+import tubeherd.metric_table as of_worker
 from tubeherd_operator import metric_table as of_operator
 
 PAGE: Final = Path(__file__).with_suffix(".md")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import tests.support.installed  # noqa: F401 - first, because it refuses to test another worker than that of worker/src
 from tests.support.beanstalkd import Beanstalkd
 from tubeherd.executors import registry
 from tubeherd.logs import log

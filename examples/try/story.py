@@ -106,7 +106,7 @@ def tell(folder, ends):
 
 def install(folder, env):
     """Return the folder of the command `tubeherd`: what `make setup` has made, or else a new one in this folder."""
-    if (SETUP / ".ready").exists():
+    if (SETUP / ".compiled").exists() or (SETUP / ".pure").exists():
         print(f"  {SETUP.name} of this project has Tubeherd already, because of `make setup`", flush=True)
         return SETUP / "bin"
     print(

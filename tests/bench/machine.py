@@ -10,6 +10,8 @@ from typing import NamedTuple, Self
 
 import psutil
 
+from tests.support.installed import is_compiled
+
 
 class Usage(NamedTuple):
     """Processor time used since boot, in seconds."""
@@ -38,6 +40,6 @@ def describe(others: float | None = None) -> str:
     kernel = platform.release().partition("-")[0]
     machine = (
         f"Measured on {datetime.now(UTC).date()}: {os.cpu_count()} {virtual}CPUs, Linux {kernel}, "
-        f"Python {platform.python_version()}, {broker}."
+        f"Python {platform.python_version()}, {broker}, the worker {'compiled' if is_compiled() else 'not compiled'}."
     )
     return machine if others is None else f"{machine} Others used {others:.0%} of the CPUs meanwhile."

@@ -18,7 +18,8 @@ _BASE = "localhost/tubeherd-base"
 _SUITE = "trixie"
 _PACKAGES = "python3-minimal,python3-venv,python3-pip,ca-certificates"
 _CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-_ISOLATION = {"BUILDAH_ISOLATION": "chroot"}
+# What a Dockerfile keeps between builds is kept in TMPDIR.
+_SETTINGS = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(CACHE)}
 
 
 def import_pause(program: Path) -> None:
@@ -166,7 +167,7 @@ def _buildah(*arguments: str) -> str:
     # Progress and warnings go to standard error, and are only of use if the command fails.
     done = subprocess.run(
         ["buildah", *storage, *arguments],
-        env=os.environ | _ISOLATION,
+        env=os.environ | _SETTINGS,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

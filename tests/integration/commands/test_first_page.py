@@ -116,7 +116,7 @@ def is_taken(port):
 @pytest.fixture
 def clone(tmp_path):
     """A folder with what an installation takes from a clone."""
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     shutil.copytree(ROOT / "worker", tmp_path / "clone" / "worker", ignore=unwanted)
     return tmp_path / "clone"
 

@@ -27,7 +27,7 @@ from tubeherd.executors import Executor
 from tubeherd.job import JobStats
 from tubeherd.policy import Failed, Interrupted, Release
 from tubeherd.processing.processor import Processor
-from tubeherd.queue.answers import Settled
+from tubeherd.queue.answers import Reserved, Settled
 from tubeherd.queue.connection import Connection
 
 PRIORITIES = st.sampled_from([2, 1, 0, 2**32 - 1])
@@ -333,7 +333,7 @@ class PolicyMachine(RuleBasedStateMachine):
     def process(self, lease, outcome):
         """Return the verdict, and what the executor was told of its job, or None where it was not executed."""
         self.outcome, self.told = outcome, None
-        return self.processor.process(lease).verdict, self.told
+        return self.processor.process(Reserved(lease.stats, lease.body, 0.0)).verdict, self.told
 
     def check_what_the_executor_was_told(self, job, told):
         if job.is_poison(self.most) or not job.valid:

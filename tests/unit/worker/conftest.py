@@ -29,10 +29,13 @@ def fork():
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
-            function()
-            os.write(writer, b"x")
-            while True:  # signal.pause() would wait for ever if a signal came just before
-                time.sleep(0.02)
+            try:
+                function()
+                os.write(writer, b"x")
+                while True:  # signal.pause() would wait for ever if a signal came just before
+                    time.sleep(0.02)
+            finally:  # whatever it raised, it must not go on with the tests
+                os._exit(1)
         pids.append(pid)
         os.close(writer)
         assert os.read(reader, 1) == b"x"

@@ -87,18 +87,17 @@ def test_lock_is_held_while_a_command_is_in_flight(page, fork):
 
 
 @pytest.fixture
-def slot_that_waits(fork, monkeypatch):
+def slot_that_waits(fork):
     """A supervisor that has the lock, with a slot that waits for the lock, and what they write.
 
     The slot writes a dot for each try to take the lock, then "locked". On SIGUSR1 the supervisor writes the phase and
     gives the lock back.
     """
-    monkeypatch.setattr("tubeherd.shared_memory.page._PARENT_CHECK_SECONDS", 0.01)
     reader, writer = os.pipe()
     begin, begin_write = os.pipe()
 
     def supervise():
-        page = Page()
+        page = Page(parent_check_seconds=0.01)
         signal.signal(signal.SIGUSR1, lambda *_: (os.write(writer, page.phase.name.encode()), page.unlock()))
         if os.fork() == 0:
             acquire = page._lock.acquire
@@ -138,9 +137,9 @@ def test_slot_goes_on_where_its_supervisor_died_with_the_lock(slot_that_waits):
 
 
 @pytest.mark.timeout(30)
-def test_orphan_does_not_wait_for_a_lock_that_its_supervisor_died_with(page, fork, monkeypatch):
+def test_orphan_does_not_wait_for_a_lock_that_its_supervisor_died_with(fork):
     """It may have hundreds of them."""
-    monkeypatch.setattr("tubeherd.shared_memory.page._PARENT_CHECK_SECONDS", 3600)
+    page = Page(parent_check_seconds=3600)
     fork(page.try_lock)
     page._maker = 0
     page.lock_for_command()

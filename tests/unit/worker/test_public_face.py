@@ -75,6 +75,7 @@ PACKAGES = {
     "pydantic",
     "pydantic_core",
     "tubeherd",
+    "tubeherd__mypyc",
     "typing_extensions",
     "typing_inspection",
 }

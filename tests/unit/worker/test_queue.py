@@ -15,6 +15,9 @@ from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
 from tubeherd.queue.connection import Connection, connect
 
+PEERS: dict[int, socket.socket] = {}
+"""By the `id` of a connection, the socket at its other end."""
+
 
 @pytest.fixture
 def scripted():
@@ -28,11 +31,12 @@ def scripted():
         ends.extend([listener, peer])
         peer.sendall(answers)
         peer.shutdown(socket.SHUT_WR)
-        connection.peer = peer
+        PEERS[id(connection)] = peer
         ends.append(connection)
         return connection
 
     yield script
+    PEERS.clear()
     for end in ends:
         end.close()
 
@@ -40,7 +44,7 @@ def scripted():
 def sent(connection: Connection) -> bytes:
     connection.abandon()
     received = b""
-    while chunk := connection.peer.recv(4096):
+    while chunk := PEERS[id(connection)].recv(4096):
         received += chunk
     return received
 

@@ -44,7 +44,8 @@ def test_nothing_is_counted_before_the_slot_has_begun(tally, fork):
 
 
 def test_supervisor_reads_what_a_slot_counted_that_was_killed(tally, fork):
-    pid = fork(counted(tally, [("mail", "deleted", 0.5), ("mail", "deleted", 0.25), ("mail", "buried", 700.0)]))
+    jobs = [(VerdictLabel.DELETED, 0.5), (VerdictLabel.DELETED, 0.25), (VerdictLabel.BURIED, 700.0)]
+    pid = fork(counted(tally, [("mail", *job) for job in jobs]))
     os.kill(pid, signal.SIGKILL)
     assert tally.read() == {
         ("mail", "deleted"): [750_000, 0, 0, 0, 2, 0, 0, 0, 0],
@@ -58,7 +59,7 @@ def test_supervisor_reads_which_incidents_a_slot_counted(tally, fork):
         tally.count_incident(Incident.LOST_RECORD)
         tally.count_incident(Incident.LOST_RECORD)
         tally.count_incident(Incident.REJECTED)
-        tally.count("mail", "buried", 0.5)
+        tally.count("mail", VerdictLabel.BURIED, 0.5)
 
     none = dict.fromkeys(Incident, 0)
     assert tally.incidents() == none
@@ -68,15 +69,15 @@ def test_supervisor_reads_which_incidents_a_slot_counted(tally, fork):
 
 
 def test_job_of_a_tube_that_was_not_asked_for_is_not_counted(tally, fork):
-    fork(counted(tally, [("another", "deleted", 1.0), (TUBES[2], "retried", 1.0)]))
+    fork(counted(tally, [("another", VerdictLabel.DELETED, 1.0), (TUBES[2], VerdictLabel.RETRIED, 1.0)]))
     assert list(tally.read()) == [(TUBES[2], "retried")]
 
 
 @pytest.mark.parametrize(("below", "bucket"), [*pairwise(BUCKETS)])
 def test_bucket_holds_times_up_to_its_limit(below, bucket):
     counts = {}
-    add_job(counts, "mail", "deleted", bucket)
-    add_job(counts, "mail", "deleted", (below + bucket) / 2)
+    add_job(counts, "mail", VerdictLabel.DELETED, bucket)
+    add_job(counts, "mail", VerdictLabel.DELETED, (below + bucket) / 2)
     assert counts["mail", "deleted"][2 + BUCKETS.index(below)] == 2
 
 
@@ -126,10 +127,10 @@ def test_damaged_tally_is_told_and_left_out(monkeypatch, logged, number):
     monkeypatch.setattr(values, "ValueClass", None)
     metrics = Metrics()
     try:
-        metrics.count("mail", "deleted", 0.5)
+        metrics.count("mail", VerdictLabel.DELETED, 0.5)
         tally = metrics.open_tally()
         tally.begin(["mail", "post"])
-        tally.count("mail", "deleted", 0.5)
+        tally.count("mail", VerdictLabel.DELETED, 0.5)
         tally._numbers[0] = number
         assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text(SLOTS)
         metrics.keep(tally)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tubeherd.by_hand.looking.looked_jobs import NextJobs as NextJobs
     from tubeherd.by_hand.putting.putting import PutManyStopped as PutManyStopped
     from tubeherd.events import Action as Action
+    from tubeherd.events import SlotDied as SlotDied
     from tubeherd.executors import Abort as Abort
     from tubeherd.executors import Executor as Executor
     from tubeherd.executors import ExecutorError as ExecutorError
@@ -42,12 +43,11 @@ if TYPE_CHECKING:
     from tubeherd.policy import Policy as Policy
     from tubeherd.policy import Release as Release
     from tubeherd.policy import RetrySchedule as RetrySchedule
-    from tubeherd.processing.attempt import FlushFailed as FlushFailed
     from tubeherd.processing.attempt import Processed as Processed
+    from tubeherd.processing.batch import FlushFailed as FlushFailed
     from tubeherd.processing.deadlines import CancelledLate as CancelledLate
     from tubeherd.processing.deadlines import DeadlinePassed as DeadlinePassed
     from tubeherd.processing.reasons import InvalidPayload as InvalidPayload
-    from tubeherd.processing.reporting import SlotDied as SlotDied
     from tubeherd.queue.answers import AnswerLost as AnswerLost
     from tubeherd.queue.answers import QueueUnavailable as QueueUnavailable
     from tubeherd.queue.answers import RefusedError as RefusedError
@@ -67,15 +67,15 @@ _MODULES: Final = {
     "tubeherd.by_hand.looking.looked_jobs": ("Inspected", "InspectedJob", "NextJobs"),
     "tubeherd.queue.looking": ("JobCounters", "ServerCounters"),
     "tubeherd.queue.tubes": ("TubeCounters",),
-    "tubeherd.events": ("Action",),
+    "tubeherd.events": ("Action", "SlotDied"),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
     "tubeherd.job": ("Job", "JobStats"),
     "tubeherd.manager": ("QueueManager",),
     "tubeherd.policy": ("BurialKind", "Bury", "Delete", "Policy", "Release", "RetrySchedule"),
-    "tubeherd.processing.attempt": ("FlushFailed", "Processed"),
+    "tubeherd.processing.attempt": ("Processed",),
+    "tubeherd.processing.batch": ("FlushFailed",),
     "tubeherd.processing.deadlines": ("CancelledLate", "DeadlinePassed"),
     "tubeherd.processing.reasons": ("InvalidPayload",),
-    "tubeherd.processing.reporting": ("SlotDied",),
     "tubeherd.queue.answers": ("AnswerLost", "QueueUnavailable", "RefusedError", "Reserved", "Settled"),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}

@@ -36,6 +36,10 @@ class Action:
     """What the executor returned; None before the call."""
 
 
+class SlotDied(Exception):
+    """The slot of a job died or was killed, so that the supervisor gave the verdict; the message says why."""
+
+
 flush: Final = _events.signal("worker.flush")
 """Listeners write what the jobs since the last `worker.flush` collected.
 

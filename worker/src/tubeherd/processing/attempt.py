@@ -35,6 +35,7 @@ from tubeherd.policy import (
     Returned,
     Verdict,
 )
+from tubeherd.processing.batch import FlushFailed
 from tubeherd.processing.deadlines import CancelledLate, DeadlinePassed
 from tubeherd.processing.payload import prepare_payload
 from tubeherd.processing.reasons import InvalidPayload, describe, members, source_line, text_of, traceback_text
@@ -42,10 +43,6 @@ from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
 _REQUESTS: Final = (Reschedule, Reject, Abort)
-
-
-class FlushFailed(Exception):
-    """A listener of `worker.flush` raised, or was interrupted by SIGTERM."""
 
 
 class Processed(NamedTuple):

@@ -4,6 +4,10 @@ from tubeherd import events
 from tubeherd.job import current_job
 
 
+class FlushFailed(Exception):
+    """A listener of `worker.flush` raised, or was interrupted by SIGTERM."""
+
+
 class Batch:
     """Counts executed jobs and publishes `worker.flush` for them."""
 

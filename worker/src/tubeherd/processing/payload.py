@@ -34,8 +34,10 @@ def prepare_payload(executor: Executor, job: Job, body: bytes | None) -> Any:
     try:
         return adapter.validator.validate_json(body)
     except ValidationError as error:
-        # The cause is hidden, because it quotes the payload, and listeners may send the error to a tracker.
-        raise InvalidPayload(describe_invalid(error, adapter)) from None
+        reason = describe_invalid(error, adapter)
+    # Raised here, so that pydantic's error is not its context: that quotes the payload, and listeners may send the
+    # error to a tracker.
+    raise InvalidPayload(reason)
 
 
 def check_body(executor: Executor, body: bytes) -> None:
@@ -47,8 +49,10 @@ def check_body(executor: Executor, body: bytes) -> None:
         return
     try:
         executor.adapter.validator.validate_json(body)
+        return
     except ValidationError as error:
-        raise InvalidPayload(describe_invalid(error, executor.adapter)) from None
+        reason = describe_invalid(error, executor.adapter)
+    raise InvalidPayload(reason)  # without pydantic's error as its context, as above
 
 
 def _decode(body: bytes) -> Any:

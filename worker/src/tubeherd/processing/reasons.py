@@ -41,9 +41,10 @@ _CAUSE: Final = "The above exception was the direct cause of the following excep
 _CONTEXT: Final = "During handling of the above exception, another exception occurred:"
 _FIRST_FRAMES: Final = _FRAMES_MOST[0] // 4
 _NOTES_MOST: Final = 3
-_OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
+_OWN_CODE: Final = (str(Path(__file__).parents[1]) + os.sep, f"tubeherd{os.sep}")
+"""How the paths of the worker's own code begin: of compiled modules they begin with the package."""
 _PYTHON: Final = os.path.dirname(os.__file__) + os.sep
-_NOT_USER_CODE: Final = (_OWN_CODE, "<frozen ")
+_NOT_USER_CODE: Final = (*_OWN_CODE, "<frozen ")
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _ASYNCIO: Final = str(Path(os.__file__).parent / "asyncio") + os.sep
 # Read past the user's classes, which may define attributes of these names.

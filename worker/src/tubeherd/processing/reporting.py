@@ -31,10 +31,6 @@ _PAYLOAD_BYTES: Final = 2048
 """How much of a payload a log line shows."""
 
 
-class SlotDied(Exception):
-    """The slot of a job died or was killed, so that the supervisor gave the verdict; the message says why."""
-
-
 class Notice(NamedTuple):
     """What listeners are to be notified of: that an attempt at a job has failed, that the job was buried, or both."""
 
@@ -116,7 +112,7 @@ class Reporter:
         If a listener raises, that is logged and not raised.
         """
         if notice.failed:
-            cause = SlotDied(notice.reason) if error is None else error
+            cause = events.SlotDied(notice.reason) if error is None else error
             self._send("worker.job.failed", events.job_failed, notice, cause)
         if notice.buried:
             self._send("worker.job.buried", events.job_buried, notice, error)

@@ -71,11 +71,11 @@ class Settler:
     def _settle_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Settled]:
         for buries, run in groupby(batch, key=lambda done: isinstance(done.verdict, Bury)):
             if buries and self._writer is not None:
-                jobs = (
+                jobs = [
                     Burying(done.job.id, done.verdict.priority, record_of(done, done.verdict))
                     for done in run
                     if isinstance(done.verdict, Bury)
-                )
+                ]
                 yield from self._writer.bury_all(connection, jobs)
             else:
                 yield from connection.settle_all([(done.job.id, done.verdict) for done in run])

@@ -107,7 +107,7 @@ class BulkConnection(Connection):
         while len(taken) < most:
             asked = min(PIPELINE_MOST, most - len(taken))
             self._wire.write(b"reserve-with-timeout 0\r\n" * asked)
-            got = [job for job in (self._take_one() for _ in range(asked)) if job is not None]
+            got = [job for job in [self._take_one() for _ in range(asked)] if job is not None]
             taken += got
             if len(got) < asked:
                 break
@@ -117,7 +117,7 @@ class BulkConnection(Connection):
         """Yield in which tube and state each of these jobs is; None for one that does not exist."""
         left = iter(job_ids)
         while batch := list(islice(left, PIPELINE_MOST)):
-            self._wire.write(b"".join(b"stats-job %d\r\n" % job_id for job_id in batch))
+            self._wire.write(b"".join([b"stats-job %d\r\n" % job_id for job_id in batch]))
             for _ in batch:
                 yield self._take_state()
 

@@ -168,7 +168,7 @@ class Connection(TubeConnection):
         """Delete, release or bury many reserved jobs in few writes; yield what beanstalkd did with each, in order."""
         for start in range(0, len(verdicts), PIPELINE_MOST):
             batch = [_verdict_command(job_id, verdict) for job_id, verdict in verdicts[start : start + PIPELINE_MOST]]
-            self._wire.write(b"".join(command for command, _ in batch))
+            self._wire.write(b"".join([command for command, _ in batch]))
             for _, expected in batch:
                 yield self._take_settled(expected)
 
@@ -247,7 +247,7 @@ class Connection(TubeConnection):
 
     def ask_touch(self, job_ids: Iterable[int]) -> None:
         """Send a touch for each lease, PIPELINE_MOST at most; `take_touched` must follow as many times."""
-        self._wire.write(b"".join(b"touch %d\r\n" % job_id for job_id in job_ids))
+        self._wire.write(b"".join([b"touch %d\r\n" % job_id for job_id in job_ids]))
 
     def take_touched(self) -> Settled:
         """Take the answer to one touch."""

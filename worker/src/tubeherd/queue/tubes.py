@@ -62,21 +62,23 @@ _NUMBER: Final = rb"(\d{1,19})\n"
 _TUBE: Final = re.compile(
     rb"---\nname: \"?[!#-~]{1,200}\"?\ncurrent-jobs-urgent: \d+\n"
     + b"".join(
-        rb"%b: " % name + _NUMBER
-        for name in (
-            b"current-jobs-ready",
-            b"current-jobs-reserved",
-            b"current-jobs-delayed",
-            b"current-jobs-buried",
-            b"total-jobs",
-            b"current-using",
-            b"current-watching",
-            b"current-waiting",
-            b"cmd-delete",
-            b"cmd-pause-tube",
-            b"pause",
-            b"pause-time-left",
-        )
+        [
+            rb"%b: " % name + _NUMBER
+            for name in (
+                b"current-jobs-ready",
+                b"current-jobs-reserved",
+                b"current-jobs-delayed",
+                b"current-jobs-buried",
+                b"total-jobs",
+                b"current-using",
+                b"current-watching",
+                b"current-waiting",
+                b"cmd-delete",
+                b"cmd-pause-tube",
+                b"pause",
+                b"pause-time-left",
+            )
+        ]
     )
 )
 """The answer to `stats-tube`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_TUBE_FMT)."""
@@ -191,7 +193,7 @@ class TubeConnection:
         """Return how many jobs each tube has in each state, by the names of the tubes."""
         stats: dict[str, TubeStats] = {}
         for batch in batches(dict.fromkeys(tubes)):
-            self._wire.write(b"".join(b"stats-tube %b\r\n" % name.encode() for name in batch))
+            self._wire.write(b"".join([b"stats-tube %b\r\n" % name.encode() for name in batch]))
             stats.update({name: self.take_tube_stats(name) for name in batch})
         return stats
 

@@ -16,10 +16,10 @@ from tubeherd.descriptors import moved_socket, opening
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Unreachable, refusal
 from tubeherd.queue.server import parse_server
 
-REPLY_SECONDS: Final = 10
+REPLY_SECONDS: float = 10.0
 """How long one read may wait, unless `Wire.set_timeout` changes that; and how long an answer may take once it began.
 
-In seconds. A long body may take longer.
+In seconds. A long body may take longer. Not Final, because tests change it, and a compiled module keeps what is Final.
 """
 _LINE_MAX: Final = 1024
 _READ_BYTES: Final = 1 << 11
@@ -87,7 +87,7 @@ class Wire:
         except OSError as error:
             raise QueueUnavailable(f"the connection to beanstalkd was closed: {error}") from error
         self.socket: Final = sock
-        self._timeout: float = REPLY_SECONDS
+        self._timeout = REPLY_SECONDS
         self._unread = b""
 
     def set_timeout(self, seconds: float) -> None:

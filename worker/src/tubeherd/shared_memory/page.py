@@ -114,11 +114,15 @@ class State(NamedTuple):
 class Page:
     """The page of one lane, with the lock of its connection."""
 
-    def __init__(self, deferred_most: int = 0) -> None:
+    __deletable__ = ("_lock",)
+
+    def __init__(self, deferred_most: int = 0, parent_check_seconds: float = _PARENT_CHECK_SECONDS) -> None:
         """Make page and lock, with room for the leases of `deferred_most` deferred jobs; raises OSError.
 
-        The supervisor makes them before it forks the slot.
+        The supervisor makes them before it forks the slot, which checks every so many seconds while it waits for the
+        lock whether the supervisor lives.
         """
+        self._parent_check_seconds = parent_check_seconds
         self._map = mmap.mmap(-1, _DEFERRED_AT + deferred_most * _LEASE.size)
         self._lock = _make_lock()
         self._locked: bool = False
@@ -137,7 +141,7 @@ class Page:
             # A slot whose supervisor is dead goes on without the lock. If the supervisor died before it read the answer
             # to a touch, the slot reads that answer instead of its own, and therefore closes the connection.
             orphan = os.getppid() != self._maker
-            self._locked = self._lock.acquire(not orphan, _PARENT_CHECK_SECONDS) or orphan
+            self._locked = self._lock.acquire(not orphan, self._parent_check_seconds) or orphan
         self._map[_PHASE_AT] = _COMMAND
 
     def write_job_and_unlock(self, job: int, since: float, ttr: int, jobs_begun: int, timeout: float = 0.0) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from tubeherd.descriptors import low_numbers_taken, moved
 
-BUCKETS: Final = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
+BUCKETS: Final[tuple[float, ...]] = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 """The longest time of each bucket, in seconds. One more bucket is for longer times."""
 _NUMBER: Final = struct.Struct("=Q")
 _BYTES: Final = _NUMBER.size

@@ -19,7 +19,8 @@ from types import FrameType
 from typing import Final
 
 from tubeherd.events import FlushReason
-from tubeherd.processing.attempt import Attempt, FlushFailed
+from tubeherd.processing.attempt import Attempt
+from tubeherd.processing.batch import FlushFailed
 from tubeherd.processing.coroutines import (
     any_overdue,
     held_loop_reason,

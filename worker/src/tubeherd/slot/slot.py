@@ -25,7 +25,8 @@ from tubeherd.formats.text import NAMED_MOST
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.processing.attempt import FlushFailed, Processed
+from tubeherd.processing.attempt import Processed
+from tubeherd.processing.batch import FlushFailed
 from tubeherd.processing.deadlines import CancelledLate, Deadline, DeadlinePassed, too_long_reason
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import traceback_text
@@ -252,7 +253,7 @@ class Slot(ABC):
         if stop:
             lane.drop()  # the answer may still come: the next slot could mistake it for the answer to its own command
             raise Stop
-        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest_wait} s")
+        raise QueueUnavailable(f"beanstalkd did not answer a reserve within {pending.longest_wait:g} s")
 
     def _note_idle(self, lane: Lane, since: float, until: float) -> None:
         """Write when no job was ready, unless a tube is found in which one may have been."""

@@ -173,7 +173,7 @@ class LaneHandle:
         if self.connection is None:
             raise QueueUnavailable("the connection to beanstalkd was closed")
         if not answered:
-            raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS} s")
+            raise QueueUnavailable(f"beanstalkd gave no answer within {REPLY_SECONDS:g} s")
         # The touches were sent together, so the other answers follow the first one at once.
         self.connection.set_timeout(STALL_SECONDS)
         for lease in self._unanswered:
