@@ -471,6 +471,20 @@ def test_alerts_have_the_values_that_they_are_given():
     assert "> 5000000000\n" in large["expr"]
 
 
+def test_alerts_of_which_none_is_left_are_refused():
+    off = {alert["alert"]: {"enabled": False} for alert in alerts("queue")}
+    for given in (off, None):
+        said = refusal({"metrics": {"alerts": given, "prometheusRule": {"enabled": True}}})
+        assert "none of metrics.alerts is" in said
+        assert "--reset-then-reuse-values" in said
+
+
+def test_alerts_without_an_address_of_runbooks_have_none():
+    objects = render({"metrics": {"prometheusRule": {"enabled": True, "runbooks": None}}})
+    (group,) = objects["PrometheusRule", "herd-alerts"]["spec"]["groups"]
+    assert {frozenset(alert["annotations"]) for alert in group["rules"]} == {frozenset({"summary", "description"})}
+
+
 def test_objects_that_prometheus_and_grafana_pick_by_labels_have_them():
     objects = render(MONITORING)
     for kind, name in (("ServiceMonitor", "operator-metrics"), ("PodMonitor", "workers"), ("PrometheusRule", "alerts")):
@@ -488,6 +502,8 @@ def test_only_the_namespaces_that_are_named_may_read_the_metrics_of_the_operator
     (chosen,) = reader["namespaceSelector"]["matchExpressions"]
     assert chosen == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["monitoring", "other"]}
     assert rule["ports"] == [{"port": "health"}]
+    readers = {"operator": {"networkPolicy": {"ingress": None}}, "metrics": {"readers": ["monitoring"]}}
+    assert len(render(readers)["NetworkPolicy", "herd-operator"]["spec"]["ingress"]) == 1
 
 
 def test_monitor_that_nobody_could_use_is_refused_with_what_to_set():
