@@ -20,7 +20,7 @@ def buried(job, error, reason, attempts):
 WITHOUT_PROCESSES = """
 import errno, os, sys
 from tubeherd.job import Job
-from tubeherd.metrics import Metrics
+from tubeherd.metrics import Metrics, Slots
 from tubeherd.supervisor.places import Places
 from tubeherd.supervisor.reactor import Reactor
 from tubeherd.settings import WorkerSettings
@@ -50,7 +50,7 @@ while not places.empty:
     for reaped in places.reap():
         places.remove(reaped)
 print(f"{files() - before} files at the end", flush=True)
-metrics.text(0)
+metrics.text(Slots(0, 0, 0, 0, {}, None))
 metrics.remove()
 """
 
