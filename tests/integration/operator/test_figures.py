@@ -135,6 +135,18 @@ def test_tubes_of_pools_have_figures_and_so_has_the_server(beanstalkd, servers):
     assert seen.ready_for == {"mail": about(0)}
 
 
+def test_tubes_of_a_pool_that_is_forgotten_are_not_shown_while_the_server_rests(beanstalkd, servers, monkeypatch):
+    monkeypatch.setattr(ready_ages, "_PAUSE_SECONDS", 0.0)
+    beanstalkd.put("mail")
+    beanstalkd.put("sms")
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    servers.watch(SMS, beanstalkd.server, serving("sms"))
+    wait_for(lambda: servers.figures()[0].ready_for.keys() == {"mail", "sms"}, "figures of both")
+    servers.forget(SMS)
+    (seen,) = servers.figures()
+    assert (seen.pools, seen.tubes.keys(), seen.ready_for.keys()) == ({MAIL: ("mail",)}, {"mail"}, {"mail"})
+
+
 def test_server_that_rests_is_asked_for_its_marks_alone(beanstalkd, servers):
     beanstalkd.put("mail")
     servers.watch(MAIL, beanstalkd.server, serving("mail"))

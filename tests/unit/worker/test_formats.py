@@ -10,7 +10,7 @@ from tubeherd.formats.addresses import LISTENER, parse_listener
 from tubeherd.formats.durations import DURATION, format_duration, parse_duration
 from tubeherd.formats.sizes import SIZE, parse_size
 from tubeherd.formats.tubes import RESERVED, TUBE, check_tube
-from tubeherd.queue.server import SERVER, parse_server
+from tubeherd.queue.server import SERVER, parse_server, whole_address
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,17 @@ def test_tube_that_only_resembles_a_reserved_one(name):
 
 
 @pytest.mark.parametrize(
-    ("server", "address"),
+    ("server", "address", "whole"),
     [
-        ("localhost", ("localhost", 11300)),
-        ("beanstalkd.jobs.svc:1", ("beanstalkd.jobs.svc", 1)),
-        ("[::1]", ("::1", 11300)),
-        ("[fe80::1]:65535", ("fe80::1", 65535)),
+        ("localhost", ("localhost", 11300), "localhost:11300"),
+        ("beanstalkd.jobs.svc:1", ("beanstalkd.jobs.svc", 1), "beanstalkd.jobs.svc:1"),
+        ("[::1]", ("::1", 11300), "[::1]:11300"),
+        ("[fe80::1]:65535", ("fe80::1", 65535), "[fe80::1]:65535"),
     ],
 )
-def test_server(server, address):
+def test_server(server, address, whole):
     assert parse_server(server) == address
+    assert whole_address(server) == whole
 
 
 @pytest.mark.parametrize("server", ["", ":1", "a:0", "a:65536", "::1", "[::1", "a b", "a:b", "http://a", "a\n"])

@@ -12,7 +12,7 @@ class ServerFigures:
     """The figures of one beanstalkd, and the pools that it has."""
 
     server: str
-    """host:port."""
+    """host:port, the same however pools write it."""
     pools: Mapping[Key, tuple[str, ...] | None]
     """The tubes of each pool; None if they have not been counted yet."""
     is_up: bool | None = None

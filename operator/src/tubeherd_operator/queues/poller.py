@@ -14,6 +14,7 @@ from typing import Final
 from tubeherd.logs import log
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeStats
 from tubeherd.queue.changing import ChangingConnection, connect_to_change
+from tubeherd.queue.server import whole_address
 from tubeherd_operator.decisions.autoscale import Moment, Rule, Scaling, begin
 from tubeherd_operator.decisions.counts import Counts, is_due
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found
@@ -129,12 +130,16 @@ class Poller:
 
     def figures(self) -> ServerFigures:
         """Return what is known of the server, for the metrics."""
-        look, watched = self._look, self._watched
+        look, watched, server = self._look, self._watched, whole_address(self._server)
         if look is None or look.error is not None:
-            return ServerFigures(self._server, dict.fromkeys(watched), None if look is None else False)
-        tubes = {tubes: tuple(counts.tubes) for tubes, counts in look.known.items()}
-        pools = {key: tubes.get(each.tubes) for key, each in watched.items()}
-        return ServerFigures(self._server, pools, True, self._stats, look.counted, self._ready_ages.ready_for())
+            return ServerFigures(server, dict.fromkeys(watched), None if look is None else False)
+        known = {tubes: tuple(counts.tubes) for tubes, counts in look.known.items()}
+        pools = {key: known.get(each.tubes) for key, each in watched.items()}
+        # While the server rests, the last look also has the tubes of pools that were deleted since.
+        served = {tube for tubes in pools.values() for tube in tubes or ()}
+        tubes = {name: tube for name, tube in look.counted.items() if name in served}
+        ages = {name: age for name, age in self._ready_ages.ready_for().items() if name in served}
+        return ServerFigures(server, pools, True, self._stats, tubes, ages)
 
     def give(self, key: Key, errand: Errand | None) -> None:
         """Have an errand run for a pool; it takes the place of the one before."""

@@ -26,6 +26,12 @@ def parse_server(server: str) -> tuple[str, int]:
     return found
 
 
+def whole_address(server: str) -> str:
+    """Return host:port, which is the same for all ways to write an address. Raises ValueError if it is none."""
+    host, port = parse_server(server)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def server_or_default(server: str | None, environ: Mapping[str, str]) -> str:
     """Return the server that was given; if that is None, the variable's; if that is not set or empty, the default.
 
