@@ -96,6 +96,12 @@ def test_config_map_concerns_the_pools_that_name_it(cache, changed, spec):
     assert changed == []
 
 
+def test_of_a_replica_set_the_pod_template_is_not_kept(cache):
+    cache.put(REPLICA_SETS, item(3, "mail-1") | {"spec": {"template": {}}, "status": {"replicas": 1}})
+    (kept,) = cache.replica_sets(MAIL)
+    assert (kept.keys(), version(kept)) == ({"metadata"}, 3)
+
+
 def config_map(number, name="jobs", namespace="shop"):
     return {
         "metadata": {

@@ -227,9 +227,10 @@ def _is_in(scope: Key, config_map: Key) -> bool:
 def _slim(kind: Kind, item: Object) -> Object:
     """Return an object without the record of who set which field, which is a third of its size.
 
-    Of a ConfigMap only name and version remain: its annotations may hold a copy of all that is in it.
+    Of a ConfigMap only name and version remain: its annotations may hold a copy of all that is in it. Of a ReplicaSet
+    only the metadata remain: it has a copy of its Deployment's pod template, and shows only which pods are the present.
     """
     if kind == CONFIG_MAPS:
         return {"metadata": {name: item["metadata"][name] for name in ("namespace", "name", "resourceVersion")}}
     metadata = {name: value for name, value in item["metadata"].items() if name != "managedFields"}
-    return item | {"metadata": metadata}
+    return {"metadata": metadata} if kind == REPLICA_SETS else item | {"metadata": metadata}
