@@ -203,7 +203,7 @@ WATCHES: Final = Metric(
 QUEUE_POOLS: Final = Metric(
     "tubeherd_operator_queue_pools",
     "gauge",
-    "Pools in the queue of passes: due now, to be looked at later, or in a pass.",
+    "Pools in the queue of passes of the operator that acts: due now, to be looked at later, or in a pass.",
     ("state",),
 )
 PASS_SECONDS: Final = Metric(

@@ -22,4 +22,5 @@ def families(*, acts: bool, pools: int, watches: Mapping[str, bool], queue: Dept
     states = Counter((name.split()[0], "open" if is_open else "failing") for name, is_open in watches.items())
     kinds = sorted({kind for kind, _ in states})
     yield WATCHES.of(((kind, state), states[kind, state]) for kind in kinds for state in ("open", "failing"))
-    yield QUEUE_POOLS.of(((state,), count) for state, count in queue._asdict().items())
+    if acts:  # otherwise every pool waits there for the day on which this operator acts
+        yield QUEUE_POOLS.of(((state,), count) for state, count in queue._asdict().items())
