@@ -7,6 +7,7 @@ import argparse
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from tests.bench import report
@@ -62,20 +63,29 @@ def _at_rest(installed: Installation, size: Size) -> Fleet:
 
 def _write_page(installed: Installation) -> None:
     began = time.monotonic()
-    with fresh(installed):
-        lines = responsiveness.measure(installed)
+    lines: list[list[str]] = []
     found = []
     for size in scale.SIZES:
         with fresh(installed):
             found.append(scale.measure(installed, size))
-            if size.pools == scale.JUDGED:
-                lines += scale.judged(found[-1])
-            if size == scale.STORMY:
-                fleet = Fleet(installed, size)
-                lines += takeover.measure(installed, fleet) + storms.measure(installed, fleet)
+            for line in _figures(installed, found[-1]):
+                print("  " + " | ".join(line), flush=True)
+                lines.append(line)
     measured = f"{describe()} {_commit()}\n\n{scale.tables(found)}\n{report.figures(lines)}"
     report.write(_PAGE, measured, "make bench-operator")
     print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {time.monotonic() - began:.0f} s")
+
+
+def _figures(installed: Installation, found: scale.Scale) -> Iterator[list[str]]:
+    """Measure what is measured beside the scale with this number of pools, and yield the lines of the table."""
+    if found.size == scale.FEW:
+        yield from responsiveness.measure(installed)
+    if found.size.pools == scale.JUDGED:
+        yield from scale.judged(found)
+    if found.size == scale.STORMY:
+        fleet = Fleet(installed, found.size)
+        yield from takeover.measure(installed, fleet)
+        yield from storms.measure(installed, fleet)
 
 
 def _commit() -> str:

@@ -56,12 +56,13 @@ class Fleet:
         self.size = size
         self._server = installed.queue.server
         self._api = installed.api
+        self._with_config_map = set(size.names[::2])
 
     def create_config_maps(self) -> None:
         """Create the ConfigMaps of every other pool."""
         maps = [
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"jobs.py": EXECUTORS}}
-            for name in self.size.names[::2]
+            for name in self._with_config_map
         ]
         parallel(lambda each: self._api("POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", each), maps)
 
@@ -81,7 +82,7 @@ class Fleet:
 
     def _pool(self, name: str) -> Object:
         spec: dict[str, Any] = {"server": self._server, "tubes": self.size.tubes(name), "replicas": 0}
-        if name in self.size.names[::2]:
+        if name in self._with_config_map:
             spec["executors"] = {"configMap": name}
         return {"apiVersion": f"{GROUP}/{VERSION}", "kind": "WorkerPool", "metadata": {"name": name}, "spec": spec}
 

@@ -17,14 +17,15 @@ from tests.bench.operator.samples import Times, burials_and_kicks
 from tests.bench.report import figure, p99, table
 from tests.support.waiting import wait_for
 
+FEW: Final = Size(10)
 STORMY: Final = Size(1000, samples=100)
 """At which the leader is lost, and storms are made."""
-SIZES: Final = (Size(10), Size(100), STORMY, Size(1000, own_tubes=True, samples=100), Size(3000))
+SIZES: Final = (FEW, Size(100), STORMY, Size(1000, own_tubes=True, samples=30), Size(3000, samples=5))
 JUDGED: Final = 1000
 """The number of pools for which there are targets."""
 _SETTLE_SECONDS: Final = 120.0
 _IDLE_SECONDS: Final = 60
-_PASSES: Final = 4
+_PASSES: Final = 8
 """So many passes run at the same time in the operator, and so many requests of the bare client."""
 
 
@@ -35,6 +36,9 @@ class Cost(NamedTuple):
     """Share of a core."""
     memory: float
     """PSS in MiB."""
+
+    def __str__(self) -> str:
+        return f"{self.cpu:.1%} of a core and {self.memory:.0f} MiB"
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,13 @@ def measure(installed: Installation, size: Size) -> Scale:
         audit = Audit()
         leader, other = _costs(installed.processes())
         requests = audit.requests()
-    say(f"{leader}, the other {other}, {sum(not request.is_upkeep for request in requests)} requests")
+    besides = sum(not request.is_upkeep for request in requests)
+    say(f"the leader takes {leader}, the other operator {other}; {besides} requests beside Lease and watches")
     with step(f"{size} pools: {size.samples} burials and kicks"):
         times = burials_and_kicks(installed, size)
     with step(f"{size} pools: the same Deployments by a bare client"):
         bare = apply_without_operator(installed.api, BARE_NAMESPACE, _PASSES)
     by_kind = Counter((request.verb, request.kind) for request in requests)
-    besides = sum(not request.is_upkeep for request in requests)
     found = Scale(size, creating, following, bare, cpu, empty, leader, other, by_kind, besides, times)
     say(" | ".join(_cells(found)))
     return found

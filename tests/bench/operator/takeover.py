@@ -14,7 +14,7 @@ from tests.bench.report import figure
 from tests.support.operator_processes import cut_off, kill
 from tests.support.waiting import wait_for
 
-_WAYS: Final[tuple[tuple[str, Callable[[str], None], int], ...]] = (("kill -9", kill, 3), ("network cut", cut_off, 2))
+_WAYS: Final[tuple[tuple[str, Callable[[str], None], int], ...]] = (("kill -9", kill, 3), ("network cut", cut_off, 1))
 """How the leader is lost, and how often."""
 _SETTLE_SECONDS: Final = 60.0
 
