@@ -145,8 +145,10 @@ class _Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
             if len(self._peers) >= _PEERS_MOST:
+                oldest = next(iter(self._peers))
+                del self._peers[oldest]
                 with suppress(OSError):
-                    next(iter(self._peers)).shutdown(socket.SHUT_RDWR)  # its thread then ends, and closes it
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread then ends, and closes it
             self._peers[request] = None
         super().process_request(request, client_address)
 
