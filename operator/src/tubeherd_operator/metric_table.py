@@ -109,7 +109,11 @@ TUBE_FIGURES: Final[Mapping[str, Metric]] = dict(
         _of_tube("total-jobs", "gauge", "Jobs that were put into a tube since it exists."),
         _of_tube("current-using", "gauge", "Connections that put jobs into a tube."),
         _of_tube("current-watching", "gauge", "Connections that take jobs from a tube, such as those of workers."),
-        _of_tube("current-waiting", "gauge", "Connections that wait for a job of a tube."),
+        _of_tube(
+            "current-waiting",
+            "gauge",
+            "Connections that wait for a job of a tube, as they were when anything else last happened in the server.",
+        ),
         _of_tube(
             "cmd-delete",
             "counter",
