@@ -204,6 +204,19 @@ def test_kick_of_thousands_goes_in_steps_of_a_thousand(reconciler, cluster, serv
     assert "kick=all: 2000 of 3200 buried jobs put back so far" in progress
 
 
+def test_jobs_of_a_kick_that_is_stopped_are_counted_too(reconciler, cluster, servers, work, counted):
+    servers.tubes.buried = {"mail": 3000}
+    cluster.annotate("all")
+    while not servers.tubes.kicked:
+        reconciler.reconcile(KEY)
+        if servers.waits:
+            servers.run()
+    cluster.annotate(None)
+    work(reconciler)
+    assert cluster.held["status"]["lastKick"]["kicked"] == 1000
+    assert counted == [("kick", 1000)]
+
+
 def test_no_job_is_buried(reconciler, cluster, servers, work):
     servers.tubes.buried = {}
     work(reconciler)

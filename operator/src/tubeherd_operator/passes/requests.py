@@ -97,6 +97,8 @@ class Requests:
                 memory.rests_until = 0.0
             elif plan.rests:
                 memory.rests_until = self._clock() + plan.rests
+        if plan.intent and plan.intent.state == "done" and plan.intent != pool.status.request:
+            self._done(plan.intent.deed, sum(share.done for share in plan.intent.tubes))
         return plan.removes is None or self._remove_annotation(pool, plan.removes, plan, stored)
 
     def _remove_annotation(self, pool: Pool, annotation: Deed, plan: RequestPlan, stored: Object) -> bool:
@@ -110,7 +112,6 @@ class Requests:
             raise
         if removed and plan.intent:
             memory.removed, memory.stays_because = plan.intent.id, None
-            self._done(plan.intent.deed, sum(share.done for share in plan.intent.tubes))
         return removed
 
     def _memory(self, pool: Pool) -> _Memory:
