@@ -9,6 +9,7 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.burials import RECORDS, count_records, put_record
 from tests.support.proxies import Proxy
 from tests.support.waiting import wait_for
+from tubeherd.burials import parking
 from tubeherd.burials.parking import ParkingReader
 from tubeherd.burials.reader import Clock, read_burials
 from tubeherd_operator.decisions.errands import Done, Errand, Step
@@ -184,6 +185,16 @@ def test_one_reader_a_server_and_none_without_a_pool_that_keeps_records(beanstal
     assert pollers(), "the tubes are still counted"
     servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1))
     assert len(read(servers, MAIL).groups) == 1
+
+
+def test_reasons_are_read_as_soon_as_more_jobs_are_buried(beanstalkd, bury, servers, monkeypatch):
+    monkeypatch.setattr(parking, "_LOOK_SECONDS", 3600.0)  # until then only a burial has the reader ask
+    bury(1)
+    servers.watch(MAIL, beanstalkd.server, Served(PoolTubes(("mail",)), 1))
+    assert [group.count for group in read(servers, MAIL).groups] == [1]
+    bury(2)
+    beanstalkd.bury("mail")  # once more, after the records of the others were put
+    wait_for(lambda: [group.count for group in read(servers, MAIL).groups] == [3], "the reasons are given")
 
 
 def test_reading_that_takes_long_holds_up_neither_counts_nor_kicks_of_the_same_server(beanstalkd, servers, monkeypatch):

@@ -483,6 +483,21 @@ def parking(beanstalkd):
         yield reader
 
 
+def test_reader_that_parks_and_is_to_hurry_asks_at_once_but_keeps_records_hidden_no_longer(bury, parking):
+    jobs = bury(10)
+    assert jobs_of(parking.read()) == jobs
+    jobs += bury(1)
+    parking.hurry()
+    assert jobs_of(parking.read()) == jobs[:10], "ten records were taken out just now"
+    parking.clock.time += 0.02
+    assert jobs_of(parking.read()) == jobs
+    jobs += bury(1)
+    parking.clock.time += 0.02
+    assert jobs_of(parking.read()) == jobs[:11], "a second has not gone by"
+    parking.hurry()
+    assert jobs_of(parking.read()) == jobs
+
+
 def test_reader_that_parks_takes_out_only_what_is_new(beanstalkd, bury, parking):
     jobs = bury(3)
     first_record = jobs[-1] + 1

@@ -70,6 +70,10 @@ class BurialWatch:
                 new.give(self._records, burials_of(tubes, self._records))
             self._watched = {**self._watched, key: new}
 
+    def hurry(self) -> None:
+        """Read new records at once if possible: jobs were buried, and pools are to be told why with how many."""
+        self._wake.set()
+
     def forget(self, key: Key) -> bool:
         """Drop a pool, and return whether it was the last one. The thread then ends."""
         self._watched = {other: watched for other, watched in self._watched.items() if other != key}
@@ -89,7 +93,9 @@ class BurialWatch:
             if records is not None:
                 self._give(records)
             wait = self._interval if records is not None else random.uniform(0.5, 1) * _AGAIN_SECONDS  # noqa: S311 - spreads reconnects
-            self._wake.wait(wait)
+            if self._wake.wait(wait):
+                self._wake.clear()
+                self._reader.hurry()
         self._reader.close()
 
     def _read(self) -> _Records | None:

@@ -25,6 +25,7 @@ from tubeherd_operator.queues.ready_ages import ReadyAges
 from tubeherd_operator.queues.running import Runner, describe
 
 _BACKOFF_MOST: Final = 15.0
+_BURIED: Final = "current-jobs-buried"
 _PAUSES: Final = 4
 """A pause is so many times as long as the look before it, if that is longer than the interval.
 
@@ -78,14 +79,22 @@ class _Watched:
 class Poller:
     """Counts the jobs of one beanstalkd, and runs errands, in its own thread, while any pool has tubes there."""
 
-    def __init__(self, server: str, interval: float, changed: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        server: str,
+        interval: float,
+        changed: Callable[[Key], None],
+        buried: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begin to look every `interval` seconds whether anything has changed, and to count the tubes if so.
 
-        `changed` is called with a pool that was given new counts, or whose errand was answered.
+        `changed` is called with a pool that was given new counts, or whose errand was answered. `buried` is called
+        before that if more jobs are buried than at the last look.
         """
         self._server = server
         self._interval = interval
         self._changed = changed
+        self._buried = buried
         # The dictionary is replaced and never changed, because the poller's thread may be iterating over it.
         self._watched: dict[Key, _Watched] = {}
         self._look: _Look | None = None
@@ -220,6 +229,8 @@ class Poller:
         try:
             connection = self._connected()
             stats = connection.server_stats()
+            if stats.figures.get(_BURIED, 0) > self._stats.get(_BURIED, 0):
+                self._buried()
             self._stats, marks = stats.figures, stats.marks
             if marks is not None and marks == before.marks and before.error is None and wanted <= before.known.keys():
                 self._ready_ages.look(connection, before.counted)

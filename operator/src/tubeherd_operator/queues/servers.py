@@ -6,6 +6,7 @@ No method waits for a server.
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from tubeherd.queue.server import parse_server
 from tubeherd_operator.decisions.burials import Burials
@@ -95,7 +96,8 @@ class Servers:
             self._watched[key] = new
             self._compared.put(key, new)
             if new.address not in self._pollers:
-                self._pollers[new.address] = Poller(server, self._interval, self._changed)
+                buried = partial(self._hurry, new.address)
+                self._pollers[new.address] = Poller(server, self._interval, self._changed, buried)
             self._pollers[new.address].watch(key, served.tubes, served.autoscale, replicas)
             self._watch_burials(key, server, new)
             concerned = self._concerned(key, before, new)
@@ -154,6 +156,12 @@ class Servers:
         if new.address not in self._burials:
             self._burials[new.address] = BurialWatch(server, self._interval, self._changed)
         self._burials[new.address].watch(key, new.served.tubes)
+
+    def _hurry(self, address: _Address) -> None:
+        with self._lock:
+            reading = self._burials.get(address)
+        if reading:
+            reading.hurry()
 
     def _forget_burials(self, key: Key, address: _Address) -> None:
         if address in self._burials and self._burials[address].forget(key):

@@ -35,6 +35,12 @@ class ParkingReader(BurialReader):
         super().__init__(server, clock)
         self._sort_at = 0.0
         """When all jobs whose records are kept are looked at again, on the monotonic clock."""
+        self._take_at = 0.0
+        """Before when no records are taken out, on the monotonic clock."""
+
+    def hurry(self) -> None:
+        """Have the next `read` ask beanstalkd, unless many records were taken out just now."""
+        self._ask_at = min(self._ask_at, self._take_at)
 
     def _ask(self, connection: BulkConnection) -> float:
         is_due = self._clock.now() >= self._sort_at
@@ -45,7 +51,9 @@ class ParkingReader(BurialReader):
             self._sort_again(connection)
         if is_due:
             self._sort_at = self._clock.now() + QUIET_SECONDS
-        return max(_LOOK_SECONDS, taken / _TAKEN_A_SECOND)
+        pause = taken / _TAKEN_A_SECOND
+        self._take_at = self._clock.now() + pause
+        return max(_LOOK_SECONDS, pause)
 
     def _take_all(self, connection: BulkConnection) -> int:
         """Take all records out anew, park them, and return how many."""
