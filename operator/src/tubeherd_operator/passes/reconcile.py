@@ -73,6 +73,8 @@ class Reconciler:
         """What was repaired of late."""
         self._doubtful: set[Key] = set()
         """The pools whose last pass failed. It may have written what the cache does not have."""
+        self._begun: dict[Key, tuple[PoolEvent, ...]] = {}
+        """The Events that report new Deployments; the pass that does the rest is to write them."""
 
     def note_pools(self) -> None:
         """Take note of what each pool serves, so that even the first pass compares its pool with all others.
@@ -112,6 +114,7 @@ class Reconciler:
             self._servers.forget(key)
             self._requests.forget(key)
             self._repairs.pop(key, None)
+            self._begun.pop(key, None)
             return None
         self._have_counted(pool)
         seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._requests.known(pool))
@@ -119,7 +122,7 @@ class Reconciler:
         plan = make_plan(seen)
         results = self._act(key, plan, seen)
         if plan.begins and results.deployment:
-            self._write_events(pool, plan.begins)
+            self._begun[key] = plan.begins
             return 0.0
         report = make_report(seen, plan, results, self._timestamp())
         try:
@@ -196,7 +199,7 @@ class Reconciler:
         stored, version = pool.stored, self._requests.about_to_write(pool, plan.request)
         if patch := changes(report.status, pool.stored):
             stored = self._cluster.write_status(*pool.key, patch, version)
-        self._write_events(pool, report.events)
+        self._write_events(pool, [*self._begun.pop(pool.key, ()), *report.events])
         is_carried_out = self._requests.carry_out(pool, plan.request, stored)
         if is_carried_out and plan.request.event_after_removal:
             write_event(self._cluster, pool.stored, plan.request.event_after_removal, self._timestamp())
