@@ -1,5 +1,7 @@
 """The cache keeps the newest of each object, in whatever order watches, listings and answers bring them."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,23 @@ def test_older_version_never_replaces_a_newer_one(cache, changed):
     assert (version(cache.pool(MAIL)), changed) == (7, [MAIL])
     cache.put(POOLS, item(10))
     assert (version(cache.pool(MAIL)), changed) == (10, [MAIL, MAIL])
+
+
+def test_equal_strings_of_objects_are_kept_once(cache):
+    for name in ("mail", "sms"):
+        cache.put(POOLS, json.loads(json.dumps(item(1, name) | {"spec": {"tubes": ["some tube"], "replicas": 1}})))
+    mail, sms = cache.pool(MAIL)["spec"], cache.pool(SMS)["spec"]
+    assert mail == {"tubes": ["some tube"], "replicas": 1}
+    assert mail["tubes"][0] is sms["tubes"][0]
+    assert [*map(id, mail)] == [*map(id, sms)]
+
+
+def test_object_that_is_nested_without_an_end_is_kept_too(cache):
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    cache.put(POOLS, item(1) | {"spec": nested})
+    assert version(cache.pool(MAIL)) == 1
 
 
 def test_object_that_was_deleted_does_not_come_back_with_an_answer_that_is_late(cache):

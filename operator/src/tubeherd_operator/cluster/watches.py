@@ -171,6 +171,8 @@ def _settings() -> kopf.OperatorSettings:
     # A watch can die without an error (kopf#957). So each watch ends after this many seconds, and another follows.
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
+    # For so many seconds kopf keeps a task and the whole object after each change; unless it is told, for five.
+    settings.queueing.idle_timeout = 0.1
     settings.networking.error_backoffs = _Endless()
     settings.process.ultimate_exiting_timeout = None  # kopf would kill the process ten minutes after it has ended
     for kind in WATCHED:
