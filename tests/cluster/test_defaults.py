@@ -34,7 +34,8 @@ def as_an_earlier_operator(namespace, image):
     """Make the Deployment of the pool `mail` as an operator has that noted no defaults, and wait for its pods."""
     pool = namespace.get("workerpool", "mail")
     spec = WorkerPoolSpec.model_validate(pool["spec"])
-    stored = SimpleNamespace(config_map=lambda *_: namespace.get("configmap", "executors"))
+    found = namespace.get("configmap", "executors")
+    stored = SimpleNamespace(config_map=lambda *_: found, watches_config_map=lambda _: True)
     digest = Executors(stored, stored).digest(Key(namespace.name, "executors"))
     made = build_deployment(pool, spec, spec.server, digest, Defaults(1, image))
     del made["metadata"]["annotations"][DEFAULTS_ANNOTATION]
