@@ -44,15 +44,16 @@ $(VENV)/.pure: $(TOOLS) worker/pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./worker
 	@rm -f $(VENV)/.compiled; touch $@
 
-# A folder is newer than the build if a file of it was removed.
+# A folder is newer than the build if a file of it was removed. The build is as old as its begin: an edit may come later.
 $(VENV)/.compiled: $(TOOLS) worker/pyproject.toml worker/hatch_build.py $(shell find worker/src -name __pycache__ -prune -o -print)
 	@if command -v cc >/dev/null && $(call HEADERS,$(BIN)/python); then \
+	  touch $@.begun; \
 	  echo 'compiling the worker (half a minute if the hot path has changed)'; \
 	  rm -rf worker/build/wheel; \
 	  said=$$(cd worker && HATCH_BUILD_HOOK_ENABLE_CUSTOM=true ../$(BIN)/python -m hatchling build -t wheel -d build/wheel 2>&1) \
 	    || { echo "$$said"; exit 1; }; \
 	  $(BIN)/python -m pip install -q --no-deps --force-reinstall worker/build/wheel/*.whl; \
-	  rm -f $(VENV)/.pure; touch $@; \
+	  rm -f $(VENV)/.pure; mv $@.begun $@; \
 	else \
 	  echo "THE WORKER IS NOT COMPILED, so it is slower: there is no C compiler, or no Python.h of $(PYTHON)."; \
 	  echo "Install gcc, libc6-dev and python3-dev, or what your Python has instead, then run \`make setup\`."; \

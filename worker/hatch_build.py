@@ -26,9 +26,17 @@ class CompilingHook(BuildHookInterface[Any]):
             raise ValueError("an editable worker is not compiled: leave HATCH_BUILD_HOOK_ENABLE_CUSTOM out")
         modules = [f"tubeherd/{name}.py" for name in self.config["compiled"]]
         folder = Path(self.root, "build", str(sysconfig.get_config_var("SOABI")))
-        libraries = _compile(Path(self.root, "src"), modules, folder)
+        sources = Path(self.root, "src")
+        compiled_of = _contents(sources)
+        libraries = _compile(sources, modules, folder)
+        if _contents(sources) != compiled_of:  # the wheel would hold the edited source beside code of the older one
+            raise RuntimeError("a file in src was changed while it was compiled: build again")
         build_data["force_include"] |= {str(path): str(path.relative_to(libraries)) for path in libraries.rglob("*.so")}
         build_data |= {"pure_python": False, "infer_tag": True}
+
+
+def _contents(sources: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sources.rglob("*.py")}
 
 
 def _compile(sources: Path, modules: list[str], folder: Path) -> Path:

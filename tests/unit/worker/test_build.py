@@ -6,7 +6,9 @@ import sys
 import tomllib
 import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+
+import pytest
 
 from tests.support import installed
 from tests.support.project import ROOT
@@ -41,3 +43,21 @@ def test_a_wheel_that_is_built_without_a_word_holds_the_sources_and_no_binary(tm
         held = {name: archive.read(name) for name in archive.namelist() if ".dist-info/" not in name}
     assert held.pop("tubeherd/py.typed") == b""
     assert held == {f"tubeherd/{path}": data for path, data in installed.python_files(installed.SOURCE).items()}
+
+
+def test_no_wheel_is_made_of_a_source_that_was_edited_while_it_was_compiled(tmp_path, monkeypatch):
+    spec = spec_from_file_location("hatch_build", ROOT / "worker/hatch_build.py")
+    hatch_build = module_from_spec(spec)
+    spec.loader.exec_module(hatch_build)
+    source = tmp_path / "src/tubeherd/job.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("old = 1")
+
+    def edit_and_compile(*_):
+        source.write_text("new = 1")
+        return tmp_path / "build"
+
+    monkeypatch.setattr(hatch_build, "_compile", edit_and_compile)
+    hook = hatch_build.CompilingHook(str(tmp_path), {"compiled": ["job"]}, None, None, str(tmp_path), "wheel")
+    with pytest.raises(RuntimeError, match="was changed while it was compiled"):
+        hook.initialize("standard", {"force_include": {}})
