@@ -7,8 +7,7 @@ from tubeherd.by_hand.changing.acted import Acted, BrokenOff, Refused, TubeChang
 from tubeherd.by_hand.changing.choice import choose
 from tubeherd.by_hand.changing.report import lines, question, troubles
 from tubeherd.cli import app
-from tubeherd.queue.answers import QueueUnavailable
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import QueueUnavailable, TubeCounters
 
 NOWHERE = ("--server", "127.0.0.1:1")
 

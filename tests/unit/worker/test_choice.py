@@ -7,7 +7,7 @@ import pytest
 from tubeherd.burials.record import BurialRecord
 from tubeherd.by_hand.changing.choice import STATES, choose, parse_rate, why_not
 from tubeherd.policy import BurialKind
-from tubeherd.queue.looking import JobCounters
+from tubeherd.queue.answers import JobCounters
 
 JOB = JobCounters(7, "mail", "buried", 0, 3600, 0, 60, 0, 1, 0, 0, 1, 0)
 RECORD = BurialRecord(

@@ -6,8 +6,7 @@ import pytest
 
 from tubeherd.by_hand.looking.counting import Rate, count_tubes, rates
 from tubeherd.by_hand.looking.looked import Stats
-from tubeherd.queue.looking import ServerCounters
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import ServerCounters, TubeCounters
 
 SERVER = ServerCounters(0, 1, 3, 0, 0, 0, 0)
 MAIL = TubeCounters("mail", total_jobs=100, deleted=50)

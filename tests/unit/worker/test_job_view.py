@@ -13,7 +13,7 @@ from tubeherd.burials.record import BurialRecord
 from tubeherd.by_hand.looking.job_view import as_json, payload_lines, summary
 from tubeherd.by_hand.looking.looked_jobs import InspectedJob
 from tubeherd.policy import BurialKind
-from tubeherd.queue.looking import JobCounters
+from tubeherd.queue.answers import JobCounters
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

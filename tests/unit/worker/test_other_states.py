@@ -4,7 +4,7 @@ import pytest
 
 from tubeherd.by_hand.looking.other_states import INSPECT, in_words
 from tubeherd.formats.tubes import no_tube
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import TubeCounters
 
 MAIL = TubeCounters("mail", total_jobs=9, watching=1)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
-from tubeherd.queue.looking import JobCounters
+from tubeherd.queue.answers import JobCounters
 from tubeherd.queue.tubes import PIPELINE_MOST
 
 

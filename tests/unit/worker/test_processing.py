@@ -89,6 +89,33 @@ def test_group_of_nothing_but_reschedules_and_aborts_counts_as_one_of_them(membe
     assert process(mail).verdict == verdict
 
 
+class Oddly(Reschedule):
+    def __init__(self, **changed):
+        super().__init__(10)
+        vars(self).update(changed)
+
+    def delay(self, now):
+        return vars(self).get("wanted", 10)
+
+
+@pytest.mark.parametrize("changed", [{"wanted": True}, {"wanted": 2.5}, {"wanted": "10"}, {"priority": True}])
+def test_reschedule_by_what_is_no_whole_number_is_refused_in_our_own_words(changed):
+    def mail(payload):
+        raise Oddly(**changed)
+
+    verdict = process(mail).verdict
+    assert verdict.failure
+    assert "ValueError: a" in verdict.reason
+    assert str(next(iter(changed.values()))) in verdict.reason
+
+
+def test_message_of_a_reschedule_may_be_any_object():
+    def mail(payload):
+        raise Reschedule(10, message=OSError("out of paper"))
+
+    assert process(mail).verdict == Release(10, 5, "out of paper")
+
+
 @pytest.mark.parametrize("asked", [SOON, Abort("out of paper")])
 def test_group_with_a_failure_in_it_is_a_failure(asked):
     def mail(payload):

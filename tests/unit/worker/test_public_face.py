@@ -93,6 +93,14 @@ def test_name_says_what_it_is(name):
     assert not written.startswith(f"{name}("), "it has only what dataclass or NamedTuple writes"
 
 
+@pytest.mark.parametrize("name", FACE)
+def test_what_can_be_asked_about_a_class_is_what_its_source_says(name):
+    """Of a class that is compiled, doc and hints would be the compiler's, and its source could not be shown."""
+    thing = getattr(tubeherd, name)
+    if isinstance(thing, type):
+        assert inspect.getsource(thing).lstrip("@").startswith(("class", "dataclass"))
+
+
 def test_events_are_these():
     signals = {name: thing for name, thing in vars(tubeherd.events).items() if isinstance(thing, NamedSignal)}
     assert {name: signal.name for name, signal in signals.items()} == EVENTS

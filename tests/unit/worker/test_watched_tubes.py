@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tubeherd.processing.tube_choice import TUBES_MOST, TubeChoice
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import TubeCounters
 from tubeherd.slot.watched import WatchedTubes
 
 

@@ -43,19 +43,19 @@ if TYPE_CHECKING:
     from tubeherd.policy import Policy as Policy
     from tubeherd.policy import Release as Release
     from tubeherd.policy import RetrySchedule as RetrySchedule
-    from tubeherd.processing.attempt import Processed as Processed
     from tubeherd.processing.batch import FlushFailed as FlushFailed
     from tubeherd.processing.deadlines import CancelledLate as CancelledLate
     from tubeherd.processing.deadlines import DeadlinePassed as DeadlinePassed
+    from tubeherd.processing.processed import Processed as Processed
     from tubeherd.processing.reasons import InvalidPayload as InvalidPayload
     from tubeherd.queue.answers import AnswerLost as AnswerLost
+    from tubeherd.queue.answers import JobCounters as JobCounters
     from tubeherd.queue.answers import QueueUnavailable as QueueUnavailable
     from tubeherd.queue.answers import RefusedError as RefusedError
     from tubeherd.queue.answers import Reserved as Reserved
+    from tubeherd.queue.answers import ServerCounters as ServerCounters
     from tubeherd.queue.answers import Settled as Settled
-    from tubeherd.queue.looking import JobCounters as JobCounters
-    from tubeherd.queue.looking import ServerCounters as ServerCounters
-    from tubeherd.queue.tubes import TubeCounters as TubeCounters
+    from tubeherd.queue.answers import TubeCounters as TubeCounters
 
 _MODULES: Final = {
     "tubeherd.builtin.errors": ("CommandFailed", "HttpFailed", "HttpUnanswered"),
@@ -65,18 +65,25 @@ _MODULES: Final = {
     "tubeherd.by_hand.putting.putting": ("PutManyStopped",),
     "tubeherd.by_hand.looking.looked": ("Stats",),
     "tubeherd.by_hand.looking.looked_jobs": ("Inspected", "InspectedJob", "NextJobs"),
-    "tubeherd.queue.looking": ("JobCounters", "ServerCounters"),
-    "tubeherd.queue.tubes": ("TubeCounters",),
     "tubeherd.events": ("Action", "SlotDied"),
     "tubeherd.executors": ("Abort", "Executor", "ExecutorError", "Reject", "Reschedule", "executor"),
     "tubeherd.job": ("Job", "JobStats"),
     "tubeherd.manager": ("QueueManager",),
     "tubeherd.policy": ("BurialKind", "Bury", "Delete", "Policy", "Release", "RetrySchedule"),
-    "tubeherd.processing.attempt": ("Processed",),
+    "tubeherd.processing.processed": ("Processed",),
     "tubeherd.processing.batch": ("FlushFailed",),
     "tubeherd.processing.deadlines": ("CancelledLate", "DeadlinePassed"),
     "tubeherd.processing.reasons": ("InvalidPayload",),
-    "tubeherd.queue.answers": ("AnswerLost", "QueueUnavailable", "RefusedError", "Reserved", "Settled"),
+    "tubeherd.queue.answers": (
+        "AnswerLost",
+        "JobCounters",
+        "QueueUnavailable",
+        "RefusedError",
+        "Reserved",
+        "ServerCounters",
+        "Settled",
+        "TubeCounters",
+    ),
 }
 _MODULE_OF: Final = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -29,8 +29,8 @@ from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.globs import TubeSet, check_tube_or_glob, is_glob
 from tubeherd.job_options import check_priority, check_reason, make_schedule, parse_delay
 from tubeherd.policy import Delete, Policy, Rejected, Rescheduled, Verdict
-from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from tubeherd.queue.answers import TubeStats
-from tubeherd.queue.looking import JobCounters, LookingConnection
+from tubeherd.queue.answers import JobCounters, TubeStats
+from tubeherd.queue.looking import LookingConnection
 
 _PAUSE_SECONDS: Final = 15.0
 """How long to wait between two askings."""

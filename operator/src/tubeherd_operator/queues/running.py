@@ -12,9 +12,9 @@ from tubeherd.by_hand.changing.changer import Changer
 from tubeherd.by_hand.changing.choice import Choice, error_of, why_not
 from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
 from tubeherd.by_hand.changing.whole_tubes import delete_tubes, kick_tubes_by_id
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeCounters
 from tubeherd.queue.changing import ChangingConnection
-from tubeherd.queue.tubes import PIPELINE_MOST, TubeCounters
+from tubeherd.queue.tubes import PIPELINE_MOST
 from tubeherd_operator.decisions.errands import Done, Found, Step
 from tubeherd_operator.decisions.request_value import Wanted
 from tubeherd_operator.decisions.tubes import PoolTubes

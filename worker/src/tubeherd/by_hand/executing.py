@@ -19,7 +19,7 @@ from tubeherd.job import JobStats
 from tubeherd.job_options import make_schedule
 from tubeherd.logs import log
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release, Verdict
-from tubeherd.processing.attempt import Processed
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reporting import Reporter
 from tubeherd.queue.answers import Reserved, Settled

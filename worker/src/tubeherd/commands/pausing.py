@@ -12,7 +12,7 @@ from tubeherd.formats.tubes import no_tube
 
 if TYPE_CHECKING:
     from tubeherd.by_hand.changing.pausing import Paused
-    from tubeherd.queue.tubes import TubeCounters
+    from tubeherd.queue.answers import TubeCounters
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, print the present pause")]
 

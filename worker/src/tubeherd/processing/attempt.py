@@ -15,11 +15,11 @@ event is published. The steps are the same in a slot, which is a process of a wo
 
 import inspect
 import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from tubeherd import events
 from tubeherd.executors import Abort, Executor, ExecutorError, Reject, Reschedule
-from tubeherd.job import Job, current_job
+from tubeherd.job import current_job
 from tubeherd.job_options import check_priority
 from tubeherd.logs import ErrorDetail, log
 from tubeherd.policy import (
@@ -33,39 +33,16 @@ from tubeherd.policy import (
     Rejected,
     Rescheduled,
     Returned,
-    Verdict,
 )
 from tubeherd.processing.batch import FlushFailed
 from tubeherd.processing.deadlines import CancelledLate, DeadlinePassed
 from tubeherd.processing.payload import prepare_payload
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.reasons import InvalidPayload, describe, members, source_line, text_of, traceback_text
 from tubeherd.queue.answers import Reserved
 
 _RETURNED: Final = Returned()
 _REQUESTS: Final = (Reschedule, Reject, Abort)
-
-
-class Processed(NamedTuple):
-    """A job that has a verdict."""
-
-    job: Job
-    verdict: Verdict
-    seconds: float = 0.0
-    """How long the executor and the listeners took, in seconds."""
-    error: BaseException | None = None
-    """What the executor or a listener raised, unless it was a Reschedule."""
-    result: Any = None
-    """What the executor returned, or what a listener replaced that with."""
-    body: bytes | None = None
-    """The job's bytes, if it failed or is poison; a log line may show them."""
-    place: str | None = None
-    """`file:line` of the innermost user code that the error passed through; None if it passed none."""
-    traceback: str | None = None
-    """The traceback of the error, for log lines and records; None if it may not be shown."""
-
-    def __repr__(self) -> str:
-        """Leave out the body, which may hold secrets."""
-        return f"Processed({self.job!r}, {self.verdict!r}, {self.seconds!r}, {self.error!r})"
 
 
 class Attempt:
@@ -164,8 +141,7 @@ def is_awaitable(result: Any) -> bool:
 def _outcome(error: BaseException, detail: ErrorDetail) -> Outcome:
     match _what_counts(error):
         case Reschedule() as reschedule:
-            message = reschedule.message if detail == "full" else None
-            return _rescheduled(reschedule.delay(time.time()), reschedule.priority, message)
+            return _rescheduled(reschedule, detail)
         case Abort() as abort:
             return Aborted(text_of(abort) if detail == "full" else describe(abort, detail))
         case Reject() as reject:
@@ -180,11 +156,18 @@ def _outcome(error: BaseException, detail: ErrorDetail) -> Outcome:
             return Failed(describe(error, detail))
 
 
-def _rescheduled(delay: int, priority: int | None, message: object) -> Rescheduled:
-    """Return the outcome; raises ValueError for what beanstalkd cannot hold: a subclass may have changed the values."""
+def _rescheduled(asked: Any, detail: ErrorDetail) -> Rescheduled:
+    """Return the outcome; raises ValueError for what beanstalkd cannot hold: a subclass may have changed the values.
+
+    `asked` is a Reschedule. If its type were declared, compiled code would take True for 1, and refuse a message that
+    is no text.
+    """
+    delay = asked.delay(time.time())
     if type(delay) is not int or not 0 <= delay <= MAX_DELAY:
         raise ValueError(f"a delay is from 0 to {MAX_DELAY} whole seconds, not {text_of(delay)}")
+    priority: Any = asked.priority
     checked = None if priority is None else check_priority(priority)
+    message: Any = asked.message if detail == "full" else None
     return Rescheduled(delay, checked, None if message is None else text_of(message))
 
 

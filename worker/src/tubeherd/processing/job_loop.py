@@ -10,9 +10,10 @@ from contextvars import copy_context
 from typing import Any
 
 from tubeherd.job import Job
-from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
+from tubeherd.processing.attempt import Attempt, is_awaitable
 from tubeherd.processing.coroutines import RunningJob, any_running, forget_started, new_runner, run_to_end, within
 from tubeherd.processing.deadlines import Deadline
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.started import BY_JOB, note_loops
 
 

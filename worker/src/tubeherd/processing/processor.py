@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tubeherd.executors import Executor, executor_for
 from tubeherd.logs import ErrorDetail
 from tubeherd.policy import Policy
-from tubeherd.processing.attempt import Attempt, Processed, is_awaitable
+from tubeherd.processing.attempt import Attempt, is_awaitable
 from tubeherd.processing.deadlines import CancelledLate, Deadline
+from tubeherd.processing.processed import Processed
 from tubeherd.queue.answers import Reserved
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Final
 from tubeherd.burials.record import encode
 from tubeherd.logs import log
 from tubeherd.policy import Bury
-from tubeherd.processing.attempt import Processed
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.reasons import error_name, type_name
 
 _HOST: Final = os.uname().nodename

@@ -14,7 +14,7 @@ from tubeherd import events
 from tubeherd.job import Job, current_job
 from tubeherd.logs import ErrorDetail, log
 from tubeherd.policy import BurialKind, Bury, Delete, Release
-from tubeherd.processing.attempt import Processed
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.reasons import describe, traceback_text
 from tubeherd.queue.answers import Settled
 from tubeherd.shared_memory.tally import Incident, VerdictLabel

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from tubeherd.burials.writer import BurialWriter
 from tubeherd.policy import Bury, Verdict
-from tubeherd.processing.attempt import Processed
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.recording import record_of
 from tubeherd.processing.reporting import Notice, Reporter
 from tubeherd.queue.answers import Burying, Settled

@@ -33,6 +33,7 @@ __all__ = [
     "Burying",
     "DeadlineSoonError",
     "DrainingError",
+    "JobCounters",
     "JobTooBigError",
     "LeaseGone",
     "NotFoundError",
@@ -41,8 +42,10 @@ __all__ = [
     "QueueUnavailable",
     "RefusedError",
     "Reserved",
+    "ServerCounters",
     "Settled",
     "TimedOutError",
+    "TubeCounters",
     "TubeStats",
     "refusal",
 ]
@@ -143,6 +146,73 @@ class TubeStats:
     """For how many seconds it was paused; 0 if it is not paused."""
     pause_left: int = field(default=0, compare=False)
     """For how many seconds more it is paused."""
+
+
+class TubeCounters(NamedTuple):
+    """What beanstalkd counts of a tube; all 0 for a tube that does not exist. Times in seconds."""
+
+    name: str
+    ready: int = 0
+    reserved: int = 0
+    delayed: int = 0
+    buried: int = 0
+    total_jobs: int = 0
+    """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
+    using: int = 0
+    """How many connections put into it."""
+    watching: int = 0
+    """How many connections take jobs from it: mostly the slots of workers."""
+    waiting: int = 0
+    """How many of these wait for a job at the moment."""
+    deleted: int = 0
+    """How many of its jobs were deleted, as all that are done are, since it exists."""
+    pauses: int = 0
+    """How often it was paused."""
+    pause: int = 0
+    """For how long it was paused; 0 if it is not paused."""
+    pause_left: int = 0
+    """How much longer it is paused."""
+
+    @property
+    def jobs(self) -> int:
+        """The number of its jobs in all states."""
+        return self.ready + self.reserved + self.delayed + self.buried
+
+
+class JobCounters(NamedTuple):
+    """What beanstalkd counts of a job, in whatever state it is; times in seconds."""
+
+    id: int
+    tube: str
+    state: str
+    """ready, reserved, delayed or buried."""
+    priority: int
+    age: int
+    """Since it was put."""
+    delay: int
+    """That of the last release, or of the put if there was no release."""
+    ttr: int
+    time_left: int
+    """Until its lease or its delay ends; 0 in other states."""
+    reserves: int
+    timeouts: int
+    releases: int
+    buries: int
+    kicks: int
+
+
+class ServerCounters(NamedTuple):
+    """What beanstalkd counts of itself."""
+
+    total_jobs: int
+    """How many jobs were put since it started."""
+    tubes: int
+    workers: int
+    """How many connections have ever reserved a job."""
+    ready: int
+    reserved: int
+    delayed: int
+    buried: int
 
 
 def refusal(line: bytes) -> RefusedError | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from tubeherd.queue.answers import NotFoundError
+from tubeherd.queue.answers import JobCounters, NotFoundError, ServerCounters
 from tubeherd.queue.tubes import ALWAYS_WATCHED, USING, TubeConnection, batches
 from tubeherd.queue.wire import REPLY_SECONDS, open_socket, unexpected_answer
 
@@ -33,42 +33,6 @@ _SERVER: Final = (
     b"current-jobs-buried",
 )
 _COUNTERS: Final = re.compile(rb"^(%b): (\d{1,19})$" % b"|".join(_SERVER), re.MULTILINE)
-
-
-class JobCounters(NamedTuple):
-    """What beanstalkd counts of a job, in whatever state it is; times in seconds."""
-
-    id: int
-    tube: str
-    state: str
-    """ready, reserved, delayed or buried."""
-    priority: int
-    age: int
-    """Since it was put."""
-    delay: int
-    """That of the last release, or of the put if there was no release."""
-    ttr: int
-    time_left: int
-    """Until its lease or its delay ends; 0 in other states."""
-    reserves: int
-    timeouts: int
-    releases: int
-    buries: int
-    kicks: int
-
-
-class ServerCounters(NamedTuple):
-    """What beanstalkd counts of itself."""
-
-    total_jobs: int
-    """How many jobs were put since it started."""
-    tubes: int
-    workers: int
-    """How many connections have ever reserved a job."""
-    ready: int
-    reserved: int
-    delayed: int
-    buried: int
 
 
 class Peeked(NamedTuple):

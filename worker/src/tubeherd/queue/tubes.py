@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, TypeVar
 
-from tubeherd.queue.answers import AnswerLost, NotFoundError, QueueUnavailable, RefusedError, TubeStats
+from tubeherd.queue.answers import AnswerLost, NotFoundError, QueueUnavailable, RefusedError, TubeCounters, TubeStats
 from tubeherd.queue.wire import Wire, unexpected_answer
 
 Item = TypeVar("Item")
@@ -82,37 +82,6 @@ _TUBE: Final = re.compile(
     )
 )
 """The answer to `stats-tube`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_TUBE_FMT)."""
-
-
-class TubeCounters(NamedTuple):
-    """What beanstalkd counts of a tube; all 0 for a tube that does not exist. Times in seconds."""
-
-    name: str
-    ready: int = 0
-    reserved: int = 0
-    delayed: int = 0
-    buried: int = 0
-    total_jobs: int = 0
-    """How many jobs were put into the tube since it exists. A tube exists while it has jobs or is used or watched."""
-    using: int = 0
-    """How many connections put into it."""
-    watching: int = 0
-    """How many connections take jobs from it: mostly the slots of workers."""
-    waiting: int = 0
-    """How many of these wait for a job at the moment."""
-    deleted: int = 0
-    """How many of its jobs were deleted, as all that are done are, since it exists."""
-    pauses: int = 0
-    """How often it was paused."""
-    pause: int = 0
-    """For how long it was paused; 0 if it is not paused."""
-    pause_left: int = 0
-    """How much longer it is paused."""
-
-    @property
-    def jobs(self) -> int:
-        """The number of its jobs in all states."""
-        return self.ready + self.reserved + self.delayed + self.buried
 
 
 class ServerStats(NamedTuple):

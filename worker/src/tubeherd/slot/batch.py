@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from tubeherd import events
 from tubeherd.logs import log
 from tubeherd.policy import Delete, Verdict
-from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import Batch, FlushFailed
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import describe
 from tubeherd.processing.reporting import Notice

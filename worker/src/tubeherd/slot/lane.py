@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from tubeherd.job import JobStats
 from tubeherd.logs import log
-from tubeherd.processing.attempt import Processed
+from tubeherd.processing.processed import Processed
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.tubes import ALWAYS_WATCHED

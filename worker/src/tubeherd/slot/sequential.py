@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Final
 
 from tubeherd.job import current_job
-from tubeherd.processing.attempt import Processed
 from tubeherd.processing.deadlines import CLEANUP_SECONDS, DeadlinePassed, too_long_reason
 from tubeherd.processing.leftovers import Leftovers
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.started import BY_JOB
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Reserved
 from tubeherd.queue.connection import Connection, connect

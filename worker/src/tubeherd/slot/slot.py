@@ -25,9 +25,9 @@ from tubeherd.formats.text import NAMED_MOST
 from tubeherd.job import Job
 from tubeherd.logs import log
 from tubeherd.policy import Bury, Delete, Release
-from tubeherd.processing.attempt import Processed
 from tubeherd.processing.batch import FlushFailed
 from tubeherd.processing.deadlines import CancelledLate, Deadline, DeadlinePassed, too_long_reason
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import traceback_text
 from tubeherd.processing.settling import Settler

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from tubeherd.formats.text import some_of
 from tubeherd.processing.tube_choice import TUBES_MOST, TubeChoice
+from tubeherd.queue.answers import TubeCounters
 from tubeherd.queue.connection import Connection
-from tubeherd.queue.tubes import TubeCounters
 from tubeherd.shared_memory.control import Remark
 from tubeherd.shared_memory.tally import Tally
 

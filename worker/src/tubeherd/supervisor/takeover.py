@@ -17,8 +17,8 @@ from typing import Final
 
 from tubeherd.logs import log
 from tubeherd.policy import BurialKind, Failed, Interrupted, Outcome, Policy
-from tubeherd.processing.attempt import Processed
 from tubeherd.processing.deadlines import too_long_reason
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.reporting import Notice
 from tubeherd.processing.settling import Settler
 from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled

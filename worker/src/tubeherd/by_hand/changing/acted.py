@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeCounters
 
 Deed = Literal["kicked", "deleted"]
 """What is done with the jobs."""

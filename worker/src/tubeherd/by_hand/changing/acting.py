@@ -17,9 +17,8 @@ from tubeherd.by_hand.changing.pace import Clock, Comebacks, Pace
 from tubeherd.by_hand.changing.whole_tubes import IN_ORDER, delete_tubes, jobs_in, kick_tubes, kick_tubes_by_id
 from tubeherd.by_hand.looking.finding import Search
 from tubeherd.formats.tubes import RESERVED
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeCounters
 from tubeherd.queue.changing import connect_to_change
-from tubeherd.queue.tubes import TubeCounters
 
 _WALK_MOST: Final = 1_000_000
 """How many ids are looked at to find the jobs of a tube that are old enough. They take about ten seconds."""

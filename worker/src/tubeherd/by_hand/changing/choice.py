@@ -13,8 +13,8 @@ from tubeherd.formats.durations import parse_duration
 from tubeherd.formats.tubes import RESERVED, check_tube
 from tubeherd.job_options import check_job_id
 from tubeherd.policy import BurialKind
+from tubeherd.queue.answers import JobCounters
 from tubeherd.queue.changing import State
-from tubeherd.queue.looking import JobCounters
 
 STATES: Final[Sequence[State]] = get_args(State)
 _RATE: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)/([smh])")

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from tubeherd.queue.looking import JobCounters
+from tubeherd.queue.answers import JobCounters
 from tubeherd.queue.tubes import PIPELINE_MOST
 
 _BURST_SECONDS: Final = 0.1

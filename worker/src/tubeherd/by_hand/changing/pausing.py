@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from tubeherd.formats.tubes import check_tube
 from tubeherd.job_options import parse_pause
+from tubeherd.queue.answers import TubeCounters
 from tubeherd.queue.changing import connect_to_change
-from tubeherd.queue.tubes import TubeCounters
 
 
 class Paused(NamedTuple):

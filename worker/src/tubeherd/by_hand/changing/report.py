@@ -6,7 +6,7 @@ from typing import Any
 from tubeherd.by_hand.changing.acted import Acted, TubeChange, number
 from tubeherd.by_hand.changing.choice import Choice
 from tubeherd.formats.text import some_of
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import TubeCounters
 
 _STATES = ("buried", "ready", "delayed", "reserved")
 

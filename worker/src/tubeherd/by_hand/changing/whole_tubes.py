@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tubeherd.by_hand.changing.changer import Changer
+from tubeherd.queue.answers import TubeCounters
 from tubeherd.queue.changing import State
-from tubeherd.queue.tubes import PIPELINE_MOST, TubeCounters
+from tubeherd.queue.tubes import PIPELINE_MOST
 
 _MISSES_MOST: Final = 1000
 """So many times in a row others may be faster, until a tube is left as it is."""

@@ -9,8 +9,9 @@ from typing import Final
 
 from tubeherd.by_hand.looking.looked import Stats
 from tubeherd.formats.tubes import RESERVED, TUBE
+from tubeherd.queue.answers import TubeCounters
 from tubeherd.queue.looking import LookingConnection, connect_to_look
-from tubeherd.queue.tubes import ALWAYS_WATCHED, TubeCounters
+from tubeherd.queue.tubes import ALWAYS_WATCHED
 
 _BATCH: Final = 100
 """How many tubes are counted between two looks at the clock."""

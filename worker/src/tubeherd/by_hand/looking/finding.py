@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from tubeherd.burials.record import BurialRecord, Burials
 from tubeherd.formats.tubes import check_tube
-from tubeherd.queue.looking import STATES, JobCounters, LookingConnection
+from tubeherd.queue.answers import JobCounters
+from tubeherd.queue.looking import STATES, LookingConnection
 from tubeherd.queue.tubes import PIPELINE_MOST
 
 WALK_MOST: Final = 100_000

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from tubeherd.burials.table import details
 from tubeherd.by_hand.looking.looked_jobs import InspectedJob
 from tubeherd.formats.columns import columns_of, counted, cut, left, plain, span
-from tubeherd.queue.looking import JobCounters
+from tubeherd.queue.answers import JobCounters
 
 _INDENT: Final = "  "
 _NARROWEST: Final = 8

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from tubeherd.formats.tubes import RESERVED
-from tubeherd.queue.looking import ServerCounters
-from tubeherd.queue.tubes import ALWAYS_WATCHED, TubeCounters
+from tubeherd.queue.answers import ServerCounters, TubeCounters
+from tubeherd.queue.tubes import ALWAYS_WATCHED
 
 
 @dataclass(frozen=True, slots=True)

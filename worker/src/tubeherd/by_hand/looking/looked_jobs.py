@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tubeherd.burials.record import BurialRecord
-from tubeherd.queue.looking import JobCounters
+from tubeherd.queue.answers import JobCounters
 
 
 class InspectedJob(NamedTuple):

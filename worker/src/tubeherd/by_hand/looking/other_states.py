@@ -6,9 +6,8 @@ from typing import Final
 
 from tubeherd.formats.columns import left
 from tubeherd.formats.tubes import no_tube
-from tubeherd.queue.answers import QueueUnavailable, RefusedError
+from tubeherd.queue.answers import QueueUnavailable, RefusedError, TubeCounters
 from tubeherd.queue.looking import LookingConnection, connect_to_look
-from tubeherd.queue.tubes import TubeCounters
 
 INSPECT: Final = "tubeherd inspect {tube} --state {state} shows"
 """What shows the jobs in another state, for commands that themselves do not."""

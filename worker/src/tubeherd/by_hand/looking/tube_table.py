@@ -8,7 +8,7 @@ from tubeherd.by_hand.looking.counting import Rate, busiest_first
 from tubeherd.by_hand.looking.looked import Stats
 from tubeherd.formats.columns import Column, counted, lay_out, left, number
 from tubeherd.formats.text import some_of
-from tubeherd.queue.tubes import TubeCounters
+from tubeherd.queue.answers import TubeCounters
 
 _COLUMNS: Final = (
     Column(""),
