@@ -210,11 +210,12 @@ def test_what_late_coroutines_have_left_in_loops_is_ended_and_the_slot_goes_on(b
     assert beanstalkd.count("mail") == NOTHING
 
 
+@pytest.mark.slow
 def test_slot_drains_if_it_cannot_end_what_late_coroutines_have_left(beanstalkd, run_worker):
     kinds = [*ONLY_ENDED_WITH_THE_SLOT, *ONLY_ENDED_WITH_THE_SLOT_OF_LOOPS]
     neighbour = beanstalkd.put_json("mail", "neighbour", ttr=60)
     jobs = {what: beanstalkd.put_json("mail", what, ttr=2) for what in kinds}
-    options = ("--async-concurrency", str(len(jobs) + 1), "--retry-delays", "1s", "--drain-limit", "1s")
+    options = ("--async-concurrency", str(len(jobs) + 1), "--retry-delays", "1s", "--drain-limit", "5s")
     worker = run_worker(beanstalkd.server, KINDS + CONCURRENT, *options)
     worker.wait_for(lambda: worker.lines(LEFT), "the slot drains")
     worker.wait_for_lines("failed, retry later", len(jobs))
