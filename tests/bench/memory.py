@@ -47,7 +47,7 @@ def by_slots() -> list[list[str]]:
             figure(f"memory (alone), slots: {slots}", [usage.alone for usage in usages[slots]], "MiB"),
         ]
     further = [(eight.pss - one.pss) / 7 for one, eight in zip(usages[1], usages[8], strict=True)]
-    return [*lines, figure("memory (PSS), each slot further, 2 to 8", further, "MiB", most=12)]
+    return [*lines, figure("memory (PSS), each slot further, 2 to 8", further, "MiB", most=8)]
 
 
 def over_time() -> list[list[str]]:

@@ -30,7 +30,7 @@ ONE: Final = Placement("all cores, concurrency 1", 1, ALL_CORES)
 TWO: Final = Placement("all cores, concurrency 2", 2, ALL_CORES)
 PLACEMENTS: Final = (PINNED, TWO_PINNED, ONE, TWO)
 _OVER_STATS: Final = {
-    (PINNED.name, RUN): 1.15,
+    (PINNED.name, RUN): 1.5,
     (PINNED.name, SHUFFLED): 1.15,
     (TWO_PINNED.name, RUN): 1.15,
     (ONE.name, RUN): 1.0,
@@ -79,7 +79,7 @@ def _verdict(placement: Placement, contestant: Contestant, over_bare: float, ove
         return NO_TARGET
     verdict = at_least(over_stats, least, "x stats-job")
     if placement is PINNED and contestant is RUN:
-        return both(verdict, at_least(over_bare, 0.7, "x bare"))
+        return both(verdict, at_least(over_bare, 0.85, "x bare"))
     return verdict
 
 
