@@ -1,6 +1,6 @@
 """What the operator counts for its metrics: passes, requests to the API server, kicks and discards."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
@@ -8,14 +8,6 @@ from tubeherd.metric_table import Metric
 from tubeherd_operator import metric_table as table
 
 PassFailure = Literal["unreachable", "refused", "conflict", "overloaded", "answer", "error"]
-_PASS_FAILURES: Final[tuple[PassFailure, ...]] = (
-    "unreachable",
-    "refused",
-    "conflict",
-    "overloaded",
-    "answer",
-    "error",
-)
 _PASS_BUCKETS: Final = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 """In seconds. A pass that finds nothing to do takes a millisecond, one with a request to the API server some more."""
 
@@ -30,7 +22,7 @@ class Counted:
             table.PASS_SECONDS.name, table.PASS_SECONDS.help, registry=self.registry, buckets=_PASS_BUCKETS
         )
         self._pass_failures = self._counter(table.PASS_FAILURES)
-        for kind in _PASS_FAILURES:
+        for kind in get_args(PassFailure):
             self._pass_failures.labels(kind)
         self._api_requests = self._counter(table.API_REQUESTS)
         self._requests = {

@@ -164,6 +164,21 @@ def test_watch_that_ends_goes_on_where_it_was(run):
     run(test)
 
 
+@pytest.mark.parametrize(
+    "event", [{}, {"type": "BOOKMARK", "object": {"metadata": {}}}, {"type": "ADDED", "object": 5}]
+)
+def test_watch_whose_answer_makes_no_sense_is_begun_anew(run, event):
+    async def test(api, cache):
+        events = await api.next_watch()
+        api.items = [item(8)]
+        await events.put(event)
+        await api.next_watch()
+        assert version(cache) == "8"
+        assert cache.watches_config_map(JOBS)
+
+    run(test)
+
+
 def test_watch_that_is_too_far_behind_is_begun_anew_and_what_was_deleted_meanwhile_is_noticed(run):
     async def test(api, cache):
         events = await api.next_watch()

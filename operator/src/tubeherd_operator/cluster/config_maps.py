@@ -106,10 +106,10 @@ class ConfigMapWatches:
             try:
                 version = version or await self._list(scope)
                 version = await self._follow(scope, version)
-            except (aiohttp.ClientError, TimeoutError, ValueError, RuntimeError, _Refused) as error:
+            except Exception as error:  # whatever it is, the watch is begun anew: nobody else would notice changes
                 version = ""
                 self._cache.uncover(scope)
-                self._report(scope, str(error) or type(error).__name__)
+                self._report(scope, str(error) if isinstance(error, aiohttp.ClientError | _Refused) else repr(error))
                 is_forbidden = isinstance(error, _Refused) and error.status == 403
                 await asyncio.sleep(_FORBIDDEN_SECONDS if is_forbidden else _AGAIN_SECONDS)
 
