@@ -1,7 +1,9 @@
-"""What all tests with pollers need: to see their own alone, and to leave none behind."""
+"""What tests with pollers need, to see their own alone and to leave none behind; and a client of a given API server."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.support.burials import put_record
 from tests.support.proxies import Interceptor
 from tests.support.servers import MAIL, SMS, Changed
 from tests.support.waiting import wait_for
+from tubeherd_operator.cluster.client import Cluster
 from tubeherd_operator.queues.servers import Servers
 
 
@@ -62,3 +65,18 @@ def failed(beanstalkd: Beanstalkd) -> list[int]:
     put_record(beanstalkd, sms, tube="sms")
     put_record(beanstalkd, value, error="ValueError")
     return jobs
+
+
+@pytest.fixture
+def client_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Cluster]:
+    """Return a function that connects to the API server at a URL."""
+
+    def connect(url: str) -> Cluster:
+        own = {"clusters": [{"name": "here", "cluster": {"server": url}}], "current-context": "it"}
+        own |= {"users": [{"name": "me", "user": {"token": "secret"}}]}
+        own |= {"contexts": [{"name": "it", "context": {"cluster": "here", "user": "me"}}]}
+        (tmp_path / "kubeconfig").write_text(json.dumps(own))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+        return Cluster(lambda *_: None)
+
+    return connect

@@ -52,26 +52,25 @@ class Events(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def api(monkeypatch, tmp_path):
+def api():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Events)
     server.stored, server.asked = {}, []
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    own = {"clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}]}
-    own |= {"users": [{"name": "me", "user": {"token": "secret"}}], "current-context": "it"}
-    own |= {"contexts": [{"name": "it", "context": {"cluster": "here", "user": "me"}}]}
-    (tmp_path / "kubeconfig").write_text(json.dumps(own))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def cluster(api, client_of):
+    return client_of(f"http://127.0.0.1:{api.server_port}")
 
 
 def event(name="mail.1", time="12:00"):
     return {"metadata": {"namespace": "shop", "name": name}, "lastTimestamp": time, "count": 1}
 
 
-def test_event_that_happens_again_is_counted_by_one_request(api):
-    cluster = Cluster(lambda *_: None)
+def test_event_that_happens_again_is_counted_by_one_request(api, cluster):
     for minute in range(3):
         cluster.write_event(event(time=f"12:0{minute}"))
     stored = api.stored[f"{PATH}/mail.1"]
@@ -79,16 +78,14 @@ def test_event_that_happens_again_is_counted_by_one_request(api):
     assert api.asked == [("POST", 201), ("PATCH", 200), ("PATCH", 200)]
 
 
-def test_another_process_goes_on_counting(api):
+def test_another_process_goes_on_counting(api, cluster):
     Cluster(lambda *_: None).write_event(event())
-    cluster = Cluster(lambda *_: None)
     cluster.write_event(event())
     cluster.write_event(event())
     assert api.stored[f"{PATH}/mail.1"]["count"] == 3
 
 
-def test_event_that_the_api_server_has_dropped_is_created_anew(api):
-    cluster = Cluster(lambda *_: None)
+def test_event_that_the_api_server_has_dropped_is_created_anew(api, cluster):
     cluster.write_event(event())
     api.stored.clear()
     cluster.write_event(event())
@@ -97,9 +94,8 @@ def test_event_that_the_api_server_has_dropped_is_created_anew(api):
     assert api.stored[f"{PATH}/mail.1"]["count"] == 2
 
 
-def test_however_many_events_there_are_few_are_remembered(api, monkeypatch):
+def test_however_many_events_there_are_few_are_remembered(api, cluster, monkeypatch):
     monkeypatch.setattr(client, "_EVENTS_MOST", 3)
-    cluster = Cluster(lambda *_: None)
     for name in ("a", "b", "c", "d", "a"):
         cluster.write_event(event(name))
     assert api.stored[f"{PATH}/a"]["count"] == 2

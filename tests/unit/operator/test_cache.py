@@ -259,6 +259,18 @@ def test_listing_that_fails_changes_nothing(cache):
     assert version(cache.pool(MAIL)) == 3
 
 
+def test_listing_that_fails_after_its_first_page_drops_nothing(cache):
+    cache.put(POOLS, item(3))
+
+    def fails():
+        yield item(4, "sms")
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        cache.fill(POOLS, fails)
+    assert sorted(pool["metadata"]["name"] for pool in cache.pools()) == ["mail", "sms"]
+
+
 def test_record_of_who_set_which_field_is_not_kept(cache):
     cache.put(DEPLOYMENTS, item(3, managedFields=[{"manager": "kubectl"}]))
     assert "managedFields" not in cache.deployment(MAIL)["metadata"]

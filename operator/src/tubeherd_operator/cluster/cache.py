@@ -6,7 +6,7 @@ Kubernetes numbers them. So a pass never acts on an object that is older than th
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from sys import intern
 from typing import Any, Final
 
@@ -114,17 +114,18 @@ class Cache:
             concerned = self._concerned(kind, self._shelves[kind].drop(item))
         self._report(concerned)
 
-    def fill(self, kind: Kind, listing: Callable[[], list[Object]]) -> None:
-        """Keep what a listing of a kind returns, and drop what it lacks. Raises what `listing` raises."""
+    def fill(self, kind: Kind, listing: Callable[[], Iterable[Object]]) -> None:
+        """Keep what a listing of a kind returns, and drop what it lacks, unless it raises: that is raised here too."""
         with self._lock:
             before = dict(self._shelves[kind].objects)
         self._replace(kind, before, listing())
 
-    def _replace(self, kind: Kind, before: Mapping[Key, Object], listed: list[Object]) -> None:
+    def _replace(self, kind: Kind, before: Mapping[Key, Object], listed: Iterable[Object]) -> None:
         """Keep what was listed, and drop what was known before and is not in the listing."""
+        names = set()
         for item in listed:
             self.put(kind, item)
-        names = {key_of(item) for item in listed}
+            names.add(key_of(item))
         for key, item in before.items():
             if key not in names:
                 self.drop(kind, item)  # unless it has changed since: then a watch has brought it

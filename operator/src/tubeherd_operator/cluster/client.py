@@ -1,7 +1,7 @@
 """The one module that calls the API server. Objects are plain dicts, as in YAML."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -19,6 +19,8 @@ _SECONDS: Final = 20
 _OTHER_CONNECTIONS: Final = 3
 """The connections beside those of passes: for the Lease, for listings, and to ask whether there are WorkerPools."""
 _EVENTS_MOST: Final = 10_000
+_PAGE: Final = 200
+"""So many objects are listed by one request."""
 _LEASE_SECONDS: Final = 2.0
 """How long a request for a Lease may take: a leader has to renew it within six seconds."""
 
@@ -80,21 +82,23 @@ class Cluster:
         found = self._get(f"/apis/{kind.group}/{kind.version}") or {}
         return any(resource["name"] == kind.plural for resource in found.get("resources", []))
 
-    def objects(self, kind: Kind) -> list[Object]:
-        """Return the objects of a kind in all namespaces; none if its CustomResourceDefinition does not exist."""
-        return [item for namespace in self._namespaces for item in self._objects_in(kind, namespace)]
+    def objects(self, kind: Kind) -> Iterator[Object]:
+        """Yield the objects of a kind in all namespaces; none if its CustomResourceDefinition does not exist.
 
-    def _objects_in(self, kind: Kind, namespace: str) -> list[Object]:
-        try:
-            query = {"labelSelector": kind.selector}
-            found = self._request("GET", kind.path(namespace), query=query)
-        except ClusterError as error:
-            if error.status == 404:
-                return []
-            raise
-        # Unlike the answer for a single object, a list names kind and version only once for all.
-        both = {"apiVersion": found["apiVersion"], "kind": found["kind"].removesuffix("List")}
-        return [both | item for item in found["items"]]
+        They are listed as they are at one moment, page by page: all at once take several times as much memory as what
+        is kept of them. Raises ClusterError, with the status 410 if they were taken so slowly that the API server has
+        forgotten how they were at that moment.
+        """
+        for namespace in self._namespaces:
+            query = {"labelSelector": kind.selector, "limit": str(_PAGE)}
+            while page := self._get(kind.path(namespace), query=query):
+                # Unlike the answer for a single object, a list names kind and version only once for all.
+                both = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
+                for item in page["items"]:
+                    yield both | item
+                if not (token := page["metadata"].get("continue")):
+                    break
+                query["continue"] = token
 
     def pool(self, namespace: str, name: str) -> Object | None:
         """Return a WorkerPool, or None if there is none."""
@@ -223,9 +227,9 @@ class Cluster:
         self._written(POOLS, changed)
         return changed
 
-    def _get(self, path: str, seconds: float = _SECONDS) -> Object | None:
+    def _get(self, path: str, seconds: float = _SECONDS, query: Mapping[str, str] | None = None) -> Object | None:
         try:
-            return self._request("GET", path, seconds=seconds)
+            return self._request("GET", path, query=query, seconds=seconds)
         except ClusterError as error:
             if error.status == 404:
                 return None
