@@ -37,6 +37,19 @@ def test_line_of_a_delete_is_like_all_others(log, capfd):
     assert special[8:] == general[8:]
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 4e-7, 0.000123, 0.0999996, 0.9999996, 1.000001, 59.9999994, 86400.5])
+def test_line_of_a_delete_has_the_seconds_with_six_decimals(log, capfd, seconds):
+    log.deleted(2**63 - 1, "mail", seconds)
+    line = capfd.readouterr().err
+    assert line.endswith(f'"job":{2**63 - 1},"tube":"mail","seconds":{seconds:.6f}}}\n')
+
+
+@pytest.mark.parametrize(("now", "decimals"), [(0.0, "000000"), (0.0000011, "000001"), (0.9999995, "999999")])
+def test_time_of_a_line_has_six_decimals(log, monkeypatch, now, decimals):
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000 + now)
+    assert log.timestamp() == f"2023-11-14T22:13:20.{decimals}Z"
+
+
 @pytest.mark.parametrize(("least", "written"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_only_what_reaches_the_level_is_written(log, capfd, log_format, least, written):

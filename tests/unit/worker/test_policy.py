@@ -12,7 +12,6 @@ from tubeherd.policy import (
     Aborted,
     BurialKind,
     Bury,
-    Delete,
     Failed,
     Interrupted,
     Invalid,
@@ -21,7 +20,6 @@ from tubeherd.policy import (
     Release,
     Rescheduled,
     RetrySchedule,
-    Returned,
 )
 
 RETRIED = FRESH._replace(reserves=2, releases=1, delay=601)
@@ -33,7 +31,6 @@ KILLED = BurialKind.KILLED
 TOO_LATE = "the job asked to be delayed by 4294967295 s, with its retry delays at most by 4294967294"
 
 TABLE = [
-    ("returned", Policy(), Returned(), FRESH, Delete()),
     ("first failure", Policy(), Failed("boom"), FRESH, Release(601, 5, "boom", failure=EXCEPTION)),
     ("second failure", Policy(), Failed("boom"), RETRIED, Bury(5, "boom", EXCEPTION)),
     (

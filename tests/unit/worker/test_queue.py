@@ -4,13 +4,14 @@ import os
 import re
 import socket
 import time
+from contextlib import closing
 
 import greenstalk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.replies import document, stats_job, stats_tube
+from tests.support.replies import AnsweredSocket, document, stats_job, stats_tube
 from tubeherd.policy import BurialKind, Bury, Delete, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
 from tubeherd.queue.connection import Connection, connect
@@ -100,6 +101,15 @@ def test_stats_job(scripted, tube):
     stats = scripted(stats_job(tube=tube)).stats_job(7)
     assert (stats.id, stats.tube, stats.priority, stats.delay, stats.ttr) == (7, "mail", 5, 2, 60)
     assert (stats.reserves, stats.releases, stats.buries, stats.kicks, stats.lost_deliveries) == (3, 1, 0, 0, 1)
+
+
+@given(st.lists(st.integers(0, 10**19 - 1), min_size=9, max_size=9))
+def test_counters_may_be_as_large_as_beanstalkd_writes_them(counts):
+    names = ("id", "pri", "age", "delay", "ttr", "reserves", "releases", "buries", "kicks")
+    answer = stats_job(**dict(zip(names, counts, strict=True)))
+    with closing(Connection(AnsweredSocket([answer]))) as connection:
+        job, *others = connection.stats_job(counts[0])
+    assert [job, *others[1:]] == counts
 
 
 def test_stats_job_of_a_lease_that_has_run_out(scripted):

@@ -40,7 +40,7 @@ class Log:
         self._fd = 2
         self._least = _LEVELS.index("info")
         self._second = 0
-        self._date = b""
+        self._date = ""
 
     def configure(self, log_format: LogFormat, level: LogLevel) -> None:
         """Set the format and the least level, for this process and for processes that are forked from it later."""
@@ -106,15 +106,18 @@ class Log:
         if self._text:
             self._write("info", "deleted", {"job": job, "tube": tube, "seconds": round(seconds, 6)})
             return
-        date, microseconds = self._now()
         # beanstalkd allows no character in the name of a tube that JSON would need to escape.
-        line = b'{"timestamp":"%b.%06dZ","level":"info","event":"deleted","job":%d,"tube":"%b","seconds":%.6f}\n'
-        self._put(line % (date, microseconds, job, tube.encode(), seconds))
+        at, took = self.timestamp(), _in_decimals(seconds)
+        line = f'{{"timestamp":"{at}","level":"info","event":"deleted","job":{job},"tube":"{tube}","seconds":{took}}}\n'
+        self._put(line.encode())
 
     def timestamp(self) -> str:
         """Return the present time in UTC, in RFC 3339."""
-        date, microseconds = self._now()
-        return (b"%b.%06dZ" % (date, microseconds)).decode()
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._date}.{_six_digits(int((now - second) * 1e6))}Z"
 
     def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
         fields = {key: _bounded(value) for key, value in fields.items() if value is not None}
@@ -134,14 +137,6 @@ class Log:
         except ValueError:  # a text has half a surrogate pair, which UTF-8 cannot hold
             return json.dumps(line, default=repr).encode() + b"\n"
 
-    def _now(self) -> tuple[bytes, float]:
-        """Return the present time in UTC to the second, and the microseconds since then."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return self._date, (now - second) * 1e6
-
     def _as_text(self, level: str, event: str, fields: dict[str, object]) -> bytes:
         first, *more = _lines(event)
         more += _lines(fields.pop("traceback")) if "traceback" in fields else ()
@@ -151,6 +146,17 @@ class Log:
         end = "\033[0m" if colour else ""
         line = f"{time.strftime('%H:%M:%S')} {colour}{level:<7}{end} {first}{words}\n{rest}"
         return line.encode(errors="backslashreplace")
+
+
+def _in_decimals(seconds: float) -> str:
+    """Return seconds, at least 0, with six decimals. Compiled, this takes half of the time of the format %.6f."""
+    microseconds = int(seconds * 1e6 + 0.5)
+    return f"{microseconds // 1_000_000}.{_six_digits(microseconds % 1_000_000)}"
+
+
+def _six_digits(number: int) -> str:
+    """Return a number below a million with zeros before it."""
+    return str(1_000_000 + number)[1:]
 
 
 def _bounded(value: object) -> object:

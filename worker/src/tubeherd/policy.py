@@ -46,11 +46,6 @@ class BurialKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Returned:
-    """The executor returned a value, which does not matter here."""
-
-
-@dataclass(frozen=True, slots=True)
 class Rescheduled:
     """The executor asked to have the job executed again after `delay` seconds; priority None keeps the job's own."""
 
@@ -96,12 +91,16 @@ class Interrupted:
     reason: str
 
 
-Outcome = Returned | Rescheduled | Failed | Invalid | Rejected | Aborted | Interrupted
+Outcome = Rescheduled | Failed | Invalid | Rejected | Aborted | Interrupted
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
     """Delete the job: it was done."""
+
+
+DELETE: Final = Delete()
+"""The verdict on each job whose executor returned, whatever it returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,6 @@ class Bury:
     kind: BurialKind
 
 
-_DELETE: Final = Delete()
 _EXCEPTION: Final = BurialKind.EXCEPTION
 Verdict = Delete | Release | Bury
 
@@ -193,7 +191,7 @@ class Policy:
     def job(self, stats: JobStats) -> Job:
         """Return the job as an executor gets it."""
         attempt = self.schedule.failures(stats) + 1
-        return Job(stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries)
+        return tuple.__new__(Job, (stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries))
 
     def guard(self, stats: JobStats) -> Bury | None:
         """Return the verdict on a poison job, or None if the job may be executed."""
@@ -207,10 +205,8 @@ class Policy:
         return Bury(stats.priority, reason, BurialKind.POISON)
 
     def decide(self, outcome: Outcome, stats: JobStats) -> Verdict:
-        """Return the verdict on a reserved job."""
+        """Return the verdict on a reserved job whose executor did not return."""
         match outcome:
-            case Returned():
-                return _DELETE
             case Rescheduled(delay, priority, message):
                 if delay > self.schedule.longest:
                     longest = f"with its retry delays at most by {self.schedule.longest}"

@@ -2,11 +2,10 @@
 
 A slot is a process that executes jobs, and the supervisor is its parent. What a job does to the standard streams must
 not harm the jobs after it. So a slot opens a stream again that was closed, and replaces a stream whose reader is gone
-by /dev/null. What jobs print is written at once: otherwise it would be lost if the slot is killed.
+by /dev/null.
 """
 
 import fcntl
-import io
 import os
 import resource
 import select
@@ -15,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Final, TextIO
 
 from tubeherd.descriptors import LEAST, opening
+from tubeherd.printers import printer_to
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -69,8 +69,8 @@ class StandardStreams:
     def begin_slot(self) -> None:
         """Read standard input from /dev/null, and have what is printed appear at once; raises OSError."""
         _put_null(STDIN)
-        self._out = sys.stdout = sys.__stdout__ = self._printer(STDOUT)  # type: ignore[assignment, misc]
-        self._err = sys.stderr = sys.__stderr__ = self._printer(STDERR)  # type: ignore[assignment, misc]
+        self._out = sys.stdout = sys.__stdout__ = printer_to(STDOUT, sys.stdout, self.open_again)  # type: ignore[assignment, misc]
+        self._err = sys.stderr = sys.__stderr__ = printer_to(STDERR, sys.stderr, self.open_again)  # type: ignore[assignment, misc]
 
     def mend(self) -> None:
         """Open again each stream that is closed, and replace those whose other end is gone. Cheap if there is none.
@@ -120,59 +120,6 @@ class StandardStreams:
             printer.buffer.write(data)
             printer.flush()
 
-    def _printer(self, fd: int) -> TextIO:
-        before: TextIO | None = getattr(sys, _NAMES[fd])
-        encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "backslashreplace")
-        return _Printer(_Raw(fd, self), encoding, errors, write_through=True)
-
-
-class _Printer(io.TextIOWrapper):
-    """`sys.stdout` or `sys.stderr` of a slot. Code of a job cannot close it, because the next job prints too."""
-
-    def close(self) -> None:
-        self.flush()
-
-    def detach(self) -> Any:
-        """Return the bytes' stream and keep it, as `codecs.getwriter("utf-8")(sys.stdout.detach())` needs it."""
-        self.flush()
-        return self.buffer
-
-
-class _Raw(io.RawIOBase):
-    """Writes to a standard stream. What cannot be written is lost, so that no job fails because it prints."""
-
-    mode = "wb"
-
-    def __init__(self, fd: int, streams: StandardStreams) -> None:
-        self.name = f"<{_NAMES[fd]}>"
-        self._fd = fd
-        self._streams = streams
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        while rest:
-            try:
-                rest = rest[os.write(self._fd, rest) :]
-            except BlockingIOError:  # a program that shares the stream has made it non-blocking
-                _wait_until_writable(self._fd)
-            except OSError:
-                if not self._streams.open_again(self._fd):
-                    break
-        return size
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def isatty(self) -> bool:
-        return os.isatty(self._fd)
-
-    def writable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Stay open: see `_Printer`."""
-
 
 def _is_closed(stream: Any) -> bool:
     """Return whether what user code has made a standard stream is None or closed."""
@@ -180,12 +127,6 @@ def _is_closed(stream: Any) -> bool:
         return stream is None or stream.closed is True
     except Exception:  # what has no such attribute prints somehow, as user code wants it
         return False
-
-
-def _wait_until_writable(fd: int) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    poll.poll()
 
 
 def _put_null(fd: int) -> None:

@@ -23,6 +23,7 @@ from tubeherd.job import current_job
 from tubeherd.job_options import check_priority
 from tubeherd.logs import ErrorDetail, log
 from tubeherd.policy import (
+    DELETE,
     MAX_DELAY,
     Aborted,
     BurialKind,
@@ -32,7 +33,6 @@ from tubeherd.policy import (
     Policy,
     Rejected,
     Rescheduled,
-    Returned,
 )
 from tubeherd.processing.batch import FlushFailed
 from tubeherd.processing.deadlines import CancelledLate, DeadlinePassed
@@ -41,7 +41,6 @@ from tubeherd.processing.processed import Processed
 from tubeherd.processing.reasons import InvalidPayload, describe, members, source_line, text_of, traceback_text
 from tubeherd.queue.answers import Reserved
 
-_RETURNED: Final = Returned()
 _REQUESTS: Final = (Reschedule, Reject, Abort)
 
 
@@ -96,8 +95,7 @@ class Attempt:
             events.execute_post.send(action)
             result = action.result
             self._raise_if_asked(result)
-        verdict = self._policy.decide(_RETURNED, self._stats)
-        return Processed(self.job, verdict, self._seconds(), None, result)
+        return tuple.__new__(Processed, (self.job, DELETE, self._seconds(), None, result, None, None, None))
 
     def _raise_if_asked(self, result: Any) -> None:
         """Raise a Reschedule, Reject or Abort that was returned: otherwise its job would be deleted as done."""

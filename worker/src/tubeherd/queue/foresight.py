@@ -10,6 +10,8 @@ slots overtake each other, if another worker takes a job out of turn, or if the 
 that was put next, such as a retry or an urgent job.
 """
 
+from math import floor
+
 from tubeherd.shared_memory.reserve_count import ReserveCount
 
 
@@ -32,7 +34,7 @@ class Foresight:
         """Return the id that the job of the reserve of this number is likely to have; 0 if nothing can be said."""
         if self._empty or not self._steady:
             return 0
-        return max(0, self._last_id + round(self._step * (number - self._last_number)))
+        return max(0, self._last_id + floor(self._step * (number - self._last_number) + 0.5))
 
     def note_none(self) -> None:
         """Note that the last reserve with a number has brought no job."""
