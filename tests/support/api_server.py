@@ -10,6 +10,7 @@ from tubeherd_operator.cluster.client import ClusterError, Conflict
 from tubeherd_operator.decisions.budget import build_budget
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Step
+from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.decisions.request_value import Deed
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.objects import FIELD_MANAGER, Key, Object
@@ -20,7 +21,7 @@ Result = TypeVar("Result")
 class StoredPool:
     """One pool and its Deployment: the API server's answers to the operator's requests, and the operator's cache.
 
-    `fail` has an error for the kind of request (`apply`, `status`, `remove`, `event`) that fails before it has an
+    `fail` has an error for the kind of request (`apply`, `status`, `remove`) that fails before it has an
     effect, `lose` one for those whose effect is there, but whose answer is lost.
     """
 
@@ -142,9 +143,9 @@ class StoredPool:
         """Note an annotation of a pod."""
         self._do("mark", (name, value), lambda: None)
 
-    def write_event(self, event: Object) -> None:
+    def note_event(self, _pool: Object, event: PoolEvent, _now: str) -> None:
         """Note the reason of an Event."""
-        self._do("event", event["reason"], lambda: None)
+        self.writes.append(("event", event.reason))
 
     def annotate(self, value: str | None, deed: Deed = "kick") -> None:
         """Set or remove an annotation, as a user does."""

@@ -15,6 +15,7 @@ from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
 from tubeherd_operator.cluster.election import Election
+from tubeherd_operator.cluster.events import Events
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.counted import Counted, PassFailure
@@ -27,10 +28,16 @@ from tubeherd_operator.passes.work_queue import WorkQueue
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
-_THREADS: Final = {Rank.OTHER: 8, Rank.REQUEST: 1}
-"""So many passes run side by side, and mostly wait for the API server. One thread is kept for kicks and discards."""
+_THREADS: Final = {Rank.CHECK: 1, Rank.OTHER: 7, Rank.REQUEST: 1}
+"""So many passes run side by side, and mostly wait for the API server.
+
+One thread is kept for kicks and discards. Only one runs the passes that most likely find nothing to do: they take
+nothing but processor time, and threads of Python share one processor.
+"""
 _LAST_PASSES_SECONDS: Final = 5.0
 """How long to wait for the last passes before another operator may lead at once."""
+_LAST_EVENTS_SECONDS: Final = 3.0
+"""How long to wait after that until the last Events are written."""
 
 
 def main() -> None:
@@ -49,7 +56,7 @@ def main() -> None:
     counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
     queue = WorkQueue(lambda key: rank_of(cache.pool(key), cache.deployment(key)))
-    cache = Cache(queue.add)
+    cache = Cache(queue.add, queue.check)
     servers = Servers(settings.poll_interval, queue.add)
     acts = threading.Event()
     metrics = Exposition(counted, health, queue, cache, servers, acts.is_set)
@@ -57,8 +64,9 @@ def main() -> None:
         serve(settings.health, health, metrics.text)
     except OSError as error:
         sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
-    cluster = Cluster(cache.put, namespaces, counted.asked, sum(_THREADS.values()))
-    reconciler = Reconciler(cache, cluster, servers, settings, request_done=counted.requested)
+    cluster = Cluster(cache.put_written, namespaces, counted.asked, sum(_THREADS.values()))
+    events = Events(cluster)
+    reconciler = Reconciler(cache, cluster, servers, settings, events.write, request_done=counted.requested)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
     election = _take_part(settings.lease, cluster)
     arguments = (election, queue, reconciler, counted, acts)
@@ -72,8 +80,9 @@ def main() -> None:
         counted.asked,
         config_maps=settings.watch_config_maps,
     ).run()
-    if election and queue.close(_LAST_PASSES_SECONDS):
+    if queue.close(_LAST_PASSES_SECONDS) and election:
         election.leave()
+    events.finish(_LAST_EVENTS_SECONDS)
 
 
 def _take_part(lease: str | None, cluster: Cluster) -> Election | None:

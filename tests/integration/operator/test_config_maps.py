@@ -95,7 +95,7 @@ def run(monkeypatch):
         runner = aiohttp.web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await aiohttp.web.TCPSite(runner, "127.0.0.1", port).start()
-        cache = Cache(changed.append)
+        cache = Cache(changed.append, changed.append)
         cache.put(POOLS, item(1, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
         cache.changed = changed
         async with aiohttp.ClientSession() as http:

@@ -6,19 +6,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tubeherd_operator.cluster import client
+from tests.support.waiting import PATIENCE
+from tubeherd_operator.cluster import client, events
 from tubeherd_operator.cluster.client import Cluster
+from tubeherd_operator.cluster.events import Events
+from tubeherd_operator.decisions.burials import Reason
+from tubeherd_operator.decisions.findings import PoolEvent
 
 PATH = "/api/v1/namespaces/shop/events"
 
 
-class Events(BaseHTTPRequestHandler):
+class StoredEvents(BaseHTTPRequestHandler):
     """Keeps Events by their paths."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
         event = self.body()
+        self.server.goes_on.wait(PATIENCE)
+        if event["reason"] == "Refused":
+            return self.answer(403, {"message": "namespace is terminating"})
         path = f"{PATH}/{event['metadata']['name']}"
         if path in self.server.stored:
             return self.answer(409)
@@ -53,8 +60,9 @@ class Events(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Events)
-    server.stored, server.asked = {}, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), StoredEvents)
+    server.stored, server.asked, server.goes_on = {}, [], threading.Event()
+    server.goes_on.set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -67,7 +75,7 @@ def cluster(api, client_of):
 
 
 def event(name="mail.1", time="12:00"):
-    return {"metadata": {"namespace": "shop", "name": name}, "lastTimestamp": time, "count": 1}
+    return {"metadata": {"namespace": "shop", "name": name}, "reason": "Kicked", "lastTimestamp": time, "count": 1}
 
 
 def test_event_that_happens_again_is_counted_by_one_request(api, cluster):
@@ -100,3 +108,49 @@ def test_however_many_events_there_are_few_are_remembered(api, cluster, monkeypa
         cluster.write_event(event(name))
     assert api.stored[f"{PATH}/a"]["count"] == 2
     assert len(cluster._events) <= 3
+
+
+def write(written, message, reason=Reason.BURIED, in_log=None):
+    pool = {"metadata": {"namespace": "shop", "name": "mail", "uid": "1"}}
+    written.write(pool, PoolEvent("Warning", reason, message, in_log=in_log), "2026-11-29T12:00:00Z")
+
+
+def test_nothing_waits_until_an_event_is_written(api, cluster):
+    written = Events(cluster)
+    api.goes_on.clear()
+    for number in range(3):
+        write(written, f"{number} jobs are buried")
+    assert api.asked == []
+    api.goes_on.set()
+    written.finish(PATIENCE)
+    assert [stored["message"] for stored in api.stored.values()] == [f"{number} jobs are buried" for number in range(3)]
+
+
+def test_event_that_is_refused_is_logged_and_the_next_is_written(api, cluster, logged):
+    written = Events(cluster)
+    write(written, "cannot be stored", "Refused")
+    write(written, "can be stored")
+    written.finish(PATIENCE)
+    assert [stored["message"] for stored in api.stored.values()] == ["can be stored"]
+    assert "an Event could not be written: namespace is terminating" in [line["event"] for line in logged()]
+
+
+def test_events_beyond_the_bound_are_left_out_and_that_is_logged(api, cluster, logged, monkeypatch):
+    monkeypatch.setattr(events, "_MOST", 2)
+    written = Events(cluster)
+    api.goes_on.clear()
+    for number in range(9):
+        write(written, f"{number} jobs are buried")
+    api.goes_on.set()
+    written.finish(PATIENCE)
+    assert 2 <= len(api.stored) <= 3
+    left_out = [line for line in logged() if line["event"] == "an Event is left out, because 2 wait to be written"]
+    assert len(left_out) == 9 - len(api.stored)
+
+
+def test_log_says_of_an_event_nothing_that_a_job_has_said(api, cluster, logged):
+    written = Events(cluster)
+    write(written, "jobs are buried: ValueError: secret", in_log="jobs are buried: ValueError")
+    written.finish(PATIENCE)
+    assert [line["event"] for line in logged()] == ["jobs are buried: ValueError"]
+    assert [stored["message"] for stored in api.stored.values()] == ["jobs are buried: ValueError: secret"]

@@ -205,7 +205,7 @@ def test_promtool_finds_nothing_to_blame_but_the_names_of_the_exporter(beanstalk
     beanstalkd.put("mail")
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     wait_for(lambda: servers.figures()[0].ready_for, "figures")
-    cache = Cache(lambda _: None)
+    cache = Cache(lambda _: None, lambda _: None)
     cache.put(POOLS, {"metadata": {"namespace": MAIL.namespace, "name": MAIL.name, "resourceVersion": "1"}})
     exposition = Exposition(Counted(), Health(["pods"]), WorkQueue(), cache, servers, lambda: True)
     text = b"".join(exposition.text()).decode()

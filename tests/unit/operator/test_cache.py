@@ -28,8 +28,13 @@ def changed():
 
 
 @pytest.fixture
-def cache(changed):
-    return Cache(changed.append)
+def written():
+    return []
+
+
+@pytest.fixture
+def cache(changed, written):
+    return Cache(changed.append, written.append)
 
 
 def version(found):
@@ -43,6 +48,15 @@ def test_older_version_never_replaces_a_newer_one(cache, changed):
     assert (version(cache.pool(MAIL)), changed) == (7, [MAIL])
     cache.put(POOLS, item(10))
     assert (version(cache.pool(MAIL)), changed) == (10, [MAIL, MAIL])
+
+
+def test_what_the_operator_has_written_is_told_from_what_others_have(cache, changed, written):
+    cache.put_written(POOLS, item(7))
+    cache.put(POOLS, item(7))
+    cache.put_written(DEPLOYMENTS, item(8))
+    assert (changed, written) == ([], [MAIL, MAIL])
+    cache.put(POOLS, item(9))
+    assert (changed, written) == ([MAIL], [MAIL, MAIL])
 
 
 def test_equal_strings_of_objects_are_kept_once(cache):
@@ -278,7 +292,7 @@ def test_record_of_who_set_which_field_is_not_kept(cache):
 
 @given(st.permutations(range(1, 9)), st.sets(st.integers(1, 8)))
 def test_whatever_the_order_the_last_version_decides(order, deletions):
-    cache = Cache(lambda _: None)
+    cache = Cache(lambda _: None, lambda _: None)
     for number in order:
         (cache.drop if number in deletions else cache.put)(PODS, item(number, "mail-1"))
     assert [version(pod) for pod in cache.pods(MAIL)] == ([] if 8 in deletions else [8])

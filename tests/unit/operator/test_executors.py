@@ -31,7 +31,7 @@ def cluster():
 
 @pytest.fixture
 def cache():
-    return Cache(lambda _: None)
+    return Cache(lambda _: None, lambda _: None)
 
 
 class Clock:

@@ -189,7 +189,7 @@ def show(servers):
     queue.get()
     queue.add(POST)
     queue.add(AWAY, 3600)
-    cache = Cache(lambda _: None)
+    cache = Cache(lambda _: None, lambda _: None)
     conditions = [
         {"type": "Ready", "status": "False"},
         {"type": "Available", "status": "True"},

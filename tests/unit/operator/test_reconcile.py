@@ -9,13 +9,10 @@ import pytest
 
 from tests.support.api_server import DOWN, Errands, StoredPool, Tubes
 from tubeherd_operator.cluster.client import ClusterError
-from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.decisions.autoscale import Demand, Scale
-from tubeherd_operator.decisions.burials import Reason
 from tubeherd_operator.decisions.counts import Counts
 from tubeherd_operator.decisions.drift import differences
 from tubeherd_operator.decisions.errands import Step
-from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
@@ -57,7 +54,7 @@ def new_reconciler(cluster, servers, counted):
         def done(deed, jobs):
             counted.append((deed, jobs))
 
-        return Reconciler(cluster, cluster, servers, settings, lambda: now, request_done=done)
+        return Reconciler(cluster, cluster, servers, settings, cluster.note_event, lambda: now, request_done=done)
 
     return make
 
@@ -303,7 +300,8 @@ def test_kick_is_done_once_though_the_api_server_fails(reconciler, cluster, serv
 def test_two_operators_kick_once(new_reconciler, cluster, servers, work, pools):
     other_servers = Errands(servers.tubes, pools.counts())
     one = new_reconciler()
-    other = Reconciler(cluster, cluster, other_servers, OperatorSettings(default_image="i", default_server=SERVER))
+    settings = OperatorSettings(default_image="i", default_server=SERVER)
+    other = Reconciler(cluster, cluster, other_servers, settings, cluster.note_event)
     for _ in range(20):
         for reconciler, asked in ((one, servers), (other, other_servers)):
             reconciler.reconcile(KEY)
@@ -444,21 +442,6 @@ def test_api_server_in_trouble_is_no_fault_of_the_spec(reconciler, cluster, stat
     with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
     assert cluster.writes == []
-
-
-def test_log_says_of_an_event_nothing_that_a_job_has_said(cluster, logged):
-    event = PoolEvent(
-        "Warning", Reason.BURIED, "jobs are buried: ValueError: secret", in_log="jobs are buried: ValueError"
-    )
-    write_event(cluster, cluster.held, event, "2026-11-29T12:00:00Z")
-    assert len(cluster.writes) == 1
-    assert [line["event"] for line in logged()] == ["jobs are buried: ValueError"]
-
-
-def test_event_that_cannot_be_written_stops_nothing(reconciler, cluster, work):
-    cluster.fail = {"event": ClusterError(403, "namespace is terminating")}
-    work(reconciler)
-    assert cluster.held["status"]["lastKick"]["kicked"] == 5
 
 
 @pytest.mark.parametrize("pool", [None, {"metadata": {"deletionTimestamp": "now"}}])
@@ -640,7 +623,7 @@ def test_pass_over_a_pool_at_rest_asks_the_api_server_for_nothing(reconciler, cl
     reconciler.reconcile(KEY)
     settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
     nobody = object()
-    assert Reconciler(cluster, nobody, servers, settings).reconcile(KEY) is None
+    assert Reconciler(cluster, nobody, servers, settings, nobody).reconcile(KEY) is None
 
 
 def running(pods, name, **annotations):
@@ -666,7 +649,8 @@ def autoscaled(pools, servers):
 
 def reconciler_of(cluster, servers, ask):
     settings = OperatorSettings(default_image="tubeherd-worker:1", default_server=SERVER)
-    return Reconciler(cluster, cluster, servers, settings, lambda: datetime(2026, 11, 25, 12, tzinfo=UTC), ask)
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    return Reconciler(cluster, cluster, servers, settings, cluster.note_event, lambda: now, ask)
 
 
 def test_idle_pods_are_marked_before_the_number_falls(autoscaled, servers):

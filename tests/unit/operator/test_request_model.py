@@ -45,7 +45,12 @@ class Requests(RuleBasedStateMachine):
     def start(self, name):
         errands = Errands(self.tubes, self.pools.counts())
         reconciler = Reconciler(
-            self.cluster, self.cluster, errands, SETTINGS, lambda: datetime(2026, 11, 29, tzinfo=UTC)
+            self.cluster,
+            self.cluster,
+            errands,
+            SETTINGS,
+            self.cluster.note_event,
+            lambda: datetime(2026, 11, 29, tzinfo=UTC),
         )
         self.operators = {**getattr(self, "operators", {}), name: (reconciler, errands)}
 

@@ -22,7 +22,7 @@ def queue():
 class Taker:
     """A thread that takes one pool from the queue."""
 
-    def __init__(self, queue, last=Rank.OTHER):
+    def __init__(self, queue, last=Rank.CHECK):
         self._found = []
         self._thread = threading.Thread(target=lambda: self._found.append(queue.get(last)), daemon=True)
         self._thread.start()
@@ -72,6 +72,46 @@ def test_pools_for_which_somebody_waits_come_first_and_then_those_without_a_depl
     assert queue.get() == SMS
     queue.done(SMS)
     assert Taker(queue).found(0.1) is None, "each was handed out once"
+
+
+def test_pools_that_only_the_operator_has_changed_come_last():
+    ranks = {SMS: Rank.REQUEST}
+    queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER))
+    queue.check(MAIL)
+    queue.add(NEWS)
+    queue.check(SMS)
+    assert [queue.get(), queue.get(), queue.get()] == [SMS, NEWS, MAIL]
+    queue.check(MAIL)
+    queue.check(NEWS)
+    queue.add(NEWS)
+    queue.done(MAIL, again_after=3600)
+    queue.done(NEWS, again_after=3600)
+    assert [queue.get(), queue.get()] == [NEWS, MAIL], "another has changed it too"
+
+
+def test_pool_that_is_wanted_again_at_once_does_not_come_last_although_the_pass_has_changed_it(queue):
+    queue.add(MAIL)
+    queue.get()
+    queue.check(MAIL)
+    queue.done(MAIL, again_after=0.0)
+    queue.add(SMS)
+    assert [queue.get(), queue.get()] == [MAIL, SMS]
+
+
+def test_pool_that_the_operator_has_changed_before_its_pass_failed_waits(queue):
+    queue.add(MAIL)
+    queue.get()
+    queue.check(MAIL)
+    assert comes_between(queue, lambda: queue.failed(MAIL), 0.24, 0.51)
+
+
+def test_most_threads_leave_to_one_what_only_the_operator_has_changed(queue):
+    others = Taker(queue, Rank.OTHER)
+    queue.check(MAIL)
+    assert others.found(0.1) is None
+    assert Taker(queue).found() == MAIL
+    queue.add(SMS)
+    assert others.found() == SMS
 
 
 def test_thread_that_is_kept_for_requests_takes_nothing_else():

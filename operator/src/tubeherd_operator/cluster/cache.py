@@ -91,12 +91,14 @@ class Cache:
     The objects that it returns belong to all who use it: nobody may change them.
     """
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
+    def __init__(self, changed: Callable[[Key], None], written: Callable[[Key], None]) -> None:
         """Have `changed` called with a pool when it, or what belongs to it, has changed.
 
-        To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors.
+        To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors. If the operator itself
+        has changed it, `written` is called instead.
         """
         self._changed = changed
+        self._written = written
         self._shelves = {kind: _Shelf(kind) for kind in (*WATCHED, CONFIG_MAPS)}
         self._covered: set[Key] = set()
         """The ConfigMaps that are watched; without a name all of a namespace, and without both all."""
@@ -104,15 +106,25 @@ class Cache:
 
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
+        for pool in self._keep(kind, item):
+            self._changed(pool)
+
+    def put_written(self, kind: Kind, item: Object) -> None:
+        """Keep an object as the operator has just written it, unless a newer version is known."""
+        for pool in self._keep(kind, item):
+            self._written(pool)
+
+    def _keep(self, kind: Kind, item: Object) -> set[Key]:
+        """Keep an object if it is the newest, and return the pools that it concerns then."""
         with self._lock:
-            concerned = self._concerned(kind, self._shelves[kind].put(_shared(_slim(kind, item))))
-        self._report(concerned)
+            return self._concerned(kind, self._shelves[kind].put(_shared(_slim(kind, item))))
 
     def drop(self, kind: Kind, item: Object) -> None:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
         with self._lock:
             concerned = self._concerned(kind, self._shelves[kind].drop(item))
-        self._report(concerned)
+        for pool in concerned:
+            self._changed(pool)
 
     def fill(self, kind: Kind, listing: Callable[[], Iterable[Object]]) -> None:
         """Keep what a listing of a kind returns, and drop what it lacks, unless it raises: that is raised here too."""
@@ -214,10 +226,6 @@ class Cache:
         one = {key for key in selected if key.name}
         namespaces = {key.namespace for key in selected - one}
         return named | one | {pool for pool in self._shelves[POOLS].objects if pool.namespace in namespaces}
-
-    def _report(self, pools: set[Key]) -> None:
-        for pool in pools:
-            self._changed(pool)
 
 
 def _version(item: Object) -> int:

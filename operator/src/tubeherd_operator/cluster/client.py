@@ -16,8 +16,8 @@ from tubeherd_operator.objects import FIELD_MANAGER, Object
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
 """The second name, under which the operator owns the replicas that a pool no longer declares."""
 _SECONDS: Final = 20
-_OTHER_CONNECTIONS: Final = 3
-"""The connections beside those of passes: for the Lease, for listings, and to ask whether there are WorkerPools."""
+_OTHER_CONNECTIONS: Final = 4
+"""The connections beside those of passes: for the Lease, listings, Events, and to ask whether there are WorkerPools."""
 _EVENTS_MOST: Final = 10_000
 _PAGE: Final = 200
 """So many objects are listed by one request."""

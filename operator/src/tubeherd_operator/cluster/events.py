@@ -1,6 +1,9 @@
 """Writes the Events of a pool."""
 
 import hashlib
+import threading
+from queue import Full, Queue
+from typing import Final
 
 from tubeherd.logs import log
 from tubeherd.pool import GROUP, KIND, VERSION
@@ -9,19 +12,47 @@ from tubeherd_operator.cluster.kinds import key_of
 from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.objects import Object
 
+_MOST: Final = 10_000
+"""So many Events may wait to be written."""
 
-def write_event(cluster: Cluster, pool: Object, event: PoolEvent, now: str) -> None:
-    """Log an Event of a WorkerPool and write it; `now` is the time in RFC 3339.
 
-    The same Event again is one object with a count.
+class Events:
+    """Writes Events in a thread of its own: what is more urgent does not wait until they are written."""
 
-    If the API server does not take it, nothing is raised: the conditions hold what matters.
-    """
-    log.info(event.in_log or event.message, pool=str(key_of(pool)), reason=event.reason)
-    try:
-        cluster.write_event(_build(pool, event, now))
-    except ClusterError as error:
-        log.warning(f"an Event could not be written: {error}", reason=event.reason)
+    def __init__(self, cluster: Cluster) -> None:
+        """Write to this cluster from now on."""
+        self._cluster = cluster
+        self._queue: Queue[Object] = Queue(_MOST)
+        threading.Thread(target=self._run, name="events", daemon=True).start()
+
+    def write(self, pool: Object, event: PoolEvent, now: str) -> None:
+        """Log an Event of a WorkerPool, and have it written; `now` is the time in RFC 3339.
+
+        The same Event again is one object with a count. If the API server does not take it, or if very many wait, that
+        is logged: the conditions hold what matters.
+        """
+        log.info(event.in_log or event.message, pool=str(key_of(pool)), reason=event.reason)
+        try:
+            self._queue.put_nowait(_build(pool, event, now))
+        except Full:
+            log.warning(f"an Event is left out, because {_MOST:,} wait to be written", reason=event.reason)
+
+    def finish(self, seconds: float) -> None:
+        """Wait up to so many seconds until all are written."""
+        with self._queue.all_tasks_done:
+            self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
+
+    def _run(self) -> None:
+        while True:
+            event = self._queue.get()
+            try:
+                self._cluster.write_event(event)
+            except ClusterError as error:
+                log.warning(f"an Event could not be written: {error}", reason=event["reason"])
+            except Exception as error:  # whatever it is, the other Events are written
+                log.error("an Event could not be written", reason=event["reason"], error=repr(error))
+            finally:
+                self._queue.task_done()
 
 
 def _build(pool: Object, event: PoolEvent, now: str) -> Object:

@@ -174,11 +174,25 @@ def _settings() -> kopf.OperatorSettings:
     # For so many seconds kopf keeps a task and the whole object after each change; unless it is told, for five.
     settings.queueing.idle_timeout = 0.1
     settings.networking.error_backoffs = _Endless()
+    settings.persistence.diffbase_storage = _NothingToCompare()
     settings.process.ultimate_exiting_timeout = None  # kopf would kill the process ten minutes after it has ended
     for kind in WATCHED:
         if kind.selector:
             settings.watching.label_selectors[kind.group, kind.version, kind.plural] = kind.selector
     return settings
+
+
+class _NothingToCompare(kopf.DiffBaseStorage):
+    """What kopf compares an object with. It would copy each object for that, and nobody here asks for differences."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
 
 
 class _Endless:

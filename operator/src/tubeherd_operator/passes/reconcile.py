@@ -22,7 +22,6 @@ from pydantic import ValidationError
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import REPLICAS_MANAGER, Cluster, ClusterError, Conflict
-from tubeherd_operator.cluster.events import write_event
 from tubeherd_operator.cluster.kinds import POOLS
 from tubeherd_operator.decisions.budget import BudgetPlan
 from tubeherd_operator.decisions.findings import PoolEvent
@@ -53,12 +52,14 @@ class Reconciler:
         cluster: Cluster,
         servers: Servers,
         settings: OperatorSettings,
+        write_event: Callable[[Object, PoolEvent, str], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         ask: Ask = running_jobs,
         request_done: Callable[[Deed, int], None] = lambda *_: None,
     ) -> None:
-        """`ask` returns how many jobs the workers at these addresses execute.
+        """`write_event` is called with each Event of a WorkerPool and the time of it in RFC 3339.
 
+        `ask` returns how many jobs the workers at these addresses execute.
         `request_done` is called with each request that has come to its end, and how many jobs it kicked or deleted.
         """
         self._cache = cache
@@ -66,6 +67,7 @@ class Reconciler:
         self._executors = Executors(cache, cluster)
         self._servers = servers
         self._settings = settings
+        self._write_event = write_event
         self._now = now
         self._idle_pods = IdlePods(cluster, ask)
         self._requests = Requests(cluster, servers, self._timestamp, done=request_done)
@@ -202,17 +204,17 @@ class Reconciler:
         self._write_events(pool, [*self._begun.pop(pool.key, ()), *report.events])
         is_carried_out = self._requests.carry_out(pool, plan.request, stored)
         if is_carried_out and plan.request.event_after_removal:
-            write_event(self._cluster, pool.stored, plan.request.event_after_removal, self._timestamp())
+            self._write_event(pool.stored, plan.request.event_after_removal, self._timestamp())
         return is_carried_out
 
     def _write_events(self, pool: Pool, events: Iterable[PoolEvent]) -> None:
         for event in events:
-            write_event(self._cluster, pool.stored, event, self._timestamp())
+            self._write_event(pool.stored, event, self._timestamp())
 
     def _write_invalid(self, key: Key, stored: Object, error: ValidationError) -> None:
         report = report_invalid(stored, error, self._timestamp())
         for event in report.events:
-            write_event(self._cluster, stored, event, self._timestamp())
+            self._write_event(stored, event, self._timestamp())
         try:
             if report.status:
                 self._cluster.write_status(*key, report.status)

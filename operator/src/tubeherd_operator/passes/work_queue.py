@@ -2,7 +2,7 @@
 
 A pool is queued at most once, one thread at a time works on it, and it waits longer after each failure. Of the pools
 that are due, those come first for which somebody waits, then those that have no Deployment yet: a kick takes no longer
-because a thousand pools were changed.
+because a thousand pools were changed. Last come those in which only the operator itself has changed something.
 """
 
 import heapq
@@ -48,6 +48,9 @@ class WorkQueue:
         self._waiting: dict[Key, _Turn] = {}
         self._working: set[Key] = set()
         self._again: set[Key] = set()
+        """Those of them that have changed since their pass began."""
+        self._written: set[Key] = set()
+        """Those of them that the pass itself has changed."""
         self._failures: dict[Key, int] = {}
         self._closed = False
 
@@ -57,16 +60,27 @@ class WorkQueue:
         with self._condition:
             if key in self._working and delay == 0.0:
                 self._again.add(key)
-                return
-            turn, planned = _Turn(time.monotonic() + delay, rank), self._waiting.get(key)
-            if planned:
-                turn = _Turn(min(turn.due, planned.due), min(turn.rank, planned.rank))
-            if turn != planned:
-                self._waiting[key] = turn
-                heapq.heappush(self._due[turn.rank], (turn.due, key))
-                self._condition.notify_all()  # some threads take only pools of certain ranks
+            else:
+                self._plan(key, _Turn(time.monotonic() + delay, rank))
 
-    def get(self, last: Rank = Rank.OTHER) -> Key:
+    def check(self, key: Key) -> None:
+        """Have a pool looked at when nothing else is due, unless somebody waits for it: the operator has changed it."""
+        rank = self._rank(key)
+        with self._condition:
+            if key in self._working:
+                self._written.add(key)
+            else:
+                self._plan(key, _Turn(time.monotonic(), Rank.CHECK if rank is Rank.OTHER else rank))
+
+    def _plan(self, key: Key, turn: _Turn) -> None:
+        if planned := self._waiting.get(key):
+            turn = _Turn(min(turn.due, planned.due), min(turn.rank, planned.rank))
+        if turn != planned:
+            self._waiting[key] = turn
+            heapq.heappush(self._due[turn.rank], (turn.due, key))
+            self._condition.notify_all()  # some threads take only pools of certain ranks
+
+    def get(self, last: Rank = Rank.CHECK) -> Key:
         """Wait for a pool that is due and take it; `done` or `failed` must follow.
 
         Pools whose rank comes after `last` are left for others.
@@ -124,9 +138,12 @@ class WorkQueue:
             self._working.discard(key)
             if self._closed:
                 self._condition.notify_all()
-            changed = key in self._again
+            failed, changed, written = key in self._failures, key in self._again, key in self._written
             self._again.discard(key)
-        if changed and key not in self._failures:
+            self._written.discard(key)
+        if changed and not failed:
             self.add(key)
+        elif written and not failed and delay != 0.0:
+            self.check(key)
         elif delay is not None:
             self.add(key, delay)
