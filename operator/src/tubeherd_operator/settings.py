@@ -52,7 +52,7 @@ class OperatorSettings(Settings):
     poll_interval: Annotated[
         float,
         Field(gt=0, description="After how many seconds to look again whether anything has happened in a beanstalkd."),
-    ] = 0.5
+    ] = 0.25
     lease: Annotated[
         str | None,
         Field(

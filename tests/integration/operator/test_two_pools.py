@@ -69,8 +69,8 @@ class Cluster:
             self.stored[key] = self.stored[key] | {"status": self.stored[key]["status"] | patch}
             return self.stored[key]
 
-    def write_event(self, event):
-        self.events.append((event["metadata"]["namespace"], event["reason"]))
+    def note_event(self, pool, event, _now):
+        self.events.append((pool["metadata"]["namespace"], event.reason))
 
     def message(self, key, type_="RetriesDiffer"):
         conditions = self.stored[key]["status"].get("conditions", [])
@@ -115,7 +115,7 @@ class Operator:
         self.queue = WorkQueue()
         self.servers = Servers(0.05, self.queue.add)
         settings = OperatorSettings(default_image="worker:1", default_server=default_server)
-        self._passes = Passes(cluster, cluster, self.servers, settings)
+        self._passes = Passes(cluster, cluster, self.servers, settings, cluster.note_event)
         _start_passes(None, self.queue, self._passes, Counted(), threading.Event())
 
     def look_at(self, cluster, key):

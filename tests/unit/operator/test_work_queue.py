@@ -16,7 +16,7 @@ NEWS = Key("shop", "news")
 
 @pytest.fixture
 def queue():
-    return WorkQueue()
+    return WorkQueue(check_after=0.0)
 
 
 class Taker:
@@ -76,7 +76,7 @@ def test_pools_for_which_somebody_waits_come_first_and_then_those_without_a_depl
 
 def test_pools_that_only_the_operator_has_changed_come_last():
     ranks = {SMS: Rank.REQUEST}
-    queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER))
+    queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER), check_after=0.0)
     queue.check(MAIL)
     queue.add(NEWS)
     queue.check(SMS)
@@ -87,6 +87,11 @@ def test_pools_that_only_the_operator_has_changed_come_last():
     queue.done(MAIL, again_after=3600)
     queue.done(NEWS, again_after=3600)
     assert [queue.get(), queue.get()] == [NEWS, MAIL], "another has changed it too"
+
+
+def test_pool_that_only_the_operator_has_changed_is_looked_at_a_little_later():
+    queue = WorkQueue(check_after=0.2)
+    assert comes_between(queue, lambda: queue.check(MAIL), 0.19, 0.21)
 
 
 def test_pool_that_is_wanted_again_at_once_does_not_come_last_although_the_pass_has_changed_it(queue):

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from queue import Full, Queue
 from typing import Final
 
@@ -14,15 +15,20 @@ from tubeherd_operator.objects import Object
 
 _MOST: Final = 10_000
 """So many Events may wait to be written."""
+_RESTS: Final = 3
 
 
 class Events:
-    """Writes Events in a thread of its own: what is more urgent does not wait until they are written."""
+    """Writes Events in a thread of its own, because much is more urgent than they are: it does not wait for them.
+
+    After each it rests for three times as long as that took. So the API server does the rest meanwhile.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         """Write to this cluster from now on."""
         self._cluster = cluster
         self._queue: Queue[Object] = Queue(_MOST)
+        self._finishes = threading.Event()
         threading.Thread(target=self._run, name="events", daemon=True).start()
 
     def write(self, pool: Object, event: PoolEvent, now: str) -> None:
@@ -38,13 +44,14 @@ class Events:
             log.warning(f"an Event is left out, because {_MOST:,} wait to be written", reason=event.reason)
 
     def finish(self, seconds: float) -> None:
-        """Wait up to so many seconds until all are written."""
+        """Write without rests from now on, and wait up to so many seconds until all are written."""
+        self._finishes.set()
         with self._queue.all_tasks_done:
             self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
 
     def _run(self) -> None:
         while True:
-            event = self._queue.get()
+            event, began = self._queue.get(), time.monotonic()
             try:
                 self._cluster.write_event(event)
             except ClusterError as error:
@@ -53,6 +60,7 @@ class Events:
                 log.error("an Event could not be written", reason=event["reason"], error=repr(error))
             finally:
                 self._queue.task_done()
+            self._finishes.wait((time.monotonic() - began) * _RESTS)
 
 
 def _build(pool: Object, event: PoolEvent, now: str) -> Object:

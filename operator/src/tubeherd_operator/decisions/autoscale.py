@@ -1,6 +1,6 @@
 """Decides how many replicas, which are pods, a pool has whose spec says `autoscale`.
 
-The counts of the pool's tubes are looked at about twice a second. Each look wants a number of replicas. The pool has
+The counts of the pool's tubes are looked at several times a second. Each look wants a number of replicas. The pool has
 the highest number that was wanted within the delay: so it rises at once, and falls only after the delay.
 """
 

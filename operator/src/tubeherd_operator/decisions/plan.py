@@ -6,6 +6,7 @@ ready again, or deleted.
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from tubeherd_operator.decisions.autoscale import rule_of
@@ -127,10 +128,12 @@ def _wanted(seen: Observation) -> Object | None:
     live_digest = _executors_of(seen.deployment)
     digest = live_digest if seen.executors_missing else seen.executors_digest
 
-    def render(defaults: Defaults, executors: str | None = live_digest) -> Object:
+    @cache  # mostly, what shows which defaults are kept is just what is wanted
+    def render(defaults: Defaults, executors: str | None) -> Object:
         return build_deployment(pool.stored, pool.spec, server, executors, defaults, fixed_user=pool.fixed_user)
 
-    defaults = kept_defaults(seen.deployment, render, Defaults(NEWEST, pool.default_image))
+    newest = Defaults(NEWEST, pool.default_image)
+    defaults = kept_defaults(seen.deployment, lambda defaults: render(defaults, live_digest), newest)
     wanted = render(defaults, digest)
     if seen.declared_replicas is not None:
         wanted["spec"]["replicas"] = seen.declared_replicas

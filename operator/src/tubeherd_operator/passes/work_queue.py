@@ -39,9 +39,10 @@ class _Turn(NamedTuple):
 class WorkQueue:
     """Hands out keys to worker threads; every method is safe to call from any thread."""
 
-    def __init__(self, rank: Callable[[Key], Rank] = lambda _: Rank.OTHER) -> None:
-        """`rank` may use no method of the queue."""
+    def __init__(self, rank: Callable[[Key], Rank] = lambda _: Rank.OTHER, check_after: float = 1.0) -> None:
+        """`rank` may use no method of the queue. `check_after` is in seconds, see `check`."""
         self._rank = rank
+        self._check_after = check_after
         self._condition = threading.Condition()
         self._due: dict[Rank, list[tuple[float, Key]]] = {each: [] for each in Rank}
         """By their rank: the pools by the time when they are due."""
@@ -64,13 +65,18 @@ class WorkQueue:
                 self._plan(key, _Turn(time.monotonic() + delay, rank))
 
     def check(self, key: Key) -> None:
-        """Have a pool looked at when nothing else is due, unless somebody waits for it: the operator has changed it."""
+        """Have a pool looked at that the operator itself has changed: soon, when nothing else is due.
+
+        At once if somebody waits for it.
+        """
         rank = self._rank(key)
         with self._condition:
             if key in self._working:
                 self._written.add(key)
+            elif rank is Rank.OTHER:
+                self._plan(key, _Turn(time.monotonic() + self._check_after, Rank.CHECK))
             else:
-                self._plan(key, _Turn(time.monotonic(), Rank.CHECK if rank is Rank.OTHER else rank))
+                self._plan(key, _Turn(time.monotonic(), rank))
 
     def _plan(self, key: Key, turn: _Turn) -> None:
         if planned := self._waiting.get(key):
