@@ -28,12 +28,8 @@ from tubeherd_operator.passes.work_queue import WorkQueue
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
 
-_THREADS: Final = {Rank.CHECK: 1, Rank.OTHER: 7, Rank.REQUEST: 1}
-"""So many passes run side by side, and mostly wait for the API server.
-
-One thread is kept for kicks and discards. Only one runs the passes that most likely find nothing to do: they take
-nothing but processor time, and threads of Python share one processor.
-"""
+_THREADS: Final = {Rank.OTHER: 8, Rank.REQUEST: 1}
+"""So many passes run side by side, and mostly wait for the API server. One thread is kept for kicks and discards."""
 _LAST_PASSES_SECONDS: Final = 5.0
 """How long to wait for the last passes before another operator may lead at once."""
 _LAST_EVENTS_SECONDS: Final = 3.0
@@ -56,7 +52,7 @@ def main() -> None:
     counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
     queue = WorkQueue(lambda key: rank_of(cache.pool(key), cache.deployment(key)))
-    cache = Cache(queue.add, queue.check)
+    cache = Cache(queue.add, queue.add_written)
     servers = Servers(settings.poll_interval, queue.add)
     acts = threading.Event()
     metrics = Exposition(counted, health, queue, cache, servers, acts.is_set)

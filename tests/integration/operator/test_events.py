@@ -23,6 +23,7 @@ class StoredEvents(BaseHTTPRequestHandler):
 
     def do_POST(self):
         event = self.body()
+        self.server.received.set()
         self.server.goes_on.wait(PATIENCE)
         if event["reason"] == "Refused":
             return self.answer(403, {"message": "namespace is terminating"})
@@ -62,6 +63,7 @@ class StoredEvents(BaseHTTPRequestHandler):
 def api():
     server = ThreadingHTTPServer(("127.0.0.1", 0), StoredEvents)
     server.stored, server.asked, server.goes_on = {}, [], threading.Event()
+    server.received = threading.Event()
     server.goes_on.set()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -135,17 +137,44 @@ def test_event_that_is_refused_is_logged_and_the_next_is_written(api, cluster, l
     assert "an Event could not be written: namespace is terminating" in [line["event"] for line in logged()]
 
 
-def test_events_beyond_the_bound_are_left_out_and_that_is_logged(api, cluster, logged, monkeypatch):
+def test_events_about_burials_are_written_after_all_others(api, cluster):
+    written = Events(cluster)
+    api.goes_on.clear()
+    write(written, "begun before the others")
+    api.received.wait(PATIENCE)
+    for number in range(2):
+        write(written, f"{number} jobs are buried")
+        write(written, f"{number} jobs put back", "Kicked")
+    api.goes_on.set()
+    written.finish(PATIENCE)
+    messages = [stored["message"] for stored in api.stored.values()]
+    assert messages[1:] == ["0 jobs put back", "1 jobs put back", "0 jobs are buried", "1 jobs are buried"]
+
+
+def test_of_very_many_events_the_oldest_are_left_out_and_that_is_logged(api, cluster, logged, monkeypatch):
     monkeypatch.setattr(events, "_MOST", 2)
     written = Events(cluster)
     api.goes_on.clear()
-    for number in range(9):
+    write(written, "0 jobs are buried")
+    api.received.wait(PATIENCE)
+    write(written, "5 jobs put back", "Kicked")
+    for number in range(1, 9):
         write(written, f"{number} jobs are buried")
     api.goes_on.set()
     written.finish(PATIENCE)
-    assert 2 <= len(api.stored) <= 3
-    left_out = [line for line in logged() if line["event"] == "an Event is left out, because 2 wait to be written"]
-    assert len(left_out) == 9 - len(api.stored)
+    messages = [stored["message"] for stored in api.stored.values()]
+    assert messages == ["0 jobs are buried", "5 jobs put back", "7 jobs are buried", "8 jobs are buried"]
+    left_out = [line for line in logged() if line["event"] == "an older Event is not written, because 2 wait"]
+    assert len(left_out) == 6
+
+
+def test_how_many_events_are_lost_at_the_end_is_logged(api, cluster, logged):
+    written = Events(cluster)
+    api.goes_on.clear()
+    write(written, "jobs are buried")
+    written.finish(0.01)
+    api.goes_on.set()
+    assert logged()[-1]["event"].startswith("1 Events are not written, as the operator ends")
 
 
 def test_log_says_of_an_event_nothing_that_a_job_has_said(api, cluster, logged):

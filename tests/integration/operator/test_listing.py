@@ -13,11 +13,12 @@ LIST = {"apiVersion": "apps/v1", "kind": "DeploymentList"}
 
 
 class Pages:
-    """Hands out so many Deployments, at most `limit` at a time; `gone` from this number on."""
+    """Hands out so many Deployments, at most `limit` at a time; from the number `gone` on it answers with `failure`."""
 
     def __init__(self, count):
         self.count = count
         self.gone = None
+        self.failure = 410
         self.asked = []
 
     def __call__(self, handler, request):
@@ -27,7 +28,7 @@ class Pages:
         first, limit = int(query.get("continue", ["0"])[0]), int(query["limit"][0])
         self.asked.append((first, query["labelSelector"]))
         if self.gone is not None and first >= self.gone:
-            return handler.answer(410, json.dumps({"message": "the token is too old"}).encode())
+            return handler.answer(self.failure, json.dumps({"message": "the token is too old"}).encode())
         end = min(first + limit, self.count)
         items = [{"metadata": {"name": f"pool-{number}"}} for number in range(first, end)]
         metadata = {"continue": str(end)} if end < self.count else {}
@@ -58,13 +59,14 @@ def test_no_page_is_asked_for_before_the_one_before_was_used(pages, cluster):
     assert len(pages.asked) == 1
 
 
-def test_listing_that_takes_too_long_fails_and_ends_nowhere_before(pages, cluster):
-    pages.gone = 400
+@pytest.mark.parametrize("status", [410, 404])
+def test_listing_that_breaks_off_fails(pages, cluster, status):
+    pages.gone, pages.failure = 400, status
     found = cluster.objects(DEPLOYMENTS)
     assert len([next(found) for _ in range(400)]) == 400
     with pytest.raises(ClusterError, match="the token is too old") as error:
         next(found)
-    assert error.value.status == 410
+    assert error.value.status == status
 
 
 def test_no_objects_are_found_without_their_definition(cluster):

@@ -51,12 +51,26 @@ def test_older_version_never_replaces_a_newer_one(cache, changed):
 
 
 def test_what_the_operator_has_written_is_told_from_what_others_have(cache, changed, written):
-    cache.put_written(POOLS, item(7))
-    cache.put(POOLS, item(7))
-    cache.put_written(DEPLOYMENTS, item(8))
-    assert (changed, written) == ([], [MAIL, MAIL])
-    cache.put(POOLS, item(9))
-    assert (changed, written) == ([MAIL], [MAIL, MAIL])
+    cache.put(POOLS, item(7, generation=1))
+    changed.clear()
+    cache.put_written(POOLS, item(8, generation=1))
+    cache.put(POOLS, item(8, generation=1))
+    assert (changed, written) == ([], [MAIL])
+    cache.put(POOLS, item(9, generation=1))
+    assert (changed, written) == ([MAIL], [MAIL])
+
+
+def test_edit_that_only_the_answer_to_a_write_of_the_operator_shows_is_reported(cache, changed, written):
+    cache.put(POOLS, item(7, generation=1))
+    changed.clear()
+    cache.put_written(POOLS, item(9, generation=2))
+    cache.put(POOLS, item(8, generation=2))
+    assert (changed, written) == ([MAIL], [])
+
+
+def test_object_that_the_operator_has_made_is_reported(cache, changed, written):
+    cache.put_written(DEPLOYMENTS, item(8, generation=1))
+    assert (changed, written) == ([MAIL], [])
 
 
 def test_equal_strings_of_objects_are_kept_once(cache):

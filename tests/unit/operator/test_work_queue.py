@@ -16,13 +16,13 @@ NEWS = Key("shop", "news")
 
 @pytest.fixture
 def queue():
-    return WorkQueue(check_after=0.0)
+    return WorkQueue()
 
 
 class Taker:
     """A thread that takes one pool from the queue."""
 
-    def __init__(self, queue, last=Rank.CHECK):
+    def __init__(self, queue, last=Rank.OTHER):
         self._found = []
         self._thread = threading.Thread(target=lambda: self._found.append(queue.get(last)), daemon=True)
         self._thread.start()
@@ -74,49 +74,56 @@ def test_pools_for_which_somebody_waits_come_first_and_then_those_without_a_depl
     assert Taker(queue).found(0.1) is None, "each was handed out once"
 
 
-def test_pools_that_only_the_operator_has_changed_come_last():
-    ranks = {SMS: Rank.REQUEST}
-    queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER), check_after=0.0)
-    queue.check(MAIL)
-    queue.add(NEWS)
-    queue.check(SMS)
-    assert [queue.get(), queue.get(), queue.get()] == [SMS, NEWS, MAIL]
-    queue.check(MAIL)
-    queue.check(NEWS)
-    queue.add(NEWS)
-    queue.done(MAIL, again_after=3600)
-    queue.done(NEWS, again_after=3600)
-    assert [queue.get(), queue.get()] == [NEWS, MAIL], "another has changed it too"
+def test_pool_that_the_operator_has_changed_is_looked_at_a_little_later(queue):
+    assert comes_between(queue, lambda: queue.add_written(MAIL), 0.99, 1.01)
 
 
-def test_pool_that_only_the_operator_has_changed_is_looked_at_a_little_later():
-    queue = WorkQueue(check_after=0.2)
-    assert comes_between(queue, lambda: queue.check(MAIL), 0.19, 0.21)
+@pytest.mark.parametrize(("again_after", "seconds"), [(None, 1.0), (3600, 1.0), (0.2, 0.2)])
+def test_pool_that_its_pass_has_changed_is_looked_at_after_a_second_or_sooner_if_wanted(queue, again_after, seconds):
+    def give_back():
+        queue.add_written(MAIL)
+        queue.done(MAIL, again_after)
 
-
-def test_pool_that_is_wanted_again_at_once_does_not_come_last_although_the_pass_has_changed_it(queue):
     queue.add(MAIL)
     queue.get()
-    queue.check(MAIL)
-    queue.done(MAIL, again_after=0.0)
-    queue.add(SMS)
+    assert comes_between(queue, give_back, seconds - 0.01, seconds + 0.01)
+
+
+def test_pool_that_others_have_changed_too_is_looked_at_at_once(queue):
+    def give_back():
+        queue.add_written(MAIL)
+        queue.add(MAIL)
+        queue.done(MAIL)
+
+    queue.add(MAIL)
+    queue.get()
+    queue.add(SMS, delay=0.01)
+    give_back()
     assert [queue.get(), queue.get()] == [MAIL, SMS]
 
 
-def test_pool_that_the_operator_has_changed_before_its_pass_failed_waits(queue):
+def test_pool_for_which_somebody_waits_is_looked_at_at_once_after_the_operator_has_changed_it():
+    queue = WorkQueue(lambda key: Rank.REQUEST if key == MAIL else Rank.OTHER)
     queue.add(MAIL)
     queue.get()
-    queue.check(MAIL)
-    assert comes_between(queue, lambda: queue.failed(MAIL), 0.24, 0.51)
-
-
-def test_most_threads_leave_to_one_what_only_the_operator_has_changed(queue):
-    others = Taker(queue, Rank.OTHER)
-    queue.check(MAIL)
-    assert others.found(0.1) is None
-    assert Taker(queue).found() == MAIL
+    queue.add_written(MAIL)
+    queue.done(MAIL)
     queue.add(SMS)
-    assert others.found() == SMS
+    assert [queue.get(), queue.get()] == [MAIL, SMS]
+    queue.done(MAIL)
+    queue.add_written(MAIL)
+    queue.add(NEWS)
+    assert [queue.get(), queue.get()] == [MAIL, NEWS]
+
+
+def test_pool_that_the_operator_has_changed_before_its_pass_failed_waits(queue):
+    def give_back():
+        queue.add_written(MAIL)
+        queue.failed(MAIL)
+
+    queue.add(MAIL)
+    queue.get()
+    assert comes_between(queue, give_back, 0.24, 0.51)
 
 
 def test_thread_that_is_kept_for_requests_takes_nothing_else():

@@ -20,6 +20,7 @@ from tubeherd.formats.text import REASON_MAX
 from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release
 from tubeherd.processing.deadlines import Deadline
 from tubeherd.processing.job_loop import process_concurrently
+from tubeherd.processing.processed import Processed
 from tubeherd.processing.processor import Processor
 from tubeherd.processing.reasons import describe
 from tubeherd.processing.reporting import Reporter
@@ -59,6 +60,11 @@ class Unspeakable(Exception):
 )
 def test_exception_on_one_line(error, text):
     assert describe(error) == text
+
+
+def test_job_that_was_done_has_all_fields_that_others_have():
+    done = process(lambda payload: payload)
+    assert done == Processed(done.job, Delete(), done.seconds, result={})
 
 
 def test_long_message_is_cut():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.replies import AnsweredSocket, document, stats_job, stats_tube
-from tubeherd.policy import BurialKind, Bury, Delete, Release
+from tubeherd.policy import BurialKind, Bury, Delete, Policy, Release
 from tubeherd.queue.answers import LeaseGone, QueueUnavailable, RefusedError, Reserved, Settled, TubeStats
 from tubeherd.queue.connection import Connection, connect
 
@@ -110,6 +110,12 @@ def test_counters_may_be_as_large_as_beanstalkd_writes_them(counts):
     with closing(Connection(AnsweredSocket([answer]))) as connection:
         job, *others = connection.stats_job(counts[0])
     assert [job, *others[1:]] == counts
+
+
+def test_values_that_are_made_without_their_constructors_have_all_fields(scripted):
+    reserved = scripted(b"RESERVED 7 2\r\n{}\r\n" + stats_job()).take_reserved()
+    for value in (reserved, reserved.stats, Policy().job(reserved.stats)):
+        assert type(value)(**value._asdict()) == value
 
 
 def test_stats_job_of_a_lease_that_has_run_out(scripted):

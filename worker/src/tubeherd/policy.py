@@ -191,6 +191,7 @@ class Policy:
     def job(self, stats: JobStats) -> Job:
         """Return the job as an executor gets it."""
         attempt = self.schedule.failures(stats) + 1
+        # A call of Job would call another function of Python.
         return tuple.__new__(Job, (stats.id, stats.tube, attempt, stats.priority, stats.age, stats.lost_deliveries))
 
     def guard(self, stats: JobStats) -> Bury | None:

@@ -95,7 +95,7 @@ class Cache:
         """Have `changed` called with a pool when it, or what belongs to it, has changed.
 
         To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors. If the operator itself
-        has changed it, `written` is called instead.
+        has changed nothing but its status or annotations, `written` is called instead.
         """
         self._changed = changed
         self._written = written
@@ -106,18 +106,22 @@ class Cache:
 
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
-        for pool in self._keep(kind, item):
+        with self._lock:
+            concerned = self._concerned(kind, self._shelves[kind].put(_shared(_slim(kind, item))))
+        for pool in concerned:
             self._changed(pool)
 
     def put_written(self, kind: Kind, item: Object) -> None:
-        """Keep an object as the operator has just written it, unless a newer version is known."""
-        for pool in self._keep(kind, item):
-            self._written(pool)
+        """Keep an object that the operator has just written, as the API server has answered it, as `put` does.
 
-    def _keep(self, kind: Kind, item: Object) -> set[Key]:
-        """Keep an object if it is the newest, and return the pools that it concerns then."""
+        Others may have changed it just before. So it is reported as changed if its spec is not the one that is known.
+        """
         with self._lock:
-            return self._concerned(kind, self._shelves[kind].put(_shared(_slim(kind, item))))
+            items = self._shelves[kind].put(_shared(_slim(kind, item)))
+            concerned = self._concerned(kind, items)
+        is_same = len(items) == 2 and _generation(items[0]) == _generation(items[1])
+        for pool in concerned:
+            (self._written if is_same else self._changed)(pool)
 
     def drop(self, kind: Kind, item: Object) -> None:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
@@ -230,6 +234,12 @@ class Cache:
 
 def _version(item: Object) -> int:
     return int(item["metadata"]["resourceVersion"])
+
+
+def _generation(item: Object) -> int | None:
+    """Return the number of an object's spec, which Kubernetes counts up with each change; None if it counts none."""
+    number: int | None = item["metadata"].get("generation")
+    return number
 
 
 def _is_in(scope: Key, config_map: Key) -> bool:

@@ -91,14 +91,14 @@ class Cluster:
         """
         for namespace in self._namespaces:
             query = {"labelSelector": kind.selector, "limit": str(_PAGE)}
-            while page := self._get(kind.path(namespace), query=query):
+            page = self._get(kind.path(namespace), query=query)
+            while page:
                 # Unlike the answer for a single object, a list names kind and version only once for all.
                 both = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
                 for item in page["items"]:
                     yield both | item
-                if not (token := page["metadata"].get("continue")):
-                    break
-                query["continue"] = token
+                token = page["metadata"].get("continue")
+                page = token and self._request("GET", kind.path(namespace), query=query | {"continue": token})
 
     def pool(self, namespace: str, name: str) -> Object | None:
         """Return a WorkerPool, or None if there is none."""

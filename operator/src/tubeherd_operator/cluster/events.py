@@ -1,34 +1,41 @@
-"""Writes the Events of a pool."""
+"""Writes the Events of pools."""
 
 import hashlib
 import threading
 import time
-from queue import Full, Queue
+from collections import deque
 from typing import Final
 
 from tubeherd.logs import log
 from tubeherd.pool import GROUP, KIND, VERSION
 from tubeherd_operator.cluster.client import Cluster, ClusterError
 from tubeherd_operator.cluster.kinds import key_of
+from tubeherd_operator.decisions.burials import Reason
 from tubeherd_operator.decisions.findings import PoolEvent
-from tubeherd_operator.objects import Object
+from tubeherd_operator.objects import Key, Object
 
 _MOST: Final = 10_000
-"""So many Events may wait to be written."""
-_RESTS: Final = 3
+"""So many Events about burials may wait to be written, and as many others."""
+_PAUSES: Final = 3
+"""A pause is so many times as long as the request before it, so that the API server does mostly other things."""
+_LONGEST_PAUSE: Final = 1.0
 
 
 class Events:
-    """Writes Events in a thread of its own, because much is more urgent than they are: it does not wait for them.
+    """Writes Events one after the other, in a thread of its own, so that no pass waits for them.
 
-    After each it rests for three times as long as that took. So the API server does the rest meanwhile.
+    Those about burials come last: all pools of a tube have some at the same moment.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         """Write to this cluster from now on."""
         self._cluster = cluster
-        self._queue: Queue[Object] = Queue(_MOST)
-        self._finishes = threading.Event()
+        self._condition = threading.Condition()
+        self._first: deque[Object] = deque()
+        self._last: deque[Object] = deque()
+        self._unwritten = 0
+        """How many wait or are being written."""
+        self._finishes = False
         threading.Thread(target=self._run, name="events", daemon=True).start()
 
     def write(self, pool: Object, event: PoolEvent, now: str) -> None:
@@ -38,29 +45,47 @@ class Events:
         is logged: the conditions hold what matters.
         """
         log.info(event.in_log or event.message, pool=str(key_of(pool)), reason=event.reason)
-        try:
-            self._queue.put_nowait(_build(pool, event, now))
-        except Full:
-            log.warning(f"an Event is left out, because {_MOST:,} wait to be written", reason=event.reason)
+        with self._condition:
+            waiting = self._last if event.reason == Reason.BURIED else self._first
+            if is_full := len(waiting) >= _MOST:
+                waiting.popleft()
+            else:
+                self._unwritten += 1
+            waiting.append(_build(pool, event, now))
+            self._condition.notify_all()
+        if is_full:
+            log.warning(f"an older Event is not written, because {_MOST:,} wait", reason=event.reason)
 
     def finish(self, seconds: float) -> None:
-        """Write without rests from now on, and wait up to so many seconds until all are written."""
-        self._finishes.set()
-        with self._queue.all_tasks_done:
-            self._queue.all_tasks_done.wait_for(lambda: not self._queue.unfinished_tasks, seconds)
+        """Write without pauses from now on, and wait up to so many seconds until all are written."""
+        with self._condition:
+            self._finishes = True
+            self._condition.notify_all()
+            if not self._condition.wait_for(lambda: not self._unwritten, seconds):
+                log.warning(f"{self._unwritten:,} Events are not written, as the operator ends; statuses show the same")
 
     def _run(self) -> None:
         while True:
-            event, began = self._queue.get(), time.monotonic()
-            try:
-                self._cluster.write_event(event)
-            except ClusterError as error:
-                log.warning(f"an Event could not be written: {error}", reason=event["reason"])
-            except Exception as error:  # whatever it is, the other Events are written
-                log.error("an Event could not be written", reason=event["reason"], error=repr(error))
-            finally:
-                self._queue.task_done()
-            self._finishes.wait((time.monotonic() - began) * _RESTS)
+            with self._condition:
+                self._condition.wait_for(lambda: self._first or self._last)
+                event = (self._first or self._last).popleft()
+            began = time.monotonic()
+            self._write(event)
+            pause = min((time.monotonic() - began) * _PAUSES, _LONGEST_PAUSE)
+            with self._condition:
+                self._unwritten -= 1
+                self._condition.notify_all()
+                self._condition.wait_for(lambda: self._finishes, pause)
+
+    def _write(self, event: Object) -> None:
+        about = {"pool": str(Key(event["metadata"]["namespace"], event["involvedObject"]["name"]))}
+        about["reason"] = event["reason"]
+        try:
+            self._cluster.write_event(event)
+        except ClusterError as error:
+            log.warning(f"an Event could not be written: {error}", **about)
+        except Exception as error:  # whatever it is, the other Events are written
+            log.error("an Event could not be written", **about, error=repr(error))
 
 
 def _build(pool: Object, event: PoolEvent, now: str) -> Object:

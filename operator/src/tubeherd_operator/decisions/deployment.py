@@ -15,7 +15,7 @@ from tubeherd_operator.objects import POOL_LABEL, Object
 
 RENDERED_ANNOTATION: Final = "tubeherd.io/rendered"
 EXECUTORS_ANNOTATION: Final = "tubeherd.io/executors"
-_DEFAULTS: Final = WorkerSettings()
+_WORKER_DEFAULTS: Final = WorkerSettings()
 _USER_FIELDS: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
 _KILL_MARGIN: Final = 10
 """How long a worker may take to kill a job that ignores SIGTERM at its deadline, in seconds."""
@@ -108,7 +108,7 @@ def _worker_grace_period(spec: WorkerPoolSpec) -> int:
     Longer if the pool's template gives the pod longer.
     """
     timeout = spec.worker_settings().get("job_timeout")
-    least = int(_DEFAULTS.grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
+    least = int(_WORKER_DEFAULTS.grace_period if timeout is None else parse_duration(timeout) + _KILL_MARGIN)
     pod = spec.template.spec if spec.template else None
     given = pod.termination_grace_period_seconds if pod else None
     return least if given is None else max(least, given - _KUBELET_MARGIN)
@@ -206,7 +206,7 @@ def _container(spec: WorkerPoolSpec, server: str, defaults: Defaults) -> Object:
 
 def _resources(spec: WorkerPoolSpec, additions: Additions) -> Object:
     settings = spec.worker_settings()
-    slots = int(settings.get("concurrency", _DEFAULTS.concurrency))
+    slots = int(settings.get("concurrency", _WORKER_DEFAULTS.concurrency))
     requests: Object = {}
     if additions.cpu:
         requests["cpu"] = f"{additions.cpu * slots}m"

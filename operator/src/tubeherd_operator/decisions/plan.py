@@ -128,7 +128,7 @@ def _wanted(seen: Observation) -> Object | None:
     live_digest = _executors_of(seen.deployment)
     digest = live_digest if seen.executors_missing else seen.executors_digest
 
-    @cache  # mostly, what shows which defaults are kept is just what is wanted
+    @cache  # what is rendered to find the kept defaults is mostly what is wanted too, and is changed only after that
     def render(defaults: Defaults, executors: str | None) -> Object:
         return build_deployment(pool.stored, pool.spec, server, executors, defaults, fixed_user=pool.fixed_user)
 

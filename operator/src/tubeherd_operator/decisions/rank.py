@@ -14,8 +14,6 @@ class Rank(IntEnum):
     NEW = 1
     """It has no Deployment yet."""
     OTHER = 2
-    CHECK = 3
-    """Only the operator itself has changed something of the pool, so there is most likely nothing to do."""
 
 
 def rank_of(pool: Object | None, deployment: Object | None) -> Rank:

@@ -2,7 +2,7 @@
 
 A pool is queued at most once, one thread at a time works on it, and it waits longer after each failure. Of the pools
 that are due, those come first for which somebody waits, then those that have no Deployment yet: a kick takes no longer
-because a thousand pools were changed. Last come those in which only the operator itself has changed something.
+because a thousand pools were changed.
 """
 
 import heapq
@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 from tubeherd_operator.decisions.rank import Rank
 from tubeherd_operator.objects import Key
 
+_WRITTEN_SECONDS: Final = 1.0
+"""So much later a pool is looked at that the operator itself has changed: there is most likely nothing to do."""
 _SHORTEST_DELAY: Final = 0.25
 _LONGEST_DELAY: Final = 60.0
 
@@ -39,10 +41,9 @@ class _Turn(NamedTuple):
 class WorkQueue:
     """Hands out keys to worker threads; every method is safe to call from any thread."""
 
-    def __init__(self, rank: Callable[[Key], Rank] = lambda _: Rank.OTHER, check_after: float = 1.0) -> None:
-        """`rank` may use no method of the queue. `check_after` is in seconds, see `check`."""
+    def __init__(self, rank: Callable[[Key], Rank] = lambda _: Rank.OTHER) -> None:
+        """`rank` may use no method of the queue."""
         self._rank = rank
-        self._check_after = check_after
         self._condition = threading.Condition()
         self._due: dict[Rank, list[tuple[float, Key]]] = {each: [] for each in Rank}
         """By their rank: the pools by the time when they are due."""
@@ -61,32 +62,24 @@ class WorkQueue:
         with self._condition:
             if key in self._working and delay == 0.0:
                 self._again.add(key)
-            else:
-                self._plan(key, _Turn(time.monotonic() + delay, rank))
+                return
+            turn, planned = _Turn(time.monotonic() + delay, rank), self._waiting.get(key)
+            if planned:
+                turn = _Turn(min(turn.due, planned.due), min(turn.rank, planned.rank))
+            if turn != planned:
+                self._waiting[key] = turn
+                heapq.heappush(self._due[turn.rank], (turn.due, key))
+                self._condition.notify_all()  # some threads take only pools of certain ranks
 
-    def check(self, key: Key) -> None:
-        """Have a pool looked at that the operator itself has changed: soon, when nothing else is due.
-
-        At once if somebody waits for it.
-        """
-        rank = self._rank(key)
+    def add_written(self, key: Key) -> None:
+        """Have a pool looked at that the operator itself has changed: at once if somebody waits, otherwise soon."""
         with self._condition:
             if key in self._working:
                 self._written.add(key)
-            elif rank is Rank.OTHER:
-                self._plan(key, _Turn(time.monotonic() + self._check_after, Rank.CHECK))
-            else:
-                self._plan(key, _Turn(time.monotonic(), rank))
+                return
+        self.add(key, self._after_a_write(key))
 
-    def _plan(self, key: Key, turn: _Turn) -> None:
-        if planned := self._waiting.get(key):
-            turn = _Turn(min(turn.due, planned.due), min(turn.rank, planned.rank))
-        if turn != planned:
-            self._waiting[key] = turn
-            heapq.heappush(self._due[turn.rank], (turn.due, key))
-            self._condition.notify_all()  # some threads take only pools of certain ranks
-
-    def get(self, last: Rank = Rank.CHECK) -> Key:
+    def get(self, last: Rank = Rank.OTHER) -> Key:
         """Wait for a pool that is due and take it; `done` or `failed` must follow.
 
         Pools whose rank comes after `last` are left for others.
@@ -129,7 +122,10 @@ class WorkQueue:
             return self._condition.wait_for(lambda: not self._working, seconds)
 
     def done(self, key: Key, again_after: float | None = None) -> None:
-        """Give a pool back; have it looked at again after that many seconds, or at once if it changed meanwhile."""
+        """Give a pool back; have it looked at again after that many seconds, or at once if it changed meanwhile.
+
+        If the pass has written something, it is looked at again after a second at most.
+        """
         self._failures.pop(key, None)
         self._give_back(key, again_after)
 
@@ -148,8 +144,11 @@ class WorkQueue:
             self._again.discard(key)
             self._written.discard(key)
         if changed and not failed:
-            self.add(key)
-        elif written and not failed and delay != 0.0:
-            self.check(key)
-        elif delay is not None:
+            delay = 0.0
+        elif written and not failed:
+            delay = min(self._after_a_write(key), _WRITTEN_SECONDS if delay is None else delay)
+        if delay is not None:
             self.add(key, delay)
+
+    def _after_a_write(self, key: Key) -> float:
+        return _WRITTEN_SECONDS if self._rank(key) is Rank.OTHER else 0.0

@@ -147,7 +147,7 @@ class Connection(TubeConnection):
         if stats is None:
             raise LeaseGone(job_id)
         self.foresight.note(number, job_id)
-        # A named tuple is made by a function of Python, but for this.
+        # A call of Reserved would call a function of Python, which takes far longer.
         return tuple.__new__(Reserved, (stats, body, since))
 
     def stats_job(self, job_id: int) -> JobStats | None:
