@@ -33,7 +33,7 @@ _THREADS: Final = {Rank.OTHER: 8, Rank.REQUEST: 1}
 _LAST_PASSES_SECONDS: Final = 5.0
 """How long to wait for the last passes before another operator may lead at once."""
 _LAST_EVENTS_SECONDS: Final = 3.0
-"""How long to wait after that until the last Events are written."""
+"""How long to wait until the last Events are written, when the passes have ended."""
 
 
 def main() -> None:
@@ -76,9 +76,10 @@ def main() -> None:
         counted.asked,
         config_maps=settings.watch_config_maps,
     ).run()
-    if queue.close(_LAST_PASSES_SECONDS) and election:
-        election.leave()
+    passes_have_ended = queue.close(_LAST_PASSES_SECONDS)
     events.finish(_LAST_EVENTS_SECONDS)
+    if election and passes_have_ended:
+        election.leave()  # at the very end, because another operator acts from then on
 
 
 def _take_part(lease: str | None, cluster: Cluster) -> Election | None:

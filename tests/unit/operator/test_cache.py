@@ -68,6 +68,13 @@ def test_edit_that_only_the_answer_to_a_write_of_the_operator_shows_is_reported(
     assert (changed, written) == ([MAIL], [])
 
 
+def test_object_in_whose_place_another_came_meanwhile_is_reported(cache, changed, written):
+    cache.put(POOLS, item(7, generation=1, uid="old"))
+    changed.clear()
+    cache.put_written(POOLS, item(9, generation=1, uid="new"))
+    assert (changed, written) == ([MAIL], [])
+
+
 def test_object_that_the_operator_has_made_is_reported(cache, changed, written):
     cache.put_written(DEPLOYMENTS, item(8, generation=1))
     assert (changed, written) == ([MAIL], [])

@@ -97,7 +97,7 @@ def test_pool_that_others_have_changed_too_is_looked_at_at_once(queue):
 
     queue.add(MAIL)
     queue.get()
-    queue.add(SMS, delay=0.01)
+    queue.add(SMS, delay=0.9)
     give_back()
     assert [queue.get(), queue.get()] == [MAIL, SMS]
 

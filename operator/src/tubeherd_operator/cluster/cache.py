@@ -94,8 +94,8 @@ class Cache:
     def __init__(self, changed: Callable[[Key], None], written: Callable[[Key], None]) -> None:
         """Have `changed` called with a pool when it, or what belongs to it, has changed.
 
-        To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors. If the operator itself
-        has changed nothing but its status or annotations, `written` is called instead.
+        To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors. `written` is called
+        instead if only the operator itself has changed something, and no spec.
         """
         self._changed = changed
         self._written = written
@@ -119,9 +119,9 @@ class Cache:
         with self._lock:
             items = self._shelves[kind].put(_shared(_slim(kind, item)))
             concerned = self._concerned(kind, items)
-        is_same = len(items) == 2 and _generation(items[0]) == _generation(items[1])
+        is_same_spec = len({_spec_of(item) for item in items}) == 1 < len(items)
         for pool in concerned:
-            (self._written if is_same else self._changed)(pool)
+            (self._written if is_same_spec else self._changed)(pool)
 
     def drop(self, kind: Kind, item: Object) -> None:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
@@ -236,10 +236,9 @@ def _version(item: Object) -> int:
     return int(item["metadata"]["resourceVersion"])
 
 
-def _generation(item: Object) -> int | None:
-    """Return the number of an object's spec, which Kubernetes counts up with each change; None if it counts none."""
-    number: int | None = item["metadata"].get("generation")
-    return number
+def _spec_of(item: Object) -> tuple[str | None, int | None]:
+    """Return the id of an object and the number of its spec, which Kubernetes counts up with each change."""
+    return item["metadata"].get("uid"), item["metadata"].get("generation")
 
 
 def _is_in(scope: Key, config_map: Key) -> bool:

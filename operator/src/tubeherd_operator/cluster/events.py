@@ -14,8 +14,8 @@ from tubeherd_operator.decisions.burials import Reason
 from tubeherd_operator.decisions.findings import PoolEvent
 from tubeherd_operator.objects import Key, Object
 
-_MOST: Final = 10_000
-"""So many Events about burials may wait to be written, and as many others."""
+_MOST: Final = 2000
+"""So many Events about burials may wait to be written, and as many others. One takes up to 5 KiB."""
 _PAUSES: Final = 3
 """A pause is so many times as long as the request before it, so that the API server does mostly other things."""
 _LONGEST_PAUSE: Final = 1.0
@@ -42,19 +42,20 @@ class Events:
         """Log an Event of a WorkerPool, and have it written; `now` is the time in RFC 3339.
 
         The same Event again is one object with a count. If the API server does not take it, or if very many wait, that
-        is logged: the conditions hold what matters.
+        is logged and no more: the status holds what matters.
         """
         log.info(event.in_log or event.message, pool=str(key_of(pool)), reason=event.reason)
+        built, left_out = _build(pool, event, now), None
         with self._condition:
             waiting = self._last if event.reason == Reason.BURIED else self._first
-            if is_full := len(waiting) >= _MOST:
-                waiting.popleft()
+            if len(waiting) >= _MOST:
+                left_out = waiting.popleft()
             else:
                 self._unwritten += 1
-            waiting.append(_build(pool, event, now))
+            waiting.append(built)
             self._condition.notify_all()
-        if is_full:
-            log.warning(f"an older Event is not written, because {_MOST:,} wait", reason=event.reason)
+        if left_out:
+            log.warning(f"an Event is not written, because {_MOST:,} newer ones wait", **_about(left_out))
 
     def finish(self, seconds: float) -> None:
         """Write without pauses from now on, and wait up to so many seconds until all are written."""
@@ -62,7 +63,7 @@ class Events:
             self._finishes = True
             self._condition.notify_all()
             if not self._condition.wait_for(lambda: not self._unwritten, seconds):
-                log.warning(f"{self._unwritten:,} Events are not written, as the operator ends; statuses show the same")
+                log.warning("the operator ends, and some Events are not written", count=self._unwritten)
 
     def _run(self) -> None:
         while True:
@@ -78,14 +79,18 @@ class Events:
                 self._condition.wait_for(lambda: self._finishes, pause)
 
     def _write(self, event: Object) -> None:
-        about = {"pool": str(Key(event["metadata"]["namespace"], event["involvedObject"]["name"]))}
-        about["reason"] = event["reason"]
         try:
             self._cluster.write_event(event)
         except ClusterError as error:
-            log.warning(f"an Event could not be written: {error}", **about)
+            log.warning(f"an Event could not be written: {error}", **_about(event))
         except Exception as error:  # whatever it is, the other Events are written
-            log.error("an Event could not be written", **about, error=repr(error))
+            log.error("an Event could not be written", **_about(event), error=repr(error))
+
+
+def _about(event: Object) -> dict[str, str]:
+    """Return the fields of a log line about an Event."""
+    pool = Key(event["metadata"]["namespace"], event["involvedObject"]["name"])
+    return {"pool": str(pool), "reason": event["reason"]}
 
 
 def _build(pool: Object, event: PoolEvent, now: str) -> Object:
