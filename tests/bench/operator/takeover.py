@@ -13,6 +13,7 @@ from tests.bench.operator.watching import Watching
 from tests.bench.report import figure
 from tests.support.operator_processes import cut_off, kill
 from tests.support.waiting import wait_for
+from tubeherd_operator.decisions.counts import COUNTS_SECONDS
 
 _WAYS: Final[tuple[tuple[str, Callable[[str], None], int], ...]] = (("kill -9", kill, 3), ("network cut", cut_off, 1))
 """How the leader is lost, and how often."""
@@ -36,6 +37,9 @@ def measure(installed: Installation, fleet: Fleet) -> list[list[str]]:
     """Lose the leader in each way, a few times."""
     tubes = iter(fleet.size.all_tubes)
     lines = []
+    with step(f"{fleet.size} pools: waiting until they show the last counts"):
+        time.sleep(COUNTS_SECONDS)
+        settle(_SETTLE_SECONDS)
     for words, lose, times in _WAYS:
         with step(f"{fleet.size} pools: {words} of the leader, {times} times"):
             found = [_lose(installed, fleet, lose, next(tubes)) for _ in range(times)]

@@ -56,4 +56,5 @@ class Watching:
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self._seen.put((time.monotonic(), json.loads(line)["object"]))
+            if line.endswith("\n"):  # the last line breaks off when the process is killed
+                self._seen.put((time.monotonic(), json.loads(line)["object"]))
