@@ -57,10 +57,10 @@ class Audit:
         return [_request(entry) for entry in entries if _counts(entry)]
 
 
-def settle(seconds: float) -> None:
-    """Wait until no operator has changed anything for a while, but no longer than so many seconds."""
+def settle(seconds: float, quiet_seconds: float = _QUIET_SECONDS) -> None:
+    """Wait until no operator has changed anything for `quiet_seconds`, but no longer than so many seconds."""
     audit, deadline, quiet_since = Audit(), time.time() + seconds, time.time()
-    while time.time() - quiet_since < _QUIET_SECONDS:
+    while time.time() - quiet_since < quiet_seconds:
         if time.time() > deadline:
             say(f"the operator still writes after {seconds:.0f} s")
             return

@@ -38,8 +38,7 @@ def measure(installed: Installation, fleet: Fleet) -> list[list[str]]:
     tubes = iter(fleet.size.all_tubes)
     lines = []
     with step(f"{fleet.size} pools: waiting until they show the last counts"):
-        time.sleep(COUNTS_SECONDS)
-        settle(_SETTLE_SECONDS)
+        settle(COUNTS_SECONDS + _SETTLE_SECONDS, quiet_seconds=COUNTS_SECONDS + 1)
     for words, lose, times in _WAYS:
         with step(f"{fleet.size} pools: {words} of the leader, {times} times"):
             found = [_lose(installed, fleet, lose, next(tubes)) for _ in range(times)]

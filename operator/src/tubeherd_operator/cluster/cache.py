@@ -106,29 +106,26 @@ class Cache:
 
     def put(self, kind: Kind, item: Object) -> None:
         """Keep an object, unless a newer version of it is known, or that it was deleted since."""
-        with self._lock:
-            concerned = self._concerned(kind, self._shelves[kind].put(_shared(_slim(kind, item))))
-        for pool in concerned:
-            self._changed(pool)
+        _, concerned = self._keep(kind, item)
+        self._report(concerned)
 
     def put_written(self, kind: Kind, item: Object) -> None:
         """Keep an object that the operator has just written, as the API server has answered it, as `put` does.
 
         Others may have changed it just before. So it is reported as changed if its spec is not the one that is known.
         """
-        with self._lock:
-            items = self._shelves[kind].put(_shared(_slim(kind, item)))
-            concerned = self._concerned(kind, items)
-        is_same_spec = len({_spec_of(item) for item in items}) == 1 < len(items)
-        for pool in concerned:
-            (self._written if is_same_spec else self._changed)(pool)
+        items, concerned = self._keep(kind, item)
+        if len(items) == 2 and _spec_of(items[0]) == _spec_of(items[1]):
+            for pool in concerned:
+                self._written(pool)
+        else:
+            self._report(concerned)
 
     def drop(self, kind: Kind, item: Object) -> None:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
         with self._lock:
             concerned = self._concerned(kind, self._shelves[kind].drop(item))
-        for pool in concerned:
-            self._changed(pool)
+        self._report(concerned)
 
     def fill(self, kind: Kind, listing: Callable[[], Iterable[Object]]) -> None:
         """Keep what a listing of a kind returns, and drop what it lacks, unless it raises: that is raised here too."""
@@ -209,6 +206,12 @@ class Cache:
         with self._lock:
             return [item for _, item in sorted(self._shelves[kind].groups.get(key, {}).items())]
 
+    def _keep(self, kind: Kind, item: Object) -> tuple[list[Object], set[Key]]:
+        """Keep an object; return it after the one that it replaces, or nothing if it is not newer, and its pools."""
+        with self._lock:
+            items = self._shelves[kind].put(_shared(_slim(kind, item)))
+            return items, self._concerned(kind, items)
+
     def _concerned(self, kind: Kind, items: list[Object]) -> set[Key]:
         """Return the pools that objects belong to, or would belong to if there were such pools."""
         if kind == CONFIG_MAPS:
@@ -230,6 +233,10 @@ class Cache:
         one = {key for key in selected if key.name}
         namespaces = {key.namespace for key in selected - one}
         return named | one | {pool for pool in self._shelves[POOLS].objects if pool.namespace in namespaces}
+
+    def _report(self, pools: set[Key]) -> None:
+        for pool in pools:
+            self._changed(pool)
 
 
 def _version(item: Object) -> int:

@@ -63,7 +63,10 @@ class Events:
             self._finishes = True
             self._condition.notify_all()
             if not self._condition.wait_for(lambda: not self._unwritten, seconds):
-                log.warning("the operator ends, and some Events are not written", count=self._unwritten)
+                log.warning(
+                    "the operator ends, and some Events are not written: look at the status of the pools instead",
+                    count=self._unwritten,
+                )
 
     def _run(self) -> None:
         while True:
