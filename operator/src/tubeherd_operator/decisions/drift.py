@@ -66,12 +66,14 @@ def _memory(container: Object, kind: str) -> Object:
 
 
 def _differences(rendered: Any, live: Any, path: tuple[str, ...]) -> Iterable[str]:
+    if rendered == live:  # true of most parts, and much faster than to look at each field
+        return
     if isinstance(rendered, dict) and isinstance(live, dict):
         for key, value in rendered.items():
             yield from _differences(value, live.get(key), (*path, key))
     elif isinstance(rendered, list) and isinstance(live, list):
         yield from _in_list(rendered, live, path)
-    elif rendered != live and not (rendered == "" and live is None) and not _same_quantity(rendered, live, path):
+    elif not (rendered == "" and live is None) and not _same_quantity(rendered, live, path):
         yield _in_words(path)
 
 

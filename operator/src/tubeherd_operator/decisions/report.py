@@ -125,6 +125,8 @@ def _overridden(seen: Observation, plan: Plan, results: Results) -> tuple[str, .
     if plan.wanted is None or live is None:
         return ()
     useless = useless_repairs(plan.wanted, results.repairs or seen.repairs, seen.now)
+    if not useless:
+        return ()
     drifted = not_as_wanted(plan.wanted, live)
     drifted += drift_of_budget(plan.budget.wanted, budget) if plan.budget.wanted and budget else []
     return tuple(name for name in drifted if name in useless)
