@@ -197,7 +197,7 @@ class Operator:
         before = len(self.pods())
         self._kubectl("--namespace", OPERATOR_NAMESPACE, "delete", "pod", pod, "--force", "--grace-period=0")
         eventually(lambda: len(self.pods()) == before, "the pod has a successor")
-        self._kubectl("--namespace", OPERATOR_NAMESPACE, "wait", "--for=condition=Ready", *self.pods())
+        self._kubectl("--namespace", OPERATOR_NAMESPACE, "wait", "--for=condition=Ready", "--timeout=90s", *self.pods())
 
     def lease(self) -> Object:
         """Return the spec of the Lease, whose `holderIdentity` begins with the name of the pod that leads."""

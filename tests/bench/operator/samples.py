@@ -32,7 +32,10 @@ class Times:
 
 
 def burials_and_kicks(installed: Installation, size: Size) -> Times:
-    """Bury a job and kick it, again and again, each time in another tube and in one of its pools chosen by chance."""
+    """Bury a job and kick it, again and again, each time in another tube and in one of its pools chosen by chance.
+
+    The next job is buried when all pools show that none is: otherwise a burial would wait for the writes after a kick.
+    """
     times, chance = Times(), Random(1)  # noqa: S311 - no secret depends on it
     with Watching.collection(POOLS) as pools:
         pools.until_all(size.names, bool)
@@ -46,6 +49,7 @@ def burials_and_kicks(installed: Installation, size: Size) -> Times:
             times.burials.append(shown[pool] - began)
             times.last_burials.append(max(shown.values()) - began)
             times.kicks.append(kick(installed, pool, tube))
+            pools.until_all(serving, shows_none(tube))
     return times
 
 
@@ -67,6 +71,12 @@ def shows(tube: str) -> Callable[[Object], bool]:
         return any(each["name"] == tube and each["buried"] for each in tubes)
 
     return holds
+
+
+def shows_none(tube: str) -> Callable[[Object], bool]:
+    """Return whether a pool's status says that no job of the tube is buried."""
+    buried = shows(tube)
+    return lambda item: not buried(item)
 
 
 def kick(installed: Installation, pool: str, tube: str) -> float:
