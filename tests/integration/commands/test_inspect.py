@@ -236,6 +236,7 @@ def test_reader_that_goes_away_is_no_traceback(beanstalkd):
     assert (done.stdout, done.stderr) == (b"{\n", b"")
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing_but_what_beanstalkd_counts_of_its_own_commands(beanstalkd, tubeherd):
     """Nor do jobs lose a place: the order in which a kick would take the buried jobs is the same."""
     buried(beanstalkd, range(3))

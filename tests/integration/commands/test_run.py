@@ -498,6 +498,7 @@ def test_reload_ends_an_import_that_does_not_end(here, command, beanstalkd):
     assert worker.end() == 0
 
 
+@pytest.mark.slow
 def test_reload_counts_no_import_that_it_ended_itself(here, command, beanstalkd):
     slow = "open('notes', 'a').write('NUMBER\\n')\nwhile True: pass"
     write(here, mail=slow.replace("NUMBER", "0"))

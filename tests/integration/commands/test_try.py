@@ -75,6 +75,7 @@ def follow(output):
         rest = rest.partition(part)[2]
 
 
+@pytest.mark.slow
 def test_story_is_told_to_its_end(env):
     done = subprocess.run(
         ["make", "try"], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False

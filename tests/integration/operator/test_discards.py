@@ -133,6 +133,7 @@ def test_discard_that_was_not_sent_was_not_done(beanstalkd, losing, servers, cha
     assert beanstalkd.count("mail")["buried"] == 2
 
 
+@pytest.mark.slow
 def test_records_that_others_are_reading_are_waited_for(beanstalkd, failed, pool, monkeypatch):
     """Such as those that the operator itself reads at its start: a request is about all jobs with its error."""
     other = connect_to_tube(beanstalkd.server, RECORDS, 5)

@@ -113,6 +113,7 @@ def test_other_verdicts_do_not_wait_for_the_flush(beanstalkd, run_worker, put):
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_leases_of_waiting_jobs_are_kept_while_another_runs_and_while_listeners_do(beanstalkd, run_worker, put):
     """Each takes longer than the TTR of the jobs that wait."""
     jobs = [put(row, ttr=3) for row in range(3)]

@@ -647,6 +647,7 @@ def test_many_records_are_taken_out_again_only_after_a_while(beanstalkd, bury, p
     assert jobs_of(parking.read()) == jobs + more
 
 
+@pytest.mark.slow
 def test_all_records_are_read_again_and_again_only_for_a_tenth_of_the_time(beanstalkd, bury, parking):
     """As long as another cluster parks what is new."""
     jobs = bury(3000)

@@ -378,6 +378,7 @@ def test_slot_killed_at_any_byte_of_the_write_leaves_no_burial_without_its_recor
     assert set(outcomes) == {("ready", False), ("ready", True), ("buried", True)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(360)  # it does much, which takes minutes on a busy machine
 def test_connection_cut_at_any_byte_of_a_burial_loses_no_job_and_no_reason(beanstalkd, proxy):
     connection, sock, job = reserved_on(beanstalkd, CountingSocket)

@@ -65,6 +65,7 @@ def test_code_that_holds_the_loop_is_broken_off(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_coroutine_that_swallows_its_cancellation_is_killed_five_seconds_later(beanstalkd, run_worker):
     swallow = "while True:\n try: await asyncio.sleep(100)\n except asyncio.CancelledError: note('swallowed')"
     late = beanstalkd.put_code(swallow)
@@ -100,12 +101,14 @@ def check_that_swallowed_break_offs_fail(worker, beanstalkd, names):
     worker.wait_for_line("deleted", job=beanstalkd.put_code("note('next')"))
 
 
+@pytest.mark.slow
 def test_coroutine_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, run_worker):
     worker = run(run_worker, beanstalkd, "--retry-delays", "none", "--concurrency", str(len(SWALLOWED)))
     check_that_swallowed_break_offs_fail(worker, beanstalkd, list(SWALLOWED))
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_coroutine_that_was_broken_off_among_others_has_failed_whatever_it_does_next(beanstalkd, run_worker):
     worker = many(run_worker, beanstalkd, "--retry-delays", "none", at_a_time=len(SWALLOWED))
     check_that_swallowed_break_offs_fail(worker, beanstalkd, [name for name in SWALLOWED if name not in HOLDING])
@@ -114,6 +117,7 @@ def test_coroutine_that_was_broken_off_among_others_has_failed_whatever_it_does_
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_job_that_held_the_loop_past_the_deadline_of_another_has_failed_whatever_it_does_next(beanstalkd, run_worker):
     swallow = "note('holds')\ntry: time.sleep(100)\nexcept BaseException: note('swallowed')"
     holder = beanstalkd.put_code(f"await wait('hold')\n{swallow}", ttr=60)
@@ -200,6 +204,7 @@ def test_job_that_holds_the_loop_is_the_one_that_is_broken_off(beanstalkd, run_w
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_killing_one_job_for_its_deadline_spends_no_attempt_of_the_others(beanstalkd, run_worker):
     others = [beanstalkd.put_code("note(f'attempt {job.attempt}'); await wait('go')") for _ in range(2)]
     late = beanstalkd.put_code("while True:\n try: time.sleep(100)\n except BaseException: pass", ttr=2)
@@ -229,6 +234,7 @@ def test_slot_that_dies_fails_every_job_that_ran_in_it(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_leases_are_kept_while_jobs_outlive_their_ttr(beanstalkd, run_worker):
     for number in range(4):
         beanstalkd.put_code(f"note({number}); await asyncio.sleep(4.5)", ttr=3)
@@ -483,6 +489,7 @@ def test_variables_of_one_job_are_not_the_next_ones(beanstalkd, run_worker, opti
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_more_lanes_than_select_can_look_at(beanstalkd, run_worker):
     worker = many(run_worker, beanstalkd, at_a_time=600)
     for _ in range(600):

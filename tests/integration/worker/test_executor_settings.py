@@ -57,6 +57,7 @@ def test_retry_delays_hold_whoever_gives_the_verdict(beanstalkd, run_worker, lan
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", ["1", "2"])
 def test_timeout_wins_over_that_of_the_worker_if_shorter_and_if_longer(beanstalkd, run_worker, lanes):
     worker = run_worker(beanstalkd.server, EXECUTORS, *WORKER, "--async-concurrency", lanes)
@@ -89,6 +90,7 @@ def test_coroutine_has_the_timeout_of_its_executor(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_supervisor_kills_for_the_timeout_of_the_executor(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, EXECUTORS, *WORKER[:2], "--job-timeout", "1h")
     job = beanstalkd.put("twice", b'"ignore"')

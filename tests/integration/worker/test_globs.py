@@ -111,6 +111,7 @@ def test_tube_that_nobody_uses_vanishes_and_is_served_when_it_comes_again(beanst
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_tube_with_delayed_or_buried_jobs_stays(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, SOON + REPORTS, "--include", "reports.*", "--retry-delays", "none")
     put(beanstalkd, "reports.later", delay=8)
@@ -145,6 +146,7 @@ def test_slot_that_dies_with_a_job_of_such_a_tube_keeps_the_lease(beanstalkd, ru
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--async-concurrency", "3")], ids=" ".join)
 def test_restarted_beanstalkd_and_cut_connections_find_the_tubes_watched_again(beanstalkd, run_worker, proxy, options):
     worker = run_worker(proxy.server, REPORTS, "--concurrency", "2", *options)
@@ -194,6 +196,7 @@ def test_tube_without_an_executor_is_left_alone_with_one_warning(beanstalkd, run
     assert beanstalkd.count("other") == NOTHING | {"ready": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--async-concurrency", "2")], ids=" ".join)
 def test_2000_tubes_are_watched_and_a_warning_says_that_there_are_more(beanstalkd, run_worker, options):
     client = beanstalkd.client()

@@ -224,6 +224,7 @@ def wait_until_they_rest(workers, most, asked=lambda: [0]):
     wait_for(rest, lambda: f"they use these shares of a core, and send so many commands a second: {shares}")
 
 
+@pytest.mark.slow
 def test_worker_without_a_beanstalkd_costs_next_to_nothing(serve, run_worker):
     closes, silent = serve(closing()), serve(answering(watch=b""))
     addresses = [free_address(), "nowhere.invalid", closes.server, silent.server]
@@ -250,6 +251,7 @@ def test_burial_in_place_of_a_release_is_told_also_where_the_server_goes_after_i
     worker.wait_for_notes("heard ValueError: no paper")
 
 
+@pytest.mark.slow
 def test_server_that_answers_at_once_makes_no_slot_spin(serve, run_worker):
     refused = one_job(delete=b"OUT_OF_MEMORY\r\n")
     runs = [
@@ -374,6 +376,7 @@ def buried(job, error, reason, attempts):
 """
 
 
+@pytest.mark.slow
 def test_burial_in_place_of_a_release_is_told_to_the_listeners_while_the_next_lease_is_kept(
     beanstalkd, interceptor, run_worker
 ):

@@ -351,6 +351,7 @@ def test_name_that_is_looked_up_for_ever_costs_only_its_job(beanstalkd, run_http
     assert worker.lines("stopped at its deadline, but") == []  # the slot goes on
 
 
+@pytest.mark.slow
 def test_late_request_ends_and_costs_those_beside_it_nothing(beanstalkd, http, run_http):
     go = threading.Event()
     closed = []

@@ -180,6 +180,7 @@ def slot_of(worker, payload):
     return [int(note.split()[-1]) for note in worker.notes() if note.startswith(f"{payload} begins")]
 
 
+@pytest.mark.slow
 def test_slot_with_a_late_lane_finishes_its_other_jobs_while_another_slot_takes_the_next_ones(beanstalkd, run_worker):
     late = beanstalkd.put_json("mail", "late", ttr=2)
     beanstalkd.put_json("mail", "beside", ttr=60)
@@ -218,6 +219,7 @@ def test_late_lane_keeps_its_lease_and_held_back_jobs_are_flushed(beanstalkd, ru
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_neighbours_that_do_not_end_in_time_are_interrupted_and_spend_no_attempt(beanstalkd, run_worker):
     late = beanstalkd.put_json("mail", "late", ttr=2)
     beside = beanstalkd.put_json("mail", "beside", ttr=60)
@@ -279,6 +281,7 @@ def test_burial_of_a_late_lane_is_announced(beanstalkd, run_worker):
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_worker_stops_although_a_slot_drains(beanstalkd, run_worker):
     late = beanstalkd.put_json("mail", "late", ttr=2)
     beanstalkd.put_json("mail", "beside", ttr=60)
@@ -291,6 +294,7 @@ def test_worker_stops_although_a_slot_drains(beanstalkd, run_worker):
     assert not worker.living()
 
 
+@pytest.mark.slow
 def test_late_coroutine_of_a_sequential_slot_leaves_nothing_and_its_slot_only_if_need_be(beanstalkd, run_worker):
     worker = run_worker(beanstalkd.server, EXECUTORS + CONCURRENT, "--retry-delays", "none")
 

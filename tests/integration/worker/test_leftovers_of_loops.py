@@ -194,6 +194,7 @@ def show_nothing_goes_on(worker, jobs):
     assert {what: len(ticks) for what in jobs if (ticks := went_on(worker, what))} == {}
 
 
+@pytest.mark.slow
 def test_what_late_coroutines_have_left_in_loops_is_ended_and_the_slot_goes_on(beanstalkd, run_worker):
     beanstalkd.put_json("mail", "neighbour", ttr=60)
     jobs = {what: beanstalkd.put_json("mail", what, ttr=2) for what in ENDED_IN_LOOPS}
@@ -227,6 +228,7 @@ def test_slot_drains_if_it_cannot_end_what_late_coroutines_have_left(beanstalkd,
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_thread_of_a_coroutine_that_held_the_loop_drains_the_slot_too(beanstalkd, run_worker):
     executors = """
     import _thread, time

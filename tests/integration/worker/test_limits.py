@@ -152,6 +152,7 @@ SWALLOWED = {
 }
 
 
+@pytest.mark.slow
 def test_job_that_was_broken_off_has_failed_whatever_it_does_next(beanstalkd, run_worker):
     jobs = {beanstalkd.put_code(code.replace("'swallowed'", repr(name))): name for name, code in SWALLOWED.items()}
     options = ("--job-timeout", "2s", "--retry-delays", "none", "--concurrency", str(len(jobs)))

@@ -31,6 +31,7 @@ def scraped(beanstalkd, run_worker, address, tmp_path):
     prometheus.close()
 
 
+@pytest.mark.slow
 def test_metrics_of_a_worker_answer_the_queries_of_the_dashboard_and_of_the_alerts(scraped, address):
     worker, prometheus = scraped
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as metrics:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.network import free_port
 from tests.support.waiting import wait_for
 from tubeherd import QueueManager
@@ -24,6 +26,7 @@ def test_queue(beanstalkd, number):
 """
 
 
+@pytest.mark.slow
 def test_fixture_starts_a_beanstalkd_for_each_test_and_kills_it(tmp_path):
     (tmp_path / "test_users.py").write_text(USERS_TEST)
     # As if by the entry point, which is there only after the package was installed anew.

@@ -23,6 +23,7 @@ def test_worker_starts_without_beanstalkd_and_finds_it_later(beanstalkd, run_wor
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
 def test_lane_warns_only_now_and_then_that_beanstalkd_is_out_of_reach(beanstalkd, run_worker):
     beanstalkd.kill()
     rarely = "from tubeherd.slot import slot\nslot._QUIET_SECONDS = 36000.0\n"

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import NOTING, WAITING
 
@@ -168,6 +170,7 @@ def test_flush_that_hangs_ends_with_the_grace_period(beanstalkd, run_worker):
     assert not worker.living()
 
 
+@pytest.mark.slow
 def test_stop_right_after_the_start(beanstalkd, run_worker):
     """At each moment of the start, before and after the handlers of signals are set: nothing stays behind.
 

@@ -149,6 +149,7 @@ def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, ve
 # A beanstalkd that says nothing
 
 
+@pytest.mark.slow
 def test_dead_slot_whose_touches_are_not_answered_holds_nobody_up(beanstalkd, run_worker):
     """Each of its leases has a connection of its own, and beanstalkd says nothing on any."""
     lanes = 60  # to wait for the answers in turn would take a minute
