@@ -327,6 +327,15 @@ def test_jobs_with_an_error_are_kicked_and_no_others(beanstalkd, failed, servers
     assert beanstalkd.count("mail")["buried"] == 1, "the ValueError"
 
 
+def test_tubes_that_come_later_in_a_kick_of_an_error_are_found_after_another_operator_has_begun_it(
+    beanstalkd, failed, servers, changed
+):
+    servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
+    changed.wait(MAIL)
+    assert ask(servers, MAIL, Step("kick", {"mail": 2}, error="KeyError")) == Done({"mail": 2})
+    assert ask(servers, MAIL, Step("kick", {"mail": 3, "sms": 1}, error="KeyError")) == Done({"mail": 3, "sms": 1})
+
+
 def test_kick_of_an_error_that_another_operator_has_begun_goes_on(beanstalkd, failed, servers, changed):
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
     changed.wait(MAIL)

@@ -88,7 +88,8 @@ class Runner:
         if step.job is not None:
             _change_buried(changer, [step.job], tube)
         elif step.error is not None:
-            self._change_chosen(changer, key, step, tube)
+            ids = self._chosen_in(tube, key, step.error, step.most)
+            _change_buried(changer, [ids.pop() for _ in range(min(most, len(ids)))], tube)
         elif step.deed == "discard":
             delete_tubes(changer, [TubeCounters(tube, buried=most)], ["buried"], in_order=step.in_order)
         elif step.slowly:
@@ -96,16 +97,20 @@ class Runner:
         else:
             changer.kick(tube, most)
 
-    def _change_chosen(self, changer: Changer, key: Key, step: Step, tube: str) -> None:
-        error, chosen = self._chosen.get(key, (None, {}))
-        if step.error is not None and error != step.error:  # another process began it, or the connection broke since
-            chosen = self._choose(key, step.error, step.most, self._read())
-        ids = chosen.get(tube, [])
-        _change_buried(changer, [ids.pop() for _ in range(min(step.most[tube], len(ids)))], tube)
+    def _chosen_in(self, tube: str, key: Key, error: str, tubes: Iterable[str]) -> list[int]:
+        """Return the jobs of a tube that are still to be changed; `tubes` are all of the present step."""
+        known, chosen = self._chosen.get(key, (error, {}))
+        if known != error:
+            chosen = {}
+        if tube not in chosen:  # another process began it, or the connection broke since
+            chosen = chosen | _choose(error, [each for each in tubes if each not in chosen], self._read())
+            self._chosen[key] = error, chosen
+        return chosen[tube]
 
     def _find_error(self, key: Key, error: str, tubes: Iterable[str]) -> Found:
         burials = self._read()
-        chosen = self._choose(key, error, tubes, burials)
+        chosen = _choose(error, tubes, burials)
+        self._chosen[key] = error, chosen
         if any(chosen.values()):
             return Found({tube: len(ids) for tube, ids in chosen.items()})
         others = dict.fromkeys(error_of(record) for record in burials.records if record.tube in chosen)
@@ -118,15 +123,6 @@ class Runner:
             if not burials.read_elsewhere:
                 break
         return burials
-
-    def _choose(self, key: Key, error: str, tubes: Iterable[str], burials: Burials) -> dict[str, list[int]]:
-        choice = Choice(error=error)
-        chosen: dict[str, list[int]] = {tube: [] for tube in tubes}
-        for record in burials.records:  # those that were buried last come first
-            if record.tube in chosen and choice.suits_record(record):
-                chosen[record.tube].append(record.job)
-        self._chosen[key] = error, chosen
-        return chosen
 
 
 def describe(server: str, error: Exception) -> str:
@@ -142,6 +138,16 @@ def _find_job(connection: ChangingConnection, job: int, tubes: PoolTubes) -> Fou
     if seen.tube not in tubes:
         return Found({}, refused=f"the job is in tube {seen.tube}, not in {tubes.in_words}")
     return Found({seen.tube: 1})
+
+
+def _choose(error: str, tubes: Iterable[str], burials: Burials) -> dict[str, list[int]]:
+    """Return the buried jobs of each tube that have this error, those that were buried last first."""
+    choice = Choice(error=error)
+    chosen: dict[str, list[int]] = {tube: [] for tube in tubes}
+    for record in burials.records:
+        if record.tube in chosen and choice.suits_record(record):
+            chosen[record.tube].append(record.job)
+    return chosen
 
 
 def _change_buried(changer: Changer, ids: list[int], tube: str) -> None:
