@@ -11,6 +11,7 @@ from tubeherd_operator.cluster import election
 from tubeherd_operator.cluster.client import ClusterError
 from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.decisions.leadership import (
+    AGAIN_SECONDS,
     LEASE_SECONDS,
     RENEWAL_SECONDS,
     RETRY_SECONDS,
@@ -199,6 +200,21 @@ def test_another_leads_at_its_next_step_after_the_leader_has_left():
     first.step()
     second.step()
     assert second.leads
+
+
+def test_leader_that_could_not_renew_tries_again_before_its_time_is_over():
+    now = 0.0
+    server = ApiServer()
+    one, other = (Election(server, NAME, name, clock=lambda: now) for name in ("one", "other"))
+    one.step()
+    now, server.trouble = 4.0, "unanswered"  # the requests have taken two seconds each
+    assert one.step() == AGAIN_SECONDS
+    now, server.trouble = 4.2, "lost"
+    assert one.step() == AGAIN_SECONDS
+    server.trouble = "lost"
+    assert other.step() == RETRY_SECONDS, "who does not lead has time"
+    assert one.step() == RETRY_SECONDS
+    assert one.leads
 
 
 def test_leader_that_cannot_renew_ends_even_while_its_request_hangs():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 import kubernetes
@@ -52,6 +52,14 @@ class Conflict(ClusterError):
     """Somebody else has changed the object since it was read, so a change that depends on it was not made."""
 
 
+class _Api(NamedTuple):
+    """A way to send requests."""
+
+    client: kubernetes.client.ApiClient
+    seconds: float
+    """How long one may take."""
+
+
 class Cluster:
     """A connection to the API server; safe to use from several threads."""
 
@@ -70,7 +78,10 @@ class Cluster:
         """
         configuration = _configuration()
         configuration.connection_pool_maxsize = threads + _OTHER_CONNECTIONS  # for others each request would connect
-        self._api = kubernetes.client.ApiClient(configuration)
+        self._api = _Api(kubernetes.client.ApiClient(configuration), _SECONDS)
+        hurried = _configuration()
+        hurried.retries = False  # type: ignore[assignment]  # a number would be that of further attempts
+        self._lease_api = _Api(kubernetes.client.ApiClient(hurried), _LEASE_SECONDS)
         self._written = written
         self._asked = asked
         self._events: dict[str, int] = {}
@@ -173,7 +184,7 @@ class Cluster:
 
     def lease(self, namespace: str, name: str) -> Object | None:
         """Return a Lease, or None if there is none."""
-        return self._get(_lease_path(namespace, name), _LEASE_SECONDS)
+        return self._get(_lease_path(namespace, name), api=self._lease_api)
 
     def write_lease(self, lease: Object) -> Object:
         """Create a Lease that has no version, or change the version that is given; return it.
@@ -182,9 +193,9 @@ class Cluster:
         """
         metadata = lease["metadata"]
         if "resourceVersion" not in metadata:
-            return self._request("POST", _lease_path(metadata["namespace"]), lease, seconds=_LEASE_SECONDS)
+            return self._request("POST", _lease_path(metadata["namespace"]), lease, api=self._lease_api)
         path = _lease_path(metadata["namespace"], metadata["name"])
-        return self._request("PUT", path, lease, seconds=_LEASE_SECONDS)
+        return self._request("PUT", path, lease, api=self._lease_api)
 
     def write_event(self, event: Object) -> None:
         """Create an Event; if there is one of its name, count it once more."""
@@ -227,9 +238,9 @@ class Cluster:
         self._written(POOLS, changed)
         return changed
 
-    def _get(self, path: str, seconds: float = _SECONDS, query: Mapping[str, str] | None = None) -> Object | None:
+    def _get(self, path: str, query: Mapping[str, str] | None = None, api: _Api | None = None) -> Object | None:
         try:
-            return self._request("GET", path, query=query, seconds=seconds)
+            return self._request("GET", path, query=query, api=api)
         except ClusterError as error:
             if error.status == 404:
                 return None
@@ -242,26 +253,34 @@ class Cluster:
         body: Any = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
-        seconds: float = _SECONDS,
+        api: _Api | None = None,
     ) -> Object:
+        client, seconds = api or self._api
         headers, status = {"Accept": "application/json", "Content-Type": content_type}, 0
         resource = f"{path}?{urlencode(query)}" if query else path
         try:
-            call = self._api.param_serialize(
+            call = client.param_serialize(
                 method, resource, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
-            response = self._api.call_api(*call, _request_timeout=seconds)
+            response = client.call_api(*call, _request_timeout=seconds)
             data, status = response.read(), response.status
         except ApiException as error:
             status = int(error.status or 0)
             raise _error(status, _reason(error.body, str(error.reason))) from error
-        except (HTTPError, OSError) as error:
+        except (
+            HTTPError,
+            OSError,
+            kubernetes.config.ConfigException,
+        ) as error:  # the last: there is no token at present
             raise ClusterError(0, f"the API server cannot be reached: {type(error).__name__}") from error
         finally:
             self._asked(*_request_in_words(method, path), status)
         if not 200 <= status <= 299:
             raise _error(status, _reason(data, f"HTTP status {status}"))
-        found: Object = json.loads(data)
+        try:
+            found: Object = json.loads(data)
+        except ValueError as error:
+            raise ClusterError(status, "the answer is not that of an API server: it is no JSON") from error
         return found
 
 

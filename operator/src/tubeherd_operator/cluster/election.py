@@ -12,6 +12,7 @@ from typing import Final, NoReturn, Protocol
 from tubeherd.logs import log
 from tubeherd_operator.cluster.client import ClusterError
 from tubeherd_operator.decisions.leadership import (
+    AGAIN_SECONDS,
     RENEWAL_SECONDS,
     RETRY_SECONDS,
     Sight,
@@ -88,6 +89,8 @@ class Election:
         except ClusterError as error:
             self._own = None  # it may have been written, or another operator was faster
             self._log_once(f"the Lease {self._name} could not be read or written, it is tried again: {error}")
+            if self.leads:
+                return AGAIN_SECONDS
         return pause(self._sight, self._identity, self._clock()) if self._sight else RETRY_SECONDS
 
     def leave(self) -> None:

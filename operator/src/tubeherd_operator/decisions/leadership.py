@@ -17,6 +17,8 @@ RENEWAL_SECONDS: Final = 6.0
 """After how many seconds without a renewal the leader ends."""
 RETRY_SECONDS: Final = 2.0
 """How often the Lease is renewed, or looked at."""
+AGAIN_SECONDS: Final = 0.2
+"""After how many seconds a leader tries again that could not renew the Lease: each attempt may take two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
