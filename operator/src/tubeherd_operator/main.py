@@ -20,10 +20,11 @@ from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.counted import Counted, PassFailure
 from tubeherd_operator.decisions.rank import Rank, rank_of
+from tubeherd_operator.decisions.report import UNWATCHED_SECONDS
 from tubeherd_operator.health import Health, serve
 from tubeherd_operator.metrics.exposition import Exposition
 from tubeherd_operator.objects import Key
-from tubeherd_operator.passes.reconcile import Reconciler
+from tubeherd_operator.passes.reconcile import Reconciler, Refused
 from tubeherd_operator.passes.work_queue import WorkQueue
 from tubeherd_operator.queues.servers import Servers
 from tubeherd_operator.settings import OperatorSettings
@@ -52,7 +53,7 @@ def main() -> None:
     counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
     queue = WorkQueue(lambda key: rank_of(cache.pool(key), cache.deployment(key)))
-    cache = Cache(queue.add, queue.add_written)
+    cache = Cache(queue.add, queue.add_written, lambda key: queue.add(key, UNWATCHED_SECONDS))
     servers = Servers(settings.poll_interval, queue.add)
     acts = threading.Event()
     metrics = Exposition(counted, health, queue, cache, servers, acts.is_set)
@@ -117,7 +118,7 @@ def _work(queue: WorkQueue, last: Rank, reconciler: Reconciler, counted: Counted
         except ClusterError as error:
             log.warning(f"pass failed, it is repeated: {error}", pool=str(key))
             failure = error.kind
-            queue.failed(key)
+            queue.failed(key, error.again_after if isinstance(error, Refused) else None)
         except Exception as error:  # one pool's trouble must not end the thread that serves the others
             trace = traceback.format_exc()
             log.error("pass failed, it is repeated", pool=str(key), error=repr(error), trace=trace)

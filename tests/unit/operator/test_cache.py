@@ -183,6 +183,20 @@ def test_config_maps_of_a_scope_are_watched_until_that_ends(cache, scope, watche
     assert not any(map(cache.watches_config_map, keys))
 
 
+def test_pools_whose_config_map_is_watched_no_longer_are_reported():
+    unwatched = []
+    cache = Cache(lambda _: None, lambda _: None, unwatched.append)
+    cache.put(POOLS, item(1, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
+    cache.put(POOLS, item(2, "sms") | {"spec": {"executors": {"configMap": "others"}}})
+    cache.put(POOLS, item(3, "none") | {"spec": {}})
+    cache.uncover(Key("shop", "jobs"))
+    assert unwatched == [MAIL]
+    cache.uncover(Key("shop", ""))
+    assert sorted(unwatched[1:]) == [MAIL, SMS]
+    cache.uncover(Key("bank", ""))
+    assert len(unwatched) == 3
+
+
 def test_listing_of_config_maps_drops_what_it_lacks_of_its_scope_alone(cache, changed):
     cache.put(POOLS, item(3, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
     cache.put(POOLS, item(3, "sms", namespace="other") | {"spec": {"executors": {"configMap": "jobs"}}})
@@ -267,6 +281,14 @@ def test_listing_drops_what_it_lacks_and_adds_what_no_watch_has_brought(cache, c
     cache.fill(POOLS, lambda: [item(3, "kept"), item(9, "sms")])
     assert sorted(pool["metadata"]["name"] for pool in cache.pools()) == ["kept", "sms"]
     assert sorted(changed) == [MAIL, SMS]
+
+
+def test_what_a_listing_lacked_may_come_back_as_it_was(cache):
+    cache.put(POOLS, item(7))
+    cache.fill(POOLS, list)  # as if the CustomResourceDefinition had not been served for a moment
+    assert cache.pool(MAIL) is None
+    cache.put(POOLS, item(7))
+    assert version(cache.pool(MAIL)) == 7
 
 
 def test_what_a_watch_brings_during_a_listing_stands(cache):

@@ -17,7 +17,7 @@ from tubeherd_operator.decisions.retries import Served
 from tubeherd_operator.decisions.tubes import PoolTubes
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.idle_pods import IdlePods
-from tubeherd_operator.passes.reconcile import Reconciler
+from tubeherd_operator.passes.reconcile import Reconciler, Refused
 from tubeherd_operator.settings import OperatorSettings
 
 KEY = Key("shop", "mail")
@@ -126,6 +126,32 @@ def test_first_pass_over_a_new_pool_whose_deployment_is_refused_says_so(reconcil
     with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
     assert cluster.condition("Ready")["reason"] == "DeploymentRefused"
+
+
+def test_change_whose_status_could_not_be_written_is_reported_later(reconciler, cluster, pools):
+    cluster.held = pools.pool({"tubes": ["mail", "sms"], "replicas": 2})
+    cluster.fail["status"] = DOWN
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    assert (whats(cluster), cluster.live["spec"]["replicas"]) == (["apply"], 2)
+    del cluster.fail["status"]
+    reconciler.reconcile(KEY)
+    assert cluster.events("Updated") == 1
+    reconciler.reconcile(KEY)
+    assert cluster.events("Updated") == 1
+
+
+def test_kick_goes_on_at_once_though_the_deployment_is_refused(reconciler, cluster, servers, pools):
+    cluster.held = pools.pool({"tubes": ["mail", "sms"], "replicas": 2}, annotations={"kick": "5"})
+    states = []
+    for _ in range(3):
+        cluster.fail["apply"] = ClusterError(422, "the image is not allowed")
+        with pytest.raises(Refused) as refused:
+            reconciler.reconcile(KEY)
+        states.append((cluster.held["status"].get("request", {}).get("state"), refused.value.again_after))
+        if servers.waits and not servers.asks_for_a_step:
+            servers.run()
+    assert states == [(None, None), ("accepted", 0.0), ("running", None)]
 
 
 def test_intent_is_stored_before_its_first_command(reconciler, cluster, servers):

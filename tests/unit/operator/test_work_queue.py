@@ -7,7 +7,7 @@ import pytest
 from tests.support.waiting import PATIENCE
 from tubeherd_operator.decisions.rank import Rank, rank_of
 from tubeherd_operator.objects import Key
-from tubeherd_operator.passes.work_queue import WorkQueue
+from tubeherd_operator.passes.work_queue import Depth, WorkQueue
 
 MAIL = Key("shop", "mail")
 SMS = Key("shop", "sms")
@@ -124,6 +124,33 @@ def test_pool_that_the_operator_has_changed_before_its_pass_failed_waits(queue):
     queue.add(MAIL)
     queue.get()
     assert comes_between(queue, give_back, 0.24, 0.51)
+
+
+def test_pool_may_fail_any_number_of_times(queue):
+    for _ in range(1100):  # 2.0**1024 is too large for a float
+        queue.failed(MAIL)
+    assert queue.depth() == Depth(due=0, later=1, in_pass=0)
+
+
+def test_pool_whose_pass_failed_comes_sooner_if_the_rest_of_it_is_to_go_on(queue):
+    for _ in range(9):
+        queue.failed(MAIL)
+    queue.failed(MAIL, again_after=0.0)
+    assert queue.get() == MAIL
+    queue.failed(MAIL, again_after=3600)
+    assert queue.depth() == Depth(due=0, later=1, in_pass=0)
+
+
+def test_pool_whose_request_is_done_comes_no_longer_before_others():
+    ranks = {MAIL: Rank.REQUEST}
+    queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER))
+    queue.add(MAIL)
+    ranks.clear()
+    queue.add(NEWS)
+    queue.add(MAIL)
+    ranks[SMS] = Rank.REQUEST
+    queue.add(SMS)
+    assert [queue.get(), queue.get(), queue.get()] == [SMS, MAIL, NEWS]
 
 
 def test_thread_that_is_kept_for_requests_takes_nothing_else():

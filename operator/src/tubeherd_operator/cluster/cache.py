@@ -62,13 +62,16 @@ class _Shelf:
         self.groups.setdefault(self._group_of(item), {})[key] = item
         return [*replaced, item]
 
-    def drop(self, item: Object) -> list[Object]:
-        """Drop an object, and return what was dropped; nothing if a newer one has its name."""
+    def drop(self, item: Object, *, for_good: bool) -> list[Object]:
+        """Drop an object, and return what was dropped; nothing if a newer one has its name.
+
+        Unless it is `for_good`, the same version may come back.
+        """
         key, version = key_of(item), _version(item)
         known = self.objects.get(key)
         if known and _version(known) > version:
             return []
-        self.deleted[key] = max(version, self.deleted.get(key, -1))
+        self.deleted[key] = max(version if for_good else version - 1, self.deleted.get(key, -1))
         self.deleted.move_to_end(key)
         if len(self.deleted) > _DELETED_MOST:
             self.deleted.popitem(last=False)
@@ -91,14 +94,21 @@ class Cache:
     The objects that it returns belong to all who use it: nobody may change them.
     """
 
-    def __init__(self, changed: Callable[[Key], None], written: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Key], None],
+        written: Callable[[Key], None],
+        unwatched: Callable[[Key], None] = lambda _: None,
+    ) -> None:
         """Have `changed` called with a pool when it, or what belongs to it, has changed.
 
         To it belong its Deployment, ReplicaSets and pods, and the ConfigMap with its executors. `written` is called
-        instead if only the operator itself has changed something, and no spec.
+        instead if only the operator itself has changed something, and no spec. `unwatched` is called if the ConfigMap
+        with the pool's executors is watched no longer.
         """
         self._changed = changed
         self._written = written
+        self._unwatched = unwatched
         self._shelves = {kind: _Shelf(kind) for kind in (*WATCHED, CONFIG_MAPS)}
         self._covered: set[Key] = set()
         """The ConfigMaps that are watched; without a name all of a namespace, and without both all."""
@@ -123,9 +133,7 @@ class Cache:
 
     def drop(self, kind: Kind, item: Object) -> None:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
-        with self._lock:
-            concerned = self._concerned(kind, self._shelves[kind].drop(item))
-        self._report(concerned)
+        self._drop(kind, item, for_good=True)
 
     def fill(self, kind: Kind, listing: Callable[[], Iterable[Object]]) -> None:
         """Keep what a listing of a kind returns, and drop what it lacks, unless it raises: that is raised here too."""
@@ -141,7 +149,14 @@ class Cache:
             names.add(key_of(item))
         for key, item in before.items():
             if key not in names:
-                self.drop(kind, item)  # unless it has changed since: then a watch has brought it
+                # Unless it has changed since: then a watch has brought it. If its kind was not served for a while, it
+                # may come back as it was.
+                self._drop(kind, item, for_good=False)
+
+    def _drop(self, kind: Kind, item: Object, *, for_good: bool) -> None:
+        with self._lock:
+            concerned = self._concerned(kind, self._shelves[kind].drop(item, for_good=for_good))
+        self._report(concerned)
 
     def pool(self, key: Key) -> Object | None:
         """Return a WorkerPool, or None if there is none."""
@@ -185,6 +200,10 @@ class Cache:
         """Take note that the ConfigMaps of a scope are watched no longer."""
         with self._lock:
             self._covered.discard(scope)
+            groups = self._shelves[POOLS].groups
+            pools = [pool for named in groups if named.name and _is_in(scope, named) for pool in groups[named]]
+        for pool in pools:
+            self._unwatched(pool)
 
     def replica_sets(self, key: Key) -> list[Object]:
         """Return the ReplicaSets that have a pool's label, by name."""

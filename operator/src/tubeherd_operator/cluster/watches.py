@@ -29,6 +29,8 @@ _LOOK_SECONDS: Final = 5.0
 """How often to look for the resource WorkerPool while the API server does not have it."""
 _AGAIN_SECONDS: Final = 1.0
 """How long to wait after kopf has ended, or after a listing has failed."""
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+"""How long to wait after listings have failed again and again: an API server in trouble is not to be loaded more."""
 
 
 class Watches:
@@ -147,7 +149,7 @@ class Watches:
         return changed
 
     def _fill_again_and_again(self) -> None:
-        filled = False
+        filled, pause = False, _AGAIN_SECONDS
         while True:
             self._listed.wait()
             self._listed.clear()
@@ -157,8 +159,10 @@ class Watches:
             except ClusterError as error:
                 log.warning(f"objects could not be listed, it is tried again: {error}")
                 self._listed.set()
-                threading.Event().wait(_AGAIN_SECONDS)
+                threading.Event().wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
+                pause = _AGAIN_SECONDS
                 if not filled:
                     self._filled()
                 filled = True

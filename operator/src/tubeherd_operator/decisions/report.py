@@ -64,6 +64,8 @@ class Report:
     events: list[PoolEvent]
     again_after: float | None
     """After how many seconds the pool is to be looked at again; None: when it changes."""
+    changes: list[PoolEvent]
+    """Those of the Events that tell what this pass has changed. No later pass would report them."""
 
 
 def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Report:
@@ -90,6 +92,7 @@ def make_report(seen: Observation, plan: Plan, results: Results, now: str) -> Re
         status=_status(seen, _conditions(seen, findings, shown, now), request, now),
         events=[*([request.event] if request.event else []), *applied, *news(found, shown), *buried],
         again_after=_again_after(seen, plan, results),
+        changes=applied,
     )
 
 

@@ -43,6 +43,15 @@ from tubeherd_operator.settings import OperatorSettings
 from tubeherd_operator.workers import running_jobs
 
 
+class Refused(ClusterError):
+    """The API server refused the Deployment or the PodDisruptionBudget of a pool; all else of the pass was done."""
+
+    def __init__(self, refusal: ClusterError, again_after: float | None) -> None:
+        """`again_after`: after how many seconds the rest wants another pass; None if only a change needs one."""
+        super().__init__(refusal.status, str(refusal))
+        self.again_after = again_after
+
+
 class Reconciler:
     """Runs passes; one at a time for each pool."""
 
@@ -75,8 +84,8 @@ class Reconciler:
         """What was repaired of late."""
         self._doubtful: set[Key] = set()
         """The pools whose last pass failed. It may have written what the cache does not have."""
-        self._begun: dict[Key, tuple[PoolEvent, ...]] = {}
-        """The Events that report new Deployments; the pass that does the rest is to write them."""
+        self._unreported: dict[Key, tuple[PoolEvent, ...]] = {}
+        """The Events of what earlier passes have changed that are still to be written: no later pass knows of it."""
 
     def note_pools(self) -> None:
         """Take note of what each pool serves, so that even the first pass compares its pool with all others.
@@ -91,7 +100,8 @@ class Reconciler:
     def reconcile(self, key: Key) -> float | None:
         """Run one pass. Return how many seconds later the next is wanted; None if only a change needs another.
 
-        Raises ClusterError if the API server refuses a request or is out of reach; the pass is then to be repeated.
+        Raises ClusterError if the API server refuses a request or is out of reach; the pass is then to be repeated. It
+        is Refused if all but the refused was done.
         """
         self._refresh(key)
         self._doubtful.add(key)
@@ -116,7 +126,7 @@ class Reconciler:
             self._servers.forget(key)
             self._requests.forget(key)
             self._repairs.pop(key, None)
-            self._begun.pop(key, None)
+            self._unreported.pop(key, None)
             return None
         self._have_counted(pool)
         seen = observe(pool, self._cache, self._cluster, self._executors, self._servers, self._requests.known(pool))
@@ -124,7 +134,7 @@ class Reconciler:
         plan = make_plan(seen)
         results = self._act(key, plan, seen)
         if plan.begins and results.deployment:
-            self._begun[key] = plan.begins
+            self._unreported[key] = plan.begins
             return 0.0
         report = make_report(seen, plan, results, self._timestamp())
         try:
@@ -133,9 +143,10 @@ class Reconciler:
             is_carried_out = False
         if not is_carried_out:
             self._refresh(key)
+        again_after = report.again_after if is_carried_out else AGAIN_SECONDS
         if refusal := results.refusal or results.budget_refusal:
-            raise refusal
-        return report.again_after if is_carried_out else AGAIN_SECONDS
+            raise Refused(refusal, again_after)
+        return again_after
 
     def _have_counted(self, pool: Pool) -> None:
         if pool.server:
@@ -200,8 +211,12 @@ class Reconciler:
         """
         stored, version = pool.stored, self._requests.about_to_write(pool, plan.request)
         if patch := changes(report.status, pool.stored):
-            stored = self._cluster.write_status(*pool.key, patch, version)
-        self._write_events(pool, [*self._begun.pop(pool.key, ()), *report.events])
+            try:
+                stored = self._cluster.write_status(*pool.key, patch, version)
+            except ClusterError:
+                self._unreported[pool.key] = (*self._unreported.get(pool.key, ()), *report.changes)
+                raise
+        self._write_events(pool, [*self._unreported.pop(pool.key, ()), *report.events])
         is_carried_out = self._requests.carry_out(pool, plan.request, stored)
         if is_carried_out and plan.request.event_after_removal:
             self._write_event(pool.stored, plan.request.event_after_removal, self._timestamp())

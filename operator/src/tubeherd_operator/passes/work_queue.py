@@ -19,6 +19,8 @@ _WRITTEN_SECONDS: Final = 1.0
 """So much later a pool is looked at that the operator itself has changed: there is most likely nothing to do."""
 _SHORTEST_DELAY: Final = 0.25
 _LONGEST_DELAY: Final = 60.0
+_DOUBLINGS_MOST: Final = 8
+"""After so many failures in a row the delay has reached its longest."""
 
 
 class Depth(NamedTuple):
@@ -65,7 +67,7 @@ class WorkQueue:
                 return
             turn, planned = _Turn(time.monotonic() + delay, rank), self._waiting.get(key)
             if planned:
-                turn = _Turn(min(turn.due, planned.due), min(turn.rank, planned.rank))
+                turn = _Turn(min(turn.due, planned.due), rank)
             if turn != planned:
                 self._waiting[key] = turn
                 heapq.heappush(self._due[turn.rank], (turn.due, key))
@@ -129,11 +131,15 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._give_back(key, again_after)
 
-    def failed(self, key: Key) -> None:
-        """Give a pool back whose pass failed; it comes again after a random time that grows with each failure."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        delay = min(_SHORTEST_DELAY * 2.0**failures, _LONGEST_DELAY)
-        self._give_back(key, random.uniform(delay / 2, delay))  # noqa: S311 - spreads retries
+    def failed(self, key: Key, again_after: float | None = None) -> None:
+        """Give a pool back whose pass failed; it comes again after a random time that grows with each failure.
+
+        It comes again after `again_after` seconds if that is sooner.
+        """
+        failures = self._failures[key] = min(self._failures.get(key, 0) + 1, _DOUBLINGS_MOST)
+        longest = min(_SHORTEST_DELAY * 2.0**failures, _LONGEST_DELAY)
+        delay = random.uniform(longest / 2, longest)  # noqa: S311 - spreads retries
+        self._give_back(key, delay if again_after is None else min(delay, again_after))
 
     def _give_back(self, key: Key, delay: float | None) -> None:
         with self._condition:
