@@ -5,6 +5,8 @@ A C compiler takes half a minute, so what it made is kept in `build`, and used f
 """
 
 import hashlib
+import os
+import platform
 import shutil
 import sysconfig
 from contextlib import chdir
@@ -41,7 +43,8 @@ def _contents(sources: Path) -> dict[Path, bytes]:
 
 def _compile(sources: Path, modules: list[str], folder: Path) -> Path:
     """Compile modules, given by their paths in `sources`; return a folder of extension modules, kept in `folder`."""
-    import setuptools  # before mypyc, which otherwise asks for the distutils of older Pythons
+    import mypyc
+    import setuptools  # before mypyc.build, which otherwise asks for the distutils of older Pythons
     from mypyc.build import mypycify
 
     code = folder / "code"
@@ -53,8 +56,14 @@ def _compile(sources: Path, modules: list[str], folder: Path) -> Path:
             target_dir=str(code),
             group_name="tubeherd",
         )
-    made_from = [Path(__file__), *sorted(code.rglob("*.[ch]"))]
-    libraries = folder / hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()[:16]
+    made_from = [
+        Path(__file__),
+        *sorted(code.rglob("*.[ch]")),
+        *sorted(Path(mypyc.__file__).parent.joinpath("lib-rt").rglob("*.[ch]")),
+    ]
+    made_by = f"{os.environ.get('CC')} {os.environ.get('CFLAGS')} {platform.libc_ver()}"
+    made = b"".join(path.read_bytes() for path in made_from) + made_by.encode()
+    libraries = folder / hashlib.sha256(made).hexdigest()[:16]
     if libraries.exists():
         return libraries
     for older in set(folder.iterdir()) - {code}:

@@ -450,6 +450,19 @@ def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fa
     assert worker.stop() == 0
 
 
+def test_lanes_are_connected_though_jobs_have_taken_all_threads_of_the_loop(beanstalkd, run_worker):
+    hogs = "hogs = [asyncio.get_running_loop().run_in_executor(None, wait_for, 'go') for _ in range(40)]\n"
+    for number in range(2):
+        beanstalkd.put_code(f"{hogs}note('hog {number}'); await asyncio.gather(*hogs)")
+    worker = many(run_worker, beanstalkd)
+    worker.wait_for_notes("hog 0", "hog 1")
+    beanstalkd.put_code("note('third')")
+    worker.wait_for_notes("third")
+    worker.allow("go")
+    worker.wait_for_lines("deleted", 3)
+    assert worker.stop() == 0
+
+
 @pytest.mark.slow
 def test_code_that_hears_no_signal_fails_every_job_of_its_slot(beanstalkd, run_worker):
     jobs = [

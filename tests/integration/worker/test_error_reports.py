@@ -139,6 +139,12 @@ def mail(what):
     if what == "bad":
         log.warning("%d", "no number")
         return
+    if what == "bad error":
+        try:
+            raise ValueError("logged")
+        except ValueError:
+            log.exception("%s and %s", "one")
+        return
     if what == "quiet":
         quiet = logging.getLogger("quiet")
         quiet.propagate = False
@@ -209,6 +215,14 @@ def test_message_that_cannot_be_made_into_text_is_a_line_with_its_place(beanstal
     worker = run_worker(beanstalkd.server, LOGGING.format(configure=""))
     line = worker.wait_for_line("a log message cannot be made into text: TypeError")
     assert line["at"].startswith("executors_under_test.py:")
+    worker.wait_for_line("deleted")
+
+
+def test_message_that_cannot_be_made_into_text_may_come_with_an_exception(beanstalkd, run_worker, put_mail):
+    put_mail("bad error")
+    worker = run_worker(beanstalkd.server, LOGGING.format(configure=""))
+    line = worker.wait_for_line("a log message cannot be made into text: TypeError")
+    assert "ValueError: logged" in line["traceback"]
     worker.wait_for_line("deleted")
 
 

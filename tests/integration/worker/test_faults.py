@@ -244,6 +244,7 @@ def test_forked_child_that_comes_back_from_the_executor_touches_nothing(beanstal
     worker.wait_for(lambda: len(worker.living()) == 2, "the children have ended")
     assert not worker.lines("failed")
     assert "Exception ignored" not in worker.output()
+    assert "the slot ends" not in worker.output()
     assert worker.stop() == 0
 
 

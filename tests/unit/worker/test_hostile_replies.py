@@ -283,12 +283,23 @@ def test_number_that_beanstalkd_cannot_write_is_strange(command, answer):
 @pytest.mark.parametrize("name", ["id", "pri", "age", "delay", "ttr", "reserves", "releases", "buries", "kicks"])
 def test_counter_that_beanstalkd_cannot_write_is_strange(name):
     stats = JOB.partition(b"\r\n")[2].removesuffix(b"\r\n")
-    for number in BAD_NUMBERS:
+    for number in BAD_NUMBERS if name != "age" else BAD_NUMBERS[1:]:  # an age may be below 0
         with pytest.raises(QueueUnavailable):
             ask(
                 "stats_job",
                 document(re.sub(rb"(?m)^%b: .*$" % name.encode(), b"%b: %b" % (name.encode(), number), stats)),
             )
+
+
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_job_is_of_no_age_if_the_clock_of_beanstalkd_was_put_back(pieces):
+    answer = stats_job(age=-3599)
+    size = -(-len(answer) // pieces)
+    stats = ask("stats_job", *(answer[at : at + size] for at in range(0, len(answer), size)))
+    assert (stats.age, stats.delay) == (0, 2)
+    with closing(LookingConnection(AnsweredSocket([answer]))) as looking:
+        (counters,) = looking.jobs([7])
+    assert (counters.age, counters.delay) == (0, 2)
 
 
 def test_statistics_of_another_job_are_strange():

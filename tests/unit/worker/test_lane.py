@@ -1,11 +1,16 @@
-"""The pauses between the connections of a lane."""
+"""The connections of a lane, and the pauses between them."""
 
 import socket
+import time
 from itertools import pairwise
 
+import pytest
+
+from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import Connection
 from tubeherd.shared_memory.page import Page
 from tubeherd.slot.lane import PAUSE_FIRST, Lane
+from tubeherd.slot.slot import PendingReserve
 
 
 def test_pauses_are_longer_each_time_until_a_connection_was_of_use():
@@ -22,3 +27,24 @@ def test_pauses_are_longer_each_time_until_a_connection_was_of_use():
         lanes[0].drop()
         assert most / 2 <= lanes[0].next_pause() <= most
         there.close()
+
+
+def test_connection_is_closed_that_a_dead_supervisor_cannot_keep():
+    lane = Lane(0, Page(), None)
+    here, there = socket.socketpair()
+    control, supervisor = socket.socketpair()
+    supervisor.close()
+    with pytest.raises(QueueUnavailable, match="the supervisor has ended"):
+        lane.open(Connection(here), control)
+    assert lane.connection is None
+    assert there.recv(1) == b"", "beanstalkd sees that it is closed"
+    for end in (there, control):
+        end.close()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "too_early"),
+    [(30, 28, True), (30, 29.5, False), (1, 0.3, True), (1, 0.9, False), (0, 0, False)],
+)
+def test_reserve_that_is_answered_too_early_without_a_job(timeout, seconds, too_early):
+    assert PendingReserve(time.monotonic() - seconds, timeout, alone=True).is_too_early() is too_early

@@ -52,11 +52,14 @@ _SERVER_ID: Final = re.compile(rb"^id: ([!-~]{1,100})$", re.MULTILINE)
 _TOUCHED: Final = re.compile(rb"TOUCHED\r\n")
 _JOB_STATS: Final = re.compile(
     rb"OK [0-9]++\r\n---\nid: ([0-9]{1,19}+)\ntube: \"?([!#-~]{1,200}+)\"?\nstate: [a-z]++\n"
-    rb"pri: ([0-9]{1,19}+)\nage: ([0-9]{1,19}+)\ndelay: ([0-9]{1,19}+)\nttr: ([0-9]{1,19}+)\n"
+    rb"pri: ([0-9]{1,19}+)\nage: (?:([0-9]{1,19}+)|-[0-9]{1,19}+)\ndelay: ([0-9]{1,19}+)\nttr: ([0-9]{1,19}+)\n"
     rb"time-left: -?[0-9]++\nfile: [0-9]++\nreserves: ([0-9]{1,19}+)\ntimeouts: [0-9]++\n"
     rb"releases: ([0-9]{1,19}+)\nburies: ([0-9]{1,19}+)\nkicks: ([0-9]{1,19}+)\n\r\n"
 )
-"""The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT)."""
+"""The answer to `stats-job`, as beanstalkd 1.10 to 1.13 write it (prot.c, STATS_JOB_FMT).
+
+A job has an age below 0 if the clock of its machine was put back since it was put; then the group is None.
+"""
 _DONE: Final = Settled.DONE  # a global, because in Python 3.11 `Settled.DONE` takes as long as a call
 
 
@@ -306,8 +309,8 @@ class Connection(TubeConnection):
         return tuple.__new__(
             JobStats,
             (
-                job_id, tube.decode(), _number(priority), _number(age), _number(delay), _number(ttr),
-                _number(reserves), _number(releases), _number(buries), _number(kicks),
+                job_id, tube.decode(), _number(priority), 0 if age is None else _number(age), _number(delay),
+                _number(ttr), _number(reserves), _number(releases), _number(buries), _number(kicks),
             ),
         )  # fmt: skip
 

@@ -19,7 +19,7 @@ _FOUND: Final = re.compile(rb"FOUND (\d{1,19}) (\d{1,10})\r\n")
 _NUMBER: Final = rb"(\d{1,19})\n"
 _JOB: Final = re.compile(
     rb"---\nid: " + _NUMBER + rb"tube: \"?([!#-~]{1,200})\"?\nstate: ([a-z]+)\n"
-    rb"pri: (\d{1,19})\nage: (\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: (-?\d{1,19})\nfile: \d+\n"
+    rb"pri: (\d{1,19})\nage: (-?\d{1,19})\ndelay: (\d{1,19})\nttr: (\d{1,19})\ntime-left: (-?\d{1,19})\nfile: \d+\n"
     rb"reserves: (\d{1,19})\ntimeouts: (\d{1,19})\nreleases: (\d{1,19})\nburies: (\d{1,19})\nkicks: (\d{1,19})\n"
 )
 """The answer to `stats-job`, as the same versions write it."""
@@ -99,7 +99,8 @@ class LookingConnection(TubeConnection):
         if found is None or int(found[1]) != job_id:
             raise unexpected_answer("counters of that job")
         _, tube, state, *numbers = found.groups()
-        # The time that is left may be a little less than nothing, until beanstalkd looks at the job.
+        # The time that is left may be a little less than nothing, until beanstalkd looks at the job, and the age is
+        # less than nothing if the clock was put back.
         return JobCounters(job_id, tube.decode(), state.decode(), *[max(0, int(count)) for count in numbers])
 
     def _take_peeked(self) -> Peeked | None:

@@ -97,8 +97,9 @@ class SlotBatch(Batch):
     def _settle(self, lane: Lane, connection: Connection, failure: Exception | None) -> None:
         """Delete the deferred jobs of a lane. If a listener raised, treat each of them as a failed job instead."""
         phase = lane.page.phase  # EXECUTING if a job executes on this lane while another lane flushes
-        lane.page.lock_for_command()
+        # Made first, because it calls methods of users' errors, and while the page is locked no lease is touched.
         batch = [self._after_flush(job, failure) for job in lane.deferred]
+        lane.page.lock_for_command()
         notices: list[tuple[Notice, BaseException | None]] = []
         try:
             for done, notice in self._settler.settle_and_report_all(connection, batch):

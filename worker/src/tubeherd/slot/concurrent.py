@@ -14,6 +14,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -66,6 +67,8 @@ class ConcurrentSlot(Slot):
         """Set when no lane may take a further job: a limit is reached, or the supervisor asked for it or is gone."""
         # The lanes without a job, with what they are sorted by: first the connected ones, then by number.
         self._free: asyncio.PriorityQueue[tuple[bool, int, Lane]] = asyncio.PriorityQueue()
+        self._connecting = ThreadPoolExecutor(1, "tubeherd connect")
+        """Its own thread: jobs may fill those of `asyncio.to_thread` for minutes."""
         self._tasks: set[asyncio.Task[None]] = set()
         """One for each lane that does jobs, or that waits before it opens another connection."""
         # The runner is never closed: closing it would wait for all threads and tasks that jobs left running.
@@ -128,7 +131,8 @@ class ConcurrentSlot(Slot):
     async def _next(self, lane: Lane) -> Reserved | None:
         """Take a job for a lane, waiting for one if none is ready; raises QueueUnavailable, RefusedError."""
         if lane.connection is None:
-            lane.open(await asyncio.to_thread(connect, self._settings.server), self._control)
+            opening = asyncio.get_running_loop().run_in_executor(self._connecting, connect, self._settings.server)
+            lane.open(await opening, self._control)
             streams.mend()  # the thread may have had the number of a closed stream while it resolved the server's name
             if self._limits.exit_wanted() is not None:  # jobs of other lanes may have reached a limit meanwhile
                 return None

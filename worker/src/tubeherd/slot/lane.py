@@ -57,9 +57,16 @@ class Lane:
     _pause: float = PAUSE_FIRST
 
     def open(self, connection: Connection, control: socket.socket) -> None:
-        """Use a new connection, and send a copy of its socket to the supervisor."""
+        """Use a new connection, and send a copy of its socket to the supervisor.
+
+        Raises QueueUnavailable if the supervisor is dead: then nobody would keep the leases.
+        """
+        try:
+            socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
+        except OSError as error:
+            connection.close()
+            raise QueueUnavailable("the supervisor has ended, so the slot does no further job") from error
         self.connection, self.inherited = connection, False
-        socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
 
     def connected(self) -> Connection:
         """Return the connection; raises QueueUnavailable if it broke."""

@@ -115,7 +115,7 @@ class SequentialSlot(Slot):
             self._breakable = None
         except DeadlinePassed as error:  # if SIGTERM comes after the executor returned, but before the line above
             done = self._processor.fail(reserved, error)
-        if lane.page.late:
+        if not self.forked_by_job and lane.page.late:  # in a process that the job forked the page is closed
             self._leave_nothing(lane, reserved, done)
         if BY_JOB:
             BY_JOB.clear()

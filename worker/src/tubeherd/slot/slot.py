@@ -57,6 +57,8 @@ _UNTIL_EMPTY_SECONDS: Final = 1
 """The same with `--until-empty`, where the supervisor is to learn soon that no job came."""
 _QUIET_SECONDS: Final = 60
 """How often a lane warns that beanstalkd is still out of reach, in seconds."""
+_EARLY_SECONDS: Final = 0.5
+"""An answer that comes sooner than this to a reserve that waits for a second comes too early."""
 
 
 class PendingReserve(NamedTuple):
@@ -80,7 +82,7 @@ class PendingReserve(NamedTuple):
         If a lease on the connection ends within a second, beanstalkd answers DEADLINE_SOON at once. If the slot then
         sent the next reserve without a pause, both would repeat this again and again.
         """
-        return time.monotonic() < self.asked + self.timeout - 1
+        return time.monotonic() < self.asked + max(self.timeout - 1, min(self.timeout, _EARLY_SECONDS))
 
 
 class Stop(Exception):

@@ -67,7 +67,7 @@ class UserLogs:
             fields["at"] = f"{record.filename}:{record.lineno}"
         if self._detail == "place" and record.name == "asyncio":  # its further lines quote tasks with their exceptions
             event = event.partition("\n")[0]
-        log.write(_level(record), event, **fields, **self._error(record))
+        log.write(_level(record), event, **(self._error(record) | fields))
 
     def _error(self, record: logging.LogRecord) -> dict[str, str | None]:
         """Return the fields of a record that was logged with an exception or with its stack."""
