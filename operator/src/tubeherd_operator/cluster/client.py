@@ -80,7 +80,7 @@ class Cluster:
         configuration.connection_pool_maxsize = threads + _OTHER_CONNECTIONS  # for others each request would connect
         self._api = _Api(kubernetes.client.ApiClient(configuration), _SECONDS)
         hurried = _configuration()
-        hurried.retries = False  # type: ignore[assignment]  # a number would be that of further attempts
+        hurried.retries = False
         self._lease_api = _Api(kubernetes.client.ApiClient(hurried), _LEASE_SECONDS)
         self._written = written
         self._asked = asked

@@ -144,7 +144,7 @@ class Reconciler:
         if not is_carried_out:
             self._refresh(key)
         again_after = report.again_after if is_carried_out else AGAIN_SECONDS
-        if refusal := results.refusal or results.budget_refusal:
+        if isinstance(refusal := results.refusal or results.budget_refusal, ClusterError):
             raise Refused(refusal, again_after)
         return again_after
 
