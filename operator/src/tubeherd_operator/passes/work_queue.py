@@ -60,11 +60,11 @@ class WorkQueue:
 
     def add(self, key: Key, delay: float = 0.0) -> None:
         """Have a pool looked at after `delay` seconds, or earlier if that is already planned."""
-        rank = self._rank(key)
         with self._condition:
             if key in self._working and delay == 0.0:
                 self._again.add(key)
                 return
+            rank = self._rank(key)  # here, so that of two threads none puts an older rank in place of a newer one
             turn, planned = _Turn(time.monotonic() + delay, rank), self._waiting.get(key)
             if planned:
                 turn = _Turn(min(turn.due, planned.due), rank)
