@@ -15,20 +15,28 @@ Object = dict[str, Any]
 class Watching:
     """Watches the objects of one kind and namespace."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, path: str) -> None:
+        self._command = ["kubectl", "get", "--raw", f"{path}?watch=true"]
         self._seen: queue.Queue[tuple[float, Object]] = queue.Queue()
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        self._process: subprocess.Popen[str] | None = None
+        self._closed = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
 
     @classmethod
     @contextmanager
     def collection(cls, path: str) -> Iterator[Self]:
         """Watch at this path of the API server, such as /apis/apps/v1/namespaces/bench/deployments."""
-        command = ["kubectl", "get", "--raw", f"{path}?watch=true"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                yield cls(process)
-            finally:
-                process.kill()
+        watching = cls(path)
+        try:
+            yield watching
+        finally:
+            watching.close()
+
+    def close(self) -> None:
+        """End the watch."""
+        self._closed.set()
+        if self._process:
+            self._process.kill()
 
     def until(self, name: str, holds: Callable[[Object], Any], seconds: float = 60.0) -> float:
         """Return the monotonic time at which the object of this name came in a form for which `holds` is true.
@@ -53,8 +61,14 @@ class Watching:
                 times[name] = at
         return times
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.endswith("\n"):  # the last line breaks off when the process is killed
-                self._seen.put((time.monotonic(), json.loads(line)["object"]))
+    def _read(self) -> None:
+        """Watch until `close`: the API server ends a watch that is read too slowly, as one of 3,000 pools may be."""
+        while not self._closed.is_set():
+            with subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True) as process:
+                self._process = process
+                if self._closed.is_set():
+                    process.kill()
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if line.endswith("\n"):  # the last line breaks off when the process is killed
+                        self._seen.put((time.monotonic(), json.loads(line)["object"]))
