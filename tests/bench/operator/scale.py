@@ -23,9 +23,8 @@ STORMY: Final = Size(1000, samples=100)
 SIZES: Final = (FEW, Size(100), STORMY, Size(1000, own_tubes=True, samples=30), Size(3000, samples=5))
 JUDGED: Final = 1000
 """The number of pools for which there are targets."""
-_SETTLE_SECONDS: Final = 0.12
-"""How long to wait at most until the operator is at rest, for each pool, and _SETTLE_LEAST at least."""
-_SETTLE_LEAST: Final = 60.0
+_SETTLE_SECONDS: Final = 120.0
+"""How long to wait at most until the operator is at rest: for up to 1,000 pools, and as long for each 1,000 more."""
 _IDLE_SECONDS: Final = 60
 _PASSES: Final = 8
 """So many passes run at the same time in the operator, and so many requests of the bare client."""
@@ -83,7 +82,7 @@ def create(installed: Installation, size: Size) -> tuple[Fleet, float, float]:
 def calm(size: Size) -> None:
     """Wait until the operator has done what is to be done about new pools."""
     with step(f"{size} pools: waiting until the operator is at rest"):
-        settle(max(_SETTLE_LEAST, _SETTLE_SECONDS * size.pools))
+        settle(_SETTLE_SECONDS * max(1.0, size.pools / 1000))
 
 
 def measure(installed: Installation, size: Size) -> Scale:

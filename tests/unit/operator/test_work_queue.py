@@ -141,6 +141,12 @@ def test_pool_whose_pass_failed_comes_sooner_if_the_rest_of_it_is_to_go_on(queue
     assert queue.depth() == Depth(due=0, later=1, in_pass=0)
 
 
+def test_pool_whose_pass_failed_comes_after_the_back_off_if_the_rest_has_time(queue):
+    queue.add(MAIL)
+    queue.get()
+    assert comes_between(queue, lambda: queue.failed(MAIL, again_after=3600), 0.24, 0.51)
+
+
 def test_pool_whose_request_is_done_comes_no_longer_before_others():
     ranks = {MAIL: Rank.REQUEST}
     queue = WorkQueue(lambda key: ranks.get(key, Rank.OTHER))

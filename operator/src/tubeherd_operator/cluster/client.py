@@ -16,8 +16,10 @@ from tubeherd_operator.objects import FIELD_MANAGER, Object
 REPLICAS_MANAGER: Final = f"{FIELD_MANAGER}-replicas"
 """The second name, under which the operator owns the replicas that a pool no longer declares."""
 _SECONDS: Final = 20
-_OTHER_CONNECTIONS: Final = 4
-"""The connections beside those of passes: for the Lease, listings, Events, and to ask whether there are WorkerPools."""
+_OTHER_CONNECTIONS: Final = 3
+"""The connections beside those of passes: for listings, Events, and to ask whether there are WorkerPools."""
+_UNREACHABLE: Final = (HTTPError, OSError, kubernetes.config.ConfigException)
+"""What is raised if a request is not answered; the last if no token can be read."""
 _EVENTS_MOST: Final = 10_000
 _PAGE: Final = 200
 """So many objects are listed by one request."""
@@ -80,7 +82,7 @@ class Cluster:
         configuration.connection_pool_maxsize = threads + _OTHER_CONNECTIONS  # for others each request would connect
         self._api = _Api(kubernetes.client.ApiClient(configuration), _SECONDS)
         hurried = _configuration()
-        hurried.retries = False
+        hurried.retries = False  # otherwise urllib3 sends a request up to four times, and each may take its whole time
         self._lease_api = _Api(kubernetes.client.ApiClient(hurried), _LEASE_SECONDS)
         self._written = written
         self._asked = asked
@@ -267,11 +269,7 @@ class Cluster:
         except ApiException as error:
             status = int(error.status or 0)
             raise _error(status, _reason(error.body, str(error.reason))) from error
-        except (
-            HTTPError,
-            OSError,
-            kubernetes.config.ConfigException,
-        ) as error:  # the last: there is no token at present
+        except _UNREACHABLE as error:
             raise ClusterError(0, f"the API server cannot be reached: {type(error).__name__}") from error
         finally:
             self._asked(*_request_in_words(method, path), status)

@@ -19,8 +19,6 @@ _WRITTEN_SECONDS: Final = 1.0
 """So much later a pool is looked at that the operator itself has changed: there is most likely nothing to do."""
 _SHORTEST_DELAY: Final = 0.25
 _LONGEST_DELAY: Final = 60.0
-_DOUBLINGS_MOST: Final = 8
-"""After so many failures in a row the delay has reached its longest."""
 
 
 class Depth(NamedTuple):
@@ -55,7 +53,8 @@ class WorkQueue:
         """Those of them that have changed since their pass began."""
         self._written: set[Key] = set()
         """Those of them that the pass itself has changed."""
-        self._failures: dict[Key, int] = {}
+        self._failing: dict[Key, float] = {}
+        """Those whose last pass failed: after how many seconds at most they come again."""
         self._closed = False
 
     def add(self, key: Key, delay: float = 0.0) -> None:
@@ -128,7 +127,7 @@ class WorkQueue:
 
         If the pass has written something, it is looked at again after a second at most.
         """
-        self._failures.pop(key, None)
+        self._failing.pop(key, None)
         self._give_back(key, again_after)
 
     def failed(self, key: Key, again_after: float | None = None) -> None:
@@ -136,8 +135,7 @@ class WorkQueue:
 
         It comes again after `again_after` seconds if that is sooner.
         """
-        failures = self._failures[key] = min(self._failures.get(key, 0) + 1, _DOUBLINGS_MOST)
-        longest = min(_SHORTEST_DELAY * 2.0**failures, _LONGEST_DELAY)
+        longest = self._failing[key] = min(self._failing.get(key, _SHORTEST_DELAY) * 2, _LONGEST_DELAY)
         delay = random.uniform(longest / 2, longest)  # noqa: S311 - spreads retries
         self._give_back(key, delay if again_after is None else min(delay, again_after))
 
@@ -146,7 +144,7 @@ class WorkQueue:
             self._working.discard(key)
             if self._closed:
                 self._condition.notify_all()
-            failed, changed, written = key in self._failures, key in self._again, key in self._written
+            failed, changed, written = key in self._failing, key in self._again, key in self._written
             self._again.discard(key)
             self._written.discard(key)
         if changed and not failed:
