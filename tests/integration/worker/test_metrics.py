@@ -2,6 +2,7 @@
 
 import urllib.request
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.executors import CODE
@@ -47,6 +48,40 @@ def test_what_happens_to_jobs_slots_and_connections_is_counted(beanstalkd, run_w
     wait_for_figures({"slots_connected": 1, "reconnects_total": 1, "job_seconds_count code retried": 3})
     assert 1_000_000 < figures(address)["slot_memory_bytes 0"] < 1_000_000_000
     assert shown(scraped(address)) == declared(set(METRICS) - {SLOT_MEMORY_LIMIT})
+    assert worker.stop() == 0
+
+
+DYING = """
+from traces import note, wait_for
+from tubeherd import events, executor
+@executor("mail")
+def mail(payload):
+    note("begun")
+    wait_for("go")
+
+@events.job_failed.connect
+def failed(job, error, reason, attempts):
+    note(f"failed: {reason}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"), [("stats-job", []), ("release", ["failed: the slot died: signal 9 (SIGKILL)"])]
+)
+def test_failure_by_a_slots_death_is_counted_though_its_verdict_was_lost(
+    beanstalkd, interceptor, run_worker, address, refused, told
+):
+    """Listeners are told what is known of the job. If `stats-job` is refused, that is not even its tube."""
+    job = beanstalkd.put_numbers("mail", 1)[0]
+    worker = run_worker(interceptor.server, DYING, "--health", address)
+    worker.wait_for_notes("begun")
+    interceptor.answers[refused] = [b"INTERNAL_ERROR"]
+    worker.kill_slot()
+    worker.wait_for_line("the verdict on the job was lost: INTERNAL_ERROR", job=job)
+    worker.wait_for(lambda: worker.notes() == ["begun", *told, "begun"], "the job runs again")
+    worker.wait_for(lambda: figures(address)["job_failures_total killed"] == 1, "the failure is counted")
+    worker.allow("go")
+    worker.wait_for_line("deleted", job=job)
     assert worker.stop() == 0
 
 

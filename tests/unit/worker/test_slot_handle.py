@@ -1,15 +1,17 @@
 """A slot is killed only while none of its jobs' connections is in the middle of a command."""
 
 import os
+import resource
 import signal
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 
 from tubeherd.policy import Failed, RetrySchedule
 from tubeherd.queue.connection import Connection
-from tubeherd.shared_memory.control import Remark, encode_delays, encode_remark
+from tubeherd.shared_memory.control import Remark, encode_delays, encode_lane, encode_remark
 from tubeherd.shared_memory.page import Phase
 from tubeherd.supervisor.slot_handle import Death
 
@@ -59,7 +61,7 @@ def test_stop_is_asked_for_on_page_and_socket_whether_the_slot_lives_or_not(chil
 def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, control):
     for number in (2, 0):
         ours, theirs = socket.socketpair()
-        socket.send_fds(control[1], [b"%d" % number], [ours.fileno()])
+        socket.send_fds(control[1], [encode_lane(number)], [ours.fileno()])
         ours.close()
         theirs.sendall(b"TOUCHED\r\n%d" % number)
         theirs.close()
@@ -75,12 +77,39 @@ def test_each_lane_gets_the_connection_that_the_slot_opened_for_it(child, contro
     assert not child.receive_messages()
 
 
+@pytest.mark.parametrize(("lane", "spare"), [(0, 0), (1, 1)], ids=["not received", "not moved"])
+def test_connection_that_cannot_be_copied_is_told_and_the_one_before_is_not_used(child, control, capfd, lane, spare):
+    """The kernel drops the descriptor of a message if the receiver is at its limit; to move one takes another."""
+    before, there = socket.socketpair()
+    child.lanes[0].connection = Connection(before)
+    socket.send_fds(control[1], [encode_lane(lane)], [there.fileno()])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[0]), limits[1]))
+        with suppress(OSError):  # there are no more
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(spare):
+            os.close(taken.pop())
+        assert child.receive_messages()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in taken:
+            os.close(fd)
+    assert child.schedules == {}
+    assert child.lanes[lane].connection is None
+    child.lanes[0].close_connection()
+    assert "the supervisor can open no more files" in capfd.readouterr().err
+    there.close()
+
+
 @pytest.mark.parametrize("delays", [None, (), (10, 600), (2**32 - 21,) * 20])
 def test_schedules_come_in_between_connections(child, control, delays):
     tube = "x" * 200
     here, there = socket.socketpair()
     control[1].send(encode_delays("7", (1,)))
-    socket.send_fds(control[1], [b"0"], [here.fileno()])
+    socket.send_fds(control[1], [encode_lane(0)], [here.fileno()])
     control[1].send(encode_delays(tube, delays))
     assert child.receive_messages()
     assert child.schedules == {"7": RetrySchedule((1,)), tube: None if delays is None else RetrySchedule(delays)}

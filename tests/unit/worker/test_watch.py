@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -75,10 +76,24 @@ def test_timeout_of_the_executor_counts_instead_of_the_workers(child):
     assert child.lanes[1].sigterm_sent.timeout == 5.0
 
 
-@pytest.mark.parametrize("hold_up", ["listeners", "command"])
-def test_deadline_does_not_count_while_the_slot_is_held_up(child, hold_up):
+def begin_to_wait_for_lock(page):
+    """Wait for the lock in a thread of a slot, which is a copy of the process that holds it."""
+    page._locked = False
+    threading.Thread(target=page.lock_for_command, daemon=True).start()
+    while not page.is_held_up:
+        os.sched_yield()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("hold_up", ["listeners", "command", "lock"])
+def test_deadline_does_not_count_while_the_slot_is_held_up(child, fork, hold_up):
     if hold_up == "listeners":
         child.page.listening_since = time.monotonic()
+    elif hold_up == "lock":
+        # The job of the second lane has ended, but the supervisor holds the lock until beanstalkd answers a touch.
+        page = child.lanes[1].page
+        assert page.try_lock()
+        fork(lambda: begin_to_wait_for_lock(page))
     else:
         child.lanes[2].page.lock_for_command()
     late(child, 0)

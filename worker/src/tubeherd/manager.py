@@ -181,7 +181,8 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
             with self._connections.ending_lease(job.stats.id) as connection:
                 settled = self._settler.settle(connection, processed)
         except (QueueUnavailable, RefusedError):
-            self._settler.reporter.report_lost(processed)
+            if notice := self._settler.reporter.report_lost(processed):
+                self._settler.reporter.publish(notice, processed.error)
             raise
         self._settler.report(processed, settled)
         with self._batch_lock:

@@ -91,15 +91,18 @@ class Reporter:
             self._released(done, verdict)
         return Notice(done.job, reason or "", failed=True, buried=False) if _has_failed(done) else None
 
-    def report_lost(self, done: Processed) -> None:
-        """Log that the verdict on a job was lost, and count and publish that it had failed; the job is not counted.
+    def report_lost(self, done: Processed) -> Notice | None:
+        """Log that the verdict on a job was lost. Return the notice that `publish` must be given, if it had failed.
 
-        Listeners may take long.
+        The failure is counted, but not the job.
         """
         self._count_failure(done)
         log.warning("executed, but its verdict was lost: it may run again", **_fields(done), **_failure(done))
-        if _has_failed(done):
-            self.publish(Notice(done.job, _reason(done) or "", failed=True, buried=False), done.error)
+        return Notice(done.job, _reason(done) or "", failed=True, buried=False) if _has_failed(done) else None
+
+    def count_failure(self, kind: BurialKind) -> None:
+        """Count a failure of a job of which nothing else can be reported."""
+        self.count_incident(_FAILURES[kind])
 
     def count_incident(self, incident: Incident) -> None:
         """Count what is rare, if anything is counted."""
@@ -138,7 +141,7 @@ class Reporter:
 
     def _count_failure(self, done: Processed) -> None:
         if (kind := _failure_of(done)) is not None:
-            self.count_incident(_FAILURES[kind])
+            self.count_failure(kind)
 
     def _released(self, done: Processed, release: Release) -> None:
         attempt, fields = done.job.attempt, _fields(done)

@@ -2,8 +2,8 @@
 
 The supervisor gives the verdicts on the jobs of a dead slot, and never imports executors. So the slot sends the retry
 delays of executors on the control socket, before it takes its first job. With `--reload` it also sends the folders of
-the modules that it has imported. What it finds out about tubes, the supervisor logs for all slots. Other messages on
-this socket come with a file descriptor.
+the modules that it has imported. What it finds out about tubes, the supervisor logs for all slots. A copy of each
+connection that it opens is sent as a file descriptor, together with the number of its lane.
 """
 
 import os
@@ -15,6 +15,8 @@ _FOLDER: Final = b"\0"
 """The first byte of a message with a folder. The name of no tube has it."""
 _REMARK: Final = b"\1"
 """The same of a message that is to be logged."""
+_LANE: Final = b"\2"
+"""The same of a message that comes with a connection."""
 _REMARK_MAX: Final = 1000
 """The length of what is logged, in characters."""
 _NONE: Final = "-"
@@ -29,6 +31,16 @@ def encode_folder(folder: str) -> bytes:
 def decode_folder(message: bytes) -> str | None:
     """Return the folder of such a message; None if it is another message."""
     return os.fsdecode(message[1:]) if message.startswith(_FOLDER) else None
+
+
+def encode_lane(number: int) -> bytes:
+    """Return the message with which a connection is sent: the number of its lane."""
+    return _LANE + b"%d" % number
+
+
+def decode_lane(message: bytes) -> int | None:
+    """Return the number of such a message; None if it is another message."""
+    return int(message[1:]) if message.startswith(_LANE) else None
 
 
 def encode_delays(name: str, delays: tuple[int, ...] | None) -> bytes:

@@ -52,6 +52,7 @@ _LEASE_AT: Final = 8
 _JOBS_BEGUN_AT: Final = 32
 _LATE_AT: Final = 40
 _LEFT_BEHIND_AT: Final = 41
+_WAITS_FOR_LOCK_AT: Final = 42
 _TIMEOUT_AT: Final = 48
 _DEFERRED_COUNT_AT: Final = 56
 _DEFERRED_AT: Final = 64
@@ -137,12 +138,18 @@ class Page:
         If the slot holds the lock already, this only writes COMMAND.
         """
         self._locked = self._locked or self._lock.acquire(False)
+        if not self._locked:
+            self._wait_for_lock()
+        self._map[_PHASE_AT] = _COMMAND
+
+    def _wait_for_lock(self) -> None:
+        self._map[_WAITS_FOR_LOCK_AT] = 1
         while not self._locked:
             # A slot whose supervisor is dead goes on without the lock. If the supervisor died before it read the answer
             # to a touch, the slot reads that answer instead of its own, and therefore closes the connection.
             orphan = os.getppid() != self._maker
             self._locked = self._lock.acquire(not orphan, self._parent_check_seconds) or orphan
-        self._map[_PHASE_AT] = _COMMAND
+        self._map[_WAITS_FOR_LOCK_AT] = 0
 
     def write_job_and_unlock(self, job: int, since: float, ttr: int, jobs_begun: int, timeout: float = 0.0) -> None:
         """Write the lease of a job that now executes, not late, `jobs_begun`, `timeout` and EXECUTING; unlock."""
@@ -201,6 +208,14 @@ class Page:
     def phase(self) -> Phase:
         """What the slot does with the connection."""
         return Phase(self._map[_PHASE_AT])
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the slot waits for an answer of beanstalkd, or for the lock, which it needs to ask.
+
+        If the lane still executes then, its job has ended, and only its verdict is missing.
+        """
+        return self.phase is Phase.COMMAND or self._map[_WAITS_FOR_LOCK_AT] != 0
 
     @property
     def jobs_begun(self) -> int:

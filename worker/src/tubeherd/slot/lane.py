@@ -20,6 +20,7 @@ from tubeherd.processing.processed import Processed
 from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.tubes import ALWAYS_WATCHED
+from tubeherd.shared_memory.control import encode_lane
 from tubeherd.shared_memory.page import Lease, Page, Phase
 
 PAUSE_FIRST: Final = 0.1
@@ -62,7 +63,7 @@ class Lane:
         Raises QueueUnavailable if the supervisor is dead: then nobody would keep the leases.
         """
         try:
-            socket.send_fds(control, [b"%d" % self.number], [connection.socket.fileno()])
+            socket.send_fds(control, [encode_lane(self.number)], [connection.socket.fileno()])
         except OSError as error:
             connection.close()
             raise QueueUnavailable("the supervisor has ended, so the slot does no further job") from error

@@ -356,7 +356,8 @@ class Slot(ABC):
             return self._settler.settle(connection, done, ask_reserve=ask_reserve)
         except (QueueUnavailable, RefusedError):
             lane.drop()
-            self._settler.reporter.report_lost(done)
+            if notice := self._settler.reporter.report_lost(done):
+                self._settler.reporter.publish(notice, done.error)
             raise
         except OSError:  # the job closed the socket: the slot ends by this error, and the supervisor gives the verdict
             lane.page.write_phase_and_unlock(Phase.EXECUTING)

@@ -26,6 +26,10 @@ from tubeherd.shared_memory.page import Lease, Page, State
 
 STALL_SECONDS: Final = 1.0
 """How long the supervisor waits for one answer at most, in seconds. Meanwhile it touches no lease of any slot."""
+_NO_COPY: Final = (
+    "the supervisor can open no more files, so no lease is kept on a connection that a slot has opened, and a job that "
+    "runs for longer than its TTR may run twice: raise the limit of open files (ulimit -n) and start the worker again"
+)
 
 
 class SigtermSent(NamedTuple):
@@ -85,10 +89,20 @@ class LaneHandle:
 
     # The connection
 
-    def adopt(self, fd: int) -> None:
-        """Use a connection that the slot has just opened, of which `fd` is a copy; close the one before it."""
+    def adopt(self, fd: int | None) -> None:
+        """Use a connection that the slot has just opened, of which `fd` is a copy; close the one before it.
+
+        `fd` is None if no copy could be made, because this process has too many files open.
+        """
         self.close_connection()
-        sock = socket.socket(fileno=moved(fd))
+        try:
+            copy = None if fd is None else moved(fd)
+        except OSError:  # the same: for a moment it needs two
+            copy = None
+        if copy is None:
+            log.error(_NO_COPY)
+            return
+        sock = socket.socket(fileno=copy)
         try:
             self.connection = Connection(sock)
         except QueueUnavailable:

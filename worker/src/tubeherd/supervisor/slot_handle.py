@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from tubeherd.formats.globs import best_match
 from tubeherd.policy import Failed, Interrupted, RetrySchedule
 from tubeherd.processing.reporting import Notice
-from tubeherd.shared_memory.control import MESSAGE_BYTES, decode_delays, decode_folder, decode_remark
+from tubeherd.shared_memory.control import MESSAGE_BYTES, decode_delays, decode_folder, decode_lane, decode_remark
 from tubeherd.shared_memory.page import Lease, Phase
 from tubeherd.shared_memory.slot_page import Request, SlotPage
 from tubeherd.shared_memory.tally import Tally
@@ -114,11 +114,11 @@ class SlotHandle:
                 self.folders.append(folder)
             elif (remark := decode_remark(message)) is not None:
                 self.remarks.log(remark)
-            elif not fds:
+            elif (number := decode_lane(message)) is not None:
+                self.lanes[number].adopt(fds[0] if fds else None)
+            else:
                 name, delays = decode_delays(message)
                 self.schedules[name] = None if delays is None else RetrySchedule(delays)
-            for fd in fds:
-                self.lanes[int(message)].adopt(fd)
 
     def schedule_for(self, tube: str) -> RetrySchedule | None:
         """Return the retry schedule of the executor of a tube; None if it has none of its own."""

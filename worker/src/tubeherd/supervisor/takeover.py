@@ -12,7 +12,7 @@ A deferred job was executed and waits for the next event `worker.flush`, after w
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from tubeherd.logs import log
@@ -21,7 +21,7 @@ from tubeherd.processing.deadlines import too_long_reason
 from tubeherd.processing.processed import Processed
 from tubeherd.processing.reporting import Notice
 from tubeherd.processing.settling import Settler
-from tubeherd.queue.answers import QueueUnavailable, RefusedError, Settled
+from tubeherd.queue.answers import QueueUnavailable, RefusedError
 from tubeherd.queue.connection import Connection
 from tubeherd.queue.wire import REPLY_SECONDS
 from tubeherd.shared_memory.page import SHARED_PHASES, Lease, Phase
@@ -75,37 +75,53 @@ class TakeOver:
         self, slot: SlotHandle, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float
     ) -> Sequence[Notice]:
         """Give the verdict on one job, log and count it, and return its notice if listeners are to get one."""
+        reporter = self._settler.reporter
         if lane.connection is None:
             log.warning("no connection for the verdict on a dead slot's job: beanstalkd makes it ready", job=lease.job)
+            self._count_failure(outcome)
             return []
+        done: Processed | None = None
         try:
-            given = self._give_verdict(slot, lane.connection, lease, outcome, seconds)
+            with self._patiently(lane.connection):
+                if done := self._judged(slot, lane.connection, lease, outcome, seconds):
+                    settled = self._settler.settle(lane.connection, done)
         except (QueueUnavailable, RefusedError) as error:
             log.warning(f"the verdict on the job was lost: {error}; beanstalkd makes it ready again", job=lease.job)
             lane.close_connection()
-            return []
-        if given is None:
+            if done is None:
+                self._count_failure(outcome)
+                return []
+            return _as_list(reporter.report_lost(done))
+        if done is None:
             log.warning("lease was gone when the slot died", job=lease.job)
-            self._settler.reporter.count_incident(Incident.LOST_LEASE)
+            reporter.count_incident(Incident.LOST_LEASE)
             return []
-        done, settled = given
-        notice = self._settler.reporter.report(done, settled)
+        notices = _as_list(reporter.report(done, settled))
         self._settler.after_burial()
-        return [] if notice is None else [notice]
+        return notices
 
-    def _give_verdict(
+    def _judged(
         self, slot: SlotHandle, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
-    ) -> tuple[Processed, Settled] | None:
-        """Give a verdict and return what became of the job, None if it no longer exists; raises as `Settler.settle`."""
+    ) -> Processed | None:
+        """Return a job with its verdict, None if it no longer exists; raises QueueUnavailable, RefusedError."""
+        stats = connection.stats_job(lease.job)
+        if stats is None:
+            return None
+        policy = self._policy.with_own(slot.schedule_for(stats.tube))
+        return Processed(policy.job(stats), policy.decide(outcome, stats), seconds)
+
+    def _count_failure(self, outcome: Outcome) -> None:
+        """Count the failure of a job of which beanstalkd has told nothing, so that no more can be reported."""
+        if isinstance(outcome, Failed):
+            self._settler.reporter.count_failure(outcome.kind)
+
+    @contextmanager
+    def _patiently(self, connection: Connection) -> Iterator[None]:
+        """Limit how long a `with` block waits for each answer, and take note whether beanstalkd is silent."""
         asked, patience = time.monotonic(), self._patience()
         connection.set_timeout(patience)
         try:
-            stats = connection.stats_job(lease.job)
-            if stats is None:
-                return None
-            policy = self._policy.with_own(slot.schedule_for(stats.tube))
-            done = Processed(policy.job(stats), policy.decide(outcome, stats), seconds)
-            settled = self._settler.settle(connection, done)
+            yield
         except QueueUnavailable:
             if time.monotonic() >= asked + patience:
                 self._silent_until = time.monotonic() + REPLY_SECONDS
@@ -113,7 +129,6 @@ class TakeOver:
         finally:
             connection.set_timeout(REPLY_SECONDS)
         self._silent_until = 0.0
-        return done, settled
 
     def _patience(self) -> float:
         """Return how many seconds to wait for an answer; meanwhile the supervisor touches no lease of other slots."""
@@ -141,6 +156,10 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
         # If the slot died while listeners ran, the deferred jobs that they handled may have caused it.
         outcome = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
         yield lease, outcome, 0.0
+
+
+def _as_list(notice: Notice | None) -> list[Notice]:
+    return [] if notice is None else [notice]
 
 
 def _is_for_lateness(outcome: Outcome) -> bool:

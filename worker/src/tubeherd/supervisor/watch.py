@@ -171,9 +171,8 @@ class Watch:
 
 
 def _is_held_up(slot: SlotHandle) -> bool:
-    """Return whether the slot waits for listeners or for the answer to a command, which excuses late jobs."""
-    in_command = any(lane.page.phase is Phase.COMMAND for lane in slot.lanes)
-    return slot.page.listening_since > 0 or in_command
+    """Return whether the slot waits for listeners, for an answer or for a lock, which excuses late jobs."""
+    return slot.page.listening_since > 0 or any(lane.page.is_held_up for lane in slot.lanes)
 
 
 def _break_off_command(lane: LaneHandle, now: float) -> None:
