@@ -123,6 +123,25 @@ def test_server_on_which_nothing_happens_is_asked_for_no_tubes_and_nothing_that_
     wait_for(lambda: stands_still(beanstalkd), "nothing happens any more")
 
 
+def test_of_a_server_on_which_nothing_happens_only_the_tubes_of_a_new_pool_are_asked_for(
+    beanstalkd, servers, changed, all_counts
+):
+    beanstalkd.put("mail")
+    beanstalkd.bury("sms")
+    servers.watch(MAIL, beanstalkd.server, serving("mail", "letters"))
+    wait_for(lambda: servers.counts(MAIL), "the pool has counts")
+    wait_for(lambda: stands_still(beanstalkd), "nothing happens any more")
+    before = beanstalkd.stats()["cmd-stats-tube"]
+    servers.watch(SMS, beanstalkd.server, serving("mail", "sms", "s*"))
+    wait_for(lambda: servers.counts(SMS), "the new pool has counts")
+    wait_for(lambda: stands_still(beanstalkd), "nothing happens any more")
+    assert beanstalkd.stats()["cmd-stats-tube"] - before == 1, "mail has been counted already"
+    assert [(tube, each.ready, each.buried) for tube, each in servers.counts(SMS).tubes.items()] == [
+        ("mail", 1, 0),
+        ("sms", 0, 1),
+    ]
+
+
 def test_counts_that_were_held_back_are_given_later_though_nothing_happens_any_more(
     beanstalkd, servers, changed, monkeypatch
 ):

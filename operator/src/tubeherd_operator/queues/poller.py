@@ -232,12 +232,15 @@ class Poller:
             if stats.figures.get(_BURIED, 0) > self._stats.get(_BURIED, 0):
                 self._buried()
             self._stats, marks = stats.figures, stats.marks
-            if marks is not None and marks == before.marks and before.error is None and wanted <= before.known.keys():
+            rests = marks is not None and marks == before.marks and before.error is None
+            if rests and wanted <= before.known.keys():
                 self._ready_ages.look(connection, before.counted)
                 return before
             names = connection.tube_names() if any(tubes.has_globs for tubes in wanted) else ()
             chosen = {tubes: tubes.among(names) for tubes in wanted}
-            counted = connection.stats_tubes(tube for each in chosen.values() for tube in each.tubes)
+            named = {tube for each in chosen.values() for tube in each.tubes}
+            unchanged = {tube: stats for tube, stats in before.counted.items() if tube in named} if rests else {}
+            counted = unchanged | connection.stats_tubes(named - unchanged.keys())
             self._ready_ages.look(connection, counted)
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
