@@ -1,4 +1,7 @@
-"""Whether the operator works, as its probes ask: it is blind without its watches. /metrics is answered here too."""
+"""Whether the operator works, as its probes ask: it is blind without its watches and its first listing.
+
+/metrics is answered here too.
+"""
 
 import socket
 import sys
@@ -46,7 +49,16 @@ class Health:
         self._clock = clock
         now = clock()
         self._watches = {name: _Watch(now, now - TROUBLE_SECONDS, "is not opened yet") for name in watched}
+        self._unlisted: str | None = "has not ended yet"
         self._lock = threading.Lock()
+
+    def listed(self) -> None:
+        """Take note that everything that there is was listed. From then on the watches alone count."""
+        self._unlisted = None
+
+    def listing_failed(self, why: str) -> None:
+        """Take note why the first listing failed, if none has succeeded yet; `why` follows "the first listing"."""
+        self._unlisted = self._unlisted and why
 
     def opened(self, name: str) -> None:
         """Take note that a watch was opened."""
@@ -61,13 +73,13 @@ class Health:
         return before is None
 
     def trouble(self) -> str | None:
-        """Return which watch has failed for a while and why; None if all watches work."""
+        """Return which watch has failed for a while and why, or what the first listing lacks; None if all is well."""
         now = self._clock()
         with self._lock:
             for name, watch in self._watches.items():
                 if watch.failing_since is not None and now - watch.failing_since >= TROUBLE_SECONDS:
                     return f"the watch of {name} {watch.why}"
-        return None
+        return f"the first listing of all objects {self._unlisted}" if self._unlisted else None
 
     def states(self) -> dict[str, bool]:
         """Return of each watch, by its name, whether it is open."""

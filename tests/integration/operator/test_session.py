@@ -28,6 +28,7 @@ class Seen:
 
     def __init__(self, namespaces):
         self.health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
+        self.health.listed()
         self.listings = 0
         self.stopped = asyncio.Event()
         self.asked = []

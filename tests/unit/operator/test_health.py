@@ -30,7 +30,20 @@ def clock():
 
 @pytest.fixture
 def health(clock):
-    return Health(["workerpools", "pods"], clock)
+    health = Health(["workerpools", "pods"], clock)
+    health.listed()
+    return health
+
+
+def test_it_is_not_ready_before_everything_was_listed(clock):
+    health = Health(["pods"], clock)
+    health.opened("pods")
+    assert health.trouble() == "the first listing of all objects has not ended yet"
+    health.listing_failed("failed, and is tried again: HTTP status 500")
+    assert health.trouble() == "the first listing of all objects failed, and is tried again: HTTP status 500"
+    health.listed()
+    health.listing_failed("failed, and is tried again: HTTP status 500")
+    assert health.trouble() is None, "from then on the watches bring what changes"
 
 
 def test_it_is_not_ready_before_each_watch_was_opened(health):

@@ -158,12 +158,14 @@ class Watches:
                     self._cache.fill(kind, partial(self._cluster.objects, kind))
             except ClusterError as error:
                 log.warning(f"objects could not be listed, it is tried again: {error}")
+                self._health.listing_failed(f"failed, and is tried again: {error}")
                 self._listed.set()
                 threading.Event().wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
                 pause = _AGAIN_SECONDS
                 if not filled:
+                    self._health.listed()
                     self._filled()
                 filled = True
 
