@@ -1,6 +1,7 @@
 """The session of kopf, against an HTTP server: what it asks for, and what it reports of the answers."""
 
 import asyncio
+import json
 
 import aiohttp.web
 import kopf
@@ -18,9 +19,14 @@ class ApiServer:
 
     def __init__(self):
         self.statuses = {}
+        self.body = {}
 
     async def answer(self, request):
-        return aiohttp.web.json_response({}, status=self.statuses.get(request.path, 200))
+        return aiohttp.web.json_response(self.body, status=self.statuses.get(request.path, 200), dumps=_compact)
+
+
+def _compact(body):
+    return json.dumps(body, separators=(",", ":")) + "\n"
 
 
 class Seen:
@@ -32,9 +38,14 @@ class Seen:
         self.listings = 0
         self.stopped = asyncio.Event()
         self.asked = []
+        self.known = set()
+        self.read = []
 
     def listed(self):
         self.listings += 1
+
+    def is_known(self, kind, version):
+        return (kind, version) in self.known
 
     def note(self, *asked):
         self.asked.append(asked)
@@ -59,11 +70,14 @@ def run(api, monkeypatch):
         here = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
         monkeypatch.setattr(kopf, "login_via_client", lambda **_: here)
         session = (
-            await TracedSession(seen.health, seen.listed, seen.stopped.set, namespaces, seen.note).log_in()
+            await TracedSession(
+                seen.health, seen.listed, seen.stopped.set, namespaces, seen.note, seen.is_known
+            ).log_in()
         ).aiohttp_session
 
         async def get(path):
             async with session.get(f"{here.server}{path}") as answer:
+                seen.read.append(b"".join([part async for part in answer.content.iter_chunked(2**20)]))
                 return answer.status
 
         try:
@@ -110,6 +124,29 @@ def test_kopf_is_stopped_before_it_learns_that_a_resource_does_not_exist(run, ap
         answered, _ = await asyncio.wait([asking], timeout=0.2)
         assert not answered
         asking.cancel()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "known", "status", "is_read"),
+    [
+        (f"{POOLS.path()}?watch=true", {(POOLS, 7)}, 200, False),
+        (f"{POOLS.path()}?watch=true", {(POOLS, 8), (PODS, 7)}, 200, True),
+        (POOLS.path(), {(POOLS, 7)}, 200, True),
+        (f"{POOLS.path()}?watch=true", {(POOLS, 7)}, 503, True),
+        (f"{POOLS.path('shop')}?watch=true", {(POOLS, 7)}, 200, True),
+    ],
+    ids=["known", "another version", "listing", "refusal", "not of kopf"],
+)
+def test_of_a_watch_kopf_reads_what_is_not_known(run, api, path, known, status, is_read):
+    api.body = {"type": "MODIFIED", "object": {"metadata": {"resourceVersion": "7"}}}
+    api.statuses[POOLS.path()] = status
+
+    async def test(get, seen):
+        seen.known |= known
+        await get(path)
+        assert seen.read == [_compact(api.body).encode() if is_read else b""]
 
     run(test)
 

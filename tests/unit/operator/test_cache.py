@@ -50,6 +50,18 @@ def test_older_version_never_replaces_a_newer_one(cache, changed):
     assert (version(cache.pool(MAIL)), changed) == (10, [MAIL, MAIL])
 
 
+def test_a_version_is_known_of_its_kind_while_it_is_the_newest_of_its_object(cache):
+    cache.put(POOLS, item(7))
+    cache.put(POOLS, item(8, name="sms"))
+    assert [version for version in range(6, 10) if cache.has_version(POOLS, version)] == [7, 8]
+    assert not cache.has_version(DEPLOYMENTS, 7)
+    cache.put_written(POOLS, item(9))
+    cache.drop(POOLS, item(8, name="sms"))
+    assert [version for version in range(6, 10) if cache.has_version(POOLS, version)] == [9]
+    cache.fill(POOLS, list)
+    assert not cache.has_version(POOLS, 9)
+
+
 def test_what_the_operator_has_written_is_told_from_what_others_have(cache, changed, written):
     cache.put(POOLS, item(7, generation=1))
     changed.clear()

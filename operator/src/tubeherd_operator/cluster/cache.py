@@ -47,6 +47,8 @@ class _Shelf:
     def __init__(self, kind: Kind) -> None:
         self.objects: dict[Key, Object] = {}
         self.groups: dict[Key, dict[Key, Object]] = {}
+        self.versions: set[int] = set()
+        """Those of the objects."""
         self.deleted: OrderedDict[Key, int] = OrderedDict()
         """By namespace and name: the version at which an object was deleted."""
         self._group_of = _GROUPS.get(kind, key_of)
@@ -59,6 +61,7 @@ class _Shelf:
             return []
         replaced = self._remove(key)
         self.objects[key] = item
+        self.versions.add(version)
         self.groups.setdefault(self._group_of(item), {})[key] = item
         return [*replaced, item]
 
@@ -81,6 +84,7 @@ class _Shelf:
         item = self.objects.pop(key, None)
         if item is None:
             return []
+        self.versions.discard(_version(item))
         group = self._group_of(item)
         del self.groups[group][key]
         if not self.groups[group]:
@@ -157,6 +161,11 @@ class Cache:
         with self._lock:
             concerned = self._concerned(kind, self._shelves[kind].drop(item, for_good=for_good))
         self._report(concerned)
+
+    def has_version(self, kind: Kind, version: int) -> bool:
+        """Return whether an object of this kind is known at this version, which no two objects of a kind share."""
+        with self._lock:
+            return version in self._shelves[kind].versions
 
     def pool(self, key: Key) -> Object | None:
         """Return a WorkerPool, or None if there is none."""

@@ -1,11 +1,13 @@
 """The session through which kopf reaches the API server. It reports how watches and listings are answered.
 
 kopf tries again for ever if a request fails, and keeps that to itself. If it is told that a resource does not exist, it
-fails, and then neither works nor ends. So its requests are traced here, and such an answer never reaches it.
+fails, and then neither works nor ends. So its requests are traced here, and such an answer never reaches it. Nor do
+those lines of a watch that say what is known already.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +16,7 @@ import kopf
 
 from tubeherd.logs import log
 from tubeherd_operator.cluster.kinds import WATCHED, Kind, watch_name
+from tubeherd_operator.cluster.known_lines import KnownLeftOut
 from tubeherd_operator.health import Health
 
 _TRIED_AGAIN: Final = (401, 403, 429)
@@ -43,16 +46,19 @@ class TracedSession:
         stop: Callable[[], object],
         namespaces: Sequence[str] = (),
         asked: Callable[[str, str, int], None] = lambda *_: None,
+        is_known: Callable[[Kind, int], bool] = lambda *_: False,
     ) -> None:
         """`listed` is called when kopf has listed objects; `stop` is called when kopf cannot go on.
 
         `namespaces` are those in which kopf watches; if there are none, it watches in all. `asked` is called after each
-        request with its verb, what it was about, and the status of HTTP, which is 0 if there was no answer.
+        request with its verb, what it was about, and the status of HTTP, which is 0 if there was no answer. `is_known`
+        returns whether nobody needs to be told of this version of an object of a kind.
         """
         self._health = health
         self._listed = listed
         self._stop = stop
         self._asked = asked
+        self._is_known = is_known
         self.present: Session | None = None
         """The session that was made last."""
         self._by_path = {
@@ -74,6 +80,7 @@ class TracedSession:
             headers=login.as_http_headers(),
             trust_env=login.trust_env,
             trace_configs=[trace],
+            middlewares=[self._leave_known_out],
         )
         self.present = Session(login.server, session)
         return kopf.AiohttpSession(server=login.server, aiohttp_session=session)
@@ -91,6 +98,15 @@ class TracedSession:
             self._health.opened(watch.name)
         else:
             self._listed()
+
+    async def _leave_known_out(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        answer = await send(request)
+        watch = self._by_path.get(request.url.path)
+        if watch and "watch" in request.url.query and answer.status == 200:
+            answer.content = KnownLeftOut(answer.content, partial(self._is_known, watch.kind))  # type: ignore[assignment]
+        return answer
 
     async def _refused(self, watch: _Watch, status: int) -> None:
         self._note_failure(watch, f"is answered with HTTP status {status}")

@@ -132,7 +132,9 @@ class Watches:
 
     def _registry(self, stop: Callable[[], object]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        self._session = TracedSession(self._health, self._listed.set, stop, self._namespaces, self._asked)
+        self._session = TracedSession(
+            self._health, self._listed.set, stop, self._namespaces, self._asked, self._cache.has_version
+        )
         kopf.on.login(registry=registry)(self._session.log_in)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
