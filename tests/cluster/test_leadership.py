@@ -20,7 +20,7 @@ def operators(operator, kubectl):
 
 
 @pytest.mark.parametrize("lose", [kill, cut_off, give_back])
-def test_another_operator_takes_over(lose, operators, namespace, queue, eventually, record_property):
+def test_another_operator_takes_over(lose, operators, kubectl, namespace, queue, eventually, record_property):
     namespace.make_pool("mail", ["ok"], replicas=0)
     queue.bury("ok", 3)
     eventually(lambda: namespace.status("mail")["buried"] == 3, "the jobs are counted", 30)
@@ -39,3 +39,7 @@ def test_another_operator_takes_over(lose, operators, namespace, queue, eventual
     namespace.kubectl("annotate", "workerpool", "mail", "kick=2")
     eventually(lambda: namespace.status("mail")["lastKick"]["kicked"] == 2, "the new leader kicks", 30)
     assert queue.count("ok")[3] == 2
+    if lose is give_back:
+        said = kubectl("--namespace", OPERATOR_NAMESPACE, "logs", "--previous", lost)
+        assert "stopped by a signal" in said
+        assert "cannot be watched" not in said, "the watches of ConfigMaps end before the connections do"

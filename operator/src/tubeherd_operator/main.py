@@ -65,7 +65,7 @@ def main() -> None:
     events = Events(cluster)
     reconciler = Reconciler(cache, cluster, servers, settings, events.write, request_done=counted.requested)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)
-    election = _take_part(settings.lease, cluster)
+    election = _election(settings.lease, cluster)
     arguments = (election, queue, reconciler, counted, acts)
     passes = threading.Thread(target=_start_passes, args=arguments, name="passes", daemon=True)
     Watches(
@@ -83,22 +83,24 @@ def main() -> None:
         election.leave()  # at the very end, because another operator acts from then on
 
 
-def _take_part(lease: str | None, cluster: Cluster) -> Election | None:
-    """Take part in the election of the leader; return None if this operator is alone."""
+def _election(lease: str | None, cluster: Cluster) -> Election | None:
+    """Return this operator's part in the election of the leader; None if it is alone."""
     if lease is None:
         return None
     namespace, name = lease.split("/")
-    election = Election(cluster, Key(namespace, name), f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
-    for work in (election.run, election.guard):
-        threading.Thread(target=work, name=f"election {work.__name__}", daemon=True).start()
-    return election
+    return Election(cluster, Key(namespace, name), f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
 
 
 def _start_passes(
     election: Election | None, queue: WorkQueue, reconciler: Reconciler, counted: Counted, acts: threading.Event
 ) -> None:
-    """Start the threads that run passes, if this operator leads, and as soon as it is known what every pool serves."""
+    """Start the threads that run passes, if this operator leads, and as soon as it is known what every pool serves.
+
+    It takes part in the election only from now on: while it knows no pools, another may do more.
+    """
     if election:
+        for work in (election.run, election.guard):
+            threading.Thread(target=work, name=f"election {work.__name__}", daemon=True).start()
         election.wait()
     reconciler.note_pools()
     acts.set()
@@ -134,4 +136,5 @@ class _LibraryLogs(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         write = log.error if record.levelno >= logging.ERROR else log.warning
-        write(record.getMessage(), logger=record.name)
+        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+        write(record.getMessage(), logger=record.name, trace=trace)

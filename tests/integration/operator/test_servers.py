@@ -59,6 +59,19 @@ def test_buried_job_is_reported_to_its_pool_alone_and_once(beanstalkd, servers, 
     assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that it was given"
 
 
+def test_pool_is_watched_at_the_next_pass_if_no_thread_could_be_started(beanstalkd, servers, changed, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    assert servers.counts(MAIL).tubes.keys() == {"mail"}
+
+
 # A server is asked for its tubes only if anything has happened
 
 

@@ -18,10 +18,14 @@ class ApiServer:
     """Answers each path with the status that a test wants."""
 
     def __init__(self):
+        self.prefix = ""
+        self.hangs = False
         self.statuses = {}
         self.body = {}
 
     async def answer(self, request):
+        if self.hangs:
+            await asyncio.Event().wait()
         return aiohttp.web.json_response(self.body, status=self.statuses.get(request.path, 200), dumps=_compact)
 
 
@@ -67,7 +71,7 @@ def run(api, monkeypatch):
         runner = aiohttp.web.AppRunner(app)
         await runner.setup()
         await aiohttp.web.TCPSite(runner, "127.0.0.1", port).start()
-        here = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}")
+        here = kopf.ConnectionInfo(server=f"http://127.0.0.1:{port}{api.prefix}")
         monkeypatch.setattr(kopf, "login_via_client", lambda **_: here)
         session = (
             await TracedSession(
@@ -124,6 +128,9 @@ def test_kopf_is_stopped_before_it_learns_that_a_resource_does_not_exist(run, ap
         answered, _ = await asyncio.wait([asking], timeout=0.2)
         assert not answered
         asking.cancel()
+        await asyncio.wait([asking])
+        assert seen.asked == [("watch", "workerpools", 404)]
+        assert "HTTP status 404" in seen.health.trouble()
 
     run(test)
 
@@ -149,6 +156,49 @@ def test_of_a_watch_kopf_reads_what_is_not_known(run, api, path, known, status, 
         assert seen.read == [_compact(api.body).encode() if is_read else b""]
 
     run(test)
+
+
+def test_api_server_may_have_an_address_with_a_path(run, api):
+    api.prefix = "/k8s/clusters/one"
+
+    async def test(get, seen):
+        await get(PODS.path())
+        for kind in WATCHED:
+            await get(f"{kind.path()}?watch=true")
+        assert (seen.listings, seen.health.trouble()) == (1, None)
+
+    run(test)
+
+
+def test_request_that_is_broken_off_without_an_answer_is_a_failure(run, api):
+    api.hangs = True
+
+    async def test(get, seen):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await get(f"{POOLS.path()}?watch=true")
+        assert seen.health.trouble() == "the watch of workerpools fails: no answer came in time"
+        assert seen.asked == [("watch", "workerpools", 0)]
+
+    run(test)
+
+
+def test_kopf_waits_before_it_logs_in_again(monkeypatch):
+    """It does so after each answer 401, without a pause of its own."""
+    monkeypatch.setattr(kopf, "login_via_client", lambda **_: kopf.ConnectionInfo(server="http://127.0.0.1:1"))
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    async def log_in_twice():
+        session = TracedSession(Seen(()).health, lambda: None, lambda: None, sleep=sleep)
+        for _ in range(2):
+            await (await session.log_in()).aiohttp_session.close()
+
+    asyncio.run(log_in_twice())
+    assert pauses[0] == 0
+    assert 0 < pauses[1] <= 5
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])

@@ -86,6 +86,21 @@ def test_listener_that_raises_after_the_last_retry_buries_the_batch(beanstalkd, 
     assert len(worker.lines("buried", reason="a listener of worker.flush raised OSError: no space left")) == 2
 
 
+def test_failures_by_a_flush_whose_verdicts_are_lost_are_published(interceptor, beanstalkd, run_worker, put):
+    told = "@events.job_failed.connect\ndef failed(job, error, reason, attempts): note(f'failed {job.id}: {reason}')\n"
+    jobs = [put(row) for row in range(3)]
+    interceptor.answers["release"] = [b"INTERNAL_ERROR"]
+    options = ("--ack-after-flush", "--batch-size", "3", "--retry-delays", "7m")
+    worker = run_worker(interceptor.server, BATCHES + told, *options)
+    worker.allow("refuse")
+    assert worker.exit_code() == 1
+    reason = "a listener of worker.flush raised OSError: no space left"
+    assert [note for note in worker.notes() if note.startswith("failed")] == [f"failed {job}: {reason}" for job in jobs]
+    lost = worker.lines("executed, but its verdict was lost: it may run again", reason=reason)
+    assert {line["job"] for line in lost} >= {jobs[0]}
+    assert not worker.lines("executed, but the connection broke before it was deleted")
+
+
 @pytest.mark.parametrize(
     ("option", "payload"), [("--log-payloads", '{"row": 7, "code": ""}'), ("--batch-size=100", None)]
 )

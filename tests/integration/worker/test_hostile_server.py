@@ -424,7 +424,7 @@ def test_verdict_on_the_job_of_a_dead_slot_that_is_refused_is_told(beanstalkd, i
     worker.wait_for_notes("begun {} attempt 1 lost 0")
     interceptor.answers["stats-job"] = [b"INTERNAL_ERROR"]
     worker.kill_slot()
-    line = worker.wait_for_line("the verdict on the job was lost", job=job)
+    line = worker.wait_for_line("the slot died, and the verdict on its job was lost", job=job)
     assert "INTERNAL_ERROR" in line["event"]
     worker.allow("go")
     worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING, "the job is done")

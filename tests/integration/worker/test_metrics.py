@@ -77,7 +77,8 @@ def test_failure_by_a_slots_death_is_counted_though_its_verdict_was_lost(
     worker.wait_for_notes("begun")
     interceptor.answers[refused] = [b"INTERNAL_ERROR"]
     worker.kill_slot()
-    worker.wait_for_line("the verdict on the job was lost: INTERNAL_ERROR", job=job)
+    line = worker.wait_for_line("the slot died, and the verdict on its job was lost: INTERNAL_ERROR", job=job)
+    assert line["reason"] == "the slot died: signal 9 (SIGKILL)"
     worker.wait_for(lambda: worker.notes() == ["begun", *told, "begun"], "the job runs again")
     worker.wait_for(lambda: figures(address)["job_failures_total killed"] == 1, "the failure is counted")
     worker.allow("go")

@@ -55,6 +55,26 @@ metrics.remove()
 """
 
 
+FEW_FILES = """
+import resource
+from tubeherd.metrics import Metrics
+from tubeherd.supervisor.places import Places
+from tubeherd.supervisor.reactor import Reactor
+from tubeherd.settings import WorkerSettings
+resource.setrlimit(resource.RLIMIT_NOFILE, (150, 400))
+for lanes in (50, 51):
+    Places(WorkerSettings(executors=["listening"], async_concurrency=lanes), None, Reactor())
+    print(lanes, resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)
+"""
+
+
+def test_limit_of_open_files_is_raised_and_told_if_it_is_too_low():
+    ran = subprocess.run([sys.executable, "-c", FEW_FILES], capture_output=True, text=True, check=True)
+    assert ran.stdout == "50 (400, 400)\n51 (400, 400)\n"
+    (line,) = ran.stderr.splitlines()
+    assert "at most 400 files may be open, and for so many jobs at a time up to 406 are needed" in line
+
+
 DYING_AT_WORK = """
 import os, sys
 from tubeherd.supervisor.places import Places

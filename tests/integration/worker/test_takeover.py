@@ -7,11 +7,12 @@ import time
 import pytest
 
 from tests.support.executors import WAITING_ASYNC
-from tubeherd.policy import BurialKind, Failed, Policy
+from tubeherd.policy import BurialKind, Delete, Failed, Policy
 from tubeherd.processing.reporting import Reporter
 from tubeherd.processing.settling import Settler
 from tubeherd.shared_memory.page import Lease, Page
 from tubeherd.shared_memory.slot_page import SlotPage
+from tubeherd.shared_memory.tally import Incident, Tally
 from tubeherd.supervisor import takeover
 from tubeherd.supervisor.lane_handle import LaneHandle
 from tubeherd.supervisor.slot_handle import Death, SlotHandle
@@ -92,6 +93,14 @@ def dead(beanstalkd, put_mail):
 
 
 @pytest.fixture
+def tally():
+    tally = Tally()
+    tally.begin(["mail"])
+    yield tally
+    tally.close()
+
+
+@pytest.fixture
 def verdicts(beanstalkd, dead):
     """Take a slot's jobs over and return what became of them: the executing ones', then the kept one's."""
 
@@ -134,9 +143,26 @@ def test_death_for_one_job_is_a_failed_attempt_of_that_one(dead, verdicts):
     assert verdicts(Death(Failed("late"), culprit)) == ["ready", "delayed", "ready"]
 
 
-def test_death_among_listeners_is_a_failed_attempt_of_the_jobs_that_waited_for_them(dead, verdicts):
-    dead.page.listening_since = time.monotonic()
-    assert verdicts(Death(Failed("died"))) == ["ready", "ready", "delayed"]
+@pytest.mark.parametrize(("to_flush", "kept"), [(True, "delayed"), (False, "ready")])
+def test_death_among_listeners_of_a_flush_is_a_failed_attempt_of_the_jobs_that_waited_for_them(
+    dead, verdicts, to_flush, kept
+):
+    with dead.page.listening(to_flush=to_flush):
+        assert verdicts(Death(Failed("died"))) == ["ready", "ready", kept]
+
+
+@pytest.mark.parametrize("lost", ["connection", "job", "answer"])
+def test_failure_is_counted_whatever_is_lost(beanstalkd, dead, lost, tally):
+    lane = dead.lanes[1]
+    dead.lanes = [lane]
+    if lost == "connection":
+        lane.close_connection()
+    elif lost == "job":
+        lane.connection.settle(lane.page.read().last_begun.job, Delete())
+    else:
+        lane.connection.socket.shutdown(socket.SHUT_RDWR)
+    TakeOver(Policy(), Settler(Reporter(tally))).take_over(dead, Death(Failed("died", BurialKind.MEMORY)))
+    assert tally.incidents()[Incident.MEMORY] == 1
 
 
 def test_lane_that_was_in_the_middle_of_a_command_is_left_to_beanstalkd(dead, verdicts):

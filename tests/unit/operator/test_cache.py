@@ -191,8 +191,14 @@ def test_config_maps_of_a_scope_are_watched_until_that_ends(cache, scope, watche
     keys = [Key("shop", "jobs"), Key("shop", "more"), Key("other", "jobs")]
     cache.cover(scope, [])
     assert [key for key in keys if cache.watches_config_map(key)] == watched
+    for key in keys:
+        cache.put(CONFIG_MAPS, {"metadata": {"namespace": key.namespace, "name": key.name, "resourceVersion": "7"}})
+    cache.cover(Key("shop", "more"), [cache.config_map(Key("shop", "more"))])
     cache.uncover(scope)
-    assert not any(map(cache.watches_config_map, keys))
+    assert [key for key in keys if cache.watches_config_map(key)] == [Key("shop", "more")]
+    assert [key for key in watched if cache.config_map(key)] == [key for key in watched if key.name == "more"], (
+        "others are forgotten"
+    )
 
 
 def test_pools_whose_config_map_is_watched_no_longer_are_reported():

@@ -3,7 +3,7 @@
 import pytest
 
 from tubeherd_operator.cluster.cache import Cache
-from tubeherd_operator.cluster.kinds import CONFIG_MAPS
+from tubeherd_operator.cluster.kinds import CONFIG_MAPS, POOLS
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.executors import Executors
 
@@ -60,6 +60,17 @@ def test_it_is_asked_for_once_a_version(executors, cluster, cache):
     cache.put(CONFIG_MAPS, cluster.stored)
     assert executors.digest(JOBS) != first
     assert cluster.asked == 2
+
+
+def test_what_no_pool_names_any_more_is_forgotten(executors, cluster, cache):
+    cluster.write("3", {"jobs.py": "one"})
+    pool = {"metadata": {"namespace": "shop", "name": "mail", "resourceVersion": "1"}}
+    for version, name in enumerate(["jobs", "jobs-2", "jobs"], start=1):
+        pool["metadata"]["resourceVersion"] = str(version)
+        cache.put(POOLS, pool | {"spec": {"executors": {"configMap": name}}})
+        executors.digest(Key("shop", name))
+        executors.digest(Key("shop", name))
+    assert cluster.asked == 3
 
 
 def test_the_same_content_has_the_same_digest_after_a_deletion(executors, cluster, cache):

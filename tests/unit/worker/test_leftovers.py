@@ -136,6 +136,26 @@ def test_thread_that_cannot_be_started_is_not_noted(noting):
     assert before == started.THREADS
 
 
+def test_what_cannot_be_ended_keeps_nothing_else_from_it_and_counts_as_left(noting):
+    class Timer(threading.Timer):
+        """A timer of a user that fails when it is cancelled."""
+
+        def cancel(self):
+            super().cancel()
+            raise ValueError("not now")
+
+    timer, work = Timer(1000, print), concurrent.futures.Future()
+    in_job(JOB, timer.start)
+    started.BY_JOB[id(JOB)] = types.SimpleNamespace(children=set(), work=[work])
+    try:
+        left = Leftovers(JOB, 0.0).end()
+    finally:
+        del started.BY_JOB[id(JOB)]
+    assert "perhaps more, because looking for it failed: ValueError('not now')" in left
+    assert work.cancelled()
+    timer.join(PATIENCE)
+
+
 # Alarms
 
 

@@ -33,6 +33,15 @@ def test_each_value_reaches_the_other_process_and_touches_no_other(page, fork):
     assert values(page) == (Request.STOP, 12.5, None)
 
 
+def test_listeners_that_run_flush_or_not(page):
+    assert not page.is_flushing
+    with page.listening(to_flush=True):
+        assert page.is_flushing
+    assert not page.is_flushing
+    with page.listening():
+        assert not page.is_flushing
+
+
 def test_listeners_run_from_a_moment_of_the_monotonic_clock_until_they_have_raised(page):
     seen = []
 

@@ -195,7 +195,10 @@ class Cache:
     def watches_config_map(self, key: Key) -> bool:
         """Return whether the cache has a ConfigMap if there is one, and is told of its changes."""
         with self._lock:
-            return not self._covered.isdisjoint((key, Key(key.namespace, ""), Key("", "")))
+            return self._covers(key)
+
+    def _covers(self, key: Key) -> bool:
+        return not self._covered.isdisjoint((key, Key(key.namespace, ""), Key("", "")))
 
     def cover(self, scope: Key, listed: list[Object]) -> None:
         """Know the ConfigMaps of a scope as they were listed; they are watched from then on."""
@@ -206,9 +209,12 @@ class Cache:
             self._covered.add(scope)
 
     def uncover(self, scope: Key) -> None:
-        """Take note that the ConfigMaps of a scope are watched no longer."""
+        """Take note that the ConfigMaps of a scope are watched no longer, and forget those that no other scope has."""
         with self._lock:
             self._covered.discard(scope)
+            shelf = self._shelves[CONFIG_MAPS]
+            for key in [key for key in shelf.objects if _is_in(scope, key) and not self._covers(key)]:
+                shelf.drop(shelf.objects[key], for_good=False)
             groups = self._shelves[POOLS].groups
             pools = [pool for named in groups if named.name and _is_in(scope, named) for pool in groups[named]]
         for pool in pools:

@@ -99,6 +99,8 @@ class ConfigMapWatches:
             for scope, task in running.items():
                 task.cancel()
                 self._cache.uncover(scope)
+            if running:
+                await asyncio.wait(running.values())
 
     async def _watch(self, scope: Key) -> None:
         version = ""

@@ -60,6 +60,8 @@ class Watches:
         self._asked = asked
         self._listed = threading.Event()
         self._session: TracedSession | None = None
+        self._beside: asyncio.Future[None] | None = None
+        """The watches of ConfigMaps, while kopf runs."""
         self._config_maps: ConfigMapWatches | None = None
         if config_maps:
             self._config_maps = ConfigMapWatches(cache, self._present_session, everywhere=not namespaces, asked=asked)
@@ -73,14 +75,14 @@ class Watches:
             log.info("stopped by a signal")
 
     async def _watch(self) -> None:
+        self._end_on_signals()
         while True:
-            self._end_on_signals()
             await self._find_resource()
             watching = asyncio.ensure_future(self._kopf())
-            beside = asyncio.ensure_future(self._config_maps.run()) if self._config_maps else None
+            self._beside = asyncio.ensure_future(self._config_maps.run()) if self._config_maps else None
             await asyncio.wait([watching])
-            if beside:
-                beside.cancel()
+            self._end_on_signals()
+            await self._end_beside()
             if not watching.cancelled():
                 return watching.result()
             log.warning("the watches have ended, they start again")
@@ -99,6 +101,12 @@ class Watches:
             # kopf would ask for a user name, which a pod does not have.
             identity="tubeherd-operator",  # type: ignore[arg-type]  # a private NewType of kopf
         )
+
+    async def _end_beside(self, **_: Any) -> None:
+        """End the watches of ConfigMaps. kopf calls this when it ends, or it would wait for them for 5 s."""
+        if self._beside:
+            self._beside.cancel()
+            await asyncio.wait([self._beside])
 
     def _present_session(self) -> Session | None:
         return self._session.present if self._session else None
@@ -136,6 +144,7 @@ class Watches:
             self._health, self._listed.set, stop, self._namespaces, self._asked, self._cache.has_version
         )
         kopf.on.login(registry=registry)(self._session.log_in)
+        kopf.on.cleanup(registry=registry)(self._end_beside)
         for kind in WATCHED:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)(self._handler(kind))
         return registry
@@ -158,18 +167,18 @@ class Watches:
             try:
                 for kind in WATCHED:
                     self._cache.fill(kind, partial(self._cluster.objects, kind))
-            except ClusterError as error:
-                log.warning(f"objects could not be listed, it is tried again: {error}")
-                self._health.listing_failed(f"failed, and is tried again: {error}")
+                if not filled:
+                    self._filled()
+            except Exception as error:  # whatever it is, this thread is the only one that learns what was deleted
+                why = str(error) if isinstance(error, ClusterError) else repr(error)
+                log.warning(f"objects could not be listed, it is tried again: {why}")
+                self._health.listing_failed(f"failed, and is tried again: {why}")
                 self._listed.set()
                 threading.Event().wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
-                pause = _AGAIN_SECONDS
-                if not filled:
-                    self._health.listed()
-                    self._filled()
-                filled = True
+                filled, pause = True, _AGAIN_SECONDS
+                self._health.listed()
 
 
 def _settings() -> kopf.OperatorSettings:

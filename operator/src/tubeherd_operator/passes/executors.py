@@ -45,7 +45,8 @@ class Executors:
                 return known.digest
         elif known and self._clock() - known.at < UNWATCHED_SECONDS:
             return known.digest
-        read = self._known[config_map] = self._read(config_map)
+        read, named = self._read(config_map), self._cache.named_config_maps()
+        self._known = {key: known for key, known in self._known.items() if key in named} | {config_map: read}
         return read.digest
 
     def _read(self, config_map: Key) -> _Read:

@@ -89,15 +89,15 @@ class Servers:
             before = self._watched.get(key)
             if before == new:
                 return
+            if new.address not in self._pollers:  # first, because it raises if no thread can be started
+                buried = partial(self._hurry, new.address)
+                self._pollers[new.address] = Poller(server, self._interval, self._changed, buried)
             if before and before.address != new.address:
                 self._forget(key)
             elif before:
                 self._compared.drop(key, before)
             self._watched[key] = new
             self._compared.put(key, new)
-            if new.address not in self._pollers:
-                buried = partial(self._hurry, new.address)
-                self._pollers[new.address] = Poller(server, self._interval, self._changed, buried)
             self._pollers[new.address].watch(key, served.tubes, served.autoscale, replicas)
             self._watch_burials(key, server, new)
             concerned = self._concerned(key, before, new)

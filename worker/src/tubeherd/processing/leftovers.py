@@ -33,8 +33,19 @@ class Leftovers:
     def end(self) -> str:
         """End what can be ended and return in words what is left; an empty text if it is certain that nothing is."""
         mine = started.BY_JOB.get(id(self._job))
-        left = [*self._loops(), *self._alarms(), *self._threads(), *self._children(mine)]
-        left += [*_work(mine), *_work_of_multiprocessing()]
+        left: list[str] = []
+        for kind in (
+            self._loops(),
+            self._alarms(),
+            self._threads(),
+            self._children(mine),
+            _work(mine),
+            _work_of_multiprocessing(),
+        ):
+            try:
+                left += kind
+            except Exception as error:  # no file can be opened, or code of the job raises when it is to be ended
+                left.append(f"perhaps more, because looking for it failed: {error!r}")
         return ", ".join(dict.fromkeys(left))
 
     def close_generators(self, error: BaseException | None) -> None:

@@ -91,13 +91,15 @@ class Reporter:
             self._released(done, verdict)
         return Notice(done.job, reason or "", failed=True, buried=False) if _has_failed(done) else None
 
-    def report_lost(self, done: Processed) -> Notice | None:
+    def report_lost(
+        self, done: Processed, event: str = "executed, but its verdict was lost: it may run again"
+    ) -> Notice | None:
         """Log that the verdict on a job was lost. Return the notice that `publish` must be given, if it had failed.
 
         The failure is counted, but not the job.
         """
         self._count_failure(done)
-        log.warning("executed, but its verdict was lost: it may run again", **_fields(done), **_failure(done))
+        log.warning(event, **_fields(done), **_failure(done))
         return Notice(done.job, _reason(done) or "", failed=True, buried=False) if _has_failed(done) else None
 
     def count_failure(self, kind: BurialKind) -> None:

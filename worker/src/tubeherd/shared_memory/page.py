@@ -213,7 +213,7 @@ class Page:
     def is_held_up(self) -> bool:
         """Whether the slot waits for an answer of beanstalkd, or for the lock, which it needs to ask.
 
-        If the lane still executes then, its job has ended, and only its verdict is missing.
+        On a lane that still executes, the job has ended then and only its verdict is missing, or another lane flushes.
         """
         return self.phase is Phase.COMMAND or self._map[_WAITS_FOR_LOCK_AT] != 0
 

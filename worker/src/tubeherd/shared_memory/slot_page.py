@@ -18,7 +18,8 @@ _REQUEST_AT: Final = 0
 _LISTENING_AT: Final = 8
 _HOLDER_AT: Final = 16
 _IDLE_AT: Final = 24
-_SIZE: Final = 40
+_FLUSHING_AT: Final = 40
+_SIZE: Final = 48
 _JOB: Final = struct.Struct("=Q")
 _TIME: Final = struct.Struct("=d")
 _SPAN: Final = struct.Struct("=dd")
@@ -35,7 +36,7 @@ class Request(IntEnum):
 
 
 class SlotPage:
-    """The supervisor writes `request`, the slot writes `listening_since` and `idle`, and both write `loop_holder`."""
+    """The supervisor writes `request`, both write `loop_holder`, and the slot writes the rest."""
 
     def __init__(self) -> None:
         """Make the page, in the supervisor, before the slot is forked; raises OSError."""
@@ -63,9 +64,15 @@ class SlotPage:
     def listening_since(self, since: float) -> None:
         _TIME.pack_into(self._map, _LISTENING_AT, since)
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether the listeners that run are those of `worker.flush`."""
+        return self.listening_since > 0 and self._map[_FLUSHING_AT] != 0
+
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, *, to_flush: bool = False) -> Iterator[None]:
         """Write, in the slot, that listeners run in the `with` block. The supervisor limits how long they may run."""
+        self._map[_FLUSHING_AT] = to_flush
         self.listening_since = time.monotonic()
         try:
             yield

@@ -74,7 +74,7 @@ class SlotBatch(Batch):
         failure: Exception | None = None
         broken: Exception | None = None
         try:
-            with self._slot_page.listening():
+            with self._slot_page.listening(to_flush=True):
                 self.send(reason)
         except BaseException as error:  # SystemExit too, which a listener may raise
             described = describe(error, self._processor.error_detail)
@@ -109,6 +109,10 @@ class SlotBatch(Batch):
             lane.forget_deferred()
             lane.page.write_phase_and_unlock(phase)
         except (QueueUnavailable, RefusedError):
+            if failure is not None:
+                lost = batch[len(batch) - len(lane.deferred) :]
+                notices += [(notice, failure) for done in lost if (notice := self._settler.reporter.report_lost(done))]
+                lane.forget_deferred()
             lane.drop(phase if phase is Phase.EXECUTING else Phase.CONNECTING)
             raise
         finally:  # listeners may run for long: by now the supervisor may touch the job that executes on the lane

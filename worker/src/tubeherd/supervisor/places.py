@@ -402,8 +402,12 @@ def _next_ended() -> int | None:
 def _allow_files(lanes: int) -> None:
     """Raise the limit of open files as far as the system allows, if it is too low for so many lanes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < _FILES_PER_LANE * lanes + _FILES_BESIDE:
+    needed = _FILES_PER_LANE * lanes + _FILES_BESIDE
+    if soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        event = f"at most {hard} files may be open, and for so many jobs at a time up to {needed} are needed"
+        log.warning(f"{event}: raise the limit (ulimit -n), or lower --concurrency or --async-concurrency")
 
 
 def _kind_of_slot(settings: WorkerSettings) -> type[Slot]:

@@ -94,7 +94,7 @@ class SlotHandle:
     def unpublished_notices(self) -> Sequence[Notice]:
         """The notices that are to be published by another slot, after this slot has died.
 
-        Empty if this slot died while listeners ran: they may have killed it, and would kill each other slot too.
+        None of them if this slot died while listeners ran: they may have killed it, and would kill each other slot too.
         """
         never_published = self.phase is Phase.STARTING and not self.page.listening_since
         return self.notices if never_published else []

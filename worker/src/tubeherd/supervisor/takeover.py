@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from tubeherd.logs import log
-from tubeherd.policy import BurialKind, Failed, Interrupted, Outcome, Policy
+from tubeherd.policy import BurialKind, Failed, Interrupted, Policy
 from tubeherd.processing.deadlines import too_long_reason
 from tubeherd.processing.processed import Processed
 from tubeherd.processing.reporting import Notice
@@ -72,12 +72,13 @@ class TakeOver:
         return notices
 
     def _settle(
-        self, slot: SlotHandle, lane: LaneHandle, lease: Lease, outcome: Outcome, seconds: float
+        self, slot: SlotHandle, lane: LaneHandle, lease: Lease, outcome: Failed | Interrupted, seconds: float
     ) -> Sequence[Notice]:
         """Give the verdict on one job, log and count it, and return its notice if listeners are to get one."""
         reporter = self._settler.reporter
         if lane.connection is None:
-            log.warning("no connection for the verdict on a dead slot's job: beanstalkd makes it ready", job=lease.job)
+            event = "no connection for the verdict on a dead slot's job: beanstalkd makes it ready"
+            log.warning(event, job=lease.job, reason=outcome.reason)
             self._count_failure(outcome)
             return []
         done: Processed | None = None
@@ -86,14 +87,16 @@ class TakeOver:
                 if done := self._judged(slot, lane.connection, lease, outcome, seconds):
                     settled = self._settler.settle(lane.connection, done)
         except (QueueUnavailable, RefusedError) as error:
-            log.warning(f"the verdict on the job was lost: {error}; beanstalkd makes it ready again", job=lease.job)
             lane.close_connection()
-            if done is None:
-                self._count_failure(outcome)
-                return []
-            return _as_list(reporter.report_lost(done))
+            event = f"the slot died, and the verdict on its job was lost: {error}; the job may run again"
+            if done is not None:
+                return _as_list(reporter.report_lost(done, event))
+            log.warning(event, job=lease.job, reason=outcome.reason)
+            self._count_failure(outcome)
+            return []
         if done is None:
-            log.warning("lease was gone when the slot died", job=lease.job)
+            log.warning("lease was gone when the slot died", job=lease.job, reason=outcome.reason)
+            self._count_failure(outcome)
             reporter.count_incident(Incident.LOST_LEASE)
             return []
         notices = _as_list(reporter.report(done, settled))
@@ -101,7 +104,7 @@ class TakeOver:
         return notices
 
     def _judged(
-        self, slot: SlotHandle, connection: Connection, lease: Lease, outcome: Outcome, seconds: float
+        self, slot: SlotHandle, connection: Connection, lease: Lease, outcome: Failed | Interrupted, seconds: float
     ) -> Processed | None:
         """Return a job with its verdict, None if it no longer exists; raises QueueUnavailable, RefusedError."""
         stats = connection.stats_job(lease.job)
@@ -110,7 +113,7 @@ class TakeOver:
         policy = self._policy.with_own(slot.schedule_for(stats.tube))
         return Processed(policy.job(stats), policy.decide(outcome, stats), seconds)
 
-    def _count_failure(self, outcome: Outcome) -> None:
+    def _count_failure(self, outcome: Failed | Interrupted) -> None:
         """Count the failure of a job of which beanstalkd has told nothing, so that no more can be reported."""
         if isinstance(outcome, Failed):
             self._settler.reporter.count_failure(outcome.kind)
@@ -140,7 +143,7 @@ class TakeOver:
         return self._kernel_kills > before
 
 
-def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tuple[Lease, Outcome, float]]:
+def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tuple[Lease, Failed | Interrupted, float]]:
     """Yield each lease on a lane, the outcome of its job, and how many seconds the job ran."""
     state = lane.page.read()
     listening = slot.page.listening_since > 0
@@ -153,8 +156,9 @@ def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tupl
             outcome = Failed(too_long_reason(late.timeout), BurialKind.DEADLINE)
         yield state.last_begun, outcome, time.monotonic() - state.last_begun.since
     for lease in state.deferred:
-        # If the slot died while listeners ran, the deferred jobs that they handled may have caused it.
-        outcome = death.outcome if listening else Interrupted(f"executed, but not flushed: {death.outcome.reason}")
+        # If the slot died while listeners handled the deferred jobs, one of these may have caused it.
+        unflushed = Interrupted(f"executed, but not flushed: {death.outcome.reason}")
+        outcome = death.outcome if slot.page.is_flushing else unflushed
         yield lease, outcome, 0.0
 
 
@@ -162,7 +166,7 @@ def _as_list(notice: Notice | None) -> list[Notice]:
     return [] if notice is None else [notice]
 
 
-def _is_for_lateness(outcome: Outcome) -> bool:
+def _is_for_lateness(outcome: Failed | Interrupted) -> bool:
     return isinstance(outcome, Failed) and outcome.kind is BurialKind.DEADLINE
 
 

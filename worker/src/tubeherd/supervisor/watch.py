@@ -99,7 +99,8 @@ class Watch:
     def _kill_for_cause(self, slot: SlotHandle, now: float, stopping_since: float | None, used: int | None) -> bool:
         """Kill the slot if there is cause, and return whether it was killed.
 
-        If the slot sends a command on a lane, it holds the lock and is not killed. The next look tries again.
+        If a lane on which a job executes is about to send a command, it holds the lock, and the next look tries again.
+        A lane that is in the middle of a command does not keep its slot alive: beanstalkd makes its job ready again.
         """
         if self._cause_to_kill(slot, now, stopping_since, used) is not None:
             with slot.executions_locked() as locked:
