@@ -184,7 +184,7 @@ class Operator:
     def stop(self) -> None:
         """Stop the operator and wait until its pod is gone."""
         self._scale(0)
-        eventually(lambda: not self.pods(), "the operator's pod is gone")
+        eventually(lambda: not self.pods(), "the operator's pod is gone", 180)
 
     def start(self, wait: bool = True, replicas: int = 1) -> None:
         """Start the operator and, unless told otherwise, wait until it is ready."""

@@ -71,8 +71,9 @@ def _write_page(installed: Installation) -> None:
             for line in _figures(installed, found[-1]):
                 print("  " + " | ".join(line), flush=True)
                 lines.append(line)
-    measured = f"{describe()} {_commit()}\n\n{scale.tables(found)}\n{report.figures(lines)}"
-    report.write(_PAGE, measured, "make bench-operator")
+            # Each time, so that what was measured is there if the rest breaks off.
+            measured = f"{describe()} {_commit()}\n\n{scale.tables(found)}\n{report.figures(lines)}"
+            report.write(_PAGE, measured, "make bench-operator")
     print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {time.monotonic() - began:.0f} s")
 
 
