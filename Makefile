@@ -121,7 +121,7 @@ test: check compiled slow chaos-short cluster pure ## Run every test there is, t
 bench: $(READY) beanstalkd ## Measure speed, latency and memory, and write them to docs/performance.md
 	$(BIN)/python -m tests.bench
 
-bench-operator: $(READY) beanstalkd ## Measure the operator with up to 3,000 pools on the node, and write it to docs/performance.md (25 minutes)
+bench-operator: $(READY) beanstalkd ## Measure the operator with up to 3,000 pools on the node, and write it to docs/performance.md (25 to 45 minutes)
 	$(BIN)/python -m tests.bench.operator
 
 bench-peers: $(READY) beanstalkd redis $(PEERS)/arq/.ready $(PEERS)/others/.ready ## Measure Celery, RQ and others beside Tubeherd, into docs/performance.md (6 minutes; installs Redis and them)
