@@ -14,7 +14,7 @@ from tubeherd.configuration import WrongSettings
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
-from tubeherd_operator.cluster.election import Election
+from tubeherd_operator.cluster.election import Election, end
 from tubeherd_operator.cluster.events import Events
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
@@ -96,10 +96,20 @@ def _start_passes(
 ) -> None:
     """Start the threads that run passes, if this operator leads, and as soon as it is known what every pool serves.
 
-    It takes part in the election only from now on: while it knows no pools, another may do more.
+    It takes part in the election only from now on: while it knows no pools, another may do more. If a thread cannot be
+    started, this ends the process.
     """
+    try:
+        _lead(election, queue, reconciler, counted, acts)
+    except Exception as error:
+        end(f"passes could not be started: {error!r}")
+
+
+def _lead(
+    election: Election | None, queue: WorkQueue, reconciler: Reconciler, counted: Counted, acts: threading.Event
+) -> None:
     if election:
-        for work in (election.run, election.guard):
+        for work in (election.guard, election.run):
             threading.Thread(target=work, name=f"election {work.__name__}", daemon=True).start()
         election.wait()
     reconciler.note_pools()

@@ -59,17 +59,25 @@ def test_buried_job_is_reported_to_its_pool_alone_and_once(beanstalkd, servers, 
     assert servers.counts(MAIL).tubes["mail"].ready == 0, "no pass sees other counts than those that it was given"
 
 
-def test_pool_is_watched_at_the_next_pass_if_no_thread_could_be_started(beanstalkd, servers, changed, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("can't start new thread")
+@pytest.mark.parametrize("refused", ["poller", "burials"])
+def test_pool_is_watched_at_the_next_pass_if_a_thread_could_not_be_started(
+    beanstalkd, servers, changed, monkeypatch, refused
+):
+    served, start = replace(serving("mail"), records=True), threading.Thread.start
+
+    def refuse(thread):
+        if thread.name.startswith(refused):
+            raise RuntimeError("can't start new thread")
+        start(thread)
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
-            servers.watch(MAIL, beanstalkd.server, serving("mail"))
-    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+            servers.watch(MAIL, beanstalkd.server, served)
+    servers.watch(MAIL, beanstalkd.server, served)
     changed.wait(MAIL)
     assert servers.counts(MAIL).tubes.keys() == {"mail"}
+    wait_for(lambda: servers.burials(MAIL) is not None, "the records have been read")
 
 
 # A server is asked for its tubes only if anything has happened

@@ -75,16 +75,6 @@ def test_refused_look_changes_no_burial_and_leaves_no_answer_unread(logged, look
     ]
 
 
-@pytest.mark.parametrize("answered", [b"", stats_tube()[:9], stats_tube() + b"NOT_FOUND\r\n"])
-def test_burial_is_told_though_the_connection_breaks_before_the_look_is_answered(answered):
-    with closing(Connection(AnsweredSocket([b"USING a\r\nINSERTED 9\r\nBURIED\r\n", answered]))) as connection:
-        writer = BurialWriter("nowhere:1")
-        assert writer.bury(connection, *BURYING) is Settled.DONE
-        assert writer.looks_next, "nothing is known of the records"
-        with pytest.raises(QueueUnavailable):
-            connection.stats_job(7)
-
-
 def test_deletes_that_a_full_disk_refuses_leave_no_answer_unread():
     answers = b"DELETED\r\nINTERNAL_ERROR\r\nNOT_FOUND\r\n"
     with closing(Connection(AnsweredSocket([answers, stats_job()]))) as connection:

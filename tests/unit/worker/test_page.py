@@ -129,7 +129,7 @@ def test_slot_waits_for_the_lock_while_its_supervisor_lives(slot_that_waits):
     assert re.fullmatch(rb"\.*STARTING\.*locked", read_until(written, b"locked"))
 
 
-def test_slot_is_held_up_while_it_waits_for_the_lock_and_while_it_sends_a_command(slot_that_waits, page, fork):
+def test_slot_is_held_up_while_it_sends_a_command(page):
     page.write_job_and_unlock(*LEASE, 1)
     assert not page.is_held_up
     page.lock_for_command()

@@ -79,7 +79,7 @@ def test_timeout_of_the_executor_counts_instead_of_the_workers(child):
 def begin_to_wait_for_lock(page):
     """Wait for the lock in a thread of a slot, which is a copy of the process that holds it."""
     page._locked = False
-    threading.Thread(target=page.lock_for_command, daemon=True).start()
+    threading.Thread(target=lambda: (page.lock_for_command(), page.write_phase_and_unlock()), daemon=True).start()
     while not page.is_held_up:
         os.sched_yield()
 
@@ -99,6 +99,11 @@ def test_deadline_does_not_count_while_the_slot_is_held_up(child, fork, hold_up)
     late(child, 0)
     watch(job_timeout="30s").look(child, None)
     assert (child.death, ended_by(child), child.lanes[1].sigterm_sent) == (None, None, None)
+    if hold_up == "lock":
+        child.lanes[1].unlock()
+        while child.lanes[1].page.phase is not Phase.RESTING:
+            os.sched_yield()
+        assert not child.lanes[1].page.is_held_up
 
 
 def test_slot_is_killed_for_the_job_that_does_not_heed_sigterm(child, locked):

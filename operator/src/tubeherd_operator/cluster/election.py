@@ -126,7 +126,7 @@ class Election:
 
 
 def end(why: str) -> NoReturn:
-    """End the process at once, whatever its other threads do, because another operator may lead."""
+    """End the process at once, whatever its other threads do: another operator may lead, or should."""
     log.error(f"{why}; this operator ends and is started again")
     os._exit(_LOST)
 

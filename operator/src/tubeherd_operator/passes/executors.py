@@ -37,8 +37,9 @@ class Executors:
     def digest(self, config_map: Key) -> str | None:
         """Return the digest of a ConfigMap, or None if there is none."""
         known = self._known.get(config_map)
-        if self._cache.watches_config_map(config_map):
-            seen = self._cache.config_map(config_map)
+        is_watched, seen = self._cache.watches_config_map(config_map), self._cache.config_map(config_map)
+        # Looked up again, because what a watch has brought is forgotten when it ends, which may have been in between.
+        if is_watched and (seen or self._cache.watches_config_map(config_map)):
             if seen is None:
                 return None
             if known and known.version == seen["metadata"]["resourceVersion"]:

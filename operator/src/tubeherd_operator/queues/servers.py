@@ -89,9 +89,7 @@ class Servers:
             before = self._watched.get(key)
             if before == new:
                 return
-            if new.address not in self._pollers:  # first, because it raises if no thread can be started
-                buried = partial(self._hurry, new.address)
-                self._pollers[new.address] = Poller(server, self._interval, self._changed, buried)
+            self._begin(server, new)  # first, because it raises if no thread can be started
             if before and before.address != new.address:
                 self._forget(key)
             elif before:
@@ -99,7 +97,7 @@ class Servers:
             self._watched[key] = new
             self._compared.put(key, new)
             self._pollers[new.address].watch(key, served.tubes, served.autoscale, replicas)
-            self._watch_burials(key, server, new)
+            self._watch_burials(key, new)
             concerned = self._concerned(key, before, new)
         self._report(concerned)
 
@@ -149,12 +147,18 @@ class Servers:
             watched = self._watched.get(key)
             return self._pollers[watched.address] if watched else None
 
-    def _watch_burials(self, key: Key, server: str, new: _Watched) -> None:
+    def _begin(self, server: str, new: _Watched) -> None:
+        """Start what asks this server, unless it runs already; raises RuntimeError if a thread cannot be started."""
+        if new.address not in self._pollers:
+            buried = partial(self._hurry, new.address)
+            self._pollers[new.address] = Poller(server, self._interval, self._changed, buried)
+        if new.served.records and new.address not in self._burials:
+            self._burials[new.address] = BurialWatch(server, self._interval, self._changed)
+
+    def _watch_burials(self, key: Key, new: _Watched) -> None:
         if not new.served.records:
             self._forget_burials(key, new.address)
             return
-        if new.address not in self._burials:
-            self._burials[new.address] = BurialWatch(server, self._interval, self._changed)
         self._burials[new.address].watch(key, new.served.tubes)
 
     def _hurry(self, address: _Address) -> None:

@@ -158,8 +158,6 @@ class BurialWriter:
         except RefusedError as error:  # all answers were read
             self._since_look = 0
             self._warn(f"beanstalkd answered {error} when burial records were counted or removed")
-        except QueueUnavailable:  # what was buried is buried; who uses the connection next is told that it has broken
-            connection.abandon()
 
     def _look(self, connection: Connection) -> None:
         """Look how many records there are too many, and remove them at once if this process has put the oldest ones.

@@ -81,12 +81,14 @@ class RunningJob:
         until = max(self.deadline.at, time.monotonic()) + CLEANUP_SECONDS
         leftovers, pause = Leftovers(self.job, self.deadline.at - self.deadline.timeout), _PAUSE_FIRST
         leftovers.close_generators(self.ended_by)
-        while leftovers.end() and (self.report_left_behind or time.monotonic() < until):
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(pause)
-            pause = min(2 * pause, _PAUSE_MOST)
-        if self.reporting:
-            self.reporting.cancel()
+        try:
+            while leftovers.end() and (self.report_left_behind or time.monotonic() < until):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_MOST)
+        finally:  # otherwise the timer would strike the next job of the lane
+            if self.reporting:
+                self.reporting.cancel()
 
     def lateness(self) -> BaseException:
         """Return what the job failed by."""

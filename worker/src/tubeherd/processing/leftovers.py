@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tubeherd.job import Job
+from tubeherd.logs import log
 from tubeherd.processes import children, descendants, has_ended, started_at
 from tubeherd.processing import started
 from tubeherd.processing.started import ALARMS, THREADS, Started
@@ -45,7 +46,10 @@ class Leftovers:
             try:
                 left += kind
             except Exception as error:  # no file can be opened, or code of the job raises when it is to be ended
-                left.append(f"perhaps more, because looking for it failed: {error!r}")
+                log.warning(
+                    "something that a job has left could not be ended", job=self._job.id, error=type(error).__name__
+                )
+                left.append("perhaps more")
         return ", ".join(dict.fromkeys(left))
 
     def close_generators(self, error: BaseException | None) -> None:
