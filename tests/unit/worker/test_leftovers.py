@@ -136,22 +136,24 @@ def test_thread_that_cannot_be_started_is_not_noted(noting):
     assert before == started.THREADS
 
 
-def test_what_cannot_be_ended_keeps_nothing_else_from_it_and_counts_as_left(noting):
+def test_what_cannot_be_ended_keeps_nothing_else_from_it_and_counts_as_left(noting, logged):
     class Timer(threading.Timer):
         """A timer of a user that fails when it is cancelled."""
 
         def cancel(self):
-            super().cancel()
             raise ValueError("not now")
 
     timer, work = Timer(1000, print), concurrent.futures.Future()
     in_job(JOB, timer.start)
     started.BY_JOB[id(JOB)] = types.SimpleNamespace(children=set(), work=[work])
     try:
-        left = Leftovers(JOB, 0.0).end()
+        leftovers = Leftovers(JOB, 0.0)
+        assert "perhaps more" in leftovers.end()
+        assert "perhaps more" in leftovers.end()
     finally:
         del started.BY_JOB[id(JOB)]
-    assert "perhaps more" in left
+        threading.Timer.cancel(timer)
+    assert [line["error"] for line in logged() if "could not be ended" in line["event"]] == ["ValueError"]
     assert work.cancelled()
     timer.join(PATIENCE)
 

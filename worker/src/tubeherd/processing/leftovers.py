@@ -30,6 +30,7 @@ class Leftovers:
         self._job = job
         self._since = since
         self._in_loops = _left_in_loops(job)
+        self._reported = False
 
     def end(self) -> str:
         """End what can be ended and return in words what is left; an empty text if it is certain that nothing is."""
@@ -46,11 +47,14 @@ class Leftovers:
             try:
                 left += kind
             except Exception as error:  # no file can be opened, or code of the job raises when it is to be ended
-                log.warning(
-                    "something that a job has left could not be ended", job=self._job.id, error=type(error).__name__
-                )
+                self._report(type(error).__name__)
                 left.append("perhaps more")
         return ", ".join(dict.fromkeys(left))
+
+    def _report(self, error: str) -> None:
+        if not self._reported:  # it is tried again and again
+            log.warning("something that a late job has left could not be ended", job=self._job.id, error=error)
+        self._reported = True
 
     def close_generators(self, error: BaseException | None) -> None:
         """Begin to close the asynchronous generators that are suspended in frames which this error passed through."""
