@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 from tubeherd.pool import WorkerPoolSpec
+from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.decisions.defaults import DEFAULTS_ANNOTATION, Defaults
 from tubeherd_operator.decisions.deployment import build_deployment
 from tubeherd_operator.objects import Key
@@ -35,8 +36,8 @@ def as_an_earlier_operator(namespace, image):
     pool = namespace.get("workerpool", "mail")
     spec = WorkerPoolSpec.model_validate(pool["spec"])
     found = namespace.get("configmap", "executors")
-    stored = SimpleNamespace(config_map=lambda *_: found, watches_config_map=lambda _: True)
-    digest = Executors(stored, stored).digest(Key(namespace.name, "executors"))
+    cluster = SimpleNamespace(config_map=lambda *_: found)
+    digest = Executors(Cache(lambda _: None, lambda _: None), cluster).digest(Key(namespace.name, "executors"))
     made = build_deployment(pool, spec, spec.server, digest, Defaults(1, image))
     del made["metadata"]["annotations"][DEFAULTS_ANNOTATION]
     namespace.kubectl("apply", "--server-side", "--field-manager=tubeherd-operator", "-f", "-", stdin=made)
