@@ -33,6 +33,7 @@ def test_operator_outlives_its_crd_and_starts_before_it(namespace, operator, kub
         eventually(lambda: namespace.status(name)["lastKick"], "the kick is done", 30)
 
     is_served("before")
+    eventually(lambda: len(operator.pods()) == 1, "those of earlier tests are gone")
     (pod,) = operator.pods()
     kubectl("delete", "crd", CRD)
     eventually(lambda: not operator.is_ready(), "the operator is not ready without its resource")
