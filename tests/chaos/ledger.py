@@ -35,6 +35,13 @@ class Alive(NamedTuple):
     at: float
 
 
+_OF_LOST_LEASES: Final = (
+    "no connection for the verdict on a dead",
+    "the slot died, and the verdict on its job was lost",
+)
+"""How lines begin about a run whose lease was lost: a later run in another slot of the same worker may go on."""
+
+
 class Line(NamedTuple):
     """A log line about a job, of the worker with that supervisor."""
 
@@ -181,7 +188,8 @@ def _outlived(
 
 def _is_for_lateness(line: Line, run: Run, next_began: float) -> bool:
     """Return whether a line reports the verdict on this run; after a lost lease another run may go on beside it."""
-    return line.supervisor == run.supervisor and run.began < line.at < next_began and "ran longer" in line.reason
+    in_time = run.began < line.at < next_began and not line.event.startswith(_OF_LOST_LEASES)
+    return line.supervisor == run.supervisor and in_time and "ran longer" in line.reason
 
 
 def _without_record(

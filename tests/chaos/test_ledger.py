@@ -111,6 +111,19 @@ def test_poison_is_recorded_as_such_whatever_its_payload():
 LATE = line("failed, retry later", "the job ran longer than its timeout of 2 s", at=12.0)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        "no connection for the verdict on a dead slot's job: beanstalkd makes it ready",
+        "the slot died, and the verdict on its job was lost: it has gone; the job may run again",
+    ],
+)
+def test_line_about_a_run_whose_lease_was_lost_is_no_verdict_on_the_next_run(event):
+    lost = line(event, "the job ran longer than its timeout of 2 s", at=12.0)
+    result = account(runs=[BROKEN_OFF, AGAIN], lines=[lost], alive=[Alive(NUMBER, SLOT, 12.1)])
+    assert not any("it still went on" in promise for promise in result.broken)
+
+
 @pytest.mark.parametrize(("at", "broken"), [(11.9, False), (12.1, True)])
 def test_nothing_that_a_late_run_started_may_go_on_after_its_verdict(at, broken):
     result = account(runs=[BROKEN_OFF, AGAIN], lines=[LATE], alive=[Alive(NUMBER, SLOT, 10.5), Alive(NUMBER, SLOT, at)])
