@@ -57,7 +57,10 @@ class Health:
         self._unlisted = None
 
     def listing_failed(self, why: str) -> None:
-        """Take note why the first listing failed, if none has succeeded yet; `why` follows "the first listing"."""
+        """Take note why the first listing failed, if none has succeeded yet.
+
+        `why` follows "the first listing of all objects".
+        """
         self._unlisted = self._unlisted and why
 
     def opened(self, name: str) -> None:

@@ -181,8 +181,7 @@ class QueueManager(LooksByHand, ChangesByHand, PutsByHand):
             with self._connections.ending_lease(job.stats.id) as connection:
                 settled = self._settler.settle(connection, processed)
         except (QueueUnavailable, RefusedError):
-            if notice := self._settler.reporter.report_lost(processed):
-                self._settler.reporter.publish(notice, processed.error)
+            self._settler.report_lost(processed)
             raise
         self._settler.report(processed, settled)
         with self._batch_lock:

@@ -121,6 +121,7 @@ class TracedSession:
         answer = await send(request)
         watch = self._watch_of(request.url)
         if watch and "watch" in request.url.query and answer.status == 200:
+            # Not a StreamReader, but kopf only iterates over its parts.
             answer.content = KnownLeftOut(answer.content, partial(self._is_known, watch.kind))  # type: ignore[assignment]
         return answer
 

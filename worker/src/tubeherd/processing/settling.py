@@ -58,6 +58,12 @@ class Settler:
         if notice is not None:
             self.publish(notice, done.error)
 
+    def report_lost(self, done: Processed) -> None:
+        """Report that the verdict on a job was lost, and publish that the job has failed if so."""
+        notice = self.reporter.report_lost(done)
+        if notice is not None:
+            self.reporter.publish(notice, done.error)
+
     def publish(self, notice: Notice, error: BaseException | None) -> None:
         """Publish what became of a job, and keep the burial records within bounds."""
         self.reporter.publish(notice, error)

@@ -356,8 +356,7 @@ class Slot(ABC):
             return self._settler.settle(connection, done, ask_reserve=ask_reserve)
         except (QueueUnavailable, RefusedError):
             lane.drop()
-            if notice := self._settler.reporter.report_lost(done):
-                self._settler.reporter.publish(notice, done.error)
+            self._settler.report_lost(done)
             raise
         except OSError:  # the job closed the socket: the slot ends by this error, and the supervisor gives the verdict
             lane.page.write_phase_and_unlock(Phase.EXECUTING)
