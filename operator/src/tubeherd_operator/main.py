@@ -14,13 +14,14 @@ from tubeherd.configuration import WrongSettings
 from tubeherd.logs import log
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.client import Cluster, ClusterError
-from tubeherd_operator.cluster.election import Election, end
+from tubeherd_operator.cluster.election import Election
 from tubeherd_operator.cluster.events import Events
 from tubeherd_operator.cluster.kinds import WATCHED, watch_name
 from tubeherd_operator.cluster.watches import Watches
 from tubeherd_operator.counted import Counted, PassFailure
 from tubeherd_operator.decisions.rank import Rank, rank_of
 from tubeherd_operator.decisions.report import UNWATCHED_SECONDS
+from tubeherd_operator.ending import end
 from tubeherd_operator.health import Health, serve
 from tubeherd_operator.metrics.exposition import Exposition
 from tubeherd_operator.objects import Key
@@ -49,6 +50,7 @@ def main() -> None:
         sys.exit(str(error))
     for message in OperatorSettings.misspelt(os.environ):
         log.warning(message)
+    threading.excepthook = _end_for_thread
     namespaces = settings.watch_namespaces
     counted = Counted()
     health = Health([watch_name(kind, namespace) for kind in WATCHED for namespace in namespaces or ("",)])
@@ -96,18 +98,8 @@ def _start_passes(
 ) -> None:
     """Start the threads that run passes, if this operator leads, and as soon as it is known what every pool serves.
 
-    It takes part in the election only from now on: while it knows no pools, another may do more. If a thread cannot be
-    started, this ends the process.
+    It takes part in the election only from now on: while it knows no pools, another may do more.
     """
-    try:
-        _lead(election, queue, reconciler, counted, acts)
-    except Exception as error:
-        end(f"passes could not be started: {error!r}")
-
-
-def _lead(
-    election: Election | None, queue: WorkQueue, reconciler: Reconciler, counted: Counted, acts: threading.Event
-) -> None:
     if election:
         for work in (election.guard, election.run):
             threading.Thread(target=work, name=f"election {work.__name__}", daemon=True).start()
@@ -139,6 +131,13 @@ def _work(queue: WorkQueue, last: Rank, reconciler: Reconciler, counted: Counted
         else:
             queue.done(key, again)
         counted.passed(time.monotonic() - began, failure)
+
+
+def _end_for_thread(broken: threading.ExceptHookArgs) -> None:
+    """End the process because one of its threads has ended by an error: without it the others would work blindly."""
+    name = broken.thread.name if broken.thread else "of a library"
+    trace = "".join(traceback.format_exception(broken.exc_type, broken.exc_value, broken.exc_traceback))
+    end(f"the thread {name} has ended by an error", trace=trace)
 
 
 class _LibraryLogs(logging.Handler):

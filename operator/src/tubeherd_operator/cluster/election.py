@@ -1,13 +1,12 @@
 """Takes part in the election of the leader by a Lease, and ends the process if it can lead no longer."""
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final, NoReturn, Protocol
+from typing import Protocol
 
 from tubeherd.logs import log
 from tubeherd_operator.cluster.client import ClusterError
@@ -22,10 +21,8 @@ from tubeherd_operator.decisions.leadership import (
     pause,
     released,
 )
+from tubeherd_operator.ending import end
 from tubeherd_operator.objects import Key, Object
-
-_LOST: Final = 1
-"""The exit code of an operator that can lead no longer. Kubernetes starts it again."""
 
 
 class Leases(Protocol):
@@ -123,12 +120,6 @@ class Election:
         if event != self._trouble:
             self._trouble = event
             log.warning(event)
-
-
-def end(why: str) -> NoReturn:
-    """End the process at once, whatever its other threads do: another operator may lead, or should."""
-    log.error(f"{why}; this operator ends and is started again")
-    os._exit(_LOST)
 
 
 def _time() -> str:
