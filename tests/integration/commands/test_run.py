@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,24 @@ def test_several_modules_run_and_import_what_is_beside_them(here, command, beans
     beanstalkd.put_json("report", 2)
     worker = command("mail.py", "jobs/report.py")
     worker.wait_for(lambda: sorted(worker.notes()) == ["mail 1", "report 2"], "both jobs are done")
+    assert worker.end() == 0
+
+
+def test_executors_of_installed_packages_are_found_once_for_all_slots(here, command, beanstalkd, tmp_path):
+    """Of a package that is installed beside Python's own, and of one that is installed in the folder."""
+    installed = tmp_path / "installed"
+    for folder, name in ((installed, "sms"), (here, "push")):
+        write(folder, **{f"{name}_plugin": MAIL.replace('"mail"', f'"{name}"')})
+        (folder / f"{name}.egg-info").mkdir()
+        (folder / f"{name}.egg-info" / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (folder / f"{name}.egg-info" / "entry_points.txt").write_text(f"[tubeherd.executors]\nit = {name}_plugin\n")
+    write(here, mail=MAIL)
+    worker = command("mail.py", "--max-jobs", "1", PYTHONPATH=str(installed))
+    for number, tube in enumerate(("mail", "sms", "push")):
+        beanstalkd.put_json(tube, number)
+        worker.wait_for(lambda number=number: len(worker.notes()) == number + 1, f"the job of {tube} is done")
+        shutil.rmtree(here / "push.egg-info", ignore_errors=True)  # the next slot does not look for it
+    assert worker.notes() == ["mail 0", "sms_plugin 1", "push_plugin 2"]
     assert worker.end() == 0
 
 

@@ -1,6 +1,9 @@
 """Which modules of executors the arguments of `tubeherd run` name; `starting.arguments` finds them out."""
 
+import sys
 from typing import Final, NamedTuple
+
+_INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 class Source(NamedTuple):
@@ -26,3 +29,9 @@ class Sources(NamedTuple):
 
 
 NO_SOURCES: Final = Sources((), (), "")
+
+
+def add_folders(sources: Sources) -> None:
+    """Have Python find modules in the folders of the sources, after its own modules and before installed ones."""
+    installed = next((at for at, path in enumerate(sys.path) if path.endswith(_INSTALLED)), len(sys.path))
+    sys.path[installed:installed] = [folder for folder in sources.folders if folder not in sys.path]

@@ -1,24 +1,23 @@
 """Finds the executors, which are the functions that do the jobs of tubes."""
 
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from tubeherd.entry_points import ENTRY_POINT_GROUP, find_entry_points
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.processing.reasons import describe
 from tubeherd.settings import WorkerSettings
-from tubeherd.sources import NO_SOURCES, Sources
+from tubeherd.sources import NO_SOURCES, Sources, add_folders
 
 EXECUTORS_FOLDER: Final = Path("/app/executors")
-ENTRY_POINT_GROUP: Final = "tubeherd.executors"
-_INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 def load(
@@ -26,12 +25,13 @@ def load(
     folder: Path = EXECUTORS_FOLDER,
     sources: Sources = NO_SOURCES,
     built_in: Mapping[str, Executor] = MappingProxyType({}),
+    entry_points: Sequence[EntryPoint] | None = None,
 ) -> dict[str, Executor]:
     """Import the modules and the entry points, and return the executors by tube, those that are built in too.
 
     The modules are those of `sources`, if there are any, otherwise `modules`, and if these are None, every module in
-    `folder`. Raises ExecutorError if an import fails, if a tube has two executors, or if there is no executor after all
-    imports.
+    `folder`. If the entry points are None, they are looked for. Raises ExecutorError if an import fails, if a tube has
+    two executors, or if there is no executor after all imports.
     """
     if sources.modules:
         _import_sources(sources)
@@ -41,7 +41,7 @@ def load(
     else:
         for name in modules:
             _import(name, partial(importlib.import_module, name))
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    for entry_point in find_entry_points(sources) if entry_points is None else entry_points:
         _import(entry_point.value, entry_point.load)
     if not registry and not built_in:
         named = [source.named for source in sources.modules] or modules
@@ -65,8 +65,7 @@ def built_in(settings: WorkerSettings) -> dict[str, Executor]:
 
 
 def _import_sources(sources: Sources) -> None:
-    installed = next((at for at, path in enumerate(sys.path) if path.endswith(_INSTALLED)), len(sys.path))
-    sys.path[installed:installed] = [folder for folder in sources.folders if folder not in sys.path]
+    add_folders(sources)
     for source in sources.modules:
         _import(source.named, partial(importlib.import_module, source.module))
         if source.file is not None:

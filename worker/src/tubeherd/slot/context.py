@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint
 from typing import NamedTuple
 
 from tubeherd.metrics import Metrics
@@ -33,6 +34,8 @@ class SlotContext(NamedTuple):
     progress: Progress
     sources: Sources
     """The modules of executors that the arguments of the command name."""
+    entry_points: Sequence[EntryPoint]
+    """The modules of executors of installed packages."""
     shows_banner: bool
     """Whether this slot shows on the terminal which tubes the worker serves."""
     notices: Sequence[Notice]

@@ -64,6 +64,7 @@ class SlotProcess:
                 self._settings.executors,
                 sources=self._context.sources,
                 built_in=discovery.built_in(self._settings),
+                entry_points=self._context.entry_points,
             )
             choice = TubeChoice(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:

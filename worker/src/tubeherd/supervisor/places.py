@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tubeherd.descriptors import moved_socket
+from tubeherd.entry_points import find_entry_points
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics, Recycled
 from tubeherd.processes import children, descendants, has_ended
@@ -105,6 +106,7 @@ class Places:
         self._metrics = metrics
         self._reactor = reactor
         self._sources = sources
+        self._entry_points = find_entry_points(sources)
         self._reserves = ReserveCount(shared=True)
         self._shows_banner = log.is_for_people
         """Whether the next slot that is forked shows the banner."""
@@ -337,6 +339,7 @@ class Places:
                     reserves=self._reserves,
                     progress=place.progress,
                     sources=self._sources,
+                    entry_points=self._entry_points,
                     shows_banner=self._shows_banner,
                     notices=self._notices,
                 )
