@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tubeherd.job import Job, current_job
-from tubeherd.processing import coroutines
+from tubeherd.processing import coroutines, started
 from tubeherd.processing.coroutines import RunningJob, any_overdue, loop_holder, within
 from tubeherd.processing.deadlines import CancelledLate, Deadline
 
@@ -56,6 +56,35 @@ def test_task_that_outlives_its_job_is_nobodys_code():
         return await left[0]
 
     assert asyncio.run(both()) is None
+
+
+def test_late_job_whose_error_cannot_be_read_is_late_and_no_timer_of_its_own_outlives_it(logged, monkeypatch):
+    monkeypatch.setattr(asyncio.BaseEventLoop, "__init__", started._noting_loop(asyncio.BaseEventLoop.__init__))
+
+    class Unreadable(ExceptionGroup):
+        @property
+        def exceptions(self):
+            raise ValueError("not for you")
+
+    async def code(running):
+        kept.append(running)
+        kept.append(asyncio.create_task(asyncio.sleep(60)))
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise Unreadable("several", [KeyError()]) from None
+
+    async def late():
+        current_job.set(JOB)
+        await within(JOB, Deadline(time.monotonic() + 0.01, 0.01), code, lambda: None)
+
+    kept = []
+    with pytest.raises(CancelledLate):
+        asyncio.run(late())
+    running, task = kept
+    assert running.reporting.cancelled()
+    assert task.cancelled()
+    assert [line["error"] for line in logged() if "could not be ended" in line["event"]] == ["ValueError"]
 
 
 def test_what_ends_the_leftovers_of_a_job_is_not_broken_off_but_the_tasks_of_the_job_are():

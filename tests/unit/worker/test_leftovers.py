@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import types
+import weakref
 from contextvars import Context
 
 import pytest
@@ -345,6 +346,7 @@ def test_generators_are_found_in_all_frames_that_an_error_has_passed_through():
 
         async def inner():
             mine = suspended
+            gone = weakref.proxy(set())  # whoever asks for its class gets a ReferenceError
             await anext(mine)
             raise ValueError
 

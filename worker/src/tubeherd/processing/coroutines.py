@@ -80,8 +80,8 @@ class RunningJob:
         self._report_in_time()
         until = max(self.deadline.at, time.monotonic()) + CLEANUP_SECONDS
         leftovers, pause = Leftovers(self.job, self.deadline.at - self.deadline.timeout), _PAUSE_FIRST
-        leftovers.close_generators(self.ended_by)
         try:
+            leftovers.close_generators(self.ended_by)
             while leftovers.end() and (self.report_left_behind or time.monotonic() < until):
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(pause)

@@ -146,7 +146,8 @@ def suspended_generators(error: BaseException | None) -> Iterator[AsyncGenerator
         at: TracebackType | None = each.__traceback__
         while at is not None:
             for value in list(at.tb_frame.f_locals.values()):
-                if isinstance(value, AsyncGeneratorType) and value.ag_frame is not None and not value.ag_running:
+                # `isinstance` would run code of the job's, such as that of a proxy whose object is gone.
+                if type(value) is AsyncGeneratorType and value.ag_frame is not None and not value.ag_running:
                     yield value
             at = at.tb_next
 

@@ -29,7 +29,7 @@ class Leftovers:
         """`since` is when the job was reserved, on the monotonic clock."""
         self._job = job
         self._since = since
-        self._in_loops = _left_in_loops(job)
+        self._in_loops: LeftInLoops | None = None
         self._reported = False
 
     def end(self) -> str:
@@ -58,14 +58,25 @@ class Leftovers:
 
     def close_generators(self, error: BaseException | None) -> None:
         """Begin to close the asynchronous generators that are suspended in frames which this error passed through."""
-        if self._in_loops is not None:
-            self._in_loops.close_generators(error)
+        try:
+            if (in_loops := self._left_in_loops()) is not None:
+                in_loops.close_generators(error)
+        except Exception as trouble:  # no file can be opened, or an error of the job is made so that it cannot be read
+            self._report(type(trouble).__name__)
 
     def _loops(self) -> Iterator[str]:
         if not started.are_loops_noted():  # code of a job has loaded asyncio, after the executors were imported
             yield "perhaps something in an event loop"
-        if self._in_loops is not None:
-            yield from self._in_loops.end()
+        if (in_loops := self._left_in_loops()) is not None:
+            yield from in_loops.end()
+
+    def _left_in_loops(self) -> "LeftInLoops | None":
+        """Return what the job has left in event loops; None if nobody has loaded asyncio, so that there is none."""
+        if self._in_loops is None and "asyncio" in sys.modules:
+            from tubeherd.processing.left_in_loops import LeftInLoops
+
+            self._in_loops = LeftInLoops(self._job)
+        return self._in_loops
 
     def _alarms(self) -> Iterator[str]:
         """Switch off the interval timers that only this job has set."""
@@ -119,15 +130,6 @@ class Leftovers:
         if started.is_known(child) or started.is_known(session) or started_at(child) < self._since:
             return False
         return not started.other_job_has_started_a_child(self._job, self._since)
-
-
-def _left_in_loops(job: Job) -> "LeftInLoops | None":
-    """Return what the job has left in event loops; None if nobody has loaded asyncio, so that there is none."""
-    if "asyncio" not in sys.modules:
-        return None
-    from tubeherd.processing.left_in_loops import LeftInLoops
-
-    return LeftInLoops(job)
 
 
 def _session_of(pid: int) -> int:
