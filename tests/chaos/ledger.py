@@ -38,6 +38,8 @@ class Alive(NamedTuple):
 _OF_LOST_LEASES: Final = (
     "no connection for the verdict on a dead",
     "the slot died, and the verdict on its job was lost",
+    "executed, but its verdict was lost",
+    "lease was gone",
 )
 """How lines begin about a run whose lease was lost: a later run in another slot of the same worker may go on."""
 

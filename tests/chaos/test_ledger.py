@@ -116,6 +116,8 @@ LATE = line("failed, retry later", "the job ran longer than its timeout of 2 s",
     [
         "no connection for the verdict on a dead slot's job: beanstalkd makes it ready",
         "the slot died, and the verdict on its job was lost: it has gone; the job may run again",
+        "executed, but its verdict was lost: it may run again",
+        "lease was gone: its TTR passed (give such jobs a longer one), or somebody deleted the job",
     ],
 )
 def test_line_about_a_run_whose_lease_was_lost_is_no_verdict_on_the_next_run(event):

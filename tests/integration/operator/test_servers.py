@@ -61,7 +61,7 @@ def test_buried_job_is_reported_to_its_pool_alone_and_once(beanstalkd, servers, 
 
 @pytest.mark.parametrize("refused", ["poller", "burials"])
 def test_pool_is_watched_at_the_next_pass_if_a_thread_could_not_be_started(
-    beanstalkd, servers, changed, monkeypatch, refused
+    beanstalkd, servers, changed, pollers, monkeypatch, refused
 ):
     served, start = replace(serving("mail"), records=True), threading.Thread.start
 
@@ -74,6 +74,8 @@ def test_pool_is_watched_at_the_next_pass_if_a_thread_could_not_be_started(
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
             servers.watch(MAIL, beanstalkd.server, served)
+    assert servers.figures() == []
+    wait_for(lambda: not pollers(), "nothing is asked for no pool")
     servers.watch(MAIL, beanstalkd.server, served)
     changed.wait(MAIL)
     assert servers.counts(MAIL).tubes.keys() == {"mail"}

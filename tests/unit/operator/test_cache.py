@@ -215,6 +215,19 @@ def test_pools_whose_config_map_is_watched_no_longer_are_reported():
     assert len(unwatched) == 3
 
 
+def test_config_map_that_was_deleted_while_its_watch_was_broken_is_reported_when_it_is_watched_again(cache, changed):
+    cache.put(POOLS, item(1, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
+    cache.put(POOLS, item(2, "sms") | {"spec": {"executors": {"configMap": "more"}}})
+    cache.cover(Key("shop", ""), [config_map(3), config_map(4, "more")])
+    cache.uncover(Key("shop", ""))
+    changed.clear()
+    cache.cover(Key("shop", ""), [config_map(4, "more")])
+    assert sorted(changed) == [MAIL, SMS]
+    changed.clear()
+    cache.cover(Key("shop", ""), [config_map(4, "more")])
+    assert not changed
+
+
 def test_listing_of_config_maps_drops_what_it_lacks_of_its_scope_alone(cache, changed):
     cache.put(POOLS, item(3, "mail") | {"spec": {"executors": {"configMap": "jobs"}}})
     cache.put(POOLS, item(3, "sms", namespace="other") | {"spec": {"executors": {"configMap": "jobs"}}})

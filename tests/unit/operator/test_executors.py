@@ -2,10 +2,14 @@
 
 import pytest
 
+from tests.support.api_server import Errands, Tubes
 from tubeherd_operator.cluster.cache import Cache
 from tubeherd_operator.cluster.kinds import CONFIG_MAPS, POOLS
+from tubeherd_operator.decisions.observation import read_pool
+from tubeherd_operator.decisions.request import Known
 from tubeherd_operator.objects import Key
 from tubeherd_operator.passes.executors import Executors
+from tubeherd_operator.passes.observe import observe
 
 JOBS = Key("shop", "jobs")
 
@@ -115,3 +119,20 @@ def test_when_it_can_be_watched_again_only_a_change_is_asked_for(executors, clus
     cache.cover(Key("shop", ""), [cluster.stored])
     assert executors.digest(JOBS) == changed
     assert cluster.asked == 2
+
+
+def test_config_map_whose_watch_begins_while_a_pass_reads_it_counts_as_not_watched_in_that_pass(
+    cache, cluster, executors, pools
+):
+    def deleted_and_watched():
+        cache.cover(JOBS, [])
+        return read(*JOBS)
+
+    cluster.write("3", {"jobs.py": "one"})
+    read, cluster.config_map = cluster.config_map, lambda *_: deleted_and_watched()
+    cluster.deployment = lambda *_: None
+    stored = pools.pool({"tubes": ["mail"], "executors": {"configMap": "jobs"}})
+    pool = read_pool(stored, "worker:1", "beanstalkd:11300")
+    seen = observe(pool, cache, cluster, executors, Errands(Tubes(), None), Known())
+    assert seen.executors_digest is not None
+    assert not seen.executors_watched, "another pass follows"

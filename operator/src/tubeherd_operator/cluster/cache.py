@@ -6,7 +6,7 @@ Kubernetes numbers them. So a pass never acts on an object that is older than th
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from sys import intern
 from typing import Any, Final
 
@@ -206,7 +206,12 @@ class Cache:
             before = {key: item for key, item in self._shelves[CONFIG_MAPS].objects.items() if _is_in(scope, key)}
         self._replace(CONFIG_MAPS, before, listed)
         with self._lock:
+            is_new = scope not in self._covered
             self._covered.add(scope)
+            there = self._shelves[CONFIG_MAPS].objects
+            lacking = {pool for named, pool in self._naming(scope) if named not in there}
+        if is_new:  # some may have been deleted while nobody watched
+            self._report(lacking)
 
     def uncover(self, scope: Key) -> None:
         """Take note that the ConfigMaps of a scope are watched no longer, and forget those that no other scope has."""
@@ -215,10 +220,15 @@ class Cache:
             shelf = self._shelves[CONFIG_MAPS]
             for key in [key for key in shelf.objects if _is_in(scope, key) and not self._covers(key)]:
                 shelf.drop(shelf.objects[key], for_good=False)
-            groups = self._shelves[POOLS].groups
-            pools = [pool for named in groups if named.name and _is_in(scope, named) for pool in groups[named]]
+            pools = [pool for _, pool in self._naming(scope)]
         for pool in pools:
             self._unwatched(pool)
+
+    def _naming(self, scope: Key) -> Iterator[tuple[Key, Key]]:
+        """Yield each ConfigMap of a scope that pools name, with each of these pools."""
+        for named, pools in self._shelves[POOLS].groups.items():
+            if named.name and _is_in(scope, named):
+                yield from ((named, pool) for pool in pools)
 
     def replica_sets(self, key: Key) -> list[Object]:
         """Return the ReplicaSets that have a pool's label, by name."""

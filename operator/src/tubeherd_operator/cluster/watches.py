@@ -167,8 +167,6 @@ class Watches:
             try:
                 for kind in WATCHED:
                     self._cache.fill(kind, partial(self._cluster.objects, kind))
-                if not filled:
-                    self._filled()
             except Exception as error:  # whatever it is, this thread is the only one that learns what was deleted
                 why = str(error) if isinstance(error, ClusterError) else repr(error)
                 log.warning(f"objects could not be listed, it is tried again: {why}")
@@ -177,8 +175,11 @@ class Watches:
                 threading.Event().wait(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
-                filled, pause = True, _AGAIN_SECONDS
+                pause = _AGAIN_SECONDS
                 self._health.listed()
+                if not filled:
+                    self._filled()
+                    filled = True
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -30,6 +30,8 @@ def observe(
     The counts are read last, so that the poller of a new pool has a moment to count.
     """
     config_map = executors_of(pool.stored)
+    # Before the digest is read: if the watch begins in between, the pass is repeated for nothing, and misses nothing.
+    is_watched = pool.spec.executors is None or cache.watches_config_map(config_map)
     return Observation(
         pool=pool,
         # The cache lacks a Deployment that is new, has lost the label by which it is watched, or is somebody else's.
@@ -37,7 +39,7 @@ def observe(
         replica_sets=cache.replica_sets(pool.key),
         pods=cache.pods(pool.key),
         executors_digest=executors.digest(config_map) if pool.spec.executors else None,
-        executors_watched=pool.spec.executors is None or cache.watches_config_map(config_map),
+        executors_watched=is_watched,
         budgets=cache.budgets(pool.key),
         counts=servers.counts(pool.key),
         burials=servers.burials(pool.key),

@@ -89,7 +89,7 @@ class Servers:
             before = self._watched.get(key)
             if before == new:
                 return
-            self._begin(server, new)  # first, because it raises if no thread can be started
+            self._begin(key, server, new)  # first, because it raises if no thread can be started
             if before and before.address != new.address:
                 self._forget(key)
             elif before:
@@ -147,13 +147,19 @@ class Servers:
             watched = self._watched.get(key)
             return self._pollers[watched.address] if watched else None
 
-    def _begin(self, server: str, new: _Watched) -> None:
+    def _begin(self, key: Key, server: str, new: _Watched) -> None:
         """Start what asks this server, unless it runs already; raises RuntimeError if a thread cannot be started."""
-        if new.address not in self._pollers:
+        is_first = new.address not in self._pollers
+        if is_first:
             buried = partial(self._hurry, new.address)
             self._pollers[new.address] = Poller(server, self._interval, self._changed, buried)
         if new.served.records and new.address not in self._burials:
-            self._burials[new.address] = BurialWatch(server, self._interval, self._changed)
+            try:
+                self._burials[new.address] = BurialWatch(server, self._interval, self._changed)
+            except RuntimeError:
+                if is_first:  # it would ask the server for ever, for no pool
+                    self._pollers.pop(new.address).forget(key)
+                raise
 
     def _watch_burials(self, key: Key, new: _Watched) -> None:
         if not new.served.records:
