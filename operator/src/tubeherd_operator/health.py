@@ -3,6 +3,7 @@
 /metrics is answered here too.
 """
 
+import errno
 import socket
 import sys
 import threading
@@ -22,11 +23,15 @@ STUCK_SECONDS: Final = 400.0
 TROUBLE_SECONDS: Final = 10.0
 """How long a watch may fail before the operator is not ready, so that a restart of the API server does not show."""
 _METRICS_SECONDS: Final = 1.0
-"""For so long whoever asks for the metrics gets the same: to make those of a thousand pools takes a tenth of this."""
+"""For so long whoever asks for the metrics gets the same: to make those of a thousand pools takes up to half of this."""
 _PEER_SECONDS: Final = 5.0
 """How long a peer may take for the next part of its request, and to read the answer."""
 _PEERS_MOST: Final = 64
 """The most connections at a time, each of which has a thread. If one more is opened, the oldest is closed."""
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Why a connection cannot be accepted at present."""
+_PAUSE_SECONDS: Final = 0.5
+"""How long to wait then."""
 _GZIP_BITS: Final = 31
 """What has zlib write the format of gzip, with the largest window."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -155,7 +160,20 @@ class _Server(ThreadingHTTPServer):
         self._peers: dict[socket.socket, None] = {}
         """The open connections, the oldest first."""
         self._lock = threading.Lock()
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
+
+    def get_request(self) -> Any:
+        """Accept a connection; raises OSError, but at once only if the connection is gone.
+
+        Otherwise there is no room for it, and it goes on waiting: the server would try again without an end.
+        """
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                time.sleep(_PAUSE_SECONDS)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

@@ -1,6 +1,8 @@
 """/healthz tells that the supervisor is alive, /readyz that a slot is connected, /metrics what became of jobs."""
 
 import http.client
+import resource
+import selectors
 import signal
 import socket
 import tempfile
@@ -11,7 +13,8 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING
 from tests.support.executors import CODE, WAITING, WAITING_ASYNC
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_for
+from tubeherd.supervisor.health import HealthServer
 
 IN_TURN = 15
 """Seconds; to wait for the answers about LANES leases in turn, up to a second for each, would take longer."""
@@ -298,6 +301,39 @@ def test_peers_that_are_dropped_for_newer_ones_end_nothing(beanstalkd, run_worke
     worker.wait_for(lambda: get(address, "/healthz")[0] == 200, "it still answers")
     assert not worker.lines("a request could not be answered")
     assert worker.stop() == 0
+
+
+def test_requests_wait_while_no_more_files_can_be_opened(address, logged):
+    host, port = address.split(":")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with selectors.DefaultSelector() as selector, socket.socket() as peer:
+        server = HealthServer(address, selector, lambda: True, lambda: b"")
+        peer.connect((host, int(port)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            ((accepting, _),) = selector.select(PATIENCE)
+            accepting.data()
+            assert selector.select(0) == [], "the loop is not woken again and again"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert [line["event"] for line in logged()] == [
+            "a request for /healthz, /readyz or /metrics has to wait: Too many open files"
+        ]
+        peer.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        peer.setblocking(False)
+        wait_for(lambda: go_on(server, selector, peer) == b"HTTP/1.1 200", "the answer")
+        server._listener.close()
+
+
+def go_on(server, selector, peer):
+    """Have the server do one pass of its loop, and return what the peer has received."""
+    for key, _ in selector.select(0):
+        key.data()
+    server.finish_pass()
+    try:
+        return peer.recv(12)
+    except BlockingIOError:
+        return b""
 
 
 READ_ONLY = 'for folder in /tmp /var/tmp; do mount --bind -o ro $folder $folder; done; cd /proc; exec "$0" "$@"'

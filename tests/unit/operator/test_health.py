@@ -1,6 +1,7 @@
 """The operator is ready while its watches work, and alive while they are opened again and again."""
 
 import gzip
+import resource
 import socket
 import threading
 import urllib.error
@@ -175,3 +176,34 @@ def test_peer_that_hangs_up_is_not_logged(get, logged):
     peer.close()
     wait_for(lambda: not any("process_request" in thread.name for thread in threading.enumerate()), "it was noticed")
     assert logged() == []
+
+
+def test_server_pauses_while_no_more_files_can_be_opened(get, monkeypatch):
+    pausing, over = threading.Event(), threading.Event()
+
+    def pause(_):
+        pausing.set()
+        over.wait(30)
+
+    monkeypatch.setattr(health_module.time, "sleep", pause)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as peer:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            peer.connect(("127.0.0.1", get.server.server_port))
+            paused = pausing.wait(5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            over.set()
+        assert paused
+        peer.settimeout(30)
+        peer.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert peer.recv(12) == b"HTTP/1.0 200"
+
+
+def test_address_may_be_one_of_ipv6(health):
+    server = serve(f"[::1]:{free_port()}", health, lambda: [])
+    with urllib.request.urlopen(f"http://[::1]:{server.server_port}/healthz", timeout=30) as answer:
+        assert answer.read() == b"ok\n"
+    server.shutdown()
+    server.server_close()

@@ -4,6 +4,7 @@ A peer is a client that is connected. The servers of the standard library wait f
 The supervisor has one thread and must not wait, so the server is written here.
 """
 
+import errno
 import os
 import selectors
 import socket
@@ -23,6 +24,10 @@ _PEER_SECONDS: Final = 5.0
 """How long a peer may take to send its request and to read the answer, in seconds."""
 _PEERS_MAX: Final = 64
 """The most connections at a time. If one more is opened, the oldest is closed."""
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Why a connection cannot be accepted at present; it goes on waiting for that."""
+_PAUSE_SECONDS: Final = 1.0
+"""How long to wait then."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -52,6 +57,8 @@ class HealthServer:
         """The answer to whoever has asked for /metrics in this pass of the loop, after the first one."""
         self._peers: dict[socket.socket, tuple[bytes, float]] = {}
         """By connection: the bytes received or still to be sent, and when to close it, on the monotonic clock."""
+        self._accepts_at: float | None = None
+        """When to accept connections again, on the monotonic clock; None if that is done at present."""
         host, port = parse_listener(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -67,17 +74,30 @@ class HealthServer:
         """Close the connections whose peers took longer than _PEER_SECONDS; to be called in each pass of the loop."""
         self._metrics_read = None
         now = time.monotonic()
+        if self._accepts_at is not None and now >= self._accepts_at:
+            self._accepts_at = None
+            self._selector.modify(self._listener, selectors.EVENT_READ, self._accept)
         for peer in [peer for peer, (_, deadline) in self._peers.items() if now > deadline]:
             self._drop(peer)
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        try:
             peer = moved_socket(self._listener.accept()[0])
-            if len(self._peers) >= _PEERS_MAX:
-                self._drop(next(iter(self._peers)))  # the oldest, so that idle peers cannot block the probes
-            peer.setblocking(False)
-            self._peers[peer] = (b"", time.monotonic() + _PEER_SECONDS)
-            self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self._pause(os.strerror(error.errno))
+            return
+        if len(self._peers) >= _PEERS_MAX:
+            self._drop(next(iter(self._peers)))  # the oldest, so that idle peers cannot block the probes
+        peer.setblocking(False)
+        self._peers[peer] = (b"", time.monotonic() + _PEER_SECONDS)
+        self._selector.register(peer, selectors.EVENT_READ, lambda: self._read(peer))
+
+    def _pause(self, why: str) -> None:
+        """Accept nothing for a while: the selector would return at once for the connection that waits."""
+        log.warning(f"a request for /healthz, /readyz or /metrics has to wait: {why}")
+        self._accepts_at = time.monotonic() + _PAUSE_SECONDS
+        self._selector.modify(self._listener, selectors.EVENT_WRITE, self._accept)  # a listener is never ready for it
 
     def _read(self, peer: socket.socket) -> None:
         if peer not in self._peers:  # closed after the selector returned it
