@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 FILE: Final = Path(__file__).parents[1] / "charts" / "tubeherd" / "files" / "dashboard.json"
 _PANEL: Final = {"w": 8, "h": 8}
 _COLUMNS: Final = 3
+_NAMED: Final = ".+"
+"""Leaves out series without the label, as another exporter has them of beanstalkd."""
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -55,12 +57,12 @@ def _variables() -> list[dict[str, Any]]:
         source,
         _variable("namespace", "label_values(tubeherd_pool_info, namespace)"),
         _variable("pool", 'label_values(tubeherd_pool_info{namespace=~"$namespace"}, pool)'),
-        _variable("server", 'label_values(tubeherd_pool_info{namespace=~"$namespace", pool=~"$pool"}, server)'),
+        _variable("server", 'label_values(tubeherd_pool_info{namespace=~"$namespace", pool=~"$pool"}, server)', _NAMED),
     ]
 
 
-def _variable(name: str, query: str) -> dict[str, Any]:
-    everything = {"includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
+def _variable(name: str, query: str, every: str = ".*") -> dict[str, Any]:
+    everything = {"includeAll": True, "allValue": every, "current": {"text": "All", "value": "$__all"}}
     asked = {"query": {"query": query, "refId": name}, "datasource": _SOURCE}
     return {"name": name, "type": "query", "multi": True, "refresh": 2, "sort": 1, **everything, **asked}
 

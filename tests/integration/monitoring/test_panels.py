@@ -1,0 +1,62 @@
+"""What Prometheus answers to queries of the dashboard, as Grafana asks them if nothing is chosen above it."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from docs.dashboard import FILE
+
+from tests.support.prometheus import promtool
+
+DASHBOARD = json.loads(FILE.read_text())
+ALL = {variable["name"]: variable["allValue"] for variable in DASHBOARD["templating"]["list"] if "allValue" in variable}
+
+
+def queries(title: str) -> list[str]:
+    """Return the queries of a panel."""
+    (panel,) = (panel for panel in DASHBOARD["panels"] if panel["title"] == title)
+    return [asked(target["expr"]) for target in panel["targets"]]
+
+
+def asked(query: str) -> str:
+    for name, everything in {**ALL, "__rate_interval": "5m"}.items():
+        query = query.replace(f"${name}", everything)
+    return query
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Return a function that checks, after ten minutes, what value one query or each of several has.
+
+    It takes series with their values of each minute, as promtool writes them. None is for a query without an answer.
+    """
+
+    def check(series: dict[str, str], *expected: tuple[str, float | None]) -> None:
+        tests: list[dict[str, Any]] = [
+            {"expr": query, "eval_time": "10m", "exp_samples": [] if value is None else [{"value": value}]}
+            for query, value in expected
+        ]
+        given = [{"series": name, "values": values} for name, values in series.items()]
+        test = {"interval": "1m", "input_series": given, "promql_expr_test": tests}
+        (cases := tmp_path / "cases.yaml").write_text(yaml.safe_dump({"tests": [test]}))
+        promtool("test", "rules", cases)
+
+    return check
+
+
+def test_no_panel_shows_what_another_exporter_has_of_beanstalkd(check):
+    panels = [panel["title"] for panel in DASHBOARD["panels"] if "beanstalkd_" in json.dumps(panel)]
+    every = [query for title in panels for query in queries(title)]
+    theirs = {
+        'beanstalkd_up{instance="exporter"}': "0x10",
+        'beanstalkd_cmd_put_total{instance="exporter"}': "0+60x10",
+        'beanstalkd_cmd_delete_total{instance="exporter"}': "0+60x10",
+        'beanstalkd_tube_current_jobs_ready_count{instance="exporter", tube="mail"}': "9x10",
+        'beanstalkd_tube_current_jobs_buried_count{instance="exporter", tube="mail"}': "9x10",
+        'beanstalkd_binlog_current_index{instance="exporter"}': "9x10",
+        'beanstalkd_binlog_oldest_index{instance="exporter"}': "1x10",
+        'beanstalkd_binlog_max_size_bytes{instance="exporter"}': "10x10",
+    }
+    assert {name for query in every for name in theirs if name.partition("{")[0] in query} == set(theirs)
+    check(theirs, *((f"count({query})", None) for query in every))
