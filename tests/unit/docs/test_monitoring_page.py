@@ -24,8 +24,8 @@ def labels_of_metrics():
     known = dict(OF_PYTHON)
     for declared, added in ((of_worker.METRICS, ADDED_TO_WORKERS), (of_operator.METRICS, set())):
         for metric in declared:
-            is_of_itself = metric.name.startswith("tubeherd_operator_")
-            labels = {*metric.labels, *added, *({"namespace"} if is_of_itself else ())}
+            is_of_release = metric.name.startswith(("tubeherd_operator_", "beanstalkd_"))
+            labels = {*metric.labels, *added, *({"namespace"} if is_of_release else ())}
             if metric.kind == "histogram":
                 known |= {f"{metric.name}_{part}": labels for part in ("sum", "count")}
                 known[f"{metric.name}_bucket"] = {*labels, "le"}
