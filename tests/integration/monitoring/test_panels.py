@@ -60,3 +60,11 @@ def test_no_panel_shows_what_another_exporter_has_of_beanstalkd(check):
     }
     assert {name for query in every for name in theirs if name.partition("{")[0] in query} == set(theirs)
     check(theirs, *((f"count({query})", None) for query in every))
+
+
+def test_panel_of_the_servers_shows_one_that_only_one_of_two_operators_cannot_ask(check):
+    (query,) = queries("Servers")
+    lead = 'beanstalkd_up{namespace="queue", server="q:11300", instance='
+    both = {lead + '"a"}': "1x4 stale", lead + '"b"}': "_x4 1x10"}
+    check(both, (f"sum({query})", 1))
+    check(both | {'beanstalkd_up{namespace="queue-too", server="q:11300"}': "0x10"}, (f"sum({query})", 0))
