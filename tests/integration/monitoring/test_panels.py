@@ -68,3 +68,14 @@ def test_panel_of_the_servers_shows_one_that_only_one_of_two_operators_cannot_as
     both = {lead + '"a"}': "1x4 stale", lead + '"b"}': "_x4 1x10"}
     check(both, (f"sum({query})", 1))
     check(both | {'beanstalkd_up{namespace="queue-too", server="q:11300"}': "0x10"}, (f"sum({query})", 0))
+
+
+def test_panel_of_the_binlog_shows_no_size_of_a_server_without_one(check):
+    (query,) = queries("Binlog")
+
+    def binlog(oldest, current):
+        figures = {"oldest_index": oldest, "current_index": current, "max_size_bytes": 10_485_760}
+        return {f'beanstalkd_binlog_{name}{{server="q:11300"}}': f"{value}x10" for name, value in figures.items()}
+
+    check(binlog(1, 3), (f"sum({query})", 31_457_280))
+    check(binlog(0, 0), (f"sum({query})", None))
