@@ -56,6 +56,14 @@ def test_server_is_written_as_everywhere_or_left_empty():
     assert dict(in_schema())["server"]["pattern"] == f"^$|{SERVER.pattern}"
 
 
+@pytest.mark.parametrize(
+    ("interval", "is_taken"),
+    [("0s", False), ("00m", False), ("m", False), ("often", False), ("", True), ("30s", True), ("10m", True)],
+)
+def test_interval_is_empty_or_more_than_nothing(interval, is_taken):
+    assert bool(re.search(dict(in_schema())["metrics.interval"]["pattern"], interval)) == is_taken
+
+
 def test_every_value_is_in_the_schema_and_the_other_way_round():
     assert {path for path, _ in in_schema()} - {"global"} == set(in_values())
 
