@@ -79,3 +79,11 @@ def test_panel_of_the_binlog_shows_no_size_of_a_server_without_one(check):
 
     check(binlog(1, 3), (f"sum({query})", 31_457_280))
     check(binlog(0, 0), (f"sum({query})", None))
+
+
+def test_panel_of_durations_shows_20_tubes_and_leaves_out_those_without_jobs_first(check):
+    jobs = 'tubeherd_job_seconds_bucket{{namespace="shop", pool="mail", tube="{tube}", le="{le}"}}'
+    counted = {f"busy{number}": "0+60x10" for number in range(21)} | {f"idle{number}": "60x10" for number in range(9)}
+    series = {jobs.format(tube=tube, le=le): values for tube, values in counted.items() for le in ("1", "+Inf")}
+    check(series, *((f"count({query})", 20) for query in queries("Duration of jobs")))
+    check(series, *((f"count({query} > 0)", 20) for query in queries("Duration of jobs")))
