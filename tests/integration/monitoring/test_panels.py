@@ -1,11 +1,13 @@
 """What Prometheus answers to queries of the dashboard, as Grafana asks them if nothing is chosen above it."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 import yaml
 from docs.dashboard import FILE
+from docs.monitoring import PAGE
 
 from tests.support.prometheus import promtool
 
@@ -87,3 +89,10 @@ def test_panel_of_durations_shows_20_tubes_and_leaves_out_those_without_jobs_fir
     series = {jobs.format(tube=tube, le=le): values for tube, values in counted.items() for le in ("1", "+Inf")}
     check(series, *((f"count({query})", 20) for query in queries("Duration of jobs")))
     check(series, *((f"count({query} > 0)", 20) for query in queries("Duration of jobs")))
+
+
+def test_query_that_the_page_gives_as_an_example_keeps_the_states_of_jobs_apart(check):
+    (example,) = re.findall(r"`(max by \(.*?\) \(tubeherd_pool_jobs\))`", PAGE.read_text())
+    states = ("ready", "reserved", "delayed", "buried")
+    jobs = 'tubeherd_pool_jobs{{namespace="shop", pool="mail", state="{state}"}}'
+    check({jobs.format(state=state): "1x10" for state in states}, (f"count({example})", len(states)))
