@@ -23,7 +23,7 @@ STUCK_SECONDS: Final = 400.0
 TROUBLE_SECONDS: Final = 10.0
 """How long a watch may fail before the operator is not ready, so that a restart of the API server does not show."""
 _METRICS_SECONDS: Final = 1.0
-"""For so long whoever asks for the metrics gets the same: to make those of a thousand pools takes up to half of this."""
+"""For so long whoever asks for the metrics gets the same: those of a thousand pools take up to half of this."""
 _PEER_SECONDS: Final = 5.0
 """How long a peer may take for the next part of its request, and to read the answer."""
 _PEERS_MOST: Final = 64

@@ -144,7 +144,8 @@ TUBE_FIGURES: Final[Mapping[str, Metric]] = dict(
 TUBE_READY_AGE: Final = Metric(
     "tubeherd_tube_oldest_ready_job_age_seconds",
     "gauge",
-    "For at least how long the job has been ready that is the next of its tube; absent if none is ready.",
+    "For at least how long the job has been ready that is the next of its tube; absent if none is ready, and for all "
+    "but about 50 tubes of a server: those that nobody watches, then those with the most ready jobs.",
     ("server", "tube"),
 )
 

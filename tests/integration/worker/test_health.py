@@ -285,7 +285,11 @@ def test_processes_that_jobs_fork_damage_no_metrics_and_leave_no_files(beanstalk
     status, text = get(address, "/metrics")
     assert (status, "pages_total 21.0" in text.splitlines()) == (200, True)
     (folder,) = Path(tempfile.gettempdir()).glob(f"tubeherd-metrics-{worker.process.pid}-*")
-    assert len(list(folder.iterdir())) == 2  # one of the slot, one of the process that counted
+    worker.wait_for(
+        lambda: {path.name for path in folder.iterdir()} == {"counter_slot0.db", "counter_ended.db"},
+        "the file of the process that counted is added to that of all that have ended",
+    )
+    assert "pages_total 21.0" in get(address, "/metrics")[1].splitlines()
     assert worker.stop() == 0
 
 

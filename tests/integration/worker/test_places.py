@@ -51,7 +51,7 @@ while not places.empty:
         places.remove(reaped)
 print(f"{files() - before} files at the end", flush=True)
 metrics.text(Slots(0, 0, 0, 0, {}, None))
-metrics.remove()
+metrics.files.remove()
 """
 
 

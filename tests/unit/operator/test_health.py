@@ -202,7 +202,7 @@ def test_server_pauses_while_no_more_files_can_be_opened(get, monkeypatch):
 
 
 def test_address_may_be_one_of_ipv6(health):
-    server = serve(f"[::1]:{free_port()}", health, lambda: [])
+    server = serve(f"[::1]:{free_port()}", health, list)
     with urllib.request.urlopen(f"http://[::1]:{server.server_port}/healthz", timeout=30) as answer:
         assert answer.read() == b"ok\n"
     server.shutdown()

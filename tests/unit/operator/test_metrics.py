@@ -141,7 +141,7 @@ class Servers:
 
     def __init__(self):
         mail = TubeStats("mail", 2, 3, 4, 5, 60, 50, 1, 7, 8, 9, 1, 60, 30)
-        tubes = {"mail": mail} | {tube: TubeStats(tube, ready=1) for tube in MANY}
+        tubes = {"mail": mail} | {tube: TubeStats(tube, ready=1, watching=int(tube != "tube9")) for tube in MANY}
         pools = {MAIL: ("mail",), POST: MANY}
         stats = dict.fromkeys(SERVER_FIGURES, 0) | {"current-jobs-ready": 1, "pid": 4}
         self.queue = ServerFigures("queue:11300", pools, True, stats, tubes, {"mail": 12.5})
@@ -262,11 +262,11 @@ def test_pool_whose_server_cannot_be_asked_shows_no_jobs(show, servers):
     assert "tubeherd_pool_buried_jobs{" not in text
 
 
-def test_tubes_beyond_the_bound_are_counted(show, monkeypatch):
+def test_tubes_beyond_the_bound_are_counted_and_none_of_those_that_nobody_takes_jobs_from(show, monkeypatch):
     monkeypatch.setattr(beanstalkds, "TUBES_MOST", 2)
     text = show()
     tubes = [line for line in text.splitlines() if line.startswith("beanstalkd_tube_current_jobs_ready_count{")]
-    assert [line.split('tube="')[1] for line in tubes] == ['mail"} 2.0', 'tube0"} 1.0']
+    assert [line.split('tube="')[1] for line in tubes] == ['mail"} 2.0', 'tube9"} 1.0']
     assert 'tubeherd_operator_left_out{what="tubes"} 10.0' in text
 
 

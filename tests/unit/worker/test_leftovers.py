@@ -345,8 +345,7 @@ def test_generators_are_found_in_all_frames_that_an_error_has_passed_through():
         suspended, ended, unused = numbers(), numbers(), 5
 
         async def inner():
-            mine = suspended
-            gone = weakref.proxy(set())  # whoever asks for its class gets a ReferenceError
+            mine, _gone = suspended, weakref.proxy(set())  # whoever asks for its class gets a ReferenceError
             await anext(mine)
             raise ValueError
 

@@ -70,7 +70,7 @@ def metrics(monkeypatch):
     monkeypatch.setattr(values, "ValueClass", None)
     metrics = Metrics()
     yield metrics
-    metrics.remove()
+    metrics.files.remove()
 
 
 @pytest.fixture

@@ -137,5 +137,5 @@ def test_damaged_tally_is_told_and_left_out(monkeypatch, logged, number):
         tally.close()
         assert b'tubeherd_job_seconds_count{tube="mail",verdict="deleted"} 1.0' in metrics.text(SLOTS)
     finally:
-        metrics.remove()
+        metrics.files.remove()
     assert any("damaged" in line["event"] for line in logged())

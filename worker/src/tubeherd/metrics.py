@@ -1,24 +1,18 @@
 """The worker's metrics for Prometheus: what became of its jobs, and the metrics that users define in their executors.
 
 A slot is a process that executes jobs; the supervisor is the parent of the slots and serves the metrics. A tally is
-memory in which a slot counts its jobs and which the supervisor can read. The users' metrics are kept in files, by the
-multiprocess mode of prometheus_client. By default that names the files after processes. Here they are named after
-places: a slot that replaces another one gets its place, so the number of files does not grow.
+memory in which a slot counts its jobs and which the supervisor can read. The users' metrics are kept in `metric_files`.
 """
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import accumulate
-from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tubeherd.descriptors import low_numbers_taken
 from tubeherd.formats.globs import best_match
 from tubeherd.logs import log
+from tubeherd.metric_files import MetricFiles
 from tubeherd.metric_table import (
     BURIAL_RECORDS_LOST,
     JOB_FAILURES,
@@ -42,9 +36,7 @@ from tubeherd.version import version
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
-    from prometheus_client.mmap_dict import MmapedDict
 
-_FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _LIMITS: Final = (*map(str, BUCKETS), "+Inf")
 
 
@@ -78,14 +70,8 @@ class Metrics:
     """The metrics of one worker. It must be made before the first slot is forked, which then has it too."""
 
     def __init__(self) -> None:
-        """Make the folder for the files; raises OSError if no temporary directory can be written."""
-        self._folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
-        self._writer = "supervisor"
-        os.environ[_FOLDER_VARIABLE] = str(self._folder)
-        from prometheus_client import mmap_dict, values  # imported after the variable is set, as the import reads it
-
-        values.MmapedDict = _files_class(mmap_dict.MmapedDict)  # type: ignore[attr-defined]  # it is imported there
-        values.ValueClass = values.MultiProcessValue(lambda: self._writer)
+        """Make the folder for the users' metrics; raises OSError if no temporary directory can be written."""
+        self.files = MetricFiles()
         self._counts: Counts = {}
         """The counts of slots that have ended, and of jobs that the supervisor deleted, released or buried for them."""
         self._incidents = Counter(dict.fromkeys(Incident, 0))
@@ -130,10 +116,11 @@ class Metrics:
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        self._folder.mkdir(mode=0o700, exist_ok=True)  # programs that clean /tmp may have removed it, if it was empty
+        # Programs that clean /tmp may have removed it, if it was empty.
+        self.files.folder.mkdir(mode=0o700, exist_ok=True)
         registry = CollectorRegistry()
         registry.register(_Collector(self._families(slots)))
-        MultiProcessCollector(registry, path=str(self._folder))
+        MultiProcessCollector(registry, path=str(self.files.folder))
         return generate_latest(registry)
 
     def _families(self, slots: Slots) -> Iterator["Metric"]:
@@ -160,20 +147,6 @@ class Metrics:
         yield SLOT_DEATHS.of(((kind,), count) for kind, count in self._deaths.items())
         yield WORKER_INFO.of([((version(),), 1)])
 
-    def remove(self) -> None:
-        """Remove the files."""
-        rmtree(self._folder, ignore_errors=True)
-
-    # In a slot
-
-    def write_as(self, writer: str) -> None:
-        """Write the users' metrics into files of this name from now on. No other living process may use the name."""
-        self._writer = writer
-
-    def write_apart(self) -> None:
-        """Write the users' metrics of a forked process into files of its own: two writers would damage a file."""
-        self._writer = f"{self._writer}-{os.getpid()}"
-
 
 class _Collector:
     """Metrics, as prometheus_client collects them."""
@@ -184,21 +157,6 @@ class _Collector:
     def collect(self) -> Iterator["Metric"]:
         """Return the metrics; prometheus_client calls this."""
         return self._families
-
-
-def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:
-    """Return prometheus_client's class of a file of metrics, made so that its descriptors get high numbers."""
-
-    class HighMmapedDict(base):  # type: ignore[misc,valid-type]  # the base is a parameter, because its import is late
-        def __init__(self, filename: str, read_mode: bool = False) -> None:
-            with low_numbers_taken():
-                super().__init__(filename, read_mode)
-
-        def _init_value(self, key: str) -> None:
-            with low_numbers_taken():  # if the file is too small for another value, it is mapped anew
-                super()._init_value(key)
-
-    return HighMmapedDict
 
 
 def _histogram(row: list[int]) -> Histogram:

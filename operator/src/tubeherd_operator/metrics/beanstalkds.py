@@ -51,6 +51,10 @@ def tubes_left_out(servers: Sequence[ServerFigures]) -> int:
 
 
 def _shown(figures: ServerFigures) -> list[TubeStats]:
-    """Return the tubes with the most buried jobs, then with the most ready ones, by name."""
-    most = sorted(figures.tubes.values(), key=lambda tube: (-tube.buried, -tube.ready, tube.name))[:TUBES_MOST]
+    """Return those whose ready jobs nobody takes, then with the most buried jobs, then with the most ready, by name."""
+    most = sorted(figures.tubes.values(), key=_rank)[:TUBES_MOST]
     return sorted(most, key=lambda tube: tube.name)
+
+
+def _rank(tube: TubeStats) -> tuple[bool, int, int, str]:
+    return not (tube.ready and not tube.watching), -tube.buried, -tube.ready, tube.name

@@ -234,14 +234,14 @@ class Poller:
             self._stats, marks = stats.figures, stats.marks
             rests = marks is not None and marks == before.marks and before.error is None
             if rests and wanted <= before.known.keys():
-                self._ready_ages.look(connection, before.counted)
+                self._ready_ages.look(connection, before.counted, rests=True)
                 return before
             names = connection.tube_names() if any(tubes.has_globs for tubes in wanted) else ()
             chosen = {tubes: tubes.among(names) for tubes in wanted}
             named = {tube for each in chosen.values() for tube in each.tubes}
             unchanged = {tube: stats for tube, stats in before.counted.items() if tube in named} if rests else {}
             counted = unchanged | connection.stats_tubes(named - unchanged.keys())
-            self._ready_ages.look(connection, counted)
+            self._ready_ages.look(connection, counted, rests=rests)
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
             return _Look(describe(self._server, error))

@@ -1,9 +1,10 @@
 """For how long jobs have been ready: of each tube the job that is the next one.
 
-To find it takes three commands for each tube. So only tubes with ready jobs are asked about, at a slow pace, and none
-again in which nothing has changed since: while a server rests, its jobs grow older without a command.
+To find it takes three commands for each tube. So only tubes with ready jobs are asked about, at a slow pace, and while
+a server rests, its jobs grow older without a command.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -14,7 +15,9 @@ from tubeherd.queue.looking import LookingConnection
 _PAUSE_SECONDS: Final = 15.0
 """How long to wait between two askings."""
 _TUBES_MOST: Final = 50
-"""About so many tubes a server is asked: those with the most ready jobs."""
+"""About so many tubes a server is asked: those that nobody watches first, then those with the most ready jobs."""
+_AGAIN_SECONDS: Final = 60.0
+"""After so long a tube is asked about again though its counts are the same: a job may have been taken and put back."""
 
 
 class _Seen(NamedTuple):
@@ -22,6 +25,8 @@ class _Seen(NamedTuple):
     """The tube as it was then."""
     job: JobCounters | None
     """The next job; None if it was gone by then."""
+    at: float
+    """When it was asked about, on the monotonic clock."""
     since: float
     """From this time on it was certainly ready, on the monotonic clock."""
 
@@ -36,16 +41,17 @@ class ReadyAges:
         # The dictionary is replaced and never changed, because another thread may read it.
         self._seen: dict[str, _Seen] = {}
 
-    def look(self, connection: LookingConnection, counted: Mapping[str, TubeStats]) -> None:
-        """Ask about the tubes in which something has changed, if it is time to.
+    def look(self, connection: LookingConnection, counted: Mapping[str, TubeStats], *, rests: bool = False) -> None:
+        """Ask about the tubes in which something may have changed, if it is time to; in none if the server `rests`.
 
         Raises QueueUnavailable, RefusedError.
         """
         ready = [tube for tube in counted.values() if tube.ready]
-        most = sorted(ready, key=lambda tube: (-tube.ready, tube.name))[:_TUBES_MOST]
+        most = sorted(ready, key=lambda tube: (tube.watching > 0, -tube.ready, tube.name))[:_TUBES_MOST]
         kept = {tube.name: self._seen[tube.name] for tube in most if tube.name in self._seen}
-        changed = [tube for tube in most if tube.name not in kept or kept[tube.name].tube != tube]
         now = self._clock()
+        since = -math.inf if rests else now - _AGAIN_SECONDS
+        changed = [tube for tube in most if not (seen := kept.get(tube.name)) or seen.tube != tube or seen.at <= since]
         if changed and now >= self._ask_at:
             self._ask_at = now + _PAUSE_SECONDS
             jobs = connection.next_ready([tube.name for tube in changed])
@@ -64,12 +70,12 @@ class ReadyAges:
     def _judge(self, tube: TubeStats, job: JobCounters | None, before: _Seen | None) -> _Seen:
         now = self._clock()
         if job is None:
-            return _Seen(tube, None, now)
+            return _Seen(tube, None, now, now)
         if not job.reserves and not job.kicks:  # it became ready when its first delay ended, and has been since
-            return _Seen(tube, job, now - max(0, job.age - job.delay))
+            return _Seen(tube, job, now, now - max(0, job.age - job.delay))
         if before and before.job and _same(job, before.job):
-            return _Seen(tube, job, before.since)
-        return _Seen(tube, job, now)
+            return _Seen(tube, job, now, before.since)
+        return _Seen(tube, job, now, now)
 
 
 def _same(one: JobCounters, other: JobCounters) -> bool:

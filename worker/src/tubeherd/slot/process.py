@@ -128,7 +128,7 @@ class SlotProcess:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         os.register_at_fork(after_in_child=self._close_in_fork)
         if self._context.metrics:
-            self._context.metrics.write_as(f"slot{self._context.number}")
+            self._context.metrics.files.write_as(f"slot{self._context.number}")
 
     def _on_sigterm(self, _number: int, frame: FrameType | None) -> None:
         if self._slot is not None:
@@ -141,8 +141,6 @@ class SlotProcess:
         self._forked_by_job = True
         if self._slot is not None:
             self._slot.forked_by_job = True
-        if self._context.metrics:
-            self._context.metrics.write_apart()
         self._context.control.close()
         self._context.page.close()
         for lane in self._context.lanes:

@@ -86,8 +86,7 @@ class Supervisor:
         while not self._places.empty:
             for number in self._reactor.wait(_TICK_SECONDS):
                 self._on_signal(number)
-            if self._health:
-                self._health.finish_pass()
+            self._finish_health_pass()
             self._places.replace_draining()
             self._places.fill()
             for reaped in self._places.reap():
@@ -104,7 +103,7 @@ class Supervisor:
             event = "worker.job.buried" if notice.buried else "worker.job.failed"
             log.warning(f"the worker stopped before {event} was published", job=notice.job.id, tube=notice.job.tube)
         if self._metrics:
-            self._metrics.remove()
+            self._metrics.files.remove()
         log.info("worker stopped", exit_code=int(self._exit))
         return self._exit
 
@@ -220,6 +219,11 @@ class Supervisor:
         self._places.stop()
 
     # Health
+
+    def _finish_health_pass(self) -> None:
+        if self._health and self._metrics:
+            self._health.finish_pass()
+            self._metrics.files.fold()
 
     def _is_ready(self) -> bool:
         return self._stopping_since is None and any(map(_is_connected, self._places.slots))
