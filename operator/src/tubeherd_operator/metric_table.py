@@ -156,7 +156,7 @@ POOL_INFO: Final = Metric("tubeherd_pool_info", "gauge", "The beanstalkd of a po
 POOL_TUBE_INFO: Final = Metric(
     "tubeherd_pool_tube_info",
     "gauge",
-    "A tube that a pool serves, of pools with ten tubes at most; always 1.",
+    "A tube that a pool serves, of pools with ten tubes at most, and of others if a suspended one serves it; always 1.",
     (*_POOL, "server", "tube"),
 )
 POOL_JOBS: Final = Metric(

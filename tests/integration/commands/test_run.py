@@ -144,6 +144,15 @@ def test_executors_of_installed_packages_are_found_once_for_all_slots(here, comm
     assert worker.end() == 0
 
 
+def test_metadata_of_a_package_that_cannot_be_read_is_an_error_of_the_executors(here, command):
+    write(here, mail=MAIL)
+    (here / "broken.egg-info").mkdir()
+    (here / "broken.egg-info" / "entry_points.txt").write_bytes(b"[tubeherd.executors]\nit = \xff\n")
+    worker = command("mail.py")
+    assert worker.process.wait(PATIENCE) == 3
+    assert "the metadata of an installed package cannot be read, so its executors cannot be found" in worker.output()
+
+
 def test_arguments_win_over_the_variable(here, command, beanstalkd):
     write(here, mail=MAIL)
     beanstalkd.put_json("mail", 1)

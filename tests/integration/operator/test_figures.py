@@ -71,8 +71,11 @@ def test_job_that_came_back_unseen_is_noticed_though_the_counts_are_the_same(bea
     job = beanstalkd.put("mail")
     assert look("mail") == {"mail": about(0)}
     beanstalkd.lose(job)
-    assert look("mail", later=59) == {"mail": about(59)}
-    assert look("mail", later=1) == {"mail": about(0)}
+    look("mail", later=30)
+    assert peeks(beanstalkd) == 1
+    assert look("mail", rests=True) == {"mail": about(0)}
+    assert look("mail", rests=True) == {"mail": about(LONG)}
+    assert peeks(beanstalkd) == 2
 
 
 def test_tubes_that_nobody_watches_are_asked_about_first(beanstalkd, look, monkeypatch):

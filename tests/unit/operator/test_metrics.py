@@ -262,6 +262,15 @@ def test_pool_whose_server_cannot_be_asked_shows_no_jobs(show, servers):
     assert "tubeherd_pool_buried_jobs{" not in text
 
 
+def test_pool_with_many_tubes_is_shown_with_those_that_it_shares_with_a_suspended_one(show, servers):
+    begin = 'tubeherd_pool_tube_info{namespace="shop",pool="post"'
+    servers.queue.pools[MAIL] = ("mail", "tube3")
+    assert begin not in show()
+    servers.queue.pools[AWAY] = ("mail", "tube3")
+    infos = [line for line in show().splitlines() if line.startswith(begin)]
+    assert infos == [begin + ',server="queue:11300",tube="tube3"} 1.0']
+
+
 def test_tubes_beyond_the_bound_are_counted_and_none_of_those_that_nobody_takes_jobs_from(show, monkeypatch):
     monkeypatch.setattr(beanstalkds, "TUBES_MOST", 2)
     text = show()

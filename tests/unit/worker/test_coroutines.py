@@ -10,6 +10,7 @@ from tubeherd.job import Job, current_job
 from tubeherd.processing import coroutines, started
 from tubeherd.processing.coroutines import RunningJob, any_overdue, loop_holder, within
 from tubeherd.processing.deadlines import CancelledLate, Deadline
+from tubeherd.processing.left_in_loops import LeftInLoops
 
 JOB = Job(7, "mail", 1, 5, 0, 0)
 
@@ -58,33 +59,87 @@ def test_task_that_outlives_its_job_is_nobodys_code():
     assert asyncio.run(both()) is None
 
 
-def test_late_job_whose_error_cannot_be_read_is_late_and_no_timer_of_its_own_outlives_it(logged, monkeypatch):
+@pytest.fixture
+def loops_noted(monkeypatch):
     monkeypatch.setattr(asyncio.BaseEventLoop, "__init__", started._noting_loop(asyncio.BaseEventLoop.__init__))
 
-    class Unreadable(ExceptionGroup):
-        @property
-        def exceptions(self):
-            raise ValueError("not for you")
+
+class Unreadable(ExceptionGroup):
+    """An error whose attributes are code of the job's."""
+
+    @property
+    def exceptions(self):
+        raise ValueError("not for you")
+
+    __cause__ = __context__ = __traceback__ = exceptions
+
+
+@pytest.mark.usefixtures("loops_noted")
+def test_generator_of_a_late_job_is_closed_before_the_verdict_though_its_error_cannot_be_read():
+    happened = []
+
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            happened.append("closed")
+
+    async def fail():
+        generator = numbers()
+        await anext(generator)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise KeyError from None
+
+    async def code(_):
+        try:
+            await fail()
+        except KeyError as error:
+            raise Unreadable("several", [error]) from None
+
+    async def late():
+        current_job.set(JOB)
+        try:
+            await within(JOB, Deadline(time.monotonic() + 0.01, 0.01), code, lambda: None)
+        except CancelledLate:
+            happened.append("verdict")
+
+    asyncio.run(late())
+    assert happened == ["closed", "verdict"]
+
+
+@pytest.mark.usefixtures("loops_noted")
+def test_late_job_whose_generators_cannot_be_closed_is_reported_and_no_timer_outlives_it(monkeypatch, logged):
+    """As when the module that closes them cannot be loaded, because no file can be opened."""
+
+    def fail(*_):
+        raise OSError
 
     async def code(running):
         kept.append(running)
         kept.append(asyncio.create_task(asyncio.sleep(60)))
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            raise Unreadable("several", [KeyError()]) from None
+        await asyncio.sleep(60)
 
     async def late():
         current_job.set(JOB)
-        await within(JOB, Deadline(time.monotonic() + 0.01, 0.01), code, lambda: None)
+        await within(JOB, Deadline(time.monotonic() + 0.01, 0.01), code, report)
+
+    def report():
+        kept.append("reported")
+        kept[0].report_left_behind = None  # `within` returns then, as its process ends
 
     kept = []
+    monkeypatch.setattr(LeftInLoops, "close_generators", fail)
+    monkeypatch.setattr(coroutines, "CLEANUP_SECONDS", 0.05)
     with pytest.raises(CancelledLate):
         asyncio.run(late())
-    running, task = kept
-    assert running.reporting.cancelled()
+    running, task, reported = kept
     assert task.cancelled()
-    assert [line["error"] for line in logged() if "could not be ended" in line["event"]] == ["ValueError"]
+    assert reported == "reported"
+    assert running.reporting.cancelled()
+    assert [line["error"] for line in logged() if "could not be ended" in line["event"]] == ["OSError"]
 
 
 def test_what_ends_the_leftovers_of_a_job_is_not_broken_off_but_the_tasks_of_the_job_are():

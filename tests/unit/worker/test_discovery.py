@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from tubeherd.entry_points import find_entry_points
 from tubeherd.executors import ExecutorError
 from tubeherd.processing.discovery import load
 
@@ -38,14 +39,35 @@ def test_named_modules_are_imported(tmp_path, monkeypatch):
     assert list(load(["jobs_under_test"])) == ["mail"]
 
 
-def test_entry_points_are_loaded(tmp_path, monkeypatch):
-    (tmp_path / "plugin_under_test.py").write_text(MAIL)
-    info = tmp_path / "plugin-1.dist-info"
+def install_plugin(folder, entry_points=b"[tubeherd.executors]\nmail = plugin_under_test\n"):
+    (folder / "plugin_under_test.py").write_text(MAIL)
+    info = folder / "plugin-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[tubeherd.executors]\nmail = plugin_under_test\n")
+    (info / "entry_points.txt").write_bytes(entry_points)
+
+
+def test_entry_points_are_loaded(tmp_path, monkeypatch):
+    install_plugin(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     assert list(load([])) == ["mail"]
+
+
+def test_entry_points_of_packages_in_the_folder_of_the_executors_are_found_but_only_if_that_is_used(tmp_path):
+    install_plugin(tmp_path)
+    path = sys.path.copy()
+    assert [entry_point.value for entry_point in find_entry_points(None, folder=tmp_path)] == ["plugin_under_test"]
+    assert list(find_entry_points([], folder=tmp_path)) == []
+    assert path == sys.path
+
+
+def test_metadata_that_cannot_be_read_is_an_error_of_the_executors(tmp_path, monkeypatch):
+    install_plugin(tmp_path, b"[tubeherd.executors]\nmail = \xff\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ExecutorError, match=r"^the metadata of an installed package cannot be read, .*UnicodeDecodeError"
+    ):
+        load([])
 
 
 @pytest.mark.parametrize(

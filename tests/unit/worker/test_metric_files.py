@@ -1,7 +1,12 @@
 """The users' metrics of processes that jobs have started: each has files of its own, which are added up at its end."""
 
+import errno
 import os
+import resource
+import shutil
 import signal
+import struct
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -19,6 +24,14 @@ def files(monkeypatch):
     yield files
     values.close_all_multiprocess_files()
     files.remove()
+
+
+def packed(key):
+    """Return a file with one entry of this key."""
+    name = key.encode()
+    padded = name + b" " * (8 - (len(name) + 4) % 8)
+    entry = struct.pack(f"i{len(padded)}sdd", len(name), padded, 1.0, 0.0)
+    return struct.pack("ii", 8 + len(entry), 0) + entry
 
 
 class Clock:
@@ -131,15 +144,79 @@ def test_files_of_processes_that_live_are_left_alone_and_each_has_its_own(files)
     assert shown(files) == ['pages_total{of="a"} 3.0']
 
 
-def test_file_that_was_damaged_is_dropped_and_the_others_stay(files, logged):
+@pytest.mark.parametrize(
+    "content", [b"x" * 4096, packed("no JSON"), packed('["too", "few"]')], ids=["no file", "no JSON", "another key"]
+)
+def test_file_that_was_damaged_is_dropped_and_the_others_stay(files, logged, content):
     counter = Counter("pages", "Pages.", ["of"], registry=None).labels
     in_fork(lambda: counter("a").inc())
     pid = in_fork(lambda: None)
-    (files.folder / f"counter_slot0-{pid}.db").write_bytes(b"x" * 4096)
+    (files.folder / f"counter_slot0-{pid}.db").write_bytes(content)
     Clock().fold(files)
     assert shown(files) == ['pages_total{of="a"} 1.0']
     (line,) = logged()
-    assert line["event"].startswith("metrics of a process that a job had started are lost: ")
+    assert line["event"].startswith("metrics of a process that a job had started are lost, as they are damaged: ")
+
+
+def test_file_of_a_process_that_was_killed_before_it_wrote_is_nothing(files, logged):
+    (files.folder / f"counter_slot0-{in_fork(lambda: None)}.db").write_bytes(b"")
+    Clock().fold(files)
+    assert not shown(files)
+    assert not logged()
+
+
+def no_file_can_be_opened(_):
+    """Have this process open no more files: below the limit all numbers are taken."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def disk_is_full(monkeypatch):
+    def write(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"),
+    [(no_file_can_be_opened, "Too many open files"), (disk_is_full, "No space left on device")],
+    ids=["files", "disk"],
+)
+def test_nothing_is_lost_or_counts_twice_while_files_cannot_be_opened_or_written(
+    files, logged, monkeypatch, trouble, why
+):
+    counter = Counter("pages", "Pages.", ["of"], registry=None).labels
+    clock, limits = Clock(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_fork(lambda: counter("a").inc())
+    clock.fold(files)
+    in_fork(lambda: counter("a").inc())
+    try:
+        with monkeypatch.context() as patch:
+            trouble(patch)
+            clock.fold(files)
+            clock.fold(files)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert shown(files) == ['pages_total{of="a"} 2.0']
+    clock.fold(files)
+    assert shown(files) == ['pages_total{of="a"} 2.0']
+    assert [line["event"].rpartition(": ")[2] for line in logged()] == [why]
+
+
+def test_file_that_cannot_be_removed_counts_no_more_often(files, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    counter = Counter("pages", "Pages.", ["of"], registry=None).labels
+    in_fork(lambda: counter("a").inc())
+    clock = Clock()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        clock.fold(files)
+        before = shown(files)
+        clock.fold(files)
+    clock.fold(files)
+    assert shown(files) == before
 
 
 def test_look_that_takes_long_goes_on_at_the_next_call(files):
@@ -158,9 +235,14 @@ def test_look_that_takes_long_goes_on_at_the_next_call(files):
 def test_folder_that_was_cleaned_up_is_written_anew(files):
     counter = Counter("pages", "Pages.", ["of"], registry=None).labels
     clock = Clock()
-    for _ in range(2):
-        in_fork(lambda: counter("a").inc())
-        clock.fold(files)
-        assert shown(files) == ['pages_total{of="a"} 1.0']
-        for path in files.folder.iterdir():
-            path.unlink()
+    in_fork(lambda: counter("a").inc())
+    clock.fold(files)
+    for path in files.folder.iterdir():
+        path.unlink()
+    clock.fold(files)
+    assert shown(files) == ['pages_total{of="a"} 1.0']
+    shutil.rmtree(files.folder)
+    clock.fold(files)
+    files.folder.mkdir()
+    clock.fold(files)
+    assert shown(files) == ['pages_total{of="a"} 1.0']

@@ -4,21 +4,32 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Final
 
-from tubeherd.sources import NO_SOURCES, Sources, add_folders
+from tubeherd.executors import ExecutorError
+from tubeherd.sources import EXECUTORS_FOLDER, NO_SOURCES, Sources, add_folders
 
 ENTRY_POINT_GROUP: Final = "tubeherd.executors"
 
 
-def find_entry_points(sources: Sources = NO_SOURCES) -> Sequence[EntryPoint]:
-    """Return the entry points of all installed packages, those in the folders of the sources too.
+def find_entry_points(
+    modules: Sequence[str] | None, sources: Sources = NO_SOURCES, folder: Path = EXECUTORS_FOLDER
+) -> Sequence[EntryPoint]:
+    """Return the entry points of all installed packages, also of those in the folders of the executors.
 
-    The metadata of each package is read for it. The supervisor does that once, for all its slots.
+    The parameters are those of `discovery.load`. The metadata of each package is read. The supervisor does that once,
+    for all its slots. Raises ExecutorError if the metadata of a package cannot be read.
     """
     path = sys.path.copy()
     add_folders(sources)
+    if modules is None and not sources.modules:
+        sys.path.append(str(folder))
     try:
         return tuple(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    except Exception as error:  # whatever a package has in its files
+        raise ExecutorError(
+            f"the metadata of an installed package cannot be read, so its executors cannot be found: {error!r}"
+        ) from error
     finally:
         sys.path[:] = path

@@ -5,11 +5,14 @@ after places: a slot that replaces another one gets its place, so the number of 
 job has started has files of its own. When it has ended, the supervisor adds them up, in a file for each type of metric.
 """
 
+import json
 import os
 import re
+import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from types import MappingProxyType
@@ -17,7 +20,6 @@ from typing import TYPE_CHECKING, Final
 
 from tubeherd.descriptors import low_numbers_taken
 from tubeherd.logs import log
-from tubeherd.processes import has_ended
 
 if TYPE_CHECKING:
     from prometheus_client.mmap_dict import MmapedDict
@@ -28,7 +30,9 @@ _OF_PROCESS: Final = re.compile(r"(?P<type>[a-z]+(?:_[a-z]+)?)_(?:[a-z]+[0-9]*-)
 _PAUSE_SECONDS: Final = 1.0
 """How long to wait between two looks for files of processes that have ended."""
 _LOOK_SECONDS: Final = 0.02
-"""How long one look may take: the supervisor does nothing else meanwhile."""
+"""How long one look may take, but for the last file: the supervisor does nothing else meanwhile."""
+_HEAD: Final = struct.Struct("ii")
+"""The beginning of a file: its length in bytes, and nothing. The entries follow."""
 _Entry = tuple[float, float]
 """A value, and when it was set, in Unix time, or 0."""
 
@@ -59,14 +63,16 @@ class MetricFiles:
         self.folder = Path(tempfile.mkdtemp(prefix=f"tubeherd-metrics-{os.getpid()}-"))
         self._writer = "supervisor"
         self._pid = os.getpid()
-        self._folded: dict[str, tuple[MmapedDict, dict[str, _Entry]]] = {}
-        """By type, the file of the processes that have ended, and what is in it."""
+        self._totals: dict[str, dict[str, _Entry]] = {}
+        """By type and key, the values of all processes that have ended."""
+        self._added: set[str] = set()
+        """The names of the files that are in the totals but could not be removed."""
         self._look_at = 0.0
+        self._trouble = ""
         os.environ[_FOLDER_VARIABLE] = str(self.folder)
         from prometheus_client import mmap_dict, values  # imported after the variable is set, as the import reads it
 
-        self._files_class = _files_class(mmap_dict.MmapedDict)
-        values.MmapedDict = self._files_class  # type: ignore[attr-defined]  # it is imported there
+        values.MmapedDict = _files_class(mmap_dict.MmapedDict)  # type: ignore[attr-defined]  # it is imported there
         values.ValueClass = values.MultiProcessValue(self._name)
 
     # In the supervisor
@@ -74,26 +80,26 @@ class MetricFiles:
     def fold(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Add up the files of processes that have ended, if it is time to look for them.
 
-        What takes too long is left to the next call. `clock` returns seconds.
+        What takes too long is left to the next call, and so is what cannot be done because no file can be opened, or
+        because the disk is full: nothing is lost then. `clock` returns seconds.
         """
         now = clock()
         if now < self._look_at:
             return
         self._look_at = now + _PAUSE_SECONDS
-        for path, kind in self._left():
-            try:
-                self._fold(path, kind)
-            except Exception as error:  # code of a job has damaged it
-                log.warning(f"metrics of a process that a job had started are lost: {type(error).__name__}")
-            path.unlink(missing_ok=True)
-            if clock() >= now + _LOOK_SECONDS:
-                self._look_at = now
-                return
+        try:
+            for kind, paths in self._ended().items():
+                self._fold(kind, paths, lambda: clock() >= now + _LOOK_SECONDS)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            if why != self._trouble:
+                log.warning(f"metrics of processes that jobs have started cannot be added up, it is tried again: {why}")
+            self._trouble = why
+        else:
+            self._trouble = ""
 
     def remove(self) -> None:
         """Remove the files."""
-        for file, _ in self._folded.values():
-            file.close()
         rmtree(self.folder, ignore_errors=True)
 
     # In a slot
@@ -109,31 +115,88 @@ class MetricFiles:
         pid = os.getpid()
         return self._writer if pid == self._pid else f"{self._writer}-{pid}"
 
-    def _left(self) -> Iterator[tuple[Path, str]]:
-        """Yield the files of processes that have ended, and their types."""
-        for path in self.folder.glob("*.db"):
-            found = _OF_PROCESS.fullmatch(path.name)
-            if found and has_ended(int(found["pid"])):
-                yield path, found["type"]
+    # Adding up
 
-    def _fold(self, path: Path, kind: str) -> None:
-        fold = _FOLDS.get(kind)
-        if fold is None:
-            return
-        file, entries = self._ended(kind)
-        for key, value, timestamp, _ in self._files_class.read_all_values_from_file(str(path)):
-            entry = entries[key] = fold(entries[key], (value, timestamp)) if key in entries else (value, timestamp)
-            file.write_value(key, *entry)
+    def _ended(self) -> dict[str, list[Path]]:
+        """Return the files of processes that have ended, by type; raises OSError."""
+        paths: dict[str, list[Path]] = {kind: [] for kind in self._totals}
+        with suppress(FileNotFoundError), os.scandir(self.folder) as files:  # programs that clean /tmp may remove it
+            for file in files:
+                found = _OF_PROCESS.fullmatch(file.name)
+                if found and file.name not in self._added and _has_ended(int(found["pid"])):
+                    paths.setdefault(found["type"], []).append(Path(file.path))
+        return paths
 
-    def _ended(self, kind: str) -> tuple["MmapedDict", dict[str, _Entry]]:
-        """Return the file of the processes that have ended, for a type of metrics, and what is in it."""
-        path, known = self.folder / f"{kind}_ended.db", self._folded.get(kind)
-        if known and path.exists():
-            return known
-        if known:  # programs that clean /tmp have removed it
-            known[0].close()
-        self._folded[kind] = self._files_class(str(path)), {}
-        return self._folded[kind]
+    def _fold(self, kind: str, paths: list[Path], is_late: Callable[[], bool]) -> None:
+        """Add files to the totals of their type, and remove them; raises OSError, and no file counts twice then."""
+        done, totals = [], dict(self._totals.get(kind, {}))
+        for path in paths:
+            if kind in _FOLDS:
+                _add(totals, _entries(path), _FOLDS[kind])
+            done.append(path)
+            if is_late():
+                self._look_at = 0.0
+                break
+        target = self.folder / f"{kind}_ended.db"
+        if kind in _FOLDS and (done or not target.exists()):
+            _write(target, totals)
+            self._totals[kind] = totals
+        self._added.update(path.name for path in done)
+        for path in done:
+            path.unlink(missing_ok=True)
+            self._added.discard(path.name)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether there is no such process; needs no file, of which none may be left."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # it has changed its user
+        return False
+    return False
+
+
+def _add(totals: dict[str, _Entry], entries: Mapping[str, _Entry], fold: Callable[[_Entry, _Entry], _Entry]) -> None:
+    for key, entry in entries.items():
+        totals[key] = fold(totals[key], entry) if key in totals else entry
+
+
+def _entries(path: Path) -> dict[str, _Entry]:
+    """Return what is in a file, or nothing if code of a job has damaged it; raises OSError."""
+    from prometheus_client.mmap_dict import MmapedDict
+
+    if not path.stat().st_size:  # the process was killed before it wrote
+        return {}
+    try:
+        read = {key: (value, at) for key, value, at, _ in MmapedDict.read_all_values_from_file(str(path))}
+        for key in read:
+            _metric, _name, _labels, _help = json.loads(key)  # otherwise /metrics could not be shown any more
+    except OSError:
+        raise
+    except Exception as error:
+        log.warning(
+            f"metrics of a process that a job had started are lost, as they are damaged: {type(error).__name__}"
+        )
+        return {}
+    return read
+
+
+def _write(path: Path, entries: Mapping[str, _Entry]) -> None:
+    """Write a file; raises OSError.
+
+    It is not mapped into memory, as those of the library are: on a full disk that would kill the process.
+    """
+    packed = bytearray(_HEAD.size)
+    for key, entry in entries.items():
+        name = key.encode()
+        padded = name + b" " * (8 - (len(name) + 4) % 8)
+        packed += struct.pack(f"i{len(padded)}sdd", len(name), padded, *entry)
+    _HEAD.pack_into(packed, 0, len(packed), 0)
+    written = path.with_suffix(".new")
+    written.write_bytes(packed)
+    written.replace(path)
 
 
 def _files_class(base: type["MmapedDict"]) -> type["MmapedDict"]:

@@ -1,8 +1,11 @@
 """Which modules of executors the arguments of `tubeherd run` name; `starting.arguments` finds them out."""
 
 import sys
+from pathlib import Path
 from typing import Final, NamedTuple
 
+EXECUTORS_FOLDER: Final = Path("/app/executors")
+"""Where the modules of executors are if nothing names any."""
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
 

@@ -82,9 +82,7 @@ def known_pools(
 def families(pools: Sequence[KnownPool]) -> Iterator[Family]:
     """Yield what is known of these pools."""
     yield POOL_INFO.of(((*pool.key, pool.server), 1) for pool in pools)
-    yield POOL_TUBE_INFO.of(
-        ((*pool.key, pool.server, tube), 1) for pool in pools if len(pool.tubes) <= TUBES_MOST for tube in pool.tubes
-    )
+    yield POOL_TUBE_INFO.of(((*pool.key, pool.server, tube), 1) for pool, tube in _shown_tubes(pools))
     yield POOL_JOBS.of(
         ((*pool.key, state), count)
         for pool in pools
@@ -94,7 +92,7 @@ def families(pools: Sequence[KnownPool]) -> Iterator[Family]:
     yield _number(POOL_REPLICAS_WANTED, ((pool, pool.replicas_wanted) for pool in pools))
     yield _number(POOL_REPLICAS, ((pool, _status(pool).get("replicas", 0)) for pool in pools))
     yield _number(POOL_REPLICAS_READY, ((pool, _status(pool).get("readyReplicas", 0)) for pool in pools))
-    yield _number(POOL_SUSPENDED, ((pool, pool.stored.get("spec", {}).get("suspend") is True) for pool in pools))
+    yield _number(POOL_SUSPENDED, ((pool, _is_suspended(pool)) for pool in pools))
     yield POOL_CONDITION.of(
         ((*pool.key, condition["type"]), _CONDITION[condition["status"]])
         for pool in pools
@@ -116,6 +114,23 @@ def families(pools: Sequence[KnownPool]) -> Iterator[Family]:
 def tubes_left_out(pools: Sequence[KnownPool]) -> int:
     """Return of how many pools `families` does not show the tubes."""
     return sum(len(pool.tubes) > TUBES_MOST for pool in pools)
+
+
+def _shown_tubes(pools: Sequence[KnownPool]) -> Iterator[tuple[KnownPool, str]]:
+    """Yield the tubes of each pool with few, and of others those that a suspended pool with few serves too.
+
+    Otherwise it could not be seen that such a tube is not one of suspended pools alone.
+    """
+    few = [pool for pool in pools if len(pool.tubes) <= TUBES_MOST]
+    suspended = {(pool.server, tube) for pool in few if _is_suspended(pool) for tube in pool.tubes}
+    for pool in pools:
+        for tube in pool.tubes:
+            if len(pool.tubes) <= TUBES_MOST or (pool.server, tube) in suspended:
+                yield pool, tube
+
+
+def _is_suspended(pool: KnownPool) -> bool:
+    return pool.stored.get("spec", {}).get("suspend") is True
 
 
 def _number(metric: Metric, values: Iterable[tuple[KnownPool, float | None]]) -> Family:

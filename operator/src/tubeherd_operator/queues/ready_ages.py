@@ -38,20 +38,24 @@ class ReadyAges:
         """`clock` returns seconds."""
         self._clock = clock
         self._ask_at = 0.0
+        self._moved_at = -math.inf
+        """When it was last seen that anything had happened in the server."""
         # The dictionary is replaced and never changed, because another thread may read it.
         self._seen: dict[str, _Seen] = {}
 
     def look(self, connection: LookingConnection, counted: Mapping[str, TubeStats], *, rests: bool = False) -> None:
-        """Ask about the tubes in which something may have changed, if it is time to; in none if the server `rests`.
+        """Ask about the tubes in which something may have changed, if it is time to.
 
-        Raises QueueUnavailable, RefusedError.
+        Nothing has since the last look if the server `rests`. Raises QueueUnavailable, RefusedError.
         """
         ready = [tube for tube in counted.values() if tube.ready]
         most = sorted(ready, key=lambda tube: (tube.watching > 0, -tube.ready, tube.name))[:_TUBES_MOST]
         kept = {tube.name: self._seen[tube.name] for tube in most if tube.name in self._seen}
         now = self._clock()
-        since = -math.inf if rests else now - _AGAIN_SECONDS
-        changed = [tube for tube in most if not (seen := kept.get(tube.name)) or seen.tube != tube or seen.at <= since]
+        if not rests:
+            self._moved_at = now
+        since = min(self._moved_at, now - _AGAIN_SECONDS)
+        changed = [tube for tube in most if not (seen := kept.get(tube.name)) or seen.tube != tube or seen.at < since]
         if changed and now >= self._ask_at:
             self._ask_at = now + _PAUSE_SECONDS
             jobs = connection.next_ready([tube.name for tube in changed])

@@ -12,7 +12,7 @@ from tubeherd.exits import Exit
 from tubeherd.logs import log
 from tubeherd.options import takes_options
 from tubeherd.settings import WorkerSettings
-from tubeherd.sources import NO_SOURCES, Sources
+from tubeherd.sources import EXECUTORS_FOLDER, NO_SOURCES, Sources
 from tubeherd.streams import streams
 
 EXAMPLES: Final = (
@@ -66,11 +66,15 @@ def run(
         raise typer.Exit(Exit.EXECUTORS) from None
     for message in (*ignored, *WorkerSettings.misspelt(os.environ)):
         log.warning(message)
+    from tubeherd.executors import ExecutorError
     from tubeherd.supervisor.health import CannotListen
     from tubeherd.supervisor.supervisor import Supervisor
 
     try:
         raise typer.Exit(Supervisor(settings, sources).run())
+    except ExecutorError as error:
+        log.error(str(error))
+        raise typer.Exit(Exit.EXECUTORS) from None
     except CannotListen as error:
         fail(f"{WorkerSettings.named('health')}: {error}", Exit.USAGE)
 
@@ -92,8 +96,6 @@ def sources_of(what: Sequence[str], settings: WorkerSettings) -> Sources:
 
     Nothing is imported for a container.
     """
-    from tubeherd.processing.discovery import EXECUTORS_FOLDER
-
     needs_none = settings.executors is not None or settings.command or settings.http
     if not what and (needs_none or EXECUTORS_FOLDER.is_dir()):
         return NO_SOURCES

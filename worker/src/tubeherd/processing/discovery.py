@@ -8,16 +8,13 @@ from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
 
 from tubeherd.entry_points import ENTRY_POINT_GROUP, find_entry_points
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.text import shortened, some_of
 from tubeherd.processing.reasons import describe
 from tubeherd.settings import WorkerSettings
-from tubeherd.sources import NO_SOURCES, Sources, add_folders
-
-EXECUTORS_FOLDER: Final = Path("/app/executors")
+from tubeherd.sources import EXECUTORS_FOLDER, NO_SOURCES, Sources, add_folders
 
 
 def load(
@@ -41,7 +38,9 @@ def load(
     else:
         for name in modules:
             _import(name, partial(importlib.import_module, name))
-    for entry_point in find_entry_points(sources) if entry_points is None else entry_points:
+    if entry_points is None:
+        entry_points = find_entry_points(modules, sources, folder)
+    for entry_point in entry_points:
         _import(entry_point.value, entry_point.load)
     if not registry and not built_in:
         named = [source.named for source in sources.modules] or modules

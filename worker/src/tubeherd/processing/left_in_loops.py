@@ -21,6 +21,8 @@ from tubeherd.processing.started import loops
 
 _LIBRARY: Final = str(Path(os.__file__).parent) + os.sep
 _INSTALLED: Final = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_CAUSE, _CONTEXT, _TRACEBACK = (BaseException.__dict__[f"__{name}__"] for name in ("cause", "context", "traceback"))
+_EXCEPTIONS: Final[Any] = BaseExceptionGroup.__dict__["exceptions"]
 _CLOSES_GENERATOR: Final = "async_generator_athrow"
 """The name of the type of what the method `aclose` of an asynchronous generator returns."""
 
@@ -141,9 +143,10 @@ def suspended_generators(error: BaseException | None) -> Iterator[AsyncGenerator
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        errors += [each.__cause__, each.__context__]
-        errors += each.exceptions if isinstance(each, BaseExceptionGroup) else ()
-        at: TracebackType | None = each.__traceback__
+        # Read past the attributes that a class of the job's may have put in their places, because these are its code.
+        errors += [_CAUSE.__get__(each), _CONTEXT.__get__(each)]
+        errors += _EXCEPTIONS.__get__(each) if issubclass(type(each), BaseExceptionGroup) else ()
+        at: TracebackType | None = _TRACEBACK.__get__(each)
         while at is not None:
             for value in list(at.tb_frame.f_locals.values()):
                 # `isinstance` would run code of the job's, such as that of a proxy whose object is gone.

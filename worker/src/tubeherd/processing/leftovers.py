@@ -31,6 +31,7 @@ class Leftovers:
         self._since = since
         self._in_loops: LeftInLoops | None = None
         self._reported = False
+        self._generators_unclosed = False
 
     def end(self) -> str:
         """End what can be ended and return in words what is left; an empty text if it is certain that nothing is."""
@@ -61,12 +62,15 @@ class Leftovers:
         try:
             if (in_loops := self._left_in_loops()) is not None:
                 in_loops.close_generators(error)
-        except Exception as trouble:  # no file can be opened, or an error of the job is made so that it cannot be read
+        except Exception as trouble:  # no file can be opened, from which the module is to be loaded
             self._report(type(trouble).__name__)
+            self._generators_unclosed = True
 
     def _loops(self) -> Iterator[str]:
         if not started.are_loops_noted():  # code of a job has loaded asyncio, after the executors were imported
             yield "perhaps something in an event loop"
+        if self._generators_unclosed:
+            yield "perhaps an asynchronous generator"
         if (in_loops := self._left_in_loops()) is not None:
             yield from in_loops.end()
 

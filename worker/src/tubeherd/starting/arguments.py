@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tubeherd.processing.discovery import EXECUTORS_FOLDER
-from tubeherd.sources import Source, Sources
+from tubeherd.sources import EXECUTORS_FOLDER, Source, Sources
 from tubeherd.starting.hints import files_with_executors, has_executors, is_name, nearest, typed
 
 

@@ -17,10 +17,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from typing import Final, NamedTuple
 
 from tubeherd.descriptors import moved_socket
-from tubeherd.entry_points import find_entry_points
 from tubeherd.logs import log
 from tubeherd.metrics import Metrics, Recycled
 from tubeherd.processes import children, descendants, has_ended
@@ -101,12 +101,13 @@ class Places:
         metrics: Metrics | None,
         reactor: Reactor,
         sources: Sources = NO_SOURCES,
+        entry_points: Sequence[EntryPoint] = (),
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._reactor = reactor
         self._sources = sources
-        self._entry_points = find_entry_points(sources)
+        self._entry_points = entry_points
         self._reserves = ReserveCount(shared=True)
         self._shows_banner = log.is_for_people
         """Whether the next slot that is forked shows the banner."""

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tubeherd.burials.writer import writer_of
+from tubeherd.entry_points import find_entry_points
 from tubeherd.exits import Exit
 from tubeherd.formats.text import some_of
 from tubeherd.logs import log
@@ -52,10 +53,12 @@ class Supervisor:
     """Runs as many slots as the setting `concurrency` says, until a signal or one of the slots stops the worker."""
 
     def __init__(self, settings: WorkerSettings, sources: Sources = NO_SOURCES) -> None:
-        """Install the signal handlers, and listen for health requests if the settings say so; raises CannotListen.
+        """Install the signal handlers, and listen for health requests if the settings say so.
 
-        `sources` are modules of executors that the slots import instead of those of the settings.
+        `sources` are modules of executors that the slots import instead of those of the settings. Raises CannotListen,
+        and ExecutorError if it cannot be found out which installed packages have executors.
         """
+        entry_points = find_entry_points(settings.executors, sources)
         self._settings = settings
         self._reactor = Reactor()
         self._health: HealthServer | None = None
@@ -63,7 +66,7 @@ class Supervisor:
         if settings.health:
             self._health = HealthServer(settings.health, self._reactor.selector, self._is_ready, self._metrics_text)
             self._metrics = _make_metrics()
-        self._places = Places(settings, self._metrics, self._reactor, sources)
+        self._places = Places(settings, self._metrics, self._reactor, sources, entry_points)
         self._watch = Watch(settings)
         self._until_empty = settings.until_empty
         self._reloading = _watch_files(sources) if settings.reload else None
