@@ -10,6 +10,7 @@ from docs.chart import CHART
 
 from tests.support.monitoring import alerts
 from tests.support.prometheus import promtool
+from tubeherd.policy import BurialKind
 
 CASES = Path(__file__).with_name("alerts.test.yaml")
 ALERTS = alerts("queue")
@@ -38,6 +39,12 @@ def test_each_alert_has_a_case_in_which_it_is_sent_and_one_in_which_it_is_not():
         assert {case["alertname"] for case in tests if bool(case["exp_alerts"]) == sent} == {
             alert["alert"] for alert in ALERTS
         }
+
+
+def test_reasons_of_burials_in_the_cases_are_ones_that_the_operator_shows():
+    shown = re.findall(r'tubeherd_pool_buried_jobs\{.*?kind="(\w+)", error="(\w+)"', CASES.read_text())
+    assert {kind for kind, _ in shown} == {BurialKind.EXCEPTION, BurialKind.INVALID, "other"}
+    assert [(kind, error) for kind, error in shown if kind != BurialKind.EXCEPTION and error != kind] == []
 
 
 def resolved(schema):
