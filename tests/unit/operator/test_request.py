@@ -56,6 +56,28 @@ def test_value_that_is_not_understood(value):
         parse_value("kick", value, TUBES)
 
 
+@pytest.mark.parametrize(
+    ("value", "both"),
+    [
+        ("mail:error/KeyError:5", "error/KeyError and 5"),
+        ("mail:5:error/KeyError@1/s", "5 and error/KeyError"),
+        ("error/KeyError:5", "error/KeyError and 5"),
+        ("error/KeyError:all", "error/KeyError and all"),
+        ("job/7:3", "job/7 and 3"),
+    ],
+)
+@pytest.mark.parametrize("tubes", [TUBES, PoolTubes(("mail*",))])
+def test_value_that_says_twice_which_jobs_is_refused_with_the_right_form(value, both, tubes):
+    with pytest.raises(BadRequest, match=rf"is not understood: it says twice which jobs, {both}; write kick=all, "):
+        parse_value("kick", value, tubes)
+
+
+def test_colon_is_in_the_name_of_no_tube_whatever_a_glob_matches():
+    with pytest.raises(BadRequest, match="says twice which jobs, error/KeyError and 5"):
+        parse_value("kick", "mail:error/KeyError:5", PoolTubes(("*",)))
+    assert parse_value("kick", "error/KeyError:5", PoolTubes(("*",))).tubes.named == ("error/KeyError",)
+
+
 @pytest.mark.parametrize("value", ["job/1@5", "all@", "all@0/s", "all@fast", "mail:all@1/d"])
 def test_rate_that_is_not_understood(value):
     with pytest.raises(BadRequest, match=r"is not understood: .* is no rate"):

@@ -48,17 +48,22 @@ def parse_value(deed: Deed, value: str, tubes: PoolTubes) -> Wanted:
     tube, jobs, pace = _split(value)
     found = _JOBS.fullmatch(jobs)
     given = f"{deed}={value[:80]!r}"
+    forms = (
+        f"write {deed}=all, {deed}=25, {deed}=job/ID or {deed}=error/NAME, for one tube {deed}=TUBE:all and so on, and "
+        f"to go slowly {deed}=all@50/s and so on"
+    )
     if not found:
-        raise BadRequest(
-            f"{given} is not understood: write {deed}=all, {deed}=25, {deed}=job/ID or {deed}=error/NAME, "
-            f"for one tube {deed}=TUBE:all and so on, and to go slowly {deed}=all@50/s and so on"
-        )
+        raise BadRequest(f"{given} is not understood: {forms}")
     try:
         rate = None if pace is None else parse_rate(pace)
     except ValueError as error:
         raise BadRequest(f"{given} is not understood: {error}") from error
     wanted = tubes if tube is None else tubes.only(tube)
-    if not wanted.named and not wanted.has_globs:
+    is_empty = not wanted.named and not wanted.has_globs
+    first = (tube or "").rpartition(":")[2]
+    if tube and (":" in tube or (is_empty and _JOBS.fullmatch(first))):  # no tube has a colon in its name
+        raise BadRequest(f"{given} is not understood: it says twice which jobs, {first[:80]} and {jobs}; {forms}")
+    if is_empty:
         raise BadRequest(f"{given} names a tube that is not the pool's: it has {tubes}")
     _, count, job, name = found.groups()
     return Wanted(
