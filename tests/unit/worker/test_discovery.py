@@ -111,11 +111,17 @@ def test_two_executors_of_one_name_in_two_files_are_both_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("modules", "where"),
-    [(None, "/.+"), (["json"], "json"), (["json", "csv"], "json, csv"), ([], "the entry points tubeherd.executors")],
+    ("modules", "where", "advice"),
+    [
+        (None, "/.+", "; in a pool, spec.executors names the ConfigMap that has its file"),
+        (["json"], "json", ""),
+        (["json", "csv"], "json, csv", ""),
+        ([], "the entry points tubeherd.executors", ""),
+    ],
 )
-def test_nothing_found_names_where_it_was_looked_for(tmp_path, modules, where):
-    with pytest.raises(ExecutorError, match=rf"^no executor found in {where}: decorate a function with @executor"):
+def test_nothing_found_names_where_it_was_looked_for(tmp_path, modules, where, advice):
+    said = rf"^no executor found in {where}: decorate a function with @executor\(TUBE\){advice}$"
+    with pytest.raises(ExecutorError, match=said):
         load(modules, tmp_path)
 
 

@@ -45,7 +45,10 @@ def load(
     if not registry and not built_in:
         named = [source.named for source in sources.modules] or modules
         where = str(folder) if named is None else some_of(named) or f"the entry points {ENTRY_POINT_GROUP}"
-        raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE){sources.hint}")
+        advice = sources.hint or (
+            "" if named is not None else "; in a pool, spec.executors names the ConfigMap that has its file"
+        )
+        raise ExecutorError(f"no executor found in {where}: decorate a function with @executor(TUBE){advice}")
     for tube in built_in:
         if tube in registry:
             raise ExecutorError(
