@@ -120,7 +120,7 @@ def test_budget_that_is_refused_is_a_condition_and_leaves_the_pool_ready(pools):
     report = make_report(seen, make_plan(seen), refused, "now")
     found = {entry.type: entry for entry in report.status.conditions}
     assert found["Unprotected"].reason == "BudgetRefused"
-    assert "exceeded quota" in found["Unprotected"].message
+    assert "exceeded quota; remove what refuses it" in found["Unprotected"].message
     assert found["Ready"].status == "True"
 
 

@@ -39,12 +39,12 @@ UNSCHEDULABLE = {
         (
             {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling"}}},
             "ImagePull",
-            "pod mail-1 cannot get its image shop/mail:7: Back-off pulling",
+            "pod mail-1 cannot get its image shop/mail:7: Back-off pulling; correct the image's name",
         ),
         (
             {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "smtp" not found'}}},
             "CannotStart",
-            'secret "smtp" not found',
+            'secret "smtp" not found; add what is missing',
         ),
         (
             {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": CRASH}},
@@ -58,12 +58,12 @@ UNSCHEDULABLE = {
                 "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
             },
             "CrashLoop",
-            "was killed for its memory: see kubectl logs --previous",
+            "was killed for its memory: see kubectl logs --previous mail-1",
         ),
         (
             {"status": {"conditions": [UNSCHEDULABLE]}},
             "Unschedulable",
-            "pod mail-1 finds no node: 0/3 nodes are available",
+            "pod mail-1 finds no node: 0/3 nodes are available; make room for it",
         ),
         (
             {"status": {"conditions": [UNSCHEDULABLE | {"reason": "SchedulingGated", "message": "non-empty gates"}]}},
@@ -192,7 +192,9 @@ def test_quota(pools):
     live["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: none"}]
     condition = ready(pools.seen(deployment=live))
     assert (condition.status, condition.reason) == ("False", "PodsRefused")
-    assert condition.message == "pods cannot be created: exceeded quota: none"
+    assert condition.message == (
+        "pods cannot be created: exceeded quota: none; remove what forbids them, or correct the spec"
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,9 +226,14 @@ def test_pool_whose_workers_are_connected_is_ready_though_the_operator_does_not_
     assert (ready(connected).status, ready(connected).reason) == ("True", "Running")
     found = {finding.type: finding for finding in conditions(connected)}
     assert (found["ServerReachable"].status, found["ServerReachable"].reason) == ("False", "Unreachable")
+    assert "check that it runs, that the value `server` of the Helm chart names it" in found["ServerReachable"].message
+    own = judged(pools.seen(pools.pool({"tubes": ["mail"], "server": "q:11300"}), counts=away), "ServerReachable")
+    assert "that spec.server names it, and that no NetworkPolicy keeps the operator from it" in own.message
     starting = pools.live(pools.pool())
     starting["status"]["readyReplicas"] = 0
-    assert ready(pools.seen(counts=away, deployment=starting)).reason == "ServerUnreachable"
+    waiting = ready(pools.seen(counts=away, deployment=starting))
+    assert waiting.reason == "ServerUnreachable"
+    assert waiting.message.endswith("; the condition ServerReachable says what to check")
     none = pools.pool({"tubes": ["mail"], "replicas": 0})
     assert ready(pools.seen(none, counts=away)).reason == "ServerUnreachable", "no worker shows the opposite"
 
@@ -269,8 +276,13 @@ RUNS, WAITS = {"running": {}}, {"waiting": {"reason": "ContainerCreating"}}
     [
         (unready(9, RUNS), "queue", "NotConnected", "a name without a dot is looked up in the pool's namespace"),
         (unready(9, RUNS), "queue:11300", "NotConnected", "beanstalkd at queue:11300; a name without a dot"),
-        (unready(9, RUNS), "q.shop.svc:11300", "NotConnected", "at q.shop.svc:11300; see kubectl logs mail-1"),
-        (unready(9, RUNS), "[::1]:11300", "NotConnected", "at [::1]:11300; see kubectl logs mail-1"),
+        (unready(9, RUNS), "q.shop.svc:11300", "NotConnected", "at q.shop.svc:11300; check that it runs"),
+        (
+            unready(9, RUNS),
+            "[::1]:11300",
+            "NotConnected",
+            "NetworkPolicy keeps the pod from it; see kubectl logs mail-1",
+        ),
         (unready(9, WAITS), "queue", "NotStarted", "ContainerCreating; see kubectl describe pod mail-1"),
         (unready(9, RUNS, **GATED), "queue", "NotStarted", 'pod mail-1 waits: the status of pod readiness gate "a"'),
         (unready(11, RUNS, **GATED), "queue", "Starting", ""),
@@ -352,10 +364,10 @@ def test_nothing_is_available_of_a_deployment_that_is_not_the_pools(pools):
         ("--max-time (TUBEHERD_MAX_TIME): no\n\n", 2, "--max-time (TUBEHERD_MAX_TIME): no"),
         ('{"level": "error", "event": "a"}\n{"level": "info", "event": "b"}', 3, "a"),
         ('{"level": "error", "event": "a"}\n{"level": "error", "event": "buried", "job": 7}', 3, "a"),
-        ('{"level": "error", "event": "buried", "job": 7}', 137, "see kubectl logs --previous"),
-        ("an executor printed a secret", 1, "see kubectl logs --previous"),
-        ('{"level": "error"}\n[1]\n"x"', 1, "see kubectl logs --previous"),
-        ("", 2, "see kubectl logs --previous"),
+        ('{"level": "error", "event": "buried", "job": 7}', 137, None),
+        ("an executor printed a secret", 1, None),
+        ('{"level": "error"}\n[1]\n"x"', 1, None),
+        ("", 2, None),
     ],
 )
 def test_last_words(text, code, words):

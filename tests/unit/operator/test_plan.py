@@ -174,6 +174,7 @@ def test_template_that_the_operator_must_refuse_leaves_the_deployment_as_it_is(p
     made = make_plan(seen)
     assert (made.wanted, made.change) == (None, None)
     assert made.wrong_template.startswith("spec.template.spec.terminationGracePeriodSeconds: must be 75 or more")
+    assert made.wrong_template.endswith("leave it out, or give jobs less time with spec.jobTimeout")
     status = pools.status(seen)
     ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "InvalidSpec")

@@ -86,7 +86,8 @@ def trouble_of_pods(pods: Iterable[Object]) -> Trouble | None:
         name = pod["metadata"]["name"]
         for condition in pod.get("status", {}).get("conditions", []):
             if condition["type"] == "PodScheduled" and condition.get("reason") in _NO_NODE:
-                message = f"pod {name} finds no node: {condition.get('message', '')}"
+                why = condition.get("message", "")
+                message = f"pod {name} finds no node: {why}; make room for it, or have the spec ask less of a node"
                 return Trouble(PodReason.UNSCHEDULABLE, message)
         for container in _containers(pod):
             if trouble := _container_trouble(name, container):
@@ -139,7 +140,10 @@ def next_look_at_pods(pods: Iterable[Object], now: float) -> float | None:
 def _not_connected(pod: str, server: str) -> str:
     is_short_name = "." not in server and "[" not in server
     advice = "; a name without a dot is looked up in the pool's namespace" if is_short_name else ""
-    return f"the worker of pod {pod} does not connect to beanstalkd at {server}{advice}; see kubectl logs {pod}"
+    return (
+        f"the worker of pod {pod} does not connect to beanstalkd at {server}{advice}; check that it runs and that no "
+        f"NetworkPolicy keeps the pod from it; see kubectl logs {pod}"
+    )
 
 
 def _worker(pod: Object) -> Object | None:
@@ -183,24 +187,31 @@ def _container_trouble(pod: str, container: Object) -> Trouble | None:
     waiting = state.get("waiting", {})
     reason = waiting.get("reason", "")
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
-        message = f"pod {pod} cannot get its image {container['image']}: {waiting.get('message', reason)}"
+        why = waiting.get("message", reason)
+        message = (
+            f"pod {pod} cannot get its image {container['image']}: {why}; correct the image's name, or its pull secret"
+        )
         return Trouble(PodReason.IMAGE_PULL, message)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Trouble(PodReason.CANNOT_START, f"pod {pod} cannot start: {waiting.get('message', reason)}")
+        why = waiting.get("message", reason)
+        return Trouble(
+            PodReason.CANNOT_START, f"pod {pod} cannot start: {why}; add what is missing, or correct the spec"
+        )
     ended = state.get("terminated") or (container.get("lastState", {}).get("terminated") if waiting else None)
     if ended and (ended.get("exitCode", 0) != 0 or reason == "CrashLoopBackOff"):
         is_for_memory = ended.get("reason") == _OUT_OF_MEMORY
         how = "was killed for its memory" if is_for_memory else f"exited {ended.get('exitCode')}"
+        logs = f"kubectl logs --previous {pod}"
         if container["name"] == WORKER:
-            return Trouble(PodReason.CRASH_LOOP, f"the worker of pod {pod} {how}: {last_words(ended)}")
+            return Trouble(PodReason.CRASH_LOOP, f"the worker of pod {pod} {how}: {last_words(ended) or f'see {logs}'}")
         name = container["name"]
-        message = f"container {name} of pod {pod} {how}: see kubectl logs --previous {pod} --container {name}"
+        message = f"container {name} of pod {pod} {how}: see {logs} --container {name}"
         return Trouble(PodReason.CRASH_LOOP, message)
     return None
 
 
-def last_words(ended: Object) -> str:
-    """Return why a worker ended, from the end of its log: the last error that is not of a job.
+def last_words(ended: Object) -> str | None:
+    """Return why a worker ended, from the end of its log: the last error that is not of a job; None if there is none.
 
     Such an error is a line of JSON as `tubeherd.logs` writes it, with "level" and "event" and without "job". A worker
     that finds a wrong setting names it in plain text, because its log is not set up yet. Anything else may be the
@@ -213,7 +224,7 @@ def last_words(ended: Object) -> str:
             return str(entry["event"])
     if lines and ended.get("exitCode") == Exit.USAGE:
         return str(lines[-1])
-    return "see kubectl logs --previous"
+    return None
 
 
 def _log_entry(line: str) -> dict[str, Any]:

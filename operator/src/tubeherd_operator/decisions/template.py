@@ -200,7 +200,8 @@ def _is_default(path: Path) -> bool:
 def _why(path: Path, ours: Any) -> str:
     if path[-1] == "terminationGracePeriodSeconds":
         return (
-            f"must be {ours} or more, or the worker could not let its jobs end: leave it out, or lower spec.jobTimeout"
+            f"must be {ours} or more, or the worker could not let its jobs end: leave it out, or give jobs less time "
+            "with spec.jobTimeout"
         )
     if path[-1] == "volumeMounts":
         return "the operator mounts its own volume there: mount yours elsewhere"

@@ -103,7 +103,8 @@ def _overridden(seen: Observation) -> Finding | None:
 
 def _pods_refused(seen: Observation) -> Finding | None:
     if failure := _of_deployment(seen, "ReplicaFailure", "True"):
-        return _not_ready(Reason.PODS_REFUSED, f"pods cannot be created: {failure.get('message', '')}", warn=True)
+        message = f"pods cannot be created: {failure.get('message', '')}; remove what forbids them, or correct the spec"
+        return _not_ready(Reason.PODS_REFUSED, message, warn=True)
     return None
 
 
@@ -116,7 +117,10 @@ def _server_away(seen: Observation) -> Finding | None:
     rollout = rollout_of(seen)
     are_connected = rollout.done and rollout.ready > 0  # the workers: the operator's own trouble is ServerReachable
     if seen.counts and seen.counts.error and not are_connected:
-        message = f"beanstalkd is out of reach: {seen.counts.error}; the workers wait and reconnect by themselves"
+        message = (
+            f"beanstalkd is out of reach: {seen.counts.error}; the workers wait and reconnect by themselves; the "
+            "condition ServerReachable says what to check"
+        )
         return _not_ready(Reason.SERVER_UNREACHABLE, message)
     return None
 

@@ -30,6 +30,11 @@ def judge(seen: Observation) -> Finding:
 
 
 def _unreachable(seen: Observation, error: str) -> str:
-    if seen.has_counts_of_this_server:
-        return f"{error}; the counts in the status are the last known"
-    return f"{error}; its jobs have not been counted yet"
+    counts = "the counts in the status are the last known"
+    if not seen.has_counts_of_this_server:
+        counts = "its jobs have not been counted yet"
+    named = "spec.server" if seen.pool.spec.server else "the value `server` of the Helm chart"
+    return (
+        f"{error}; {counts}; check that it runs, that {named} names it, and that no NetworkPolicy keeps the operator "
+        "from it"
+    )

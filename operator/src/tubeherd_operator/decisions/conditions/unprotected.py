@@ -24,7 +24,8 @@ def judge(seen: Observation) -> Finding | None:
     if seen.budget_refusal:
         message = (
             f"the API server refuses the pool's PodDisruptionBudget {name}, so nothing bounds how many of its pods are "
-            f"evicted at a time: {seen.budget_refusal}; it is tried again every minute"
+            f"evicted at a time: {seen.budget_refusal}; remove what refuses it, such as a quota or an admission "
+            "webhook; it is tried again every minute"
         )
         return Finding(TYPE, "True", Reason.BUDGET_REFUSED, message, event="Warning")
     if seen.deployment is None or seen.deployment_is_foreign or not has_foreign_budget(seen, seen.deployment):
