@@ -479,8 +479,9 @@ def test_alerts_of_which_none_is_left_are_refused():
         assert "--reset-then-reuse-values" in said
 
 
-def test_alerts_without_an_address_of_runbooks_have_none():
-    objects = render({"metrics": {"prometheusRule": {"enabled": True, "runbooks": None}}})
+@pytest.mark.parametrize("runbooks", [None, ""], ids=["null", "empty"])
+def test_alerts_without_an_address_of_runbooks_have_none(runbooks):
+    objects = render({"metrics": {"prometheusRule": {"enabled": True, "runbooks": runbooks}}})
     (group,) = objects["PrometheusRule", "herd-alerts"]["spec"]["groups"]
     assert {frozenset(alert["annotations"]) for alert in group["rules"]} == {frozenset({"summary", "description"})}
 
@@ -593,6 +594,8 @@ def test_roles_of_users_are_added_to_those_of_kubernetes_unless_told_otherwise()
     [
         ({"worker": {"imgae": "x"}}, "worker"),
         ({"server": "tcp://jobs:11300"}, "/server"),
+        ({"server": "jobs:99999"}, "/server"),
+        ({"allowedServers": ["jobs:0"]}, "/allowedServers/0"),
         ({"operator": {"pollInterval": 0}}, "/operator/pollInterval"),
         ({"beanstalkd": {"storage": "much"}}, "/beanstalkd/storage"),
         ({"operator": {"image": {"digest": "sha256:12"}}}, "/operator/image/digest"),

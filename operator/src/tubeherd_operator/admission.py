@@ -30,7 +30,7 @@ from tubeherd.pool import (
     SHARE,
     SHARE_WHY,
 )
-from tubeherd.queue.server import SERVER
+from tubeherd.queue.server import PORT_WHY, SERVER
 
 Rules = dict[str, Any]
 
@@ -51,7 +51,7 @@ BY_PATTERN: Final = {
     SIZE.pattern: _rule(f"{_BYTES} < 9e18 && double(int({_BYTES})) == {_BYTES}", "must be a whole number of bytes"),
     SERVER.pattern: _rule(
         f"!self.matches('[^:]:[0-9]+$|\\\\]:[0-9]+$') || ({_PORT} > 0 && {_PORT} < 65536)",
-        "the port is from 1 to 65535",
+        PORT_WHY,
     ),
 }
 """By the pattern of a text field: the rule that such a field has beside its pattern."""

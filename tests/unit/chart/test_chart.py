@@ -9,7 +9,8 @@ import yaml
 from docs.chart import CHART, PAGE, groups_of, read_values, render
 
 from tests.support.project import ROOT
-from tubeherd.queue.server import SERVER
+from tubeherd.configuration import WrongSettings
+from tubeherd_operator.settings import OperatorSettings
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -52,8 +53,43 @@ def objects_in(schema):
             yield from objects_in(inner)
 
 
-def test_server_is_written_as_everywhere_or_left_empty():
-    assert dict(in_schema())["server"]["pattern"] == f"^$|{SERVER.pattern}"
+def takes(schema, text):
+    """Return whether a schema takes a text."""
+    return len(text) <= schema.get("maxLength", len(text)) and re.search(schema["pattern"], text) is not None
+
+
+PORTS = [
+    "",
+    *(f":{port}" for port in ("0", "1", "80", "9999", "11300", "59999", "60000", "65535", "65536", "99999", "x", "")),
+]
+
+
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize(
+    "host", ["b", "b.queue.svc", "[::1]", "::1", "tcp://b", "a b", "a,b", "*", "*.b", "*.", "b" * 261]
+)
+def test_servers_that_the_operator_refuses_are_refused_by_the_chart(host, port):
+    schemas = dict(in_schema())
+    given = {"default_image": "worker:1"}
+    for setting, value, schema in (
+        ("default_server", host + port, schemas["server"]),
+        ("allowed_servers", [host + port], schemas["allowedServers"]["items"]),
+    ):
+        try:
+            is_right = bool(OperatorSettings.load({}, given | {setting: value}))
+        except WrongSettings:
+            is_right = False
+        assert takes(schema, host + port) == is_right, setting
+
+
+def test_server_may_be_left_empty_and_an_entry_of_the_list_may_not():
+    schemas = dict(in_schema())
+    assert takes(schemas["server"], "")
+    assert not takes(schemas["allowedServers"]["items"], "")
+
+
+def test_address_of_the_runbooks_may_be_left_empty():
+    assert takes(dict(in_schema())["metrics.prometheusRule.runbooks"], "")
 
 
 @pytest.mark.parametrize(

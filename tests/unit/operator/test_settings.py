@@ -36,6 +36,10 @@ def test_variables_are_read():
             {"DEFAULT_IMAGE": "a", "DEFAULT_SERVER": "tcp://b"},
             "TUBEHERD_OPERATOR_DEFAULT_SERVER: 'tcp://b' is no server: write it like beanstalkd:11300 or [::1]:11300",
         ),
+        (
+            {"DEFAULT_IMAGE": "a", "DEFAULT_SERVER": "b:99999"},
+            "TUBEHERD_OPERATOR_DEFAULT_SERVER: 'b:99999' is no server: the port is from 1 to 65535",
+        ),
     ],
 )
 def test_wrong_variable_is_named_with_what_to_write(variables, said):

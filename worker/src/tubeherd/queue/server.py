@@ -14,6 +14,7 @@ SERVER: Final = TextFormat(
     max_length=ADDRESS_LENGTH,
     examples="beanstalkd:11300 or [::1]:11300",
 )
+PORT_WHY: Final = "the port is from 1 to 65535"
 SERVER_VARIABLE: Final = "TUBEHERD_SERVER"
 SERVER_MEANING: Final = "host:port of beanstalkd."
 
@@ -22,7 +23,8 @@ def parse_server(server: str) -> tuple[str, int]:
     """Return host and port of `host`, `host:port` or `[v6]:port`. Raises ValueError for anything else."""
     found = split_address(server, DEFAULT_PORT)
     if not found:
-        raise ValueError(f"{server[:80]!r} is no server: write it like {SERVER.examples}")
+        advice = PORT_WHY if SERVER.matches(server) else f"write it like {SERVER.examples}"
+        raise ValueError(f"{server[:80]!r} is no server: {advice}")
     return found
 
 
