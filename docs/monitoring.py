@@ -15,9 +15,27 @@ from docs import dashboard
 from docs.chart import read_values
 
 import tubeherd.metric_table as of_worker
+from tubeherd.policy import BurialKind
+from tubeherd.shared_memory.tally import VerdictLabel
 from tubeherd_operator import metric_table as of_operator
 
 PAGE: Final = Path(__file__).with_suffix(".md")
+_VERDICTS: Final = {
+    VerdictLabel.DELETED: "The executor returned.",
+    VerdictLabel.RETRIED: "The job has failed, and is tried again later.",
+    VerdictLabel.RELEASED: "The job was rescheduled or aborted, and has not failed.",
+    VerdictLabel.BURIED: "The job has failed for good.",
+    VerdictLabel.LEASE_GONE: "beanstalkd had taken the job from its worker before the verdict: it may run twice.",
+}
+_KINDS: Final = {
+    BurialKind.EXCEPTION: "The executor or a listener raised an exception.",
+    BurialKind.INVALID: "The payload does not fit the executor.",
+    BurialKind.DEADLINE: "The job or a listener ran longer than its limit.",
+    BurialKind.MEMORY: "The slot used more memory than its share, or the kernel killed it for its memory.",
+    BurialKind.KILLED: "The slot died for another reason.",
+    BurialKind.POISON: "The job was lost so often, each time with its whole worker, that it was not even begun.",
+    BurialKind.REJECTED: "The executor raised Reject, because no further attempt would help.",
+}
 _TABLE: Final = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -27,6 +45,7 @@ def render(page: str) -> str:
         "alerts": alerts(),
         "operator": metrics(of_operator.METRICS),
         "worker": metrics(of_worker.METRICS),
+        "values": values(),
         "panels": panels(),
     }
     return _TABLE.sub(lambda found: f"{found[1]}{tables[found[2]]}{found[3]}", page)
@@ -57,6 +76,19 @@ def metrics(declared: Iterable[of_worker.Metric]) -> str:
         (
             (f"`{metric.name}`", metric.kind, ", ".join(f"`{label}`" for label in metric.labels), metric.help)
             for metric in declared
+        ),
+    )
+
+
+def values() -> str:
+    """Return the table of the values of the labels that say what became of a job and why it failed."""
+    verdicts = ((of_worker.JOB_SECONDS, "verdict", value, _VERDICTS[value]) for value in VerdictLabel)
+    kinds = ((of_worker.JOB_FAILURES, "kind", value, _KINDS[value]) for value in BurialKind)
+    return _table(
+        ("metric", "label", "value", "means"),
+        (
+            (f"`{metric.name}`", f"`{label}`", f"`{value}`", meaning)
+            for metric, label, value, meaning in (*verdicts, *kinds)
         ),
     )
 
