@@ -82,8 +82,8 @@ def test_too_many_tubes_are_bounded_and_a_condition_says_so(namespace, queue, ev
 
 
 BAD = [
-    ({"tubes": ["a b*"]}, "spec.tubes[0]", "should match"),
-    ({"tubes": ["[ab]*"]}, "spec.tubes[0]", "should match"),
+    ({"tubes": ["a b*"]}, "spec.tubes[0]", "write the name of a tube or a glob"),
+    ({"tubes": ["[ab]*"]}, "spec.tubes[0]", "write the name of a tube or a glob"),
     ({"tubes": ["*" * 201]}, "spec.tubes[0]", "Too long"),
     ({"tubes": ["tubeherd.*"]}, "spec.tubes[0]", "reserved"),
     ({"tubes": ["reports.*", "reports.*"]}, "spec.tubes[1]", "Duplicate"),

@@ -29,6 +29,7 @@ from tubeherd.pool import (
     REPLICAS_MOST,
     SHARE,
     SHARE_WHY,
+    TEXT_WHY,
 )
 from tubeherd.queue.server import PORT_WHY, SERVER
 
@@ -55,6 +56,14 @@ BY_PATTERN: Final = {
     ),
 }
 """By the pattern of a text field: the rule that such a field has beside its pattern."""
+IN_WORDS: Final = {
+    text.pattern: _rule(f"self.matches({json.dumps(text.pattern)})", TEXT_WHY[text.pattern])
+    for text in (GLOB, DURATION, SERVER)
+}
+"""By a pattern: the rule that stands in its place, because its message says what to write, and not the pattern.
+
+A size keeps its pattern: other rules cannot read one that is none, and would be in the message too.
+"""
 
 NAME: Final = _rule(
     "self.metadata.name.size() <= 63", "a pool's name has at most 63 characters: its pods bear it as a label"

@@ -121,7 +121,11 @@ def _inline(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
         return _inline({**inner, **{key: value for key, value in schema.items() if key != "anyOf"}}, definitions)
     result = {key: schema[key] for key in (*_KEPT, *_KEPT_OF_MAPS) if key in schema}
     result |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
-    result |= deepcopy(admission.BY_PATTERN.get(schema.get("pattern", ""), {}))
+    if pattern := schema.get("pattern"):
+        if pattern in admission.IN_WORDS:
+            _add(result, admission.IN_WORDS[pattern])
+            del result["pattern"]
+        _add(result, admission.BY_PATTERN.get(pattern, {}))
     for kind in admission.BY_MARK.keys() & schema.keys():
         result |= admission.BY_MARK[kind](**schema[kind])
     result |= {key: schema[key] for key in ("type", "enum") if key in schema}

@@ -9,8 +9,11 @@ from pydantic import ValidationError
 
 from tests.support.project import ROOT
 from tubeherd.declarations import bound, default_in_words, shape
+from tubeherd.formats.durations import DURATION
+from tubeherd.formats.globs import GLOB
 from tubeherd.formats.memory_share import MIB, slot_share
 from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
+from tubeherd.queue.server import SERVER
 from tubeherd.settings import WorkerSettings
 from tubeherd_operator import admission
 from tubeherd_operator.crd import custom_resource_definition, render
@@ -116,11 +119,32 @@ def evaluate(rule, **fields):
     return eval(text, {"__builtins__": {}}, scope)  # noqa: S307 - our own rule
 
 
+@pytest.mark.parametrize(
+    ("path", "examples"),
+    [
+        (["tubes", "items"], GLOB.examples),
+        (["excludeTubes", "items"], GLOB.examples),
+        (["server"], SERVER.examples),
+        (["jobTimeout"], DURATION.examples),
+        (["retry", "properties", "delays", "items"], DURATION.examples),
+        (["autoscale", "properties", "targetWait"], DURATION.examples),
+    ],
+)
+def test_text_that_is_wrongly_written_is_refused_in_words_and_not_by_a_pattern(path, examples):
+    field = properties()
+    for part in path:
+        field = field[part]
+    assert "pattern" not in field
+    rule = field["x-kubernetes-validations"][0]
+    assert rule["rule"].startswith("self.matches(")
+    assert examples in rule["message"]
+
+
 def test_reserved_tube_is_refused_by_the_model_and_by_a_rule_of_the_schema():
     with pytest.raises(ValidationError, match="is reserved"):
         WorkerPoolSpec.model_validate({"tubes": ["mail", "tubeherd.burials"]})
     tubes = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    (rule,) = tubes["properties"]["tubes"]["items"]["x-kubernetes-validations"]
+    _, rule = tubes["properties"]["tubes"]["items"]["x-kubernetes-validations"]
     assert rule["rule"] == "!self.startsWith('tubeherd.')"
 
 

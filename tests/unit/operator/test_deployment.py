@@ -23,6 +23,7 @@ from tubeherd.formats.tubes import RESERVED
 from tubeherd.pool import POOL_FIELDS, WorkerPoolSpec
 from tubeherd.queue.server import SERVER
 from tubeherd.settings import WorkerSettings
+from tubeherd_operator.admission import IN_WORDS
 from tubeherd_operator.crd import custom_resource_definition, render
 from tubeherd_operator.decisions.defaults import ADDITIONS, NEWEST
 from tubeherd_operator.decisions.deployment import grace_period
@@ -127,7 +128,13 @@ def values_of(schema):
             return st.integers(schema["minimum"], schema.get("maximum", 10**9))
         case "boolean":
             return st.booleans()
-    return TEXTS[schema["pattern"]]
+    return TEXTS[schema.get("pattern") or pattern_of(schema["x-kubernetes-validations"])]
+
+
+def pattern_of(rules):
+    """Return the pattern in whose place a rule stands that has a message in words."""
+    words = {rule["rule"]: pattern for pattern, one in IN_WORDS.items() for rule in one["x-kubernetes-validations"]}
+    return words[rules[0]["rule"]]
 
 
 FIELDS = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

@@ -19,7 +19,7 @@ def report(stored, now=NOW):
     ("spec", "said"),
     [
         ({"tubes": ["mail"], "concurrency": "four"}, "spec.concurrency: Input should be a valid integer"),
-        ({"tubes": ["mail"], "retry": {"delays": ["10s", "soon"]}}, "spec.retry.delays[1]: String should match"),
+        ({"tubes": ["mail"], "retry": {"delays": ["10s", "soon"]}}, "spec.retry.delays[1]: write it like 90s"),
         ({"tubes": [], "concurrency": 0, "maxJobs": 0, "batchSize": 0}, "and 1 more"),
         (None, "spec: Input should be"),
     ],

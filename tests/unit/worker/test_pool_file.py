@@ -123,10 +123,16 @@ def test_json_needs_no_parser_of_yaml(read, monkeypatch):
         (f"{HEAD}spec: [mail]", "spec is missing"),
         (f"{HEAD}spec: {{}}", "spec.tubes: Field required"),
         (f"{HEAD}spec: {{tubes: mail}}", "spec.tubes: "),
-        (f"{HEAD}spec: {{tubes: [two words]}}", "spec.tubes.0: "),
+        (f"{HEAD}spec: {{tubes: [two words]}}", "pool.yaml, pool mail: spec.tubes.0: write the name of a "
+         "tube or a glob, like mail or reports.*: 1 to 200 of A-Z a-z 0-9 - + / ; . $ _ ( ) * ?, and no - at the "
+         "beginning, not 'two words'"),
+        (f"{HEAD}spec: {{tubes: [tubeherd.a]}}", "pool mail: spec.tubes.0: 'tubeherd.a' is reserved"),
+        (f"{HEAD}spec: {{tubes: [a], retry: {{delays: [10z]}}}}",
+         "spec.retry.delays.0: write it like 90s, 10m, 1h30m or '10 minutes', not '10z'"),
+        (f"{HEAD.replace('mail', '')}spec: {{tubes: []}}", "pool.yaml: spec.tubes: "),
         (f"{HEAD}spec: {{tubes: [a], concurency: 2}}", "concurency is no field of a pool: did you mean concurrency?"),
         (f"{HEAD}spec: {{tubes: [a], concurrency: many}}", "spec.concurrency: "),
-        (f"{HEAD}spec: {{tubes: [a], jobTimeout: soon}}", "spec.jobTimeout: "),
+        (f"{HEAD}spec: {{tubes: [a], jobTimeout: soon}}", "spec.jobTimeout: write it like 90s, 10m"),
         (f"{HEAD}spec: {{tubes: [a], env: [{{name: A, value: 1}}]}}", "spec.env.0.value: Input should be a"),
         (f"{HEAD}spec: {{tubes: [a], env: [{{name: TUBEHERD_MAX_JOBS, value: '1'}}]}}",
          "spec.env must not set TUBEHERD_MAX_JOBS, because a field of the spec sets it"),

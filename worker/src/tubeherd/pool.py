@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel, to_snake
 from tubeherd.declarations import bound, default_in_words, find, shape
 from tubeherd.formats.durations import DURATION
 from tubeherd.formats.globs import GLOB, check_tube_or_glob
+from tubeherd.formats.sizes import SIZE
 from tubeherd.formats.tube_maps import COMMAND, TUBES_MOST, URL
 from tubeherd.pod_template.containers import WORKER
 from tubeherd.pod_template.marks import refused
@@ -56,6 +57,12 @@ ENV_WHY: Final = (
     "the operator sets this TUBEHERD_ variable from a field of the spec: remove it, and set the field instead"
 )
 ENV_TWICE_WHY: Final = "spec.env sets a variable of this name too: set it in one of the two"
+TEXT_WHY: Final = {
+    GLOB.pattern: f"write the name of a tube or a glob, like {GLOB.examples}: 1 to {GLOB.max_length} of "
+    "A-Z a-z 0-9 - + / ; . $ _ ( ) * ?, and no - at the beginning",
+    **{text.pattern: f"write it like {text.examples}" for text in (DURATION, SIZE, SERVER, COMMAND, URL)},
+}
+"""By the pattern of a text field: what to write in place of a text that does not match it."""
 Duration = Annotated[str, Field(pattern=DURATION.pattern, max_length=DURATION.max_length)]
 
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from tubeherd.pool import TEXT_WHY
 from tubeherd_operator.decisions.conditions import ready
 from tubeherd_operator.decisions.findings import Finding, PoolEvent, stamp
 from tubeherd_operator.decisions.news import news
@@ -38,8 +40,8 @@ def report_invalid(stored: Object, error: ValidationError, now: str) -> InvalidR
 
 def _message(stored: Object, error: ValidationError) -> str:
     # Without the values: an environment variable of the pool may be a secret.
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    named = [f"{_path(fault['loc'])}: {_shortened(fault['msg'])}" for fault in faults[:_NAMED]]
+    faults = error.errors(include_url=False, include_input=False)
+    named = [f"{_path(fault['loc'])}: {_why(fault)}" for fault in faults[:_NAMED]]
     more = [f"and {len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
     return (
         f"the stored spec is not valid: {'; '.join([*named, *more])}; until it is corrected, the Deployment stays as "
@@ -47,8 +49,9 @@ def _message(stored: Object, error: ValidationError) -> str:
     )
 
 
-def _shortened(fault: str) -> str:
-    return fault.removeprefix("Value error, ")[:_FAULT_MOST]
+def _why(fault: ErrorDetails) -> str:
+    why = TEXT_WHY.get(fault.get("ctx", {}).get("pattern", ""), fault["msg"])
+    return why.removeprefix("Value error, ")[:_FAULT_MOST]
 
 
 def _path(steps: tuple[int | str, ...]) -> str:

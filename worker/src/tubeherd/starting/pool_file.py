@@ -13,8 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
-from tubeherd.formats.tube_maps import COMMAND, URL
-from tubeherd.pool import GROUP, KIND, NOT_FOR_ENV, POOL_FIELDS, VERSION, WorkerPoolSpec
+from tubeherd.pool import GROUP, KIND, NOT_FOR_ENV, POOL_FIELDS, TEXT_WHY, VERSION, WorkerPoolSpec
 from tubeherd.settings import WorkerSettings
 
 _BYTES_MOST: Final = 2 << 20
@@ -22,7 +21,6 @@ _BYTES_MOST: Final = 2 << 20
 _ERRORS_MOST: Final = 10
 _SECRET: Final = ("command", "http", "env", "template")
 """The fields of a spec in which secrets may be, such as passwords in URLs; no message quotes them."""
-_EXAMPLES: Final = {"command": COMMAND.examples, "http": URL.examples}
 _REFERENCE: Final = re.compile(r"\$(\$|\((\w+)\))")
 
 
@@ -44,23 +42,26 @@ def read_pool(path: Path, environ: Mapping[str, str]) -> PoolFile:
     """Return what the file says, where the environment does not say it already; raises WrongPool."""
     pool = _the_pool(_documents(path), path)
     metadata = pool.get("metadata")
-    name = str(metadata.get("name") if isinstance(metadata, dict) else None or path.name)[:100]
-    spec = _spec(pool.get("spec"), path)
+    given = str((metadata.get("name") if isinstance(metadata, dict) else None) or "")[:100]
+    where = f"{path}, pool {given}" if given else str(path)
+    spec = _spec(pool.get("spec"), where)
     set_already = {variable: text for variable, text in environ.items() if text}
     variables = dict(WorkerSettings.variables(spec.worker_settings()))
     ignored = _ignored_fields(spec)
     for entry in spec.env or ():
         if entry.name in NOT_FOR_ENV:
-            raise WrongPool(f"{path}: spec.env must not set {entry.name}, because a field of the spec sets it")
+            raise WrongPool(f"{where}: spec.env must not set {entry.name}, because a field of the spec sets it")
         if entry.value_from is None:
             variables[entry.name] = _expanded(entry.value or "", variables | set_already)
             if "\0" in variables[entry.name]:
-                raise WrongPool(f"{path}: spec.env: the value of {entry.name} has a NUL in it, and no variable can")
+                raise WrongPool(f"{where}: spec.env: the value of {entry.name} has a NUL in it, and no variable can")
         elif entry.name not in set_already:
             ignored.append(
                 f"the variable {entry.name} comes from the cluster: set it yourself if the executors need it"
             )
-    return PoolFile(name, {key: text for key, text in variables.items() if key not in set_already}, ignored)
+    return PoolFile(
+        given or path.name, {key: text for key, text in variables.items() if key not in set_already}, ignored
+    )
 
 
 def _ignored_fields(spec: Any) -> list[str]:
@@ -131,26 +132,25 @@ def _the_pool(documents: list[Any], path: Path) -> Mapping[str, Any]:
     return pool
 
 
-def _spec(spec: Any, path: Path) -> Any:
+def _spec(spec: Any, where: str) -> Any:
     if not isinstance(spec, dict):
-        raise WrongPool(f"{path}: spec is missing, which says what the workers of the pool do")
+        raise WrongPool(f"{where}: spec is missing, which says what the workers of the pool do")
     errors = _unknown(spec, {to_camel(name) for name in WorkerPoolSpec.model_fields})
     try:
         found = WorkerPoolSpec.model_validate(spec)
     except ValidationError as error:
         errors += map(_in_words, error.errors(include_url=False))
     if errors:
-        raise WrongPool("\n".join(f"{path}: {error}" for error in errors[:_ERRORS_MOST]))
+        raise WrongPool("\n".join(f"{where}: {error}" for error in errors[:_ERRORS_MOST]))
     return found
 
 
 def _in_words(detail: Any) -> str:
     """Return what pydantic says of one wrong value of the spec."""
     field, place = detail["loc"][0], ".".join(map(str, detail["loc"]))
-    if detail["type"] == "string_pattern_mismatch" and field in _EXAMPLES:
-        return f"spec.{place}: write it like {_EXAMPLES[field]}"
+    why = TEXT_WHY.get(detail.get("ctx", {}).get("pattern"), detail["msg"].removeprefix("Value error, "))
     given = "" if detail["type"] == "missing" or field in _SECRET else f", not {str(detail['input'])[:60]!r}"
-    return f"spec.{place}: {detail['msg']}{given}"
+    return f"spec.{place}: {why}{given}"
 
 
 def _unknown(spec: Mapping[Any, Any], known: set[str]) -> list[str]:
