@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: packages $(READY) $(BIN)/promtool ## Install beanstalkd, Prometheus and a C compiler with apt-get if they are missing, and make the virtual environment
+setup: packages $(READY) $(BIN)/promtool ## Install beanstalkd and a C compiler with apt-get if they are missing, and make the virtual environment, with Prometheus in it
 
 packages:
 	@missing=; compiler=; \
@@ -155,7 +155,7 @@ try: ## Show on this machine what Tubeherd does, without a cluster (half a minut
 demo: ## Show the whole product: 200 mails queued, buried, kicked, delivered (KUBE=current uses your own cluster)
 	$(PYTHON) examples/mail/demo.py up
 
-demo-down: ## Remove all that the demo made
+demo-down: ## Remove all that the demo made, and stop the node
 	$(PYTHON) examples/mail/demo.py down
 
 crd: $(READY) ## Generate the CRD from the pydantic models, for kubectl and for the chart
