@@ -23,9 +23,10 @@ PAGE: Final = Path(__file__).with_suffix(".md")
 _VERDICTS: Final = {
     VerdictLabel.DELETED: "The executor returned.",
     VerdictLabel.RETRIED: "The job has failed, and is tried again later.",
-    VerdictLabel.RELEASED: "The job was rescheduled or aborted, and has not failed.",
+    VerdictLabel.RELEASED: "The job was rescheduled, aborted or interrupted, and has not failed.",
     VerdictLabel.BURIED: "The job has failed for good.",
-    VerdictLabel.LEASE_GONE: "beanstalkd had taken the job from its worker before the verdict: it may run twice.",
+    VerdictLabel.LEASE_GONE: "beanstalkd had taken the job from its worker before the verdict, so that it may run "
+    "twice; or somebody had deleted it.",
 }
 _KINDS: Final = {
     BurialKind.EXCEPTION: "The executor or a listener raised an exception.",

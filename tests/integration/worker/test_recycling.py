@@ -143,7 +143,8 @@ def test_killed_slots_get_their_connection_and_their_files_back(beanstalkd, run_
         slot = worker.kill_slot()
         worker.wait_for(lambda slot=slot: worker.slots() not in ([], [slot]), "another slot")
     worker.wait_for(lambda: beanstalkd.waiting("mail") == 1, "the slot waits")
-    worker.wait_for(lambda: open_files(worker.process.pid) == files, "as many files are open as at first")
+    # Fewer may be open: the supervisor reads a file now and then, and may have had one open at first.
+    worker.wait_for(lambda: open_files(worker.process.pid) <= files, "no more files are open than at first")
     assert worker.stop() == 0
 
 

@@ -75,6 +75,8 @@ def test_value_that_says_twice_which_jobs_is_refused_with_the_right_form(value, 
 def test_colon_is_in_the_name_of_no_tube_whatever_a_glob_matches():
     with pytest.raises(BadRequest, match="says twice which jobs, error/KeyError and 5"):
         parse_value("kick", "mail:error/KeyError:5", PoolTubes(("*",)))
+    with pytest.raises(BadRequest, match="'mail:eu:all' names a tube that is not the pool's"):
+        parse_value("kick", "mail:eu:all", PoolTubes(("*",)))
     assert parse_value("kick", "error/KeyError:5", PoolTubes(("*",))).tubes.named == ("error/KeyError",)
 
 

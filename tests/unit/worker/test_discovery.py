@@ -53,6 +53,14 @@ def test_entry_points_are_loaded(tmp_path, monkeypatch):
     assert list(load([])) == ["mail"]
 
 
+def test_package_in_the_folder_of_the_executors_without_a_module_of_its_own_there_is_loaded(tmp_path):
+    install_plugin(tmp_path, b"[tubeherd.executors]\nmail = plugin_package.jobs\n")
+    (tmp_path / "plugin_under_test.py").unlink()
+    (tmp_path / "plugin_package").mkdir()
+    (tmp_path / "plugin_package" / "jobs.py").write_text(MAIL)
+    assert list(load(None, tmp_path)) == ["mail"]
+
+
 def test_entry_points_of_packages_in_the_folder_of_the_executors_are_found_but_only_if_that_is_used(tmp_path):
     install_plugin(tmp_path)
     path = sys.path.copy()

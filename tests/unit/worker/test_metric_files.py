@@ -145,7 +145,9 @@ def test_files_of_processes_that_live_are_left_alone_and_each_has_its_own(files)
 
 
 @pytest.mark.parametrize(
-    "content", [b"x" * 4096, packed("no JSON"), packed('["too", "few"]')], ids=["no file", "no JSON", "another key"]
+    "content",
+    [b"x" * 4096, packed("no JSON"), packed('["too", "few"]'), packed('["metric", "name", ["label"], "help"]')],
+    ids=["no file", "no JSON", "another key", "no labels"],
 )
 def test_file_that_was_damaged_is_dropped_and_the_others_stay(files, logged, content):
     counter = Counter("pages", "Pages.", ["of"], registry=None).labels
@@ -203,6 +205,21 @@ def test_nothing_is_lost_or_counts_twice_while_files_cannot_be_opened_or_written
     assert [line["event"].rpartition(": ")[2] for line in logged()] == [why]
 
 
+def test_full_disk_is_tried_once_a_second_though_many_files_wait(files, monkeypatch):
+    counter = Counter("pages", "Pages.", ["of"], registry=None).labels
+    for _ in range(2):
+        in_fork(lambda: counter("a").inc())
+    clock = Clock(takes=0.1)
+    with monkeypatch.context() as patch:
+        disk_is_full(patch)
+        clock.fold(files)
+    files.fold(clock)
+    assert len(names(files)) == 2
+    clock.fold(files)
+    files.fold(clock)
+    assert shown(files) == ['pages_total{of="a"} 2.0']
+
+
 def test_file_that_cannot_be_removed_counts_no_more_often(files, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -213,10 +230,10 @@ def test_file_that_cannot_be_removed_counts_no_more_often(files, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", refuse)
         clock.fold(files)
-        before = shown(files)
         clock.fold(files)
     clock.fold(files)
-    assert shown(files) == before
+    assert shown(files) == ['pages_total{of="a"} 1.0']
+    assert names(files) == ["counter_ended.db"]
 
 
 def test_look_that_takes_long_goes_on_at_the_next_call(files):

@@ -130,6 +130,8 @@ def test_json_needs_no_parser_of_yaml(read, monkeypatch):
         (f"{HEAD}spec: {{tubes: [a], retry: {{delays: [10z]}}}}",
          "spec.retry.delays.0: write it like 90s, 10m, 1h30m or '10 minutes', not '10z'"),
         (f"{HEAD.replace('mail', '')}spec: {{tubes: []}}", "pool.yaml: spec.tubes: "),
+        (f"{HEAD}spec: {{tubes: [a], replicas: 1, autoscale: {{jobsPerReplica: 1, maxReplicas: 2}}}}",
+         "pool mail: spec: replicas is set, and autoscale chooses it"),
         (f"{HEAD}spec: {{tubes: [a], concurency: 2}}", "concurency is no field of a pool: did you mean concurrency?"),
         (f"{HEAD}spec: {{tubes: [a], concurrency: many}}", "spec.concurrency: "),
         (f"{HEAD}spec: {{tubes: [a], jobTimeout: soon}}", "spec.jobTimeout: write it like 90s, 10m"),

@@ -5,6 +5,7 @@ after places: a slot that replaces another one gets its place, so the number of 
 job has started has files of its own. When it has ended, the supervisor adds them up, in a file for each type of metric.
 """
 
+import errno
 import json
 import os
 import re
@@ -30,7 +31,9 @@ _OF_PROCESS: Final = re.compile(r"(?P<type>[a-z]+(?:_[a-z]+)?)_(?:[a-z]+[0-9]*-)
 _PAUSE_SECONDS: Final = 1.0
 """How long to wait between two looks for files of processes that have ended."""
 _LOOK_SECONDS: Final = 0.02
-"""How long one look may take, but for the last file: the supervisor does nothing else meanwhile."""
+"""How long one look may read files, but for the last one: the supervisor does nothing else meanwhile."""
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Why a file cannot be read at present; any other reason stays."""
 _HEAD: Final = struct.Struct("ii")
 """The beginning of a file: its length in bytes, and nothing. The entries follow."""
 _Entry = tuple[float, float]
@@ -88,8 +91,11 @@ class MetricFiles:
             return
         self._look_at = now + _PAUSE_SECONDS
         try:
-            for kind, paths in self._ended().items():
-                self._fold(kind, paths, lambda: clock() >= now + _LOOK_SECONDS)
+            ended = self._ended()
+            for kind in sorted(ended, key=lambda kind: -len(ended[kind])):
+                if self._fold(kind, ended[kind], lambda: clock() >= now + _LOOK_SECONDS):
+                    self._look_at = now
+                    break
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             if why != self._trouble:
@@ -123,26 +129,36 @@ class MetricFiles:
         with suppress(FileNotFoundError), os.scandir(self.folder) as files:  # programs that clean /tmp may remove it
             for file in files:
                 found = _OF_PROCESS.fullmatch(file.name)
-                if found and file.name not in self._added and _has_ended(int(found["pid"])):
+                if file.name in self._added:
+                    self._remove(Path(file.path))
+                elif found and _has_ended(int(found["pid"])):
                     paths.setdefault(found["type"], []).append(Path(file.path))
         return paths
 
-    def _fold(self, kind: str, paths: list[Path], is_late: Callable[[], bool]) -> None:
-        """Add files to the totals of their type, and remove them; raises OSError, and no file counts twice then."""
-        done, totals = [], dict(self._totals.get(kind, {}))
+    def _fold(self, kind: str, paths: list[Path], is_late: Callable[[], bool]) -> bool:
+        """Add files to the totals of their type, and remove them; return whether it broke off, as it took too long.
+
+        Raises OSError if the totals cannot be written. Then nothing is added and nothing removed.
+        """
+        done, late, totals = [], False, dict(self._totals.get(kind, {}))
         for path in paths:
             if kind in _FOLDS:
                 _add(totals, _entries(path), _FOLDS[kind])
             done.append(path)
-            if is_late():
-                self._look_at = 0.0
+            if late := is_late():
                 break
         target = self.folder / f"{kind}_ended.db"
         if kind in _FOLDS and (done or not target.exists()):
             _write(target, totals)
             self._totals[kind] = totals
-        self._added.update(path.name for path in done)
         for path in done:
+            self._remove(path)
+        return late
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file that is in the totals. If that fails, the next look tries again, and does not add it anew."""
+        self._added.add(path.name)
+        with suppress(OSError):
             path.unlink(missing_ok=True)
             self._added.discard(path.name)
 
@@ -164,18 +180,19 @@ def _add(totals: dict[str, _Entry], entries: Mapping[str, _Entry], fold: Callabl
 
 
 def _entries(path: Path) -> dict[str, _Entry]:
-    """Return what is in a file, or nothing if code of a job has damaged it; raises OSError."""
+    """Return what is in a file, or nothing if code of a job has damaged it; raises OSError if it can be read later."""
     from prometheus_client.mmap_dict import MmapedDict
 
-    if not path.stat().st_size:  # the process was killed before it wrote
-        return {}
     try:
+        if not path.stat().st_size:  # the process was killed before it wrote
+            return {}
         read = {key: (value, at) for key, value, at, _ in MmapedDict.read_all_values_from_file(str(path))}
         for key in read:
-            _metric, _name, _labels, _help = json.loads(key)  # otherwise /metrics could not be shown any more
-    except OSError:
-        raise
+            _metric, _name, labels, _help = json.loads(key)  # otherwise /metrics could not be shown any more
+            labels.items()
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise
         log.warning(
             f"metrics of a process that a job had started are lost, as they are damaged: {type(error).__name__}"
         )

@@ -59,11 +59,11 @@ def parse_value(deed: Deed, value: str, tubes: PoolTubes) -> Wanted:
     except ValueError as error:
         raise BadRequest(f"{given} is not understood: {error}") from error
     wanted = tubes if tube is None else tubes.only(tube)
-    is_empty = not wanted.named and not wanted.has_globs
+    is_none = ":" in (tube or "") or not (wanted.named or wanted.has_globs)  # no tube has a colon in its name
     first = (tube or "").rpartition(":")[2]
-    if tube and (":" in tube or (is_empty and _JOBS.fullmatch(first))):  # no tube has a colon in its name
+    if is_none and _JOBS.fullmatch(first):
         raise BadRequest(f"{given} is not understood: it says twice which jobs, {first[:80]} and {jobs}; {forms}")
-    if is_empty:
+    if is_none:
         raise BadRequest(f"{given} names a tube that is not the pool's: it has {tubes}")
     _, count, job, name = found.groups()
     return Wanted(

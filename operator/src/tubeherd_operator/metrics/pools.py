@@ -112,7 +112,7 @@ def families(pools: Sequence[KnownPool]) -> Iterator[Family]:
 
 
 def tubes_left_out(pools: Sequence[KnownPool]) -> int:
-    """Return of how many pools `families` does not show the tubes."""
+    """Return of how many pools `families` does not show all tubes."""
     return sum(len(pool.tubes) > TUBES_MOST for pool in pools)
 
 

@@ -33,8 +33,7 @@ def load(
     if sources.modules:
         _import_sources(sources)
     elif modules is None:
-        for path in sorted(folder.glob("[!.]*.py")):  # without hidden files: editors make such copies
-            _import_file(path)
+        _import_folder(folder)
     else:
         for name in modules:
             _import(name, partial(importlib.import_module, name))
@@ -75,11 +74,16 @@ def _import_sources(sources: Sources) -> None:
     _check_helpers(sources)
 
 
+def _import_folder(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    for path in sorted(folder.glob("[!.]*.py")):  # without hidden files: editors make such copies
+        _import_file(path)
+
+
 def _import_file(path: Path) -> None:
     if path.stem in sys.stdlib_module_names:
         raise ExecutorError(f"{path.name} has the name of a module of Python's own: rename the file")
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
     _import(str(path), partial(importlib.import_module, path.stem))
     _check_file(path.stem, path)
 

@@ -147,10 +147,11 @@ def _spec(spec: Any, where: str) -> Any:
 
 def _in_words(detail: Any) -> str:
     """Return what pydantic says of one wrong value of the spec."""
-    field, place = detail["loc"][0], ".".join(map(str, detail["loc"]))
+    place = ".".join(["spec", *map(str, detail["loc"])])
+    field = detail["loc"][0] if detail["loc"] else None  # None for what is wrong with several fields together
     why = TEXT_WHY.get(detail.get("ctx", {}).get("pattern"), detail["msg"].removeprefix("Value error, "))
-    given = "" if detail["type"] == "missing" or field in _SECRET else f", not {str(detail['input'])[:60]!r}"
-    return f"spec.{place}: {why}{given}"
+    given = "" if detail["type"] == "missing" or field in (None, *_SECRET) else f", not {str(detail['input'])[:60]!r}"
+    return f"{place}: {why}{given}"
 
 
 def _unknown(spec: Mapping[Any, Any], known: set[str]) -> list[str]:
