@@ -46,6 +46,8 @@ class _Look:
 
     None if that does not hold, because no mark shows the end of a tube's pause, or because the server lacks one.
     """
+    pools: Mapping[Key, "_Watched"] | None = None
+    """The pools for which it was asked: this very dictionary."""
 
     def failed(self, error: str) -> "_Look":
         """Return this look after one that failed: the counts stay known, so that the status can be repaired."""
@@ -225,7 +227,7 @@ class Poller:
         return done
 
     def _ask(self) -> _Look:
-        before, wanted = self._look or _Look(None), {watched.tubes for watched in self._watched.values()}
+        before, pools = self._look or _Look(None), self._watched
         try:
             connection = self._connected()
             stats = connection.server_stats()
@@ -233,22 +235,25 @@ class Poller:
                 self._buried()
             self._stats, marks = stats.figures, stats.marks
             rests = marks is not None and marks == before.marks and before.error is None
-            if rests and wanted <= before.known.keys():
+            if rests and pools is before.pools:
                 self._ready_ages.look(connection, before.counted, rests=True)
                 return before
-            names = connection.tube_names() if any(tubes.has_globs for tubes in wanted) else ()
-            chosen = {tubes: tubes.among(names) for tubes in wanted}
+            wanted = {watched.tubes for watched in pools.values()}
+            kept = {tubes: each for tubes, each in before.known.items() if tubes in wanted} if rests else {}
+            new = wanted - kept.keys()
+            names = connection.tube_names() if any(tubes.has_globs for tubes in new) else ()
+            chosen = {tubes: tubes.among(names) for tubes in new}
             named = {tube for each in chosen.values() for tube in each.tubes}
-            unchanged = {tube: stats for tube, stats in before.counted.items() if tube in named} if rests else {}
+            unchanged = {tube: before.counted[tube] for each in kept.values() for tube in each.tubes}
             counted = unchanged | connection.stats_tubes(named - unchanged.keys())
             self._ready_ages.look(connection, counted, rests=rests)
         except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
             self._disconnect()
             return _Look(describe(self._server, error))
         known = {tubes: _counts(each, counted) for tubes, each in chosen.items()}
-        kept = {tubes: each for tubes, each in before.known.items() if known.get(tubes) == each}
+        kept |= {tubes: before.known[tubes] for tubes in known if before.known.get(tubes) == known[tubes]}
         is_paused = any(tube.pause_left for tube in counted.values())
-        return _Look(None, known | kept, counted, None if is_paused else marks)
+        return _Look(None, known | kept, counted, None if is_paused else marks, pools)
 
     def _give_counts(self, now: Moment) -> None:
         """Give each pool new counts of its tubes, if `is_due` says that the pool is to show them."""
