@@ -3,7 +3,6 @@
 /metrics is answered here too.
 """
 
-import errno
 import socket
 import sys
 import threading
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from tubeherd.descriptors import NO_ROOM
 from tubeherd.formats.addresses import parse_listener
 from tubeherd.logs import log
 
@@ -28,10 +28,8 @@ _PEER_SECONDS: Final = 5.0
 """How long a peer may take for the next part of its request, and to read the answer."""
 _PEERS_MOST: Final = 64
 """The most connections at a time, each of which has a thread. If one more is opened, the oldest is closed."""
-_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Why a connection cannot be accepted at present."""
 _PAUSE_SECONDS: Final = 0.5
-"""How long to wait then."""
+"""How long to wait if a connection cannot be accepted at present."""
 _GZIP_BITS: Final = 31
 """What has zlib write the format of gzip, with the largest window."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -171,7 +169,7 @@ class _Server(ThreadingHTTPServer):
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 time.sleep(_PAUSE_SECONDS)
             raise
 

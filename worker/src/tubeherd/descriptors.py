@@ -4,6 +4,7 @@ A file or socket gets the lowest number that is free. If code of a job closed st
 connection to beanstalkd was opened then, the connection would get this number, and beanstalkd whatever is printed.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -14,6 +15,9 @@ from typing import Final
 
 LEAST: Final = 10
 """The least number of a descriptor that Tubeherd opens. Those from 3 to 9 are left to code of jobs."""
+
+NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""The errors of a call that may succeed later, because there is no room at present, such as for another open file."""
 
 _opening = threading.Lock()
 

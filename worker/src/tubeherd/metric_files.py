@@ -5,7 +5,6 @@ after places: a slot that replaces another one gets its place, so the number of 
 job has started has files of its own. When it has ended, the supervisor adds them up, in a file for each type of metric.
 """
 
-import errno
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from shutil import rmtree
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from tubeherd.descriptors import low_numbers_taken
+from tubeherd.descriptors import NO_ROOM, low_numbers_taken
 from tubeherd.logs import log
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ _PAUSE_SECONDS: Final = 1.0
 """How long to wait between two looks for files of processes that have ended."""
 _LOOK_SECONDS: Final = 0.02
 """How long one look may read files, but for the last one: the supervisor does nothing else meanwhile."""
-_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Why a file cannot be read at present; any other reason stays."""
 _HEAD: Final = struct.Struct("ii")
 """The beginning of a file: its length in bytes, and nothing. The entries follow."""
 _Entry = tuple[float, float]
@@ -191,7 +188,7 @@ def _entries(path: Path) -> dict[str, _Entry]:
             _metric, _name, labels, _help = json.loads(key)  # otherwise /metrics could not be shown any more
             labels.items()
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
         log.warning(
             f"metrics of a process that a job had started are lost, as they are damaged: {type(error).__name__}"

@@ -206,12 +206,12 @@ class Cache:
             before = {key: item for key, item in self._shelves[CONFIG_MAPS].objects.items() if _is_in(scope, key)}
         self._replace(CONFIG_MAPS, before, listed)
         with self._lock:
-            is_new = scope not in self._covered
+            lacking: set[Key] = set()
+            if scope not in self._covered:  # some may have been deleted while nobody watched
+                there = self._shelves[CONFIG_MAPS].objects
+                lacking = {pool for named, pool in self._naming(scope) if named not in there}
             self._covered.add(scope)
-            there = self._shelves[CONFIG_MAPS].objects
-            lacking = {pool for named, pool in self._naming(scope) if named not in there}
-        if is_new:  # some may have been deleted while nobody watched
-            self._report(lacking)
+        self._report(lacking)
 
     def uncover(self, scope: Key) -> None:
         """Take note that the ConfigMaps of a scope are watched no longer, and forget those that no other scope has."""

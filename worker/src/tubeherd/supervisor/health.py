@@ -4,7 +4,6 @@ A peer is a client that is connected. The servers of the standard library wait f
 The supervisor has one thread and must not wait, so the server is written here.
 """
 
-import errno
 import os
 import selectors
 import socket
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from tubeherd.descriptors import moved_socket
+from tubeherd.descriptors import NO_ROOM, moved_socket
 from tubeherd.formats.addresses import parse_listener
 from tubeherd.logs import log
 from tubeherd.processing.reasons import describe
@@ -24,10 +23,8 @@ _PEER_SECONDS: Final = 5.0
 """How long a peer may take to send its request and to read the answer, in seconds."""
 _PEERS_MAX: Final = 64
 """The most connections at a time. If one more is opened, the oldest is closed."""
-_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""Why a connection cannot be accepted at present; it goes on waiting for that."""
 _PAUSE_SECONDS: Final = 1.0
-"""How long to wait then."""
+"""How long to wait if a connection cannot be accepted at present; it goes on waiting for that."""
 _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -84,7 +81,7 @@ class HealthServer:
         try:
             peer = moved_socket(self._listener.accept()[0])
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 self._pause(os.strerror(error.errno))
             return
         if len(self._peers) >= _PEERS_MAX:
