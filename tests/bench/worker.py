@@ -16,6 +16,7 @@ from typing import NamedTuple
 import psutil
 
 from tests.bench.broker import ALL_CORES, Broker
+from tests.support.growing_files import read_lines
 from tests.support.network import free_address
 from tests.support.project import ROOT
 from tests.support.waiting import wait_for
@@ -63,7 +64,7 @@ class Worker:
 
     def notes(self) -> list[Note]:
         """Return what the executors noted, in order."""
-        pairs = (line.split() for line in self._notes.read_text().splitlines())
+        pairs = (line.split() for line in read_lines(self._notes))
         return [Note(float(moment), int(pid)) for moment, pid in pairs]
 
     def wait_for_notes(self, count: int, pause: float = 0.02) -> list[Note]:

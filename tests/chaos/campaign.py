@@ -26,6 +26,7 @@ from tests.chaos.faults import Fault
 from tests.chaos.ledger import Hit
 from tests.chaos.processes import Broker, Worker, kill_all, living
 from tests.chaos.proxy import Proxy, deck
+from tests.support.growing_files import read_lines
 from tubeherd.burials.reader import read_burials
 from tubeherd.queue.answers import QueueUnavailable
 from tubeherd.queue.connection import Connection, connect
@@ -348,7 +349,7 @@ class Campaign:
                 await asyncio.sleep(5)
 
     def _account(self) -> ledger.Account:
-        records = self._records.read_text().splitlines()
+        records = read_lines(self._records)
         runs, alive = ledger.read_runs(records), ledger.read_alive(records)
         lines = [line for place in self.places for worker in place.workers for line in _lines(worker)]
         burials = read_burials(f"127.0.0.1:{self.broker.port}").records
@@ -379,7 +380,7 @@ class Campaign:
 
 def _lines(worker: Worker) -> list[ledger.Line]:
     lines = []
-    for text in worker.log.read_text(errors="replace").splitlines():
+    for text in read_lines(worker.log):
         with suppress(json.JSONDecodeError):  # what executors write, and lines that a kill cut off
             fields = json.loads(text)
             line = ledger.line_of(fields, datetime.fromisoformat(fields["timestamp"]).timestamp(), worker.pid)

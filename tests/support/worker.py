@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.growing_files import read_lines
 from tests.support.processes import children, living
 from tests.support.waiting import PATIENCE, Result, wait_for
 
@@ -50,9 +51,7 @@ class Worker:
 
     def lines(self, event: str = "", **fields: Any) -> list[dict[str, Any]]:
         """Return the log lines whose event begins with `event` and whose fields have these values."""
-        lines = [
-            json.loads(line) for line in self._log.read_text(errors="replace").splitlines() if line.startswith("{")
-        ]
+        lines = [json.loads(line) for line in read_lines(self._log) if line.startswith("{")]
         return [
             line
             for line in lines
@@ -65,8 +64,7 @@ class Worker:
 
     def notes(self) -> list[str]:
         """Return what the executors noted, in order."""
-        notes = self.folder / "notes"
-        return notes.read_text().splitlines() if notes.exists() else []
+        return read_lines(self.folder / "notes")
 
     def allow(self, name: str) -> None:
         """Let an executor go on that waits for this name."""

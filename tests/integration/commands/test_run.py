@@ -11,6 +11,7 @@ from importlib.metadata import version
 import pytest
 
 from tests.support.beanstalkd import NOTHING
+from tests.support.growing_files import read_lines
 from tests.support.network import free_address
 from tests.support.terminal import CTRL_C, Terminal
 from tests.support.waiting import PATIENCE, wait_for
@@ -45,11 +46,10 @@ class Command:
         return self._log.read_text()
 
     def events(self):
-        return [json.loads(line)["event"] for line in self.output().splitlines() if line.startswith("{")]
+        return [json.loads(line)["event"] for line in read_lines(self._log) if line.startswith("{")]
 
     def notes(self):
-        notes = self.folder / "notes"
-        return notes.read_text().splitlines() if notes.exists() else []
+        return read_lines(self.folder / "notes")
 
     def wait_for(self, condition, what="it"):
         return wait_for(condition, lambda: f"{what}\n{self.output()}")
