@@ -193,13 +193,14 @@ def test_end_of_a_pause_shows_though_nothing_else_happens(beanstalkd, servers):
     beanstalkd.put("mail")
     servers.watch(MAIL, beanstalkd.server, serving("mail"))
 
-    def pause_left():
-        return servers.figures()[0].tubes["mail"].pause_left
+    def pause():
+        return servers.figures()[0].tubes["mail"].pause
 
     wait_for(lambda: servers.figures()[0].ready_for, "the age of the job")
     beanstalkd.client().pause_tube("mail", 2)
-    wait_for(lambda: pause_left() > 0, "the pause")
-    wait_for(lambda: pause_left() == 0, "its end")
+    wait_for(lambda: pause() > 0, "the pause")
+    wait_for(lambda: pause() == 0, "its end")
+    assert servers.figures()[0].tubes["mail"].pause_left == 0
 
 
 def test_job_that_came_just_after_others_were_asked_about_is_not_forgotten(beanstalkd, servers, monkeypatch):

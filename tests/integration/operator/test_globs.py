@@ -8,7 +8,7 @@ import pytest
 from tests.support.beanstalkd import NOTHING
 from tests.support.servers import MAIL, SMS, ask, find, serving
 from tests.support.waiting import wait_for
-from tubeherd_operator.decisions.errands import Step
+from tubeherd_operator.decisions.errands import Done, Step
 from tubeherd_operator.decisions.tubes import COUNTED_MOST
 
 
@@ -45,6 +45,18 @@ def test_tubes_that_match_are_counted_and_new_ones_are_found(beanstalkd, servers
         "reports.b": 3,
     }
     assert list(servers.counts(SMS).tubes) == ["sms"]
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_tube_that_a_discard_has_emptied_vanishes(beanstalkd, servers, changed, in_order):
+    beanstalkd.bury_many("reports.a", 1)
+    servers.watch(MAIL, beanstalkd.server, serving("reports.*"))
+    changed.wait(MAIL)
+    step = Step("discard", {"reports.a": 1}, in_order=in_order)
+    assert ask(servers, MAIL, step) == Done({"reports.a": 1})
+    client = beanstalkd.client()
+    wait_for(lambda: client.tubes() == ["default"], "nobody uses the tube any more")
+    wait_for(lambda: not servers.counts(MAIL).tubes, "the pool has no tube")
 
 
 def test_tubes_of_the_server_are_asked_for_only_if_a_pool_has_globs(beanstalkd, servers, changed):

@@ -1,6 +1,7 @@
 """The operator's poller against a real beanstalkd."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ from tests.support.beanstalkd import NOTHING
 from tests.support.burials import put_record
 from tests.support.proxies import Proxy
 from tests.support.servers import MAIL, SMS, ask, find, serving
-from tests.support.waiting import wait_for
+from tests.support.waiting import PATIENCE, wait_for
 from tubeherd.queue import wire
+from tubeherd.queue.changing import connect_to_change
 from tubeherd_operator.decisions.autoscale import Rule
 from tubeherd_operator.decisions.errands import Done, Errand, Find, Found, Request, Step
 from tubeherd_operator.decisions.request_value import Wanted
@@ -80,6 +82,43 @@ def test_pool_is_watched_at_the_next_pass_if_a_thread_could_not_be_started(
     changed.wait(MAIL)
     assert servers.counts(MAIL).tubes.keys() == {"mail"}
     wait_for(lambda: servers.burials(MAIL) is not None, "the records have been read")
+
+
+def test_slow_connecting_does_not_have_a_server_be_asked_more_rarely(beanstalkd, servers, changed, monkeypatch):
+    def connect(server):
+        time.sleep(3)  # as a resolver of names does that gets no answer
+        return connect_to_change(server)
+
+    monkeypatch.setattr("tubeherd_operator.queues.poller.connect_to_change", connect)
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    changed.wait(MAIL)
+    beanstalkd.kill()
+    wait_for(lambda: servers.counts(MAIL).error, "the end of the server")
+    beanstalkd.start()
+    wait_for(lambda: not servers.counts(MAIL).error, "the server is asked again")
+    beanstalkd.bury("mail", 1)
+    wait_for(lambda: servers.counts(MAIL).tubes["mail"].buried == 1, "a look before four times as long", 8)
+
+
+def test_jobs_of_a_pool_that_is_gone_are_left_alone_though_its_errand_waited(beanstalkd, pollers):
+    def changed(key):
+        """Have two errands wait, and forget the pool of the second when the first is answered."""
+        if (key, servers.errand(MAIL)) == (MAIL, None):
+            for pool in (MAIL, SMS):
+                servers.give(pool, Errand(f"{pool}", Step("discard", {pool.name: 1})))
+        elif key == MAIL:
+            servers.forget(SMS)
+            forgotten.set()
+
+    servers, forgotten = Servers(0.05, changed), threading.Event()
+    beanstalkd.bury("mail", 1)
+    beanstalkd.bury("sms", 1)
+    servers.watch(SMS, beanstalkd.server, serving("sms"))
+    servers.watch(MAIL, beanstalkd.server, serving("mail"))
+    assert forgotten.wait(PATIENCE)
+    wait_for(lambda: servers.counts(MAIL).tubes["mail"].buried == 0, "the look after the errands")
+    assert (beanstalkd.count("mail")["buried"], beanstalkd.count("sms")["buried"]) == (0, 1)
+    servers.forget(MAIL)
 
 
 # A server is asked for its tubes only if anything has happened

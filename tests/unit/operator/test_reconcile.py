@@ -251,6 +251,31 @@ def test_no_job_is_buried(reconciler, cluster, servers, work):
     assert cluster.held["status"]["lastKick"]["kicked"] == 1, "the jobs are counted anew"
 
 
+def test_jobs_are_counted_anew_for_a_kick_that_was_taken_back_before_they_were_counted(
+    reconciler, cluster, servers, work
+):
+    reconciler.reconcile(KEY)
+    cluster.annotate(None)
+    servers.run()
+    work(reconciler)
+    servers.tubes.buried = {"mail": 4, "sms": 9}
+    cluster.annotate("5")
+    work(reconciler)
+    assert cluster.held["status"]["lastKick"]["tubes"][0] == {"name": "mail", "kicked": 4, "unsure": 0, "skipped": 0}
+
+
+def test_jobs_are_counted_anew_for_a_kick_that_could_not_begin(reconciler, cluster, servers, work):
+    reconciler.reconcile(KEY)
+    servers.run()
+    cluster.fail = {"status": DOWN}
+    with pytest.raises(ClusterError):
+        reconciler.reconcile(KEY)
+    cluster.fail = {}
+    servers.tubes.buried = {"mail": 4, "sms": 9}
+    work(reconciler)
+    assert cluster.held["status"]["lastKick"]["tubes"][0] == {"name": "mail", "kicked": 4, "unsure": 0, "skipped": 0}
+
+
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_answer_that_is_lost_counts_as_that_many_put_back(reconciler, cluster, servers, work, lost):
     work(reconciler, lost)

@@ -140,3 +140,12 @@ def test_what_matches_nothing_or_too_much_or_has_no_executor_is_remarked(watched
     assert not said["none"].is_warning
     assert said["beyond"].event.startswith("2002 tubes match, and a worker takes jobs from 2000 at most")
     assert said["lacking other"].event.startswith("tube other matches, and no executor does its jobs")
+
+
+def test_slot_names_few_of_the_tubes_without_an_executor_that_come_and_go(watched, server, remarks):
+    tubes = watched("mail", include=["*"])
+    for number in range(100):
+        server.counters = {}
+        server.put(f"reply.{number}", ready=1)
+        looks(tubes, server, 5)
+    assert [remark.about for remark in remarks] == [f"lacking reply.{number}" for number in range(20)]

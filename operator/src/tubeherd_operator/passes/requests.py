@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tubeherd_operator.cluster.client import Cluster, ClusterError
+from tubeherd_operator.decisions.errands import Found
 from tubeherd_operator.decisions.observation import Pool
 from tubeherd_operator.decisions.request import Known, RequestPlan
 from tubeherd_operator.decisions.request_value import Deed
@@ -53,9 +54,14 @@ class Requests:
         self._memories: dict[Key, _Memory] = {}
 
     def known(self, pool: Pool) -> Known:
-        """Return what is known of a pool's request."""
+        """Return what is known of a pool's request.
+
+        How many jobs are buried is told one pass alone: if that does not begin a request, they are counted anew.
+        """
         memory = self._memory(pool)
         errand = self._servers.errand(pool.key)
+        if errand and isinstance(errand.answer, Found):
+            self._servers.give(pool.key, None)
         return Known(
             errand,
             memory.opened,

@@ -169,7 +169,7 @@ class Poller:
     def _run(self) -> None:
         backoff = self._interval
         while not self._ended:
-            failure = self._run_errands()
+            failure = self._run_errands() or self._failure_to_connect()
             began = time.monotonic()
             look = self._ask() if failure is None else _Look(failure)
             failure = look.error
@@ -186,6 +186,8 @@ class Poller:
     def _run_errands(self) -> str | None:
         """Run what waits, one after the other; return why beanstalkd cannot be asked any more."""
         for key, errand in self._waiting():
+            if self.errand(key) is not errand:
+                continue  # the pool has gone, or wants something else
             answer = self._answer(key, errand)
             self._note(key, errand, answer)
             if answer.error is not None:
@@ -203,10 +205,13 @@ class Poller:
 
     def _note(self, key: Key, errand: Errand, answer: Found | Done) -> None:
         with self._lock:
-            if self._errands.get(key) is not errand:
-                return  # the pool has gone, or wants something else
-            self._errands[key] = replace(errand, answer=answer)
-        self._changed(key)
+            is_wanted = self._errands.get(key) is errand
+            if is_wanted:
+                self._errands[key] = replace(errand, answer=answer)
+        if is_wanted:
+            self._changed(key)
+        else:
+            self._runner.forget(key)
 
     def _answer(self, key: Key, errand: Errand) -> Found | Done:
         try:
@@ -226,10 +231,19 @@ class Poller:
             self._disconnect()
         return done
 
+    def _failure_to_connect(self) -> str | None:
+        """Connect, and return why that failed. A slow resolver of names is no reason to ask beanstalkd more rarely."""
+        try:
+            self._connected()
+        except Exception as error:  # whatever it is, the poller goes on and the pools' conditions show it
+            return describe(self._server, error)
+        return None
+
     def _ask(self) -> _Look:
         before, pools = self._look or _Look(None), self._watched
         try:
             connection = self._connected()
+            connection.leave_tube()
             stats = connection.server_stats()
             if stats.figures.get(_BURIED, 0) > self._stats.get(_BURIED, 0):
                 self._buried()
@@ -252,7 +266,7 @@ class Poller:
             return _Look(describe(self._server, error))
         known = {tubes: _counts(each, counted) for tubes, each in chosen.items()}
         kept |= {tubes: before.known[tubes] for tubes in known if before.known.get(tubes) == known[tubes]}
-        is_paused = any(tube.pause_left for tube in counted.values())
+        is_paused = any(tube.pause for tube in counted.values())  # of its last second, nothing is left
         return _Look(None, known | kept, counted, None if is_paused else marks, pools)
 
     def _give_counts(self, now: Moment) -> None:

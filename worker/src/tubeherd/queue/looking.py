@@ -91,6 +91,11 @@ class LookingConnection(TubeConnection):
         jobs = zip(found, self.jobs(found.values()), strict=True)
         return {tube: job for tube, job in jobs if job and (job.tube, job.state) == (tube, "ready")}
 
+    def leave_tube(self) -> None:
+        """Use no tube but `default`, so that the connection does not keep an empty one in being."""
+        if self.used not in ("", ALWAYS_WATCHED):
+            self._use(ALWAYS_WATCHED)
+
     def _take_job(self, job_id: int) -> JobCounters | None:
         try:
             found = _JOB.match(self._take_document())

@@ -61,7 +61,7 @@ class Remark(NamedTuple):
     """What a slot has found out, and the supervisor is to log once, however many slots find it out."""
 
     about: str
-    """Tells it from other remarks."""
+    """Tells it from other remarks; the first word is its kind."""
     event: str
     is_warning: bool = True
 

@@ -26,7 +26,7 @@ _COUNTED_MOST: Final = 50
 _COUNTED_IF_FULL: Final = 500
 """The same if too many tubes match: others are found sooner when those that nobody uses vanish sooner."""
 _LACKING_MOST: Final = 20
-"""So many tubes without an executor are named in the log."""
+"""So many tubes without an executor a slot names in the log: there may be new ones for as long as it lives."""
 
 
 class _Use(NamedTuple):
@@ -68,6 +68,8 @@ class WatchedTubes:
         self._tally = tally
         self._clock = clock
         self._looked = -math.inf
+        self._lacking: set[str] = set()
+        """The tubes without an executor that were named in the log."""
         self._uses: dict[str, _Use] = {}
         """By tube that the globs have found; those that were counted last are last."""
         self._note_executors()
@@ -99,15 +101,20 @@ class WatchedTubes:
             count = len(self._choice.always) + len(chosen.tubes) + chosen.beyond
             event = f"{count} tubes match, and a worker takes jobs from {TUBES_MOST} at most: jobs in the others wait"
             self._remark(Remark("beyond", f"{event}; give several workers, or pools, narrower globs"))
-        for tube in chosen.lacking[:_LACKING_MOST]:
-            event = f"tube {tube} matches, and no executor does its jobs, so they wait: write one, or exclude the tube"
-            self._remark(Remark(f"lacking {tube}", event))
+        self._name_lacking(chosen.lacking)
         tubes = (*self._choice.always, *used)
         if tubes == self.tubes:
             return False
         self.tubes = tubes
         self._note_executors()
         return True
+
+    def _name_lacking(self, tubes: Sequence[str]) -> None:
+        for tube in tubes:
+            if len(self._lacking) < _LACKING_MOST and tube not in self._lacking:
+                self._lacking.add(tube)
+                event = f"tube {tube} matches, and no executor does its jobs, so they wait"
+                self._remark(Remark(f"lacking {tube}", f"{event}: write one, or exclude the tube"))
 
     def _used(self, connection: Connection, tubes: Sequence[str], most: int) -> list[str]:
         """Return these tubes without those that nobody uses; count `most` of those that are watched."""

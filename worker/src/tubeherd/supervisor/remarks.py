@@ -1,12 +1,13 @@
 """Logs what slots find out that concerns the whole worker: each remark once, whichever slots make it."""
 
+from collections import Counter
 from typing import Final
 
 from tubeherd.logs import log
 from tubeherd.shared_memory.control import Remark
 
 _MOST: Final = 100
-"""So many remarks are logged in the life of a worker."""
+"""So many remarks of each kind are logged in the life of a worker."""
 
 
 class Remarks:
@@ -14,9 +15,12 @@ class Remarks:
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
+        self._of_kind: Counter[str] = Counter()
 
     def log(self, remark: Remark) -> None:
         """Log a remark, unless one about the same was logged before."""
-        if remark.about not in self._logged and len(self._logged) < _MOST:
+        kind = remark.about.partition(" ")[0]
+        if remark.about not in self._logged and self._of_kind[kind] < _MOST:
             self._logged.add(remark.about)
+            self._of_kind[kind] += 1
             log.write("warning" if remark.is_warning else "info", remark.event)
