@@ -90,9 +90,13 @@ def test_operator_of_chosen_namespaces_leaves_pools_of_others_alone(release, ope
         kubectl("delete", "namespace", elsewhere, "--wait=false")
 
 
-@pytest.mark.parametrize("namespaces", ["", "watchNamespaces={default}"], ids=["all", "chosen"])
-def test_second_release_is_refused_whatever_it_watches(namespaces, release):
-    options = ("--set", namespaces) if namespaces else ()
+@pytest.mark.parametrize(
+    "values",
+    [[], ["watchNamespaces={default}"], ["watchNamespaces={default}", "crds.enabled=false"]],
+    ids=["all", "chosen", "chosen, without the CRD"],
+)
+def test_second_release_is_refused_whatever_it_watches(values, release):
+    options = [part for value in values for part in ("--set", value)]
     done = helm("install", "second", CHART, "--namespace", "default", "--dry-run=server", *options, values={})
     assert done.returncode != 0
     assert f"as release {release.name} in namespace {release.namespace}" in done.stderr

@@ -78,6 +78,33 @@ def test_the_rest_is_what_it_was_however_the_body_is_cut(versions, known, cuts, 
     assert b"" not in found
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'{"type":"ERROR","object":{"kind":"Status","message":"etcd has a new leader","code":500}}',
+        b'{"type":"ERROR","object":{"kind":"Status","message":"not \\"code\\":410"}}',
+        b'{"type":"ERROR","object":[410]}',
+        b'{"type":"ERROR",no JSON',
+        b'{"type":"ERROR","object":' + b"[" * 100_000,
+    ],
+    ids=["500", "none", "list", "no JSON", "deep"],
+)
+def test_after_any_error_kopf_lists_anew_instead_of_ending(monkeypatch, logged, error):
+    monkeypatch.setattr("tubeherd_operator.cluster.known_lines._PAUSE_SECONDS", 0.0)
+    (found,) = read([line("1") + b"\n" + error + b"\n"], set())
+    first, second = found.splitlines()
+    assert first == line("1")
+    assert (json.loads(second)["type"], json.loads(second)["object"]["code"]) == ("ERROR", 410)
+    (warning,) = logged()
+    assert "listed again" in warning["event"]
+
+
+def test_error_after_which_kopf_lists_by_itself_is_handed_on(logged):
+    error = b'{"type":"ERROR","object":{"kind":"Status","message":"too old","code":410}}\n'
+    assert read([error], set()) == [error]
+    assert logged() == []
+
+
 def test_a_line_is_handed_on_as_soon_as_it_is_whole():
     first, second = line("1") + b"\n", line("2") + b"\n"
     assert read([first + second[:9], second[9:]], set()) == [first, second]

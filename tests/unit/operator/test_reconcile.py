@@ -264,13 +264,40 @@ def test_jobs_are_counted_anew_for_a_kick_that_was_taken_back_before_they_were_c
     assert cluster.held["status"]["lastKick"]["tubes"][0] == {"name": "mail", "kicked": 4, "unsure": 0, "skipped": 0}
 
 
-def test_jobs_are_counted_anew_for_a_kick_that_could_not_begin(reconciler, cluster, servers, work):
+def test_passes_that_cannot_begin_a_kick_fail_one_after_the_other_so_that_they_come_more_slowly(
+    reconciler, cluster, servers
+):
+    reconciler.reconcile(KEY)
+    servers.run()
+    cluster.fail = {"status": DOWN}
+    for _ in range(5):
+        with pytest.raises(ClusterError):
+            reconciler.reconcile(KEY)
+    assert len(servers.given) == 1, "the jobs were counted once"
+
+
+def test_step_that_waits_is_not_run_for_a_new_pool_of_the_same_name(reconciler, cluster, servers, pools):
+    while not servers.asks_for_a_step:
+        reconciler.reconcile(KEY)
+        if servers.waits and not servers.asks_for_a_step:
+            servers.run()
+    cluster.held = pools.pool(uid="another", resourceVersion="1000")
+    reconciler.reconcile(KEY)
+    assert not servers.waits
+
+
+def test_jobs_are_counted_anew_for_a_kick_that_could_not_begin_for_a_minute(
+    reconciler, cluster, servers, work, monkeypatch
+):
     reconciler.reconcile(KEY)
     servers.run()
     cluster.fail = {"status": DOWN}
     with pytest.raises(ClusterError):
         reconciler.reconcile(KEY)
     cluster.fail = {}
+    with monkeypatch.context() as patch:
+        patch.setattr("tubeherd_operator.passes.requests.COUNTED_SECONDS", 0.0)
+        reconciler.reconcile(KEY)
     servers.tubes.buried = {"mail": 4, "sms": 9}
     work(reconciler)
     assert cluster.held["status"]["lastKick"]["tubes"][0] == {"name": "mail", "kicked": 4, "unsure": 0, "skipped": 0}
@@ -721,6 +748,15 @@ def test_idle_pods_are_marked_before_the_number_falls(autoscaled, servers):
     assert autoscaled.live["spec"]["replicas"] == 1
     assert autoscaled.events("Scaled") == 1
     assert autoscaled.held["status"]["autoscale"] == {"desiredReplicas": 1, "lastScaleTime": "2026-11-25T12:00:00Z"}
+
+
+def test_deployment_is_not_given_back_to_a_pool_that_goes_while_its_pods_are_asked(autoscaled, servers, pools):
+    def ask(addresses):
+        autoscaled.held = pools.pool(autoscaled.held["spec"], uid="another")
+        return dict.fromkeys(addresses, 0)
+
+    reconciler_of(autoscaled, servers, ask).reconcile(KEY)
+    assert "apply" not in whats(autoscaled)
 
 
 def test_number_falls_though_pods_cannot_be_marked(autoscaled, servers):

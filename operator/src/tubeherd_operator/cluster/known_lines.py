@@ -1,17 +1,30 @@
 """Leaves out of a watch what the cache has already, before kopf reads it.
 
+It also has kopf list anew after each error that a watch brings: after most of them kopf would end.
+
 The API server answers each write of the operator with the object as it is from then on, and sends the same object to
 the watch, as a line of JSON. For each line that kopf reads it starts a task, which takes a millisecond of processor
 time: half of what a status costs the operator. So a line about a version that the cache has never reaches it.
 """
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
 
+from tubeherd.logs import log
+
 _CHANGES: Final = (b'{"type":"ADDED",', b'{"type":"MODIFIED",')
 """How the lines begin that say how an object is; others say that it was deleted, or nothing of an object."""
+_ERROR: Final = b'{"type":"ERROR",'
+_GONE: Final = b'{"type":"ERROR","object":{"code":410}}'
+"""Says that the API server has forgotten the version from which the watch began. kopf lists then."""
+_PAUSE_SECONDS: Final = 5.0
+"""How long to wait before all is listed again, so that an API server in trouble is not asked without a pause."""
+_SAID_MOST: Final = 500
 _VERSION: Final = b'"resourceVersion":"'
 _VERSION_DIGITS: Final = 20
 
@@ -33,13 +46,30 @@ class KnownLeftOut:
         async for part in self._body.iter_chunked(size):
             *lines, begun = (begun + part).split(b"\n")
             if unknown := [line for line in lines if not self._says_what_is_known(line)]:
-                yield b"\n".join((*unknown, b""))
+                yield b"\n".join((*[await _survived(line) for line in unknown], b""))
         if begun:
             yield begun
 
     def _says_what_is_known(self, line: bytes) -> bool:
         version = version_of(line)
         return version is not None and self._is_known(version)
+
+
+async def _survived(line: bytes) -> bytes:
+    """Return a line, or if kopf would end after it, a while later one after which it lists."""
+    if not line.startswith(_ERROR) or _is_of_a_version_that_is_gone(line):
+        return line
+    said = line[:_SAID_MOST].decode(errors="replace")
+    log.warning(f"a watch broke off by an error, and what it watches is listed again: {said}")
+    await asyncio.sleep(_PAUSE_SECONDS)
+    return _GONE
+
+
+def _is_of_a_version_that_is_gone(line: bytes) -> bool:
+    try:
+        return bool(json.loads(line)["object"]["code"] == HTTPStatus.GONE)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def version_of(line: bytes) -> int | None:

@@ -171,7 +171,8 @@ class Reconciler:
         change = plan.change
         if change is None or (change.adopts and not self._is_stored(key, change)):
             return None, None
-        if change.leaving and not self._idle_pods.mark(key, change.leaving):
+        # To mark pods takes seconds, in which the pool may be deleted.
+        if change.leaving and not (self._idle_pods.mark(key, change.leaving) and self._is_stored(key, change)):
             return None, None
         try:
             if change.removals:
@@ -196,7 +197,7 @@ class Reconciler:
             return None, error
 
     def _is_stored(self, key: Key, change: Change) -> bool:
-        """Ask anew for the pool that is to adopt a Deployment.
+        """Ask anew for the pool that is to own a Deployment.
 
         If the pool is deleted and its Deployment is to stay, the Deployment loses its owner after the deletion has
         begun. If it were given back to the pool then, it would be deleted with it.

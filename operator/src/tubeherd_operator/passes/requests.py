@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tubeherd_operator.cluster.client import Cluster, ClusterError
-from tubeherd_operator.decisions.errands import Found
+from tubeherd_operator.decisions.errands import Errand, Find
 from tubeherd_operator.decisions.observation import Pool
 from tubeherd_operator.decisions.request import Known, RequestPlan
 from tubeherd_operator.decisions.request_value import Deed
@@ -17,6 +17,8 @@ from tubeherd_operator.queues.servers import Servers
 
 AGAIN_SECONDS: Final = 0.2
 """After how many seconds a pool is read again that somebody else has changed in between."""
+COUNTED_SECONDS: Final = 60.0
+"""For so long a request that cannot begin goes by the buried jobs that were counted for it."""
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class _Memory:
     stays_because: str | None = None
     rests_until: float = 0.0
     """On the monotonic clock: when the next step may begin."""
+    counted: tuple[str, float] = ("", 0.0)
+    """The id of the errand that has counted buried jobs, and when that was first seen, on the monotonic clock."""
 
 
 class Requests:
@@ -54,14 +58,12 @@ class Requests:
         self._memories: dict[Key, _Memory] = {}
 
     def known(self, pool: Pool) -> Known:
-        """Return what is known of a pool's request.
-
-        How many jobs are buried is told one pass alone: if that does not begin a request, they are counted anew.
-        """
+        """Return what is known of a pool's request."""
         memory = self._memory(pool)
         errand = self._servers.errand(pool.key)
-        if errand and isinstance(errand.answer, Found):
+        if errand and isinstance(errand.work, Find) and not self._holds(errand, errand.work, pool, memory):
             self._servers.give(pool.key, None)
+            errand = None
         return Known(
             errand,
             memory.opened,
@@ -107,6 +109,14 @@ class Requests:
             self._done(plan.intent.deed, sum(share.done for share in plan.intent.tubes))
         return plan.removes is None or self._remove_annotation(pool, plan.removes, plan, stored)
 
+    def _holds(self, errand: Errand, find: Find, pool: Pool, memory: _Memory) -> bool:
+        """Return whether an errand counts buried jobs for a request that there still is, and not too long ago."""
+        now = self._clock()
+        if memory.counted[0] != errand.id and errand.answer:
+            memory.counted = (errand.id, now)
+        is_old = errand.answer is not None and now >= memory.counted[1] + COUNTED_SECONDS
+        return find.request in pool.requests.values() and not is_old
+
     def _remove_annotation(self, pool: Pool, annotation: Deed, plan: RequestPlan, stored: Object) -> bool:
         """Return whether the annotation was removed, and nobody had changed the pool in between."""
         memory = self._memory(pool)
@@ -123,5 +133,7 @@ class Requests:
     def _memory(self, pool: Pool) -> _Memory:
         memory = self._memories.get(pool.key)
         if memory is None or memory.pool != pool.uid:
+            if memory:
+                self._servers.give(pool.key, None)  # what waits is for a pool of the same name that has gone
             memory = self._memories[pool.key] = _Memory(pool.uid)
         return memory

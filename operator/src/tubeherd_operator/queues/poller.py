@@ -159,7 +159,7 @@ class Poller:
                 self._errands.pop(key, None)
             else:
                 self._errands[key] = errand
-        self._wake.set()
+                self._wake.set()
 
     def errand(self, key: Key) -> Errand | None:
         """Return the errand that a pool was given last."""
