@@ -90,6 +90,20 @@ def test_operator_of_chosen_namespaces_leaves_pools_of_others_alone(release, ope
         kubectl("delete", "namespace", elsewhere, "--wait=false")
 
 
+def test_namespace_whose_role_was_taken_away_holds_up_no_other(release, operator, kubectl, namespace, eventually):
+    """Who owns a chosen namespace can delete the operator's rights in it, and pods of the operator come new."""
+    kubectl("create", "namespace", lost := f"{namespace.name}-lost")
+    try:
+        release.install("--set", f"watchNamespaces={{{namespace.name},{lost}}}")
+        kubectl("delete", "rolebindings", "--namespace", lost, "--selector", "app.kubernetes.io/name=tubeherd")
+        kubectl("delete", "pods", *HERE, "--selector", "app.kubernetes.io/component=operator")
+        namespace.make_pool("mail", ["ok"], server="beanstalkd.nowhere:11300", replicas=0)
+        eventually(lambda: namespace.get("deployment", "mail"), "the pool of the other namespace has its Deployment")
+    finally:
+        release.install()
+        kubectl("delete", "namespace", lost, "--wait=false")
+
+
 @pytest.mark.parametrize(
     "values",
     [[], ["watchNamespaces={default}"], ["watchNamespaces={default}", "crds.enabled=false"]],

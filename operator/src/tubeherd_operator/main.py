@@ -63,7 +63,7 @@ def main() -> None:
         serve(settings.health, health, metrics.text)
     except OSError as error:
         sys.exit(f"TUBEHERD_OPERATOR_HEALTH: cannot listen on {settings.health}: {error.strerror or error}")
-    cluster = Cluster(cache.put_written, namespaces, counted.asked, sum(_THREADS.values()))
+    cluster = Cluster(cache.put_written, counted.asked, sum(_THREADS.values()))
     events = Events(cluster)
     reconciler = Reconciler(cache, cluster, servers, settings, events.write, request_done=counted.requested)
     log.info("operator started", default_image=settings.default_image, default_server=settings.default_server)

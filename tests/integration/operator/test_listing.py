@@ -23,6 +23,8 @@ class Pages:
 
     def __call__(self, handler, request):
         path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
+        if path == DEPLOYMENTS.path("shop"):
+            return handler.answer(403, json.dumps({"message": "deployments is forbidden"}).encode())
         if path != DEPLOYMENTS.path():
             return handler.answer(404, b"{}")
         first, limit = int(query.get("continue", ["0"])[0]), int(query["limit"][0])
@@ -67,6 +69,13 @@ def test_listing_that_breaks_off_fails(pages, cluster, status):
     with pytest.raises(ClusterError, match="the token is too old") as error:
         next(found)
     assert error.value.status == status
+
+
+def test_namespace_in_which_nothing_may_be_listed_fails_alone(cluster):
+    with pytest.raises(ClusterError, match="deployments is forbidden") as error:
+        list(cluster.objects(DEPLOYMENTS, "shop"))
+    assert error.value.status == 403
+    assert len(list(cluster.objects(DEPLOYMENTS))) == 500
 
 
 def test_no_objects_are_found_without_their_definition(cluster):

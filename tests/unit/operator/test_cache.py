@@ -314,6 +314,13 @@ def test_listing_drops_what_it_lacks_and_adds_what_no_watch_has_brought(cache, c
     assert sorted(changed) == [MAIL, SMS]
 
 
+def test_listing_of_a_namespace_leaves_what_others_have(cache):
+    cache.put(POOLS, item(3, "mail"))
+    cache.put(POOLS, item(4, "sms") | {"metadata": item(4, "sms")["metadata"] | {"namespace": "queue"}})
+    cache.fill(POOLS, list, "shop")
+    assert [pool["metadata"]["name"] for pool in cache.pools()] == ["sms"]
+
+
 def test_what_a_listing_lacked_may_come_back_as_it_was(cache):
     cache.put(POOLS, item(7))
     cache.fill(POOLS, list)  # as if the CustomResourceDefinition had not been served for a moment

@@ -139,10 +139,13 @@ class Cache:
         """Drop an object that was deleted, or that has lost the label by which its kind is watched."""
         self._drop(kind, item, for_good=True)
 
-    def fill(self, kind: Kind, listing: Callable[[], Iterable[Object]]) -> None:
-        """Keep what a listing of a kind returns, and drop what it lacks, unless it raises: that is raised here too."""
+    def fill(self, kind: Kind, listing: Callable[[], Iterable[Object]], namespace: str = "") -> None:
+        """Keep what a listing of a kind returns, and drop what it lacks, unless it raises: that is raised here too.
+
+        If there is a `namespace`, what others have stays.
+        """
         with self._lock:
-            before = dict(self._shelves[kind].objects)
+            before = {key: item for key, item in self._shelves[kind].objects.items() if _is_in(Key(namespace, ""), key)}
         self._replace(kind, before, listing())
 
     def _replace(self, kind: Kind, before: Mapping[Key, Object], listed: Iterable[Object]) -> None:
@@ -292,8 +295,8 @@ def _spec_of(item: Object) -> tuple[str | None, int | None]:
     return item["metadata"].get("uid"), item["metadata"].get("generation")
 
 
-def _is_in(scope: Key, config_map: Key) -> bool:
-    return scope.namespace in ("", config_map.namespace) and scope.name in ("", config_map.name)
+def _is_in(scope: Key, key: Key) -> bool:
+    return scope.namespace in ("", key.namespace) and scope.name in ("", key.name)
 
 
 def _slim(kind: Kind, item: Object) -> Object:

@@ -1,7 +1,7 @@
 """The one module that calls the API server. Objects are plain dicts, as in YAML."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -68,15 +68,14 @@ class Cluster:
     def __init__(
         self,
         written: Callable[[Kind, Object], None],
-        namespaces: Sequence[str] = (),
         asked: Callable[[str, str, int], None] = lambda *_: None,
         threads: int = 1,
     ) -> None:
         """Use the pod's service account, or the kubeconfig of whoever runs the operator by hand.
 
-        `written` is called with each object that was changed, as it is then. `namespaces` are those whose objects are
-        listed; if there are none, all. `asked` is called after each request with its verb, what it was about, and the
-        status of HTTP, which is 0 if there was no answer. So many `threads` run passes.
+        `written` is called with each object that was changed, as it is then. `asked` is called after each request with
+        its verb, what it was about, and the status of HTTP, which is 0 if there was no answer. So many `threads` run
+        passes.
         """
         configuration = _configuration()
         configuration.connection_pool_maxsize = threads + _OTHER_CONNECTIONS  # for others each request would connect
@@ -88,30 +87,28 @@ class Cluster:
         self._asked = asked
         self._events: dict[str, int] = {}
         """By path: how often this process knows an Event to have happened."""
-        self._namespaces = namespaces or ("",)
 
     def serves(self, kind: Kind) -> bool:
         """Return whether the API server has such objects at present: its CustomResourceDefinition may be missing."""
         found = self._get(f"/apis/{kind.group}/{kind.version}") or {}
         return any(resource["name"] == kind.plural for resource in found.get("resources", []))
 
-    def objects(self, kind: Kind) -> Iterator[Object]:
-        """Yield the objects of a kind in all namespaces; none if its CustomResourceDefinition does not exist.
+    def objects(self, kind: Kind, namespace: str = "") -> Iterator[Object]:
+        """Yield the objects of a kind in a namespace, or in all; none if its CustomResourceDefinition does not exist.
 
         They are listed as they are at one moment, page by page: all at once take several times as much memory as what
         is kept of them. Raises ClusterError, with the status 410 if they were taken so slowly that the API server has
         forgotten how they were at that moment.
         """
-        for namespace in self._namespaces:
-            query = {"labelSelector": kind.selector, "limit": str(_PAGE)}
-            page = self._get(kind.path(namespace), query=query)
-            while page:
-                # Unlike the answer for a single object, a list names kind and version only once for all.
-                both = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
-                for item in page["items"]:
-                    yield both | item
-                token = page["metadata"].get("continue")
-                page = token and self._request("GET", kind.path(namespace), query=query | {"continue": token})
+        query = {"labelSelector": kind.selector, "limit": str(_PAGE)}
+        page = self._get(kind.path(namespace), query=query)
+        while page:
+            # Unlike the answer for a single object, a list names kind and version only once for all.
+            both = {"apiVersion": page["apiVersion"], "kind": page["kind"].removesuffix("List")}
+            for item in page["items"]:
+                yield both | item
+            token = page["metadata"].get("continue")
+            page = token and self._request("GET", kind.path(namespace), query=query | {"continue": token})
 
     def pool(self, namespace: str, name: str) -> Object | None:
         """Return a WorkerPool, or None if there is none."""

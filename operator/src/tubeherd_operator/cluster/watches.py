@@ -13,6 +13,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
+from itertools import product
 from typing import Any, Final
 
 import kopf
@@ -59,6 +61,8 @@ class Watches:
         self._namespaces = namespaces
         self._asked = asked
         self._listed = threading.Event()
+        self._unreadable: set[str] = set()
+        """The chosen namespaces in which a listing was refused, once that was logged."""
         self._session: TracedSession | None = None
         self._beside: asyncio.Future[None] | None = None
         """The watches of ConfigMaps, while kopf runs."""
@@ -165,8 +169,8 @@ class Watches:
             self._listed.wait()
             self._listed.clear()
             try:
-                for kind in WATCHED:
-                    self._cache.fill(kind, partial(self._cluster.objects, kind))
+                for kind, namespace in product(WATCHED, self._namespaces or ("",)):
+                    self._fill(kind, namespace)
             except Exception as error:  # whatever it is, this thread is the only one that learns what was deleted
                 why = str(error) if isinstance(error, ClusterError) else repr(error)
                 log.warning(f"objects could not be listed, it is tried again: {why}")
@@ -180,6 +184,20 @@ class Watches:
                 if not filled:
                     self._filled()
                     filled = True
+
+    def _fill(self, kind: Kind, namespace: str) -> None:
+        """List the objects of a kind; raises ClusterError, but not if one of several namespaces may not be read.
+
+        Nobody who takes the operator's rights in one, or deletes it, is to stop the work for the others.
+        """
+        try:
+            self._cache.fill(kind, partial(self._cluster.objects, kind, namespace), namespace)
+        except ClusterError as error:
+            if error.status != HTTPStatus.FORBIDDEN or len(self._namespaces) < 2:
+                raise
+            if namespace not in self._unreadable:
+                log.warning(f"namespace {namespace} cannot be looked after, the others are: {error}")
+            self._unreadable.add(namespace)
 
 
 def _settings() -> kopf.OperatorSettings:
