@@ -235,6 +235,18 @@ def test_neighbours_that_do_not_end_in_time_are_interrupted_and_spend_no_attempt
 
 
 @pytest.mark.slow
+def test_slot_whose_lanes_are_all_late_ends_when_the_last_one_is(beanstalkd, run_worker):
+    """So its jobs get their verdicts at once, and not at the limit of a minute that jobs beside them would have."""
+    jobs = {ttr: beanstalkd.put_json("mail", "late", ttr=ttr) for ttr in (2, 4)}
+    worker = run_worker(beanstalkd.server, DRAINING, "--async-concurrency", "2", "--retry-delays", "none")
+    for ttr, job in jobs.items():
+        worker.wait_for_line("buried", job=job, reason=too_long_reason(ttr))
+        assert worker.lines(LEFT, job=job)
+    worker.wait_for_line("slot recycled between jobs", pid=slot_of(worker, "late")[0])
+    assert worker.stop() == 0
+
+
+@pytest.mark.slow
 def test_at_most_one_slot_of_a_place_drains_and_is_replaced(beanstalkd, run_worker):
     for _ in range(2):
         beanstalkd.put_json("mail", "beside", ttr=60)

@@ -86,6 +86,24 @@ def test_failure_by_a_slots_death_is_counted_though_its_verdict_was_lost(
     assert worker.stop() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("at_the_end", "kind"),
+    [("os.kill(os.getpid(), signal.SIGKILL)", "killed"), ("wait_for('never')", "interrupted")],
+)
+def test_death_of_a_slot_in_which_only_a_late_job_is_left_is_counted(beanstalkd, run_worker, address, at_the_end, kind):
+    """A listener of the last flush kills the slot, or takes so long that the supervisor does."""
+    listener = f"from tubeherd import events\n@events.flush.connect\ndef flush(reason, count):\n  {at_the_end}\n"
+    beanstalkd.put_code("pass")
+    late = beanstalkd.put_code("threading.Thread(target=time.sleep, args=(1000,)).start(); time.sleep(1000)", ttr=2)
+    options = ("--health", address, "--retry-delays", "none", "--drain-limit", "1s")
+    worker = run_worker(beanstalkd.server, CODE + listener, *options)
+    worker.wait_for_line("buried", job=late)
+    worker.wait_for(lambda: figures(address)[f"slot_deaths_total {kind}"] == 1, "its death is counted")
+    assert figures(address)["slot_recycles_total late_job"] == 0
+    assert worker.stop() == 0
+
+
 LOSING = """
 import gc
 from tubeherd import Job, executor

@@ -240,6 +240,7 @@ class ConcurrentSlot(Slot):
         self._leave_behind(lane, attempt.job)
         self._on_stop()
         self._tasks -= {work}  # the slot ends without it
+        self._set_free(lane)  # wakes the dispatcher, for which no lane may become free any more
 
     def _flush(self, reason: FlushReason, lane: Lane) -> None:
         try:

@@ -188,6 +188,8 @@ class Supervisor:
     def _left(self, reaped: Reaped) -> None:
         if reaped.slot.has_left_behind:  # what these jobs had left has ended with the slot
             death = self._takeover.death_of(reaped.slot, reaped.code)
+            if reaped.code < 0:  # killed while only these jobs executed, so its page looks as if it had left
+                self._count_death(death)
             self._places.pass_on(self._takeover.take_over(reaped.slot, death))
         if reaped.code == Exit.RECYCLE:
             log.info("slot recycled between jobs", pid=reaped.slot.pid)
