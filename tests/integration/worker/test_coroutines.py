@@ -450,6 +450,40 @@ def test_job_that_holds_the_loop_past_the_deadline_of_another_is_the_one_that_fa
     assert worker.stop() == 0
 
 
+HANGING_WHEN_A_LANE_BREAKS = """
+import asyncio
+from traces import note
+from tubeherd import executor
+@executor("mail")
+async def mail(payload):
+    if payload == "next": return
+    tasks = []
+    def begin(loop, coroutine, **options):
+        tasks.append(asyncio.Task(coroutine, loop=loop, **options))
+        return tasks[-1]
+    asyncio.get_running_loop().set_task_factory(begin)
+    note("begun")
+    while not tasks: await asyncio.sleep(0)  # until the slot waits, in a task, before it opens another connection
+    note("hangs")
+    while True: pass
+"""
+
+
+@pytest.mark.slow
+def test_job_that_hangs_just_when_the_connection_of_a_waiting_lane_breaks_is_broken_off(beanstalkd, proxy, run_worker):
+    hanging = beanstalkd.put_json("mail", "hangs", ttr=5)
+    options = ("--async-concurrency", "2", "--retry-delays", "none")
+    worker = run_worker(proxy.server, HANGING_WHEN_A_LANE_BREAKS, *options)
+    worker.wait_for_notes("begun")
+    worker.wait_for(lambda: beanstalkd.waiting("mail"), "the other lane waits")
+    proxy.broken.add(2)
+    beanstalkd.put_json("mail", "next")  # the answer to its reserve never comes
+    worker.wait_for_notes("hangs")
+    worker.wait_for_line("buried", job=hanging, reason=too_long_reason(5))
+    worker.wait_for(lambda: beanstalkd.count("mail") == NOTHING | {"buried": 1}, "the next job is done")
+    assert worker.stop() == 0
+
+
 def test_lanes_are_connected_though_jobs_have_taken_all_threads_of_the_loop(beanstalkd, run_worker):
     hogs = "hogs = [asyncio.get_running_loop().run_in_executor(None, wait_for, 'go') for _ in range(40)]\n"
     for number in range(2):

@@ -116,7 +116,8 @@ class ConcurrentSlot(Slot):
         try:
             reserved = await self._next(lane)
         except (QueueUnavailable, RefusedError) as error:
-            self._start(self._reconnect_later(lane, error))  # a task, so that other lanes are used meanwhile
+            pause = self._drop(lane, error)  # at once: while its page says COMMAND, no late job is stopped
+            self._start(self._set_free_later(lane, pause))  # a task, so that other lanes are used meanwhile
         else:
             if reserved is None:
                 self._set_free(lane)
@@ -155,8 +156,7 @@ class ConcurrentSlot(Slot):
         if alone and not self._stopping.is_set():
             self._note_idle(lane, since, time.monotonic())
 
-    async def _reconnect_later(self, lane: Lane, error: QueueUnavailable | RefusedError) -> None:
-        pause = self._drop(lane, error)
+    async def _set_free_later(self, lane: Lane, pause: float) -> None:
         await self._wait(pause)
         self._set_free(lane)
 
