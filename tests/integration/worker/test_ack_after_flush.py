@@ -185,6 +185,33 @@ def test_batch_is_flushed_on_sigterm(beanstalkd, run_worker, put):
     assert beanstalkd.count("rows") == NOTHING | {"ready": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "event"), [("delete", "deleted"), ("bury", "buried")])
+def test_last_flush_takes_its_time_if_beanstalkd_is_slow_but_answers(
+    interceptor, beanstalkd, run_worker, put, command, event
+):
+    """All its answers together take longer than the supervisor waits for one while it stops."""
+
+    def slowly(line):
+        time.sleep(0.05)  # how slow beanstalkd is; nothing is awaited by it
+        return line
+
+    interceptor.others[command] = slowly
+    for row in range(40):
+        put(row)
+    put(40, "wait_for('go')")
+    worker = run(run_worker, interceptor, "--batch-size", "1000", "--retry-delays", "none", "--burial-records", "off")
+    worker.wait_for(lambda: beanstalkd.count("rows") == NOTHING | {"reserved": 41}, "all wait for the flush")
+    worker.wait_for_notes("ran 40")
+    worker.ask_to_stop()
+    if command == "bury":
+        worker.allow("refuse")
+    worker.allow("go")
+    worker.exit_code()
+    assert len(worker.lines(event)) == 41
+    assert beanstalkd.count("rows") == NOTHING | {"buried": 41 if command == "bury" else 0}
+
+
 def test_slot_killed_in_a_flush_fails_the_batch_and_in_a_job_only_that(beanstalkd, run_worker, put):
     first = put(0)
     second = put(1, "wait_for('go')")

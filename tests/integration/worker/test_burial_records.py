@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.beanstalkd import NOTHING, Beanstalkd
 from tests.support.burials import RECORDS, burial_records, count_records, encode
+from tests.support.processing import FRESH
 from tests.support.waiting import PATIENCE, wait_for
 from tubeherd import Bury, Delete, Policy, Processed, QueueManager, RetrySchedule, executor
 from tubeherd.burials.reader import read_burials
@@ -482,3 +483,16 @@ def test_record_that_cannot_be_made_is_lost_and_the_job_is_buried(beanstalkd, mo
     assert beanstalkd.stats_job(job)["state"] == "buried"
     assert count_records(beanstalkd) == 0
     assert [line["event"] for line in logged()] == ["no record could be made of the burial: RuntimeError"]
+
+
+def test_of_many_burials_the_first_are_settled_before_the_records_of_the_last_are_made(beanstalkd, monkeypatch):
+    """The supervisor closes a connection on which nothing is settled for a second while the worker stops."""
+    made = []
+    monkeypatch.setattr(recording, "encode", lambda fields: made.append(fields) or b"{}")
+    batch = [Processed(Policy().job(FRESH), Bury(5, "why", BurialKind.EXCEPTION)) for _ in range(1000)]
+    settler = Settler(Reporter(), BurialWriter(beanstalkd.server))
+    settled = settler.settle_and_report_all(beanstalkd.connection("mail"), batch)
+    next(settled)
+    assert 0 < len(made) < 1000
+    assert len([*settled]) == 999
+    assert len(made) == 1000

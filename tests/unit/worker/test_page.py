@@ -75,8 +75,12 @@ def test_kept_leases_are_held_whatever_executes(fork):
     assert page.read().leases == (LEASE, *kept)
     page.write_phase_and_unlock()
     assert page.read().leases == kept
+    fork(page.remove_first_deferred)
+    assert page.read().leases == kept[1:]
     page.clear_deferred()
     assert page.read().leases == ()
+    page.add_deferred(LEASE)
+    assert page.read().leases == (LEASE,)
     page.close()
 
 

@@ -12,9 +12,9 @@ from tubeherd.formats.memory_share import MIB
 from tubeherd.policy import BurialKind, Failed, Interrupted
 from tubeherd.queue.connection import Connection
 from tubeherd.settings import WorkerSettings
-from tubeherd.shared_memory.page import Phase
+from tubeherd.shared_memory.page import Lease, Page, Phase
 from tubeherd.shared_memory.slot_page import Request
-from tubeherd.supervisor.lane_handle import SigtermSent, Unchanged
+from tubeherd.supervisor.lane_handle import LaneHandle, SigtermSent, Unchanged
 from tubeherd.supervisor.memory import used_above
 from tubeherd.supervisor.slot_handle import Death
 from tubeherd.supervisor.watch import Watch
@@ -255,3 +255,44 @@ def test_connection_under_a_command_is_closed_where_the_worker_stops_and_beansta
     assert lane.connection is None
     assert beanstalkd.recv(10) == b""
     beanstalkd.close()
+
+
+@pytest.fixture
+def settling(child):
+    """A lane under a command, on which two jobs wait for a flush, before a beanstalkd that is silent."""
+    here, beanstalkd = socket.socketpair()
+    lane = LaneHandle(Page(deferred_most=2), Connection(here))
+    child.lanes = [lane]
+    lane.page.lock_for_command()
+    for job in (1, 2):
+        lane.page.add_deferred(Lease(job, time.monotonic(), 60))
+    yield lane
+    lane.close_connection()
+    beanstalkd.close()
+
+
+def look_after_more_than_a_second(child, lane):
+    lane.unchanged = lane.unchanged._replace(since=lane.unchanged.since - 1.1)
+    watch().look(child, time.monotonic())
+
+
+def test_connection_is_not_closed_while_answers_for_deferred_jobs_come(child, settling):
+    watch().look(child, time.monotonic())
+    settling.page.remove_first_deferred()
+    look_after_more_than_a_second(child, settling)
+    assert settling.connection is not None
+    look_after_more_than_a_second(child, settling)
+    assert settling.connection is None
+
+
+def test_time_of_an_earlier_command_does_not_count_for_the_next(child, settling):
+    """As at the end of a burst: a reserve that brings no job, a long flush, and then the deletion of the same jobs."""
+    watch().look(child, time.monotonic())
+    first = settling.unchanged
+    settling.unchanged = first._replace(since=first.since - 1.1)
+    settling.page.write_phase_and_unlock()
+    watch().look(child, time.monotonic())
+    settling.page.lock_for_command()
+    watch().look(child, time.monotonic())
+    assert settling.unchanged == first
+    assert settling.connection is not None

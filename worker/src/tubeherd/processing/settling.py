@@ -6,7 +6,7 @@ which is a process that executes jobs; the supervisor, which is the parent of th
 `QueueManager`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from tubeherd.burials.writer import BurialWriter
@@ -77,11 +77,16 @@ class Settler:
     def _settle_all(self, connection: Connection, batch: Sequence[Processed]) -> Iterator[Settled]:
         for buries, run in groupby(batch, key=lambda done: isinstance(done.verdict, Bury)):
             if buries and self._writer is not None:
-                jobs = [
-                    Burying(done.job.id, done.verdict.priority, record_of(done, done.verdict))
-                    for done in run
-                    if isinstance(done.verdict, Bury)
-                ]
-                yield from self._writer.bury_all(connection, jobs)
+                yield from self._writer.bury_all(connection, _burials(run))
             else:
                 yield from connection.settle_all([(done.job.id, done.verdict) for done in run])
+
+
+def _burials(batch: Iterable[Processed]) -> Iterator[Burying]:
+    """Yield the burial of each job that is to be buried, with its record.
+
+    A record is made only when it is asked for: those of a large batch take seconds, in which no job would be settled.
+    """
+    for done in batch:
+        if isinstance(done.verdict, Bury):
+            yield Burying(done.job.id, done.verdict.priority, record_of(done, done.verdict))

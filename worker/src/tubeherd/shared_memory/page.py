@@ -55,7 +55,8 @@ _LEFT_BEHIND_AT: Final = 41
 _WAITS_FOR_LOCK_AT: Final = 42
 _TIMEOUT_AT: Final = 48
 _DEFERRED_COUNT_AT: Final = 56
-_DEFERRED_AT: Final = 64
+_DEFERRED_REMOVED_AT: Final = 64
+_DEFERRED_AT: Final = 72
 _LEASE: Final = struct.Struct("=QdQ")
 _JOB: Final = struct.Struct("=QdQQQd")
 _SECONDS: Final = struct.Struct("=d")
@@ -177,9 +178,15 @@ class Page:
         _LEASE.pack_into(self._map, _DEFERRED_AT + count * _LEASE.size, *lease)
         _COUNT.pack_into(self._map, _DEFERRED_COUNT_AT, count + 1)
 
+    def remove_first_deferred(self) -> None:
+        """Remove the lease that was added first of those that are left; only in the phase COMMAND."""
+        (removed,) = _COUNT.unpack_from(self._map, _DEFERRED_REMOVED_AT)
+        _COUNT.pack_into(self._map, _DEFERRED_REMOVED_AT, removed + 1)
+
     def clear_deferred(self) -> None:
         """Remove the leases of all deferred jobs; only in the phase COMMAND, or if there is no connection."""
         _COUNT.pack_into(self._map, _DEFERRED_COUNT_AT, 0)
+        _COUNT.pack_into(self._map, _DEFERRED_REMOVED_AT, 0)
 
     # Written by the supervisor
 
@@ -227,7 +234,8 @@ class Page:
         phase = self.phase
         last_begun = Lease(*_LEASE.unpack_from(self._map, _LEASE_AT))
         (count,) = _COUNT.unpack_from(self._map, _DEFERRED_COUNT_AT)
-        offsets = range(_DEFERRED_AT, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
+        (removed,) = _COUNT.unpack_from(self._map, _DEFERRED_REMOVED_AT)
+        offsets = range(_DEFERRED_AT + removed * _LEASE.size, _DEFERRED_AT + count * _LEASE.size, _LEASE.size)
         deferred = tuple(Lease(*_LEASE.unpack_from(self._map, offset)) for offset in offsets)
         return State(phase, last_begun, deferred, *_SECONDS.unpack_from(self._map, _TIMEOUT_AT))
 

@@ -103,7 +103,7 @@ class SlotBatch(Batch):
         notices: list[tuple[Notice, BaseException | None]] = []
         try:
             for done, notice in self._settler.settle_and_report_all(connection, batch):
-                del lane.deferred[0]
+                lane.forget_first_deferred()
                 if notice is not None:
                     notices.append((notice, done.error))
             lane.forget_deferred()

@@ -98,6 +98,11 @@ class Lane:
         self.page.add_deferred(lease)
         self.flush_by = min(self.flush_by, lease.since + lease.ttr / 2)
 
+    def forget_first_deferred(self) -> None:
+        """Forget the first deferred job, which was settled; the page thus shows the supervisor that answers come."""
+        del self.deferred[0]
+        self.page.remove_first_deferred()
+
     def forget_deferred(self) -> None:
         """Forget the deferred jobs, here and on the page."""
         self.deferred.clear()

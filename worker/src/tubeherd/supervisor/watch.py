@@ -59,6 +59,7 @@ class Watch:
             slot.page.request = Request.RECYCLE
         for lane in slot.lanes:
             if lane.page.phase in SHARED_PHASES:
+                lane.unchanged = None  # a later command may find the page as it was during an earlier one
                 state = lane.page.read()
                 self._enforce_deadline(slot, lane, state, now)
                 slot.has_lost_late_job |= lane.page.left_behind and lane.is_lost(state)
