@@ -306,6 +306,38 @@ def test_last_slot_gets_no_more_than_the_grace_period_and_what_it_did_not_publis
     assert not worker.living()
 
 
+FORKING_ONCE = """
+import os, sys
+from tubeherd import cli
+fork = os.fork
+def fail(): raise BlockingIOError(11, "Resource temporarily unavailable")
+def fork_once():
+    os.fork = fail
+    return fork()
+os.fork = fork_once
+sys.argv = sys.argv[3:]  # without the interpreter and -m, which come before `tubeherd run`
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("end", ["grace period", "second signal"])
+def test_last_slot_that_cannot_be_forked_holds_the_end_up_no_longer_than_jobs_may(beanstalkd, run_worker, end):
+    job = beanstalkd.put("mail", "1")
+    source = LISTENING.format(at_import="", in_listener="")
+    grace = "1s" if end == "grace period" else "1h"
+    options = ("--retry-delays", "none", "--grace-period", grace)
+    worker = run_worker(beanstalkd.server, source, *options, prefix=[sys.executable, "-c", FORKING_ONCE])
+    worker.wait_for_notes("begun 1")
+    worker.allow("go")
+    worker.wait_for_line("a slot could not be started (Resource temporarily unavailable); trying again in 5 s")
+    worker.ask_to_stop()
+    if end == "second signal":
+        worker.process.send_signal(signal.SIGINT)
+    assert worker.exit_code() == 0
+    worker.wait_for_line("the worker stopped before worker.job.buried was published", job=job, tube="mail")
+    assert beanstalkd.count("mail") == NOTHING | {"buried": 1}
+
+
 def test_last_slot_that_dies_is_not_followed_by_another(beanstalkd, run_worker):
     job = beanstalkd.put("mail", "1")
     at_import = "os.path.exists(f\"{os.environ['FOLDER']}/go\") and os._exit(9)"

@@ -211,13 +211,20 @@ class Places:
         """Ask every slot to end after its present job. A slot that is forked later only publishes notices."""
         self._stopping = True
         vacant = [place for place in self._places if place.slot is None]
-        for place in vacant[1:] if self._notices else vacant:
-            self._places.remove(place)
-            for connection in filter(None, place.connections):
-                connection.abandon()
+        self._remove_vacant(vacant[1:] if self._notices else vacant)
         self.release()
         for slot in self.slots:
             slot.ask_to_stop()
+
+    def give_up_vacant(self) -> None:
+        """Remove the vacant places: the slots that could not be forked yet come too late."""
+        self._remove_vacant([place for place in self._places if place.slot is None])
+
+    def _remove_vacant(self, places: Sequence[Place]) -> None:
+        for place in places:
+            self._places.remove(place)
+            for connection in filter(None, place.connections):
+                connection.abandon()
 
     def reap(self) -> Iterator[Reaped]:
         """Reap all child processes that have ended, and yield the slots among them."""

@@ -92,6 +92,8 @@ class Supervisor:
             self._finish_health_pass()
             self._places.replace_draining()
             self._places.fill()
+            if self._has_no_time_left():
+                self._places.give_up_vacant()
             for reaped in self._places.reap():
                 self._handle_end(reaped)
             for slot in self._places.slots:
@@ -218,6 +220,11 @@ class Supervisor:
         self._exit = code
         if self._stopping_since is None:
             self._stop()
+
+    def _has_no_time_left(self) -> bool:
+        """Return whether the worker stops and the grace period is over, or was cut short by a second Ctrl-C."""
+        since = self._stopping_since
+        return since is not None and time.monotonic() >= since + self._settings.grace_period
 
     def _stop(self) -> None:
         self._stopping_since = time.monotonic()
