@@ -2,6 +2,7 @@
 
 import pytest
 
+from tubeherd.exits import Exit
 from tubeherd.processing.deadlines import too_long_reason
 
 FAILING = """
@@ -81,6 +82,32 @@ def test_detail_of_the_place_alone_leaves_messages_and_tracebacks_out(beanstalkd
         assert line["at"].startswith("executors_under_test.py:")
         assert "traceback" not in line
     assert [secret for secret in ("the cause", "the effect", "member one") if secret in worker.output()] == []
+
+
+def test_detail_of_the_place_alone_leaves_out_the_message_of_an_import_that_failed(beanstalkd, run_worker):
+    worker = run_worker(beanstalkd.server, "\nraise ValueError('a secret')", "--error-detail", "place")
+    event = "executors_under_test cannot be imported: ValueError (executors_under_test.py:2)"
+    assert worker.wait_for_line(event, level="error")
+    assert worker.exit_code() == Exit.EXECUTORS
+    assert "a secret" not in worker.output()
+
+
+@pytest.mark.parametrize("lanes", ["1", "2"])
+def test_detail_of_the_place_alone_leaves_out_the_message_by_which_a_slot_ends(beanstalkd, run_worker, put_mail, lanes):
+    executors = """
+    import os, stat
+    from tubeherd import executor
+    @executor("mail")
+    def mail(payload):
+        for file in map(int, os.listdir("/proc/self/fd")):
+            try:
+                if stat.S_ISSOCK(os.fstat(file).st_mode): os.close(file)
+            except OSError: pass
+    """
+    put_mail("x")
+    options = ("--error-detail", "place", "--async-concurrency", lanes)
+    worker = run_worker(beanstalkd.server, executors, *options)
+    assert worker.wait_for_line("the slot ends")["event"] == "the slot ends: OSError"
 
 
 def test_log_line_of_a_coroutine_at_its_deadline_shows_where_it_waited(beanstalkd, run_worker, put_mail):

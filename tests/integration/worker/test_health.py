@@ -240,6 +240,16 @@ FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"]
 )
 
 
+def test_detail_of_the_place_alone_leaves_out_why_metrics_cannot_be_shown(beanstalkd, run_worker, address):
+    worker = run_worker(beanstalkd.server, FILING, "--health", address, "--error-detail", "place")
+    beanstalkd.put_code("FILES.labels('s3cret' + os.fsdecode(b'\\xff')).inc()")
+    worker.wait_for_line("deleted")
+    assert get(address, "/metrics")[0] == 500
+    line = worker.wait_for_line("/metrics cannot be shown")
+    assert line["event"] == "/metrics cannot be shown: UnicodeEncodeError"
+    assert ".py:" in line["at"]
+
+
 def test_metrics_that_cannot_be_shown_end_nothing(beanstalkd, run_worker, address):
     """A label that is no text, and a job that removes or damages the files of the metrics."""
     worker = run_worker(beanstalkd.server, FILING, "--health", address, "--max-jobs", "1")

@@ -102,6 +102,23 @@ def test_trouble_is_named(tmp_path, name, code, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("\nraise RuntimeError('s3cret')", "RuntimeError (secretive.py:2)"),
+        ("\nraise ExceptionGroup('s3cret', [ValueError('s3cret')])", "ExceptionGroup: ValueError (secretive.py:2)"),
+        ("\nimport s3cret", "ModuleNotFoundError (secretive.py:2)"),
+        ("\ndef s3cret(:", "SyntaxError (secretive.py:2)"),
+        ("\nimport json; json.loads('s3cret')", "JSONDecodeError (secretive.py:2)"),
+    ],
+)
+def test_detail_of_the_place_alone_leaves_out_the_message_of_an_import_that_failed(tmp_path, code, message):
+    (tmp_path / "secretive.py").write_text(code)
+    with pytest.raises(ExecutorError) as raised:
+        load(None, tmp_path, error_detail="place")
+    assert str(raised.value) == f"{tmp_path / 'secretive.py'} cannot be imported: {message}"
+
+
 def test_executor_in_a_helper_counts_and_a_second_import_is_none(tmp_path):
     (tmp_path / "a_helper.py").write_text("import b_mail")
     (tmp_path / "b_mail.py").write_text(MAIL)

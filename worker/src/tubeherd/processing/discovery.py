@@ -12,7 +12,8 @@ from types import MappingProxyType
 from tubeherd.entry_points import ENTRY_POINT_GROUP, find_entry_points
 from tubeherd.executors import Executor, ExecutorError, registry
 from tubeherd.formats.text import shortened, some_of
-from tubeherd.processing.reasons import describe
+from tubeherd.logs import ErrorDetail
+from tubeherd.processing.reasons import describe, source_line
 from tubeherd.settings import WorkerSettings
 from tubeherd.sources import EXECUTORS_FOLDER, NO_SOURCES, Sources, add_folders
 
@@ -23,24 +24,26 @@ def load(
     sources: Sources = NO_SOURCES,
     built_in: Mapping[str, Executor] = MappingProxyType({}),
     entry_points: Sequence[EntryPoint] | None = None,
+    error_detail: ErrorDetail = "full",
 ) -> dict[str, Executor]:
     """Import the modules and the entry points, and return the executors by tube, those that are built in too.
 
     The modules are those of `sources`, if there are any, otherwise `modules`, and if these are None, every module in
     `folder`. If the entry points are None, they are looked for. Raises ExecutorError if an import fails, if a tube has
-    two executors, or if there is no executor after all imports.
+    two executors, or if there is no executor after all imports. `error_detail` says how much of the exception by which
+    an import failed is in its message.
     """
     if sources.modules:
-        _import_sources(sources)
+        _import_sources(sources, error_detail)
     elif modules is None:
-        _import_folder(folder)
+        _import_folder(folder, error_detail)
     else:
         for name in modules:
-            _import(name, partial(importlib.import_module, name))
+            _import(name, partial(importlib.import_module, name), error_detail)
     if entry_points is None:
         entry_points = find_entry_points(modules, sources, folder)
     for entry_point in entry_points:
-        _import(entry_point.value, entry_point.load)
+        _import(entry_point.value, entry_point.load, error_detail)
     if not registry and not built_in:
         named = [source.named for source in sources.modules] or modules
         where = str(folder) if named is None else some_of(named) or f"the entry points {ENTRY_POINT_GROUP}"
@@ -65,26 +68,26 @@ def built_in(settings: WorkerSettings) -> dict[str, Executor]:
     return executors_of(settings)
 
 
-def _import_sources(sources: Sources) -> None:
+def _import_sources(sources: Sources, detail: ErrorDetail) -> None:
     add_folders(sources)
     for source in sources.modules:
-        _import(source.named, partial(importlib.import_module, source.module))
+        _import(source.named, partial(importlib.import_module, source.module), detail)
         if source.file is not None:
             _check_file(source.module, Path(source.file))
     _check_helpers(sources)
 
 
-def _import_folder(folder: Path) -> None:
+def _import_folder(folder: Path, detail: ErrorDetail) -> None:
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     for path in sorted(folder.glob("[!.]*.py")):  # without hidden files: editors make such copies
-        _import_file(path)
+        _import_file(path, detail)
 
 
-def _import_file(path: Path) -> None:
+def _import_file(path: Path, detail: ErrorDetail) -> None:
     if path.stem in sys.stdlib_module_names:
         raise ExecutorError(f"{path.name} has the name of a module of Python's own: rename the file")
-    _import(str(path), partial(importlib.import_module, path.stem))
+    _import(str(path), partial(importlib.import_module, path.stem), detail)
     _check_file(path.stem, path)
 
 
@@ -119,14 +122,14 @@ def _check_helpers(sources: Sources) -> None:
             )
 
 
-def _import(name: str, load_it: Callable[[], object]) -> None:
+def _import(name: str, load_it: Callable[[], object], detail: ErrorDetail) -> None:
     name = shortened(name, 200)
     try:
         load_it()
     except ExecutorError as error:
         raise ExecutorError(f"{name}: {error}") from error
     except BaseException as error:
-        why = f"{describe(error)}{_source_line(error)}{_advice(name, error)}"
+        why = f"{describe(error, detail)}{_source_line(error, detail)}{_advice(name, error)}"
         raise ExecutorError(f"{name} cannot be imported: {why}") from error
 
 
@@ -138,7 +141,12 @@ def _advice(name: str, error: BaseException) -> str:
     return f"; for the file in the current folder give {file} as an argument instead" if os.path.isfile(file) else ""
 
 
-def _source_line(error: BaseException) -> str:
+def _source_line(error: BaseException, detail: ErrorDetail) -> str:
+    if detail == "place":
+        at = source_line(error)
+        if isinstance(error, SyntaxError) and error.filename:  # its message, which is left out, would say where it is
+            at = f"{os.path.basename(error.filename)}:{error.lineno}"
+        return f" ({at})" if at else ""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

@@ -211,7 +211,7 @@ class ConcurrentSlot(Slot):
             pause = self._drop(lane, error)
             await self._wait(pause)
         except BaseException as error:  # not caused by a job; asyncio would only keep it as the result of this task
-            crash(error)
+            crash(error, self._settings.error_detail)
         finally:
             if self._limits.exit_wanted() is not None:
                 self._awake.set()

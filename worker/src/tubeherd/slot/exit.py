@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 from tubeherd.exits import Exit
-from tubeherd.logs import log
-from tubeherd.processing.reasons import describe
+from tubeherd.logs import ErrorDetail, log
+from tubeherd.processing.reasons import describe, source_line
 
 
 def end_process(code: Exit) -> NoReturn:
@@ -21,9 +21,12 @@ def end_process(code: Exit) -> NoReturn:
     os._exit(code)
 
 
-def crash(error: BaseException) -> NoReturn:
-    """End the process by an error that no job caused. The supervisor then gives the verdicts on the slot's jobs."""
-    log.error(f"the slot ends: {describe(error)}")
+def crash(error: BaseException, detail: ErrorDetail) -> NoReturn:
+    """End the process by an error that no job caused. The supervisor then gives the verdicts on the slot's jobs.
+
+    `detail` says what is logged of the error.
+    """
+    log.error(f"the slot ends: {describe(error, detail)}", at=source_line(error))
     end_process(Exit.CRASHED)
 
 

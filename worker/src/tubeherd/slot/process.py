@@ -53,7 +53,7 @@ class SlotProcess:
             self._prepare()
             code = self._do_jobs()
         except BaseException as error:
-            crash(error)
+            crash(error, self._settings.error_detail)
         end_process(code)
 
     def _do_jobs(self) -> Exit:
@@ -65,6 +65,7 @@ class SlotProcess:
                 sources=self._context.sources,
                 built_in=discovery.built_in(self._settings),
                 entry_points=self._context.entry_points,
+                error_detail=self._settings.error_detail,
             )
             choice = TubeChoice(executors, self._settings.include, self._settings.exclude)
         except ExecutorError as error:

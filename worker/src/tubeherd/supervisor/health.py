@@ -14,8 +14,8 @@ from typing import Final
 
 from tubeherd.descriptors import NO_ROOM, moved_socket
 from tubeherd.formats.addresses import parse_listener
-from tubeherd.logs import log
-from tubeherd.processing.reasons import describe
+from tubeherd.logs import ErrorDetail, log
+from tubeherd.processing.reasons import describe, source_line
 
 _REQUEST_MAX: Final = 4096
 """The most bytes of a request that are read; the requests of probes are shorter."""
@@ -41,15 +41,17 @@ class HealthServer:
         selector: selectors.BaseSelector,
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
+        error_detail: ErrorDetail = "full",
     ) -> None:
         """Listen on `host:port`, or on a port of every IPv4 address; raises CannotListen.
 
         `ready` returns whether /readyz answers 200. `metrics` returns the text of /metrics; if it raises, the answer is
-        500.
+        500. `error_detail` says what is logged of that.
         """
         self._selector = selector
         self._ready = ready
         self._metrics = metrics
+        self._detail: ErrorDetail = error_detail
         self._metrics_read: tuple[str, str, bytes] | None = None
         """The answer to whoever has asked for /metrics in this pass of the loop, after the first one."""
         self._peers: dict[socket.socket, tuple[bytes, float]] = {}
@@ -147,7 +149,7 @@ class HealthServer:
         try:
             return "200 OK", _METRICS_TYPE, self._metrics()
         except Exception as error:  # metrics that executors define can raise anything
-            log.warning(f"/metrics cannot be shown: {describe(error)}")
+            log.warning(f"/metrics cannot be shown: {describe(error, self._detail)}", at=source_line(error))
             return "500 Internal Server Error", "text/plain", b"the metrics cannot be read; see the worker's log\n"
 
     def _drop(self, peer: socket.socket) -> None:

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Final
 
 from tubeherd.descriptors import low_numbers_taken
-from tubeherd.logs import log
-from tubeherd.processing.reasons import describe
+from tubeherd.logs import ErrorDetail, log
+from tubeherd.processing.reasons import describe, source_line
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _WAKEUP_BYTES: Final = 4096
@@ -24,8 +24,9 @@ _WAKEUP_BYTES: Final = 4096
 class Reactor:
     """A selector that also returns SIGTERM, SIGINT and SIGHUP; SIGCHLD only ends the wait."""
 
-    def __init__(self) -> None:
-        """Install the signal handlers; only in the main thread."""
+    def __init__(self, error_detail: ErrorDetail = "full") -> None:
+        """Install the signal handlers; only in the main thread. `error_detail` says what is logged of an exception."""
+        self._detail: ErrorDetail = error_detail
         with low_numbers_taken():
             self.selector = selectors.DefaultSelector()
             self._wakeup, self._wakeup_write = socket.socketpair()
@@ -56,7 +57,7 @@ class Reactor:
             try:
                 key.data()
             except Exception as error:  # a request for /healthz or /metrics must not end the worker
-                log.error(f"a request could not be answered: {describe(error)}")
+                log.error(f"a request could not be answered: {describe(error, self._detail)}", at=source_line(error))
         came = []
         while self._signals:  # one by one, because a signal handler may add another at any moment
             came.append(self._signals.pop(0))

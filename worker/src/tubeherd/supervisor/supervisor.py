@@ -60,11 +60,13 @@ class Supervisor:
         """
         entry_points = find_entry_points(settings.executors, sources)
         self._settings = settings
-        self._reactor = Reactor()
+        self._reactor = Reactor(settings.error_detail)
         self._health: HealthServer | None = None
         self._metrics: Metrics | None = None
         if settings.health:
-            self._health = HealthServer(settings.health, self._reactor.selector, self._is_ready, self._metrics_text)
+            self._health = HealthServer(
+                settings.health, self._reactor.selector, self._is_ready, self._metrics_text, settings.error_detail
+            )
             self._metrics = _make_metrics()
         self._places = Places(settings, self._metrics, self._reactor, sources, entry_points)
         self._watch = Watch(settings)
