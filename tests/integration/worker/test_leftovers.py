@@ -353,6 +353,32 @@ def test_orphans_of_jobs_are_reaped_by_their_slot_and_exit_codes_are_left_to_the
     assert worker.stop() == 0
 
 
+@pytest.mark.parametrize("lanes", ["1", "2"])
+def test_slot_that_never_waits_for_a_job_reaps_orphans_too(beanstalkd, run_worker, lanes):
+    executors = """
+    import subprocess, time
+    from tubeherd import executor
+    @executor("mail")
+    def mail(orphans):
+        for _ in range(orphans): subprocess.run(["sh", "-c", "sleep 0 & exit 0"])
+        time.sleep(0.1)
+    """
+    beanstalkd.put_json("mail", 5)
+    beanstalkd.put_json("mail", 0)
+    worker = run_worker(beanstalkd.server, executors, "--async-concurrency", lanes)
+    worker.wait_for_lines("deleted", 1)
+    (slot,) = worker.slots()
+
+    def has_no_orphans():
+        """Return whether there are none, and keep the slot busy: it has another job whenever it ends one."""
+        while beanstalkd.count("mail")["ready"] < 20:
+            beanstalkd.put_json("mail", 0)
+        return not children(slot)
+
+    assert children(slot)
+    worker.wait_for(has_no_orphans, "the orphans are reaped")
+
+
 def _looked_again(beanstalkd, worker, slot):
     """Have a slot look for orphans, which it does when it waits for a job, and return its children."""
     job = beanstalkd.put_json("mail", None)

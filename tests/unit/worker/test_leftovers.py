@@ -26,6 +26,24 @@ OTHER = Job(7, "mail", 1, 5, 0, 0)
 """Another attempt at an equal job: only the very object counts."""
 
 
+@pytest.mark.parametrize(("ended", "after"), [(100, 2.0), (101, 0.5)])
+def test_orphans_are_reaped_after_a_while_which_is_short_if_they_are_many(monkeypatch, ended, after):
+    now, reaped = [7.0], []
+    monkeypatch.setattr(started.os, "waitid", lambda *_: True)
+    monkeypatch.setattr(started.os, "waitpid", lambda pid, _: reaped.append(pid))
+    monkeypatch.setattr(started, "children", lambda _: range(ended))
+    monkeypatch.setattr(started, "has_ended", lambda _: True)
+    monkeypatch.setattr(started, "_ended_before", {})
+    monkeypatch.setattr(started.time, "monotonic", lambda: now[0])
+    started.reap_orphans()
+    now[0] += after - 0.2
+    started.reap_orphans()
+    assert reaped == []
+    now[0] += 0.2
+    started.reap_orphans()
+    assert reaped == [*range(ended)]
+
+
 # Threads and processes: what several jobs share
 
 

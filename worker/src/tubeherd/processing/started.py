@@ -41,6 +41,10 @@ _PIDS_MOST: Final = 1000
 _ALARM_JOBS_MOST: Final = 16
 """So many jobs are noted that have set the same timer. What earlier ones have set does not go on any more."""
 _REAP_SECONDS: Final = 2.0
+"""How long a child that may be an orphan has ended before its exit code is read."""
+_CROWD: Final = 100
+"""If more such children have ended, it is _CROWDED_SECONDS, so that they do not use up the pod's process ids."""
+_CROWDED_SECONDS: Final = 0.4
 
 
 class Started:
@@ -110,9 +114,9 @@ def other_job_has_started_a_child(job: Job, since: float) -> bool:
 def reap_orphans() -> None:
     """Read the exit codes of processes that have ended and whose parents had ended before, so that none stays.
 
-    Only if a process had ended at an earlier call, _REAP_SECONDS ago: a child that a thread has just started may not be
-    noted yet, and of a child that a library starts without Python, such as uvloop, nothing is noted at all. Whoever has
-    started such a child reads its exit code soon.
+    Only if a process had ended at an earlier call, _REAP_SECONDS ago, or less if more than _CROWD have: a child that a
+    thread has just started may not be noted yet, and of a child that a library starts without Python, such as uvloop,
+    nothing is noted at all. Whoever has started such a child reads its exit code soon.
     """
     try:  # costs next to nothing, and nearly always there is none
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -122,9 +126,10 @@ def reap_orphans() -> None:
     now = time.monotonic()
     ended = [pid for pid in children(os.getpid()) if pid not in _direct and has_ended(pid)]
     seen = {pid: _ended_before.get(pid, now) for pid in ended}
+    patience = _REAP_SECONDS if len(seen) <= _CROWD else _CROWDED_SECONDS
     _ended_before.clear()
     for pid, at in seen.items():
-        if now < at + _REAP_SECONDS:
+        if now < at + patience:
             _ended_before[pid] = at
         else:
             with suppress(ChildProcessError):

@@ -49,8 +49,8 @@ from tubeherd.slot.limits import Limits
 from tubeherd.slot.watched import WatchedTubes
 from tubeherd.streams import streams
 
-_JOBS_BETWEEN_REAPS: Final = 1000
-"""So many jobs a slot begins until it looks for orphans again, if it never waits for a job meanwhile."""
+_BETWEEN_REAPS: Final = 0.5
+"""A slot that never waits for a job looks for orphans when it begins one, so many seconds after the last time."""
 IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job, in seconds."""
 _UNTIL_EMPTY_SECONDS: Final = 1
@@ -118,6 +118,8 @@ class Slot(ABC):
 
         The executor may return in both processes. Only the slot's own process may then send the verdict.
         """
+        self._reap_at = 0.0
+        """When to look for orphans again, on the monotonic clock, if the slot does not wait for a job before."""
         self._reserves_waiting = 0
         """How many reserves wait for a job while other lanes do jobs. Each may bring one more job towards `maxJobs`."""
 
@@ -276,7 +278,8 @@ class Slot(ABC):
             lane.page.write_phase_and_unlock()
         else:
             self._limits.jobs_begun += 1
-            if not self._limits.jobs_begun % _JOBS_BETWEEN_REAPS:
+            if reserved.since >= self._reap_at:
+                self._reap_at = reserved.since + _BETWEEN_REAPS
                 reap_orphans()
             lane.page.write_job_and_unlock(
                 reserved.stats.id,
