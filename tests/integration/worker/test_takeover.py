@@ -134,6 +134,31 @@ def test_death_by_the_kernel_for_memory_is_told_apart(monkeypatch, dead, code, k
     assert TakeOver(Policy(), Settler(Reporter())).death_of(dead, code).outcome.kind is kind
 
 
+def kinds_of_deaths(takeover, dead, number):
+    return [takeover.death_of(dead, -signal.SIGKILL).outcome.kind for _ in range(number)]
+
+
+def test_each_kill_by_the_kernel_explains_one_death(monkeypatch, dead):
+    kills = [3]
+    monkeypatch.setattr(takeover, "kernel_kills", lambda: kills[0])
+    dying = TakeOver(Policy(), Settler(Reporter()))
+    kills[0] += 2
+    assert kinds_of_deaths(dying, dead, 3) == [BurialKind.MEMORY, BurialKind.MEMORY, BurialKind.KILLED]
+
+
+@pytest.mark.parametrize(("looks", "kind"), [((0, 1), BurialKind.MEMORY), ((0, 10), BurialKind.KILLED)])
+def test_old_kill_by_the_kernel_explains_no_death(monkeypatch, dead, looks, kind):
+    kills = [3]
+    monkeypatch.setattr(takeover, "kernel_kills", lambda: kills[0])
+    dying = TakeOver(Policy(), Settler(Reporter()))
+    kills[0] += 1  # of a child process of a job
+    for now in looks:
+        dying.forget_old_kills(float(now))
+    assert kinds_of_deaths(dying, dead, 1) == [kind]
+    kills[0] += 1
+    assert kinds_of_deaths(dying, dead, 2) == [BurialKind.MEMORY, BurialKind.KILLED]
+
+
 def test_death_is_a_failed_attempt_of_all_that_executed(dead, verdicts):
     assert verdicts(Death(Failed("died"))) == ["delayed", "delayed", "ready"]
 

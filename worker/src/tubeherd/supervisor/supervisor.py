@@ -98,6 +98,7 @@ class Supervisor:
                 self._places.give_up_vacant()
             for reaped in self._places.reap():
                 self._handle_end(reaped)
+            self._takeover.forget_old_kills(time.monotonic())
             for slot in self._places.slots:
                 self._look_at(slot)
             if self._reloading and self._stopping_since is None:

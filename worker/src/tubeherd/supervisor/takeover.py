@@ -32,6 +32,8 @@ from tubeherd.supervisor.slot_handle import Death, SlotHandle
 
 _SILENT_SECONDS: Final = 0.05
 """How long to wait for an answer if the one before did not come, in seconds. A dead slot may have hundreds of jobs."""
+_KILLS_LOOKED_AT: Final = 10.0
+"""How often old kills of the kernel are forgotten, in seconds. A slot that it kills has ended long before that."""
 
 
 class TakeOver:
@@ -40,7 +42,10 @@ class TakeOver:
     def __init__(self, policy: Policy, settler: Settler) -> None:
         self._policy = policy
         self._settler = settler
-        self._kernel_kills = kernel_kills()
+        self._kills_explained = self._kills_seen = kernel_kills()
+        """How many kills of the kernel can be the end of no other slot, and how many there were at the last look."""
+        self._look_at_kills = 0.0
+        """When to look for them again, on the monotonic clock."""
         self._silent_until = 0.0
         """Until when beanstalkd gets only _SILENT_SECONDS for an answer, on the monotonic clock."""
 
@@ -54,6 +59,16 @@ class TakeOver:
         else:
             outcome = Failed(reason, BurialKind.KILLED)
         return Death(outcome)
+
+    def forget_old_kills(self, now: float) -> None:
+        """Have the kernel's kills of more than _KILLS_LOOKED_AT ago explain no end of a slot; `now` is the time.
+
+        They may have hit child processes of jobs. To be called often, after the slots that have ended are reaped.
+        """
+        if now >= self._look_at_kills:
+            self._look_at_kills = now + _KILLS_LOOKED_AT
+            self._kills_explained = max(self._kills_explained, self._kills_seen)
+            self._kills_seen = kernel_kills()
 
     def take_over(self, slot: SlotHandle, death: Death) -> Sequence[Notice]:
         """Give the verdicts on the jobs of a dead slot and return the notices, which the next slot publishes."""
@@ -138,9 +153,11 @@ class TakeOver:
         return STALL_SECONDS if time.monotonic() >= self._silent_until else _SILENT_SECONDS
 
     def _kernel_has_killed(self) -> bool:
-        """Return whether the kernel has killed a process of the container for its memory since the last call."""
-        before, self._kernel_kills = self._kernel_kills, kernel_kills()
-        return self._kernel_kills > before
+        """Return whether the kernel has lately killed a process of the container for its memory, one for each call."""
+        if kernel_kills() <= self._kills_explained:
+            return False
+        self._kills_explained += 1
+        return True
 
 
 def _outcomes(slot: SlotHandle, lane: LaneHandle, death: Death) -> Iterator[tuple[Lease, Failed | Interrupted, float]]:
