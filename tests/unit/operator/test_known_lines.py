@@ -89,11 +89,11 @@ def test_the_rest_is_what_it_was_however_the_body_is_cut(versions, known, cuts, 
     ],
     ids=["500", "none", "list", "no JSON", "deep"],
 )
-def test_after_any_error_kopf_lists_anew_instead_of_ending(monkeypatch, logged, error):
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_after_any_error_kopf_lists_anew_instead_of_ending(monkeypatch, logged, error, end):
     monkeypatch.setattr("tubeherd_operator.cluster.known_lines._PAUSE_SECONDS", 0.0)
-    (found,) = read([line("1") + b"\n" + error + b"\n"], set())
-    first, second = found.splitlines()
-    assert first == line("1")
+    first, second = read([line("1") + b"\n" + error + end], set())
+    assert first == line("1") + b"\n", "it does not wait for what follows"
     assert (json.loads(second)["type"], json.loads(second)["object"]["code"]) == ("ERROR", 410)
     (warning,) = logged()
     assert "listed again" in warning["event"]

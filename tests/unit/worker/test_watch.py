@@ -76,6 +76,15 @@ def test_timeout_of_the_executor_counts_instead_of_the_workers(child):
     assert child.lanes[1].sigterm_sent.timeout == 5.0
 
 
+def test_job_that_has_left_something_was_late_though_its_slot_has_ended_before_the_next_look(child):
+    """Its deadline may not have passed: a job that holds the loop past the deadline of another is stopped too."""
+    child.lanes[1].page.write_left_behind()
+    watch(job_timeout="50s").note_left_behind(child)
+    noted = [lane.sigterm_sent for lane in child.lanes]
+    assert (noted[0], noted[1].lease, noted[1].timeout) == (None, child.lanes[1].page.read().last_begun, 50.0)
+    assert noted[2:] == [None] * len(noted[2:])
+
+
 def begin_to_wait_for_lock(page):
     """Wait for the lock in a thread of a slot, which is a copy of the process that holds it."""
     page._locked = False

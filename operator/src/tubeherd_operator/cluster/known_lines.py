@@ -22,7 +22,7 @@ _CHANGES: Final = (b'{"type":"ADDED",', b'{"type":"MODIFIED",')
 _ERROR: Final = b'{"type":"ERROR",'
 _GONE: Final = b'{"type":"ERROR","object":{"code":410}}'
 """Says that the API server has forgotten the version from which the watch began. kopf lists then."""
-_PAUSE_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 15.0
 """How long to wait before all is listed again, so that an API server in trouble is not asked without a pause."""
 _SAID_MOST: Final = 500
 _VERSION: Final = b'"resourceVersion":"'
@@ -45,21 +45,25 @@ class KnownLeftOut:
         begun = b""
         async for part in self._body.iter_chunked(size):
             *lines, begun = (begun + part).split(b"\n")
-            if unknown := [line for line in lines if not self._says_what_is_known(line)]:
-                yield b"\n".join((*[await _survived(line) for line in unknown], b""))
+            unknown = [line for line in lines if not self._says_what_is_known(line)]
+            errors = [line for line in unknown if line.startswith(_ERROR)]
+            if others := [line for line in unknown if line not in errors]:
+                yield b"\n".join((*others, b""))
+            for error in errors:
+                yield await _survived(error) + b"\n"
         if begun:
-            yield begun
+            yield await _survived(begun) if begun.startswith(_ERROR) else begun
 
     def _says_what_is_known(self, line: bytes) -> bool:
         version = version_of(line)
         return version is not None and self._is_known(version)
 
 
-async def _survived(line: bytes) -> bytes:
-    """Return a line, or if kopf would end after it, a while later one after which it lists."""
-    if not line.startswith(_ERROR) or _is_of_a_version_that_is_gone(line):
-        return line
-    said = line[:_SAID_MOST].decode(errors="replace")
+async def _survived(error: bytes) -> bytes:
+    """Return the line of an error, or if kopf would end after it, a while later one after which it lists."""
+    if _is_of_a_version_that_is_gone(error):
+        return error
+    said = error[:_SAID_MOST].decode(errors="replace")
     log.warning(f"a watch broke off by an error, and what it watches is listed again: {said}")
     await asyncio.sleep(_PAUSE_SECONDS)
     return _GONE

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from itertools import product
 from typing import Any, Final
 
 import kopf
@@ -33,6 +32,9 @@ _AGAIN_SECONDS: Final = 1.0
 """How long to wait after kopf has ended, or after a listing has failed."""
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 """How long to wait after listings have failed again and again: an API server in trouble is not to be loaded more."""
+
+_REFUSED_SECONDS: Final = 300.0
+"""After how long to list again if one of several namespaces could not be read: no watch may say when it can be."""
 
 
 class Watches:
@@ -62,7 +64,7 @@ class Watches:
         self._asked = asked
         self._listed = threading.Event()
         self._unreadable: set[str] = set()
-        """The chosen namespaces in which a listing was refused, once that was logged."""
+        """The namespaces in which the last listing was refused."""
         self._session: TracedSession | None = None
         self._beside: asyncio.Future[None] | None = None
         """The watches of ConfigMaps, while kopf runs."""
@@ -164,13 +166,12 @@ class Watches:
         return changed
 
     def _fill_again_and_again(self) -> None:
-        filled, pause = False, _AGAIN_SECONDS
+        filled, pause, is_refused = False, _AGAIN_SECONDS, False
         while True:
-            self._listed.wait()
+            self._listed.wait(_REFUSED_SECONDS if is_refused else None)
             self._listed.clear()
             try:
-                for kind, namespace in product(WATCHED, self._namespaces or ("",)):
-                    self._fill(kind, namespace)
+                is_refused = self._fill()
             except Exception as error:  # whatever it is, this thread is the only one that learns what was deleted
                 why = str(error) if isinstance(error, ClusterError) else repr(error)
                 log.warning(f"objects could not be listed, it is tried again: {why}")
@@ -185,19 +186,30 @@ class Watches:
                     self._filled()
                     filled = True
 
-    def _fill(self, kind: Kind, namespace: str) -> None:
-        """List the objects of a kind; raises ClusterError, but not if one of several namespaces may not be read.
+    def _fill(self) -> bool:
+        """List everything, and return whether one of several namespaces may not be read; raises ClusterError.
 
         Nobody who takes the operator's rights in one, or deletes it, is to stop the work for the others.
         """
+        refused = [error for namespace in self._namespaces or ("",) if (error := self._fill_namespace(namespace))]
+        if len(refused) == len(self._namespaces or ("",)):
+            raise refused[0]
+        return bool(refused)
+
+    def _fill_namespace(self, namespace: str) -> ClusterError | None:
+        """List everything in a namespace, or in all; return why it may not be read."""
         try:
-            self._cache.fill(kind, partial(self._cluster.objects, kind, namespace), namespace)
+            for kind in WATCHED:
+                self._cache.fill(kind, partial(self._cluster.objects, kind, namespace), namespace)
         except ClusterError as error:
-            if error.status != HTTPStatus.FORBIDDEN or len(self._namespaces) < 2:
+            if error.status != HTTPStatus.FORBIDDEN:
                 raise
-            if namespace not in self._unreadable:
-                log.warning(f"namespace {namespace} cannot be looked after, the others are: {error}")
+            if namespace and namespace not in self._unreadable:
+                log.warning(f"namespace {namespace} cannot be looked after until the operator may read it: {error}")
             self._unreadable.add(namespace)
+            return error
+        self._unreadable.discard(namespace)
+        return None
 
 
 def _settings() -> kopf.OperatorSettings:

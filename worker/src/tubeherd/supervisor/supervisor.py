@@ -160,6 +160,7 @@ class Supervisor:
         publishes that and takes no job.
         """
         phase, reloads = reaped.slot.phase, reaped.slot.page.request == Request.RELOAD
+        self._watch.note_left_behind(reaped.slot)
         if phase is Phase.DONE or (phase is Phase.STARTING and reaped.code == Exit.EXECUTORS):
             self._left(reaped)
         else:

@@ -80,17 +80,26 @@ class Watch:
         """Write that a job is late and send SIGTERM, once for each job that is past its deadline."""
         signalled = lane.sigterm_sent is not None and lane.sigterm_sent.lease == state.last_begun
         if lane.page.left_behind:
-            lane.sigterm_sent = SigtermSent(state.last_begun, now, self._timeout(state))
+            self._note_late(lane, state, now)
             return
         late = state.phase is Phase.EXECUTING and now >= state.last_begun.since + self._timeout(state)
         if not late or signalled or _is_held_up(slot):
             return
         with lane.locked_if_still(state) as same:
             if same:
-                lane.sigterm_sent = SigtermSent(state.last_begun, now, self._timeout(state))
+                self._note_late(lane, state, now)
                 lane.page.write_late()
                 slot.page.clear_loop_holder()
                 os.kill(slot.pid, signal.SIGTERM)
+
+    def note_left_behind(self, slot: SlotHandle) -> None:
+        """Note which jobs of a slot that has ended were late: it may have ended before any look saw that."""
+        for lane in slot.lanes:
+            if lane.page.left_behind:
+                self._note_late(lane, lane.page.read(), time.monotonic())
+
+    def _note_late(self, lane: LaneHandle, state: State, now: float) -> None:
+        lane.sigterm_sent = SigtermSent(state.last_begun, now, self._timeout(state))
 
     def _timeout(self, state: State) -> float:
         return state.timeout or self._job_timeout or state.last_begun.ttr
