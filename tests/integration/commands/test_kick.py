@@ -110,7 +110,7 @@ def test_kick_by_error_and_an_error_that_there_is_not(beanstalkd, kick):
         put_record(beanstalkd, job, error=error)
     done = kick("mail", "--error", "KeyErr")
     assert done.returncode == 1
-    assert done.stderr == b"no buried job of tube mail has the error KeyErr: the errors are KeyError, ValueError\n"
+    assert done.stderr == b"no buried job of tube mail has the error KeyErr; known errors: KeyError, ValueError\n"
     assert kick("--all", "--error", "KeyError").stdout == b"mail: 2 kicked (buried 3 -> 1, ready 0 -> 2)\n"
 
 

@@ -392,7 +392,7 @@ def test_one_job_is_kicked_by_its_id_if_it_is_buried_in_a_tube_of_the_pool(beans
 def test_jobs_with_an_error_are_kicked_and_no_others(beanstalkd, failed, servers, changed):
     servers.watch(MAIL, beanstalkd.server, serving("mail", "sms"))
     changed.wait(MAIL)
-    assert find(servers, "error/OSError").refused == "no buried job has this error; there are ValueError, KeyError"
+    assert find(servers, "error/OSError").refused == "no buried job has this error; known errors: ValueError, KeyError"
     assert find(servers, "mail:error/KeyError") == Found({"mail": 5})
     assert find(servers, "error/KeyError") == Found({"mail": 5, "sms": 1})
     beanstalkd.delete(failed[0])

@@ -104,8 +104,8 @@ def test_error_of_a_broken_connection_says_no_less_than_was_done():
     ("acted", "said"),
     [
         (Acted("kicked", refused=(Refused(7, "there is no such job"),)), "job 7 is left alone: there is no such job"),
-        (Acted("kicked", errors=("ValueError",)), "has the error KeyError: the errors are ValueError"),
-        (Acted("kicked", errors=()), "has the error KeyError: no buried job has a record of its error"),
+        (Acted("kicked", errors=("ValueError",)), "has the error KeyError; known errors: ValueError"),
+        (Acted("kicked", errors=()), "has the error KeyError; no buried job has a record of its error"),
         (Acted("kicked", unseen=2), "2 burial records could not be read"),
         (Acted("kicked", unfound=2), "2 jobs of tube mail could not be looked at"),
         (Acted("kicked", stopped="buried again"), "tubeherd why mail shows the reasons"),

@@ -15,7 +15,7 @@ from tubeherd.declarations import shape
 from tubeherd.formats.memory_share import MIB, slot_share
 from tubeherd.settings import PoolField, SetByOperator, WorkerSettings
 
-NONE = ", or none if nothing does"
+NONE = ", the word none if nothing does"
 EMPTY_LISTS = {"include": "", "exclude": "", "executors": NONE, "retry_delays": NONE}
 """The settings that are lists, with what is said of one that may be empty."""
 VARIABLES = {
@@ -148,6 +148,7 @@ def test_a_name_that_is_no_setting_is_a_mistake_of_the_caller():
         ("max_memory", "lots", "'lots' is no size of memory: write it like 256Mi or 1Gi"),
         ("max_memory", "20Mi", "1 slots need a memory limit of at least 43Mi, not 20Mi"),
         ("retry_delays", "1s,x", "'x' is no duration"),
+        ("retry_delays", "10s 10m", "'10s 10m' lacks a comma: write 10s,10m for two delays, and 10m10s for one"),
         ("retry_delays", "1000000w", "a retry delay is from 0 to 4294967295 seconds, not"),
         ("retry_delays", "1," * 21, "does not fit: write durations with commas between them, 20 at most"),
         ("on_limit", "explode", "'explode' does not fit: write recycle or stop"),

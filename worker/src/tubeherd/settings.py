@@ -5,6 +5,7 @@ which is a WorkerPool object, with its rules and description; the variables that
 pool; and the entry in `docs/settings.md`. A slot is one of the processes of a worker that execute jobs.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -27,6 +28,7 @@ from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, MAX_DELAY, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
 
+_SPACED: Final = re.compile(r"[a-z]\s+\d")
 _FILE: Final = TextFormat(name="file", pattern=r"^.+$", max_length=4096, examples="shop.pem")
 
 
@@ -58,7 +60,18 @@ def comma_list(value: Any, or_none: str = "") -> Any:
 
 def comma_list_or_none(value: Any) -> Any:
     """Return what `comma_list` does, or an empty list for the word none."""
-    return [] if value == "none" else comma_list(value, ", or none if nothing does")
+    return [] if value == "none" else comma_list(value, ", the word none if nothing does")
+
+
+def _delays(value: Any) -> Any:
+    """Return what `comma_list_or_none` does; ValueError if a delay has a space between its parts.
+
+    That is a comma that was forgotten: 10s 10m would be one delay of 610 s.
+    """
+    parts = comma_list_or_none(value)
+    if isinstance(value, str) and (spaced := next((part for part in parts if _SPACED.search(part)), None)):
+        raise ValueError(f"{spaced[:60]!r} lacks a comma: write 10s,10m for two delays, and 10m10s for one")
+    return parts
 
 
 def _as_text(value: object) -> str:
@@ -105,7 +118,7 @@ Server = Annotated[str, AfterValidator(_check_server), SERVER]
 Listener = Annotated[str, AfterValidator(_check_listener), LISTENER]
 Tubes = Annotated[tuple[TubeOrGlob, ...], BeforeValidator(comma_list)]
 Modules = Annotated[tuple[str, ...], BeforeValidator(comma_list_or_none)]
-RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(comma_list_or_none), AfterValidator(_check_delays)]
+RetryDelays = Annotated[tuple[Duration, ...], BeforeValidator(_delays), AfterValidator(_check_delays)]
 Commands = Annotated[dict[str, str], BeforeValidator(parse_commands), COMMANDS]
 Urls = Annotated[dict[str, str], BeforeValidator(parse_urls), URLS]
 RescheduleDelay = Annotated[Duration, AfterValidator(_check_reschedule_delay)]
@@ -233,7 +246,7 @@ class WorkerSettings(Settings):
         Field(
             max_length=MAX_RETRIES,
             description="Delays before each further attempt at a failed job. After the last delay another failure "
-            "buries the job. To bury a job at its first failure write none, in a pool an empty list.",
+            "buries the job. To bury a job at its first failure write the word none, in a pool an empty list.",
         ),
         PoolField("retry.delays"),
     ] = DEFAULT_RETRY_DELAYS

@@ -55,6 +55,7 @@ IDLE_SECONDS: Final = 30
 """How long one reserve waits for a job, in seconds."""
 _UNTIL_EMPTY_SECONDS: Final = 1
 """The same with `--until-empty`, where the supervisor is to learn soon that no job came."""
+_SERVER_NAMED_BY: Final = "--server or TUBEHERD_SERVER, server of a pool"
 _QUIET_SECONDS: Final = 60
 """How often a lane warns that beanstalkd is still out of reach, in seconds."""
 _EARLY_SECONDS: Final = 0.5
@@ -213,6 +214,8 @@ class Slot(ABC):
         if not still_away:
             lane.quiet_until = now + _QUIET_SECONDS if isinstance(error, Unreachable) else 0.0
         event = f"{in_words(error)}; trying again in {pause:.1f} s"
+        if isinstance(error, Unreachable):
+            event = f"{event}, and every few seconds then: start it, or name another one ({_SERVER_NAMED_BY})"
         log.write("debug" if still_away else "warning", event, server=self._settings.server)
         return pause
 

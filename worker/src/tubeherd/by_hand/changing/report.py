@@ -40,8 +40,8 @@ def troubles(acted: Acted, choice: Choice) -> Iterator[str]:
         yield f"job {job} is left alone: {why}"
     where = "" if choice.tube is None else f" of tube {choice.tube}"
     if acted.errors is not None:
-        are = f"the errors are {some_of(acted.errors)}" if acted.errors else "no buried job has a record of its error"
-        yield f"no buried job{where} has the error {choice.error}: {are}"
+        are = f"known errors: {some_of(acted.errors)}" if acted.errors else "no buried job has a record of its error"
+        yield f"no buried job{where} has the error {choice.error}; {are}"
     if acted.unseen:
         yield (
             f"{number(acted.unseen, 'burial record')} could not be read, because somebody else is reading them: "
