@@ -4,7 +4,7 @@ import argparse
 from typing import Final
 
 from tests.bench import attempt, burials, hot_loop, late_lanes, latency, lifecycle, memory, report, throughput
-from tests.bench.machine import Usage, describe
+from tests.bench.machine import Usage, code, describe
 from tests.support.project import ROOT
 
 _PAGE: Final = ROOT / "docs" / "performance.md"
@@ -51,12 +51,13 @@ def main() -> None:
 
 
 def _write_page() -> None:
-    before = Usage.now()
+    before, measured_code = Usage.now(), code()
     tables = f"{throughput.measure(throughput.PLACEMENTS)}\n{_figures()}"
     after = Usage.now()
-    measured = f"{describe(after.others_since(before))}\n\n{tables}"
+    measured = f"{describe(measured_code, after.others_since(before))}\n\n{tables}"
+    print(f"{measured}\nmeasured in {after.at - before.at:.0f} s")
     report.write(_PAGE, measured, "make bench")
-    print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {after.at - before.at:.0f} s")
+    print(f"written to docs/{_PAGE.name}")
 
 
 def _figures() -> str:

@@ -72,6 +72,11 @@ class Broker:
         """Return how many jobs of the tube were deleted."""
         return self.client.stats_tube(TUBE)["cmd-delete"]
 
+    def done(self) -> tuple[int, int]:
+        """Return how many jobs of the tube were deleted, and how many are buried."""
+        stats = self.client.stats_tube(TUBE)
+        return stats["cmd-delete"], stats["current-jobs-buried"]
+
 
 @contextmanager
 def beanstalkd(cores: Collection[int] = ALL_CORES) -> Iterator[Broker]:

@@ -5,13 +5,12 @@
 
 import argparse
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import Final
 
 from tests.bench import report
-from tests.bench.machine import describe
+from tests.bench.machine import code, describe
 from tests.bench.operator import responsiveness, scale, storms, takeover
 from tests.bench.operator.fleet import Fleet, Size
 from tests.bench.operator.installation import Installation, fresh, installation
@@ -62,7 +61,7 @@ def _at_rest(installed: Installation, size: Size) -> Fleet:
 
 
 def _write_page(installed: Installation) -> None:
-    began = time.monotonic()
+    began, measured_code = time.monotonic(), code()
     lines: list[list[str]] = []
     found = []
     for size in scale.SIZES:
@@ -72,7 +71,8 @@ def _write_page(installed: Installation) -> None:
                 print("  " + " | ".join(line), flush=True)
                 lines.append(line)
             # Each time, so that what was measured is there if the rest breaks off.
-            measured = f"{describe()} {_commit()}\n\n{scale.tables(found)}\n{report.figures(lines)}"
+            end = "" if len(found) == len(scale.SIZES) else " The run has not come to its end."
+            measured = f"{describe(measured_code)}{end}\n\n{scale.tables(found)}\n{report.figures(lines)}"
             report.write(_PAGE, measured, "make bench-operator")
     print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {time.monotonic() - began:.0f} s")
 
@@ -87,14 +87,6 @@ def _figures(installed: Installation, found: scale.Scale) -> Iterator[list[str]]
         fleet = Fleet(installed, found.size)
         yield from takeover.measure(installed, fleet)
         yield from storms.measure(installed, fleet)
-
-
-def _commit() -> str:
-    """Return a sentence on the code that was measured."""
-    git = ("git", "-C", str(ROOT))
-    date = subprocess.run([*git, "show", "-s", "--format=%cs"], check=True, capture_output=True, text=True).stdout
-    changed = subprocess.run([*git, "status", "--porcelain", "operator", "worker"], check=True, capture_output=True)
-    return f"The code is that of {date.strip()}{', with changes' if changed.stdout else ''}."
 
 
 if __name__ == "__main__":

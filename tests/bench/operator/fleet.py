@@ -29,6 +29,11 @@ class Size:
         return f"{self.pools:,}, tubes of their own" if self.own_tubes else f"{self.pools:,}"
 
     @property
+    def words(self) -> str:
+        """The same as the beginning of the name of a figure."""
+        return f"{self.pools:,} pools{' with tubes of their own' if self.own_tubes else ''}"
+
+    @property
     def names(self) -> list[str]:
         """The names of the pools."""
         return [f"pool-{number}" for number in range(self.pools)]

@@ -55,7 +55,7 @@ def _burial_to_status(installed: Installation) -> list[list[str]]:
             if (job := queue.get(timeout=1)) is None:
                 raise RuntimeError("the job that was put is not ready")
             reason = f"reason number {number}"
-            time.sleep(_RANDOM.uniform(0, 1))  # the operator looks every second: any part of a second is as likely
+            time.sleep(_RANDOM.uniform(0, 1))  # the operator looks in intervals: any part of one is as likely
             queue.bury(job, reason)
             began = time.monotonic()
             times.append(pool.until("burials", _shows(reason, number + 1)) - began)
@@ -74,7 +74,7 @@ def _annotation_to_ready(installed: Installation) -> list[list[str]]:
             api.patch_namespaced_custom_object(GROUP, VERSION, namespace.name, PLURAL, "kicks", patch)
             wait_for(lambda: queue.count("ok")[0] == 1, "the job is ready", pause=_LOOK_SECONDS)
             times.append(time.monotonic() - began)
-            pool.until("kicks", lambda item: item["status"]["buried"] == 0 and "kick" not in item["status"])
+            pool.until("kicks", lambda item: item["status"]["buried"] == 0 and "request" not in item["status"])
             _delete_ready(installed, "ok")
     return [figure("few pools: annotation `kick` to the job's being ready", times, "s", most=0.25)]
 

@@ -48,6 +48,7 @@ def burials_and_kicks(installed: Installation, size: Size) -> Times:
             shown = pools.until_all(serving, shows(tube))
             times.burials.append(shown[pool] - began)
             times.last_burials.append(max(shown.values()) - began)
+            time.sleep(chance.uniform(0, 1))
             times.kicks.append(kick(installed, pool, tube))
             pools.until_all(serving, shows_none(tube))
     return times

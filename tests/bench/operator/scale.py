@@ -69,7 +69,7 @@ class Scale:
 def create(installed: Installation, size: Size) -> tuple[Fleet, float, float]:
     """Create so many pools; return how long that took, and how long the last Deployment came after the last pool."""
     fleet = Fleet(installed, size)
-    with step(f"{size} pools: creating them"):
+    with step(f"{size.words}: creating them"):
         fleet.create_config_maps()
         audit, began = Audit(), time.time()
         fleet.create()
@@ -81,7 +81,7 @@ def create(installed: Installation, size: Size) -> tuple[Fleet, float, float]:
 
 def calm(size: Size) -> None:
     """Wait until the operator has done what is to be done about new pools."""
-    with step(f"{size} pools: waiting until the operator is at rest"):
+    with step(f"{size.words}: waiting until the operator is at rest"):
         settle(_SETTLE_SECONDS * max(1.0, size.pools / 1000))
 
 
@@ -92,16 +92,16 @@ def measure(installed: Installation, size: Size) -> Scale:
     _, creating, following = create(installed, size)
     calm(size)
     cpu = _cpu_seconds(process) - used
-    say(f"{cpu:.1f} s of processor time for {size} pools")
-    with step(f"{size} pools: idle for {_IDLE_SECONDS} s"):
+    say(f"{cpu:.1f} s of processor time for {size.words}")
+    with step(f"{size.words}: idle for {_IDLE_SECONDS} s"):
         audit = Audit()
         leader, other = _costs(installed.processes())
         requests = audit.requests()
     besides = sum(not request.is_upkeep for request in requests)
     say(f"the leader takes {leader}, the other operator {other}; {besides} requests beside Lease and watches")
-    with step(f"{size} pools: {size.samples} burials and kicks"):
+    with step(f"{size.words}: {size.samples} burials and kicks"):
         times = burials_and_kicks(installed, size)
-    with step(f"{size} pools: the same Deployments by a bare client"):
+    with step(f"{size.words}: the same Deployments by a bare client"):
         bare = apply_without_operator(installed.api, BARE_NAMESPACE, _PASSES)
     by_kind = Counter((request.verb, request.kind) for request in requests)
     found = Scale(size, creating, following, bare, cpu, empty, leader, other, by_kind, besides, times)
@@ -128,7 +128,7 @@ def tables(found: Sequence[Scale]) -> str:
 
 def judged(found: Scale) -> list[list[str]]:
     """Return the figures for which there are targets."""
-    pools, times = f"{found.size} pools", found.times
+    pools, times = found.size.words, found.times
     return [
         figure(f"{pools}: requests of an idle minute, without Lease and watches", [found.besides], "requests", most=0),
         figure(f"{pools}: idle, share of a core", [found.leader.cpu * 100], "%", most=2),

@@ -37,12 +37,12 @@ def measure(installed: Installation, fleet: Fleet) -> list[list[str]]:
     """Lose the leader in each way, a few times."""
     tubes = iter(fleet.size.all_tubes)
     lines = []
-    with step(f"{fleet.size} pools: waiting until they show the last counts"):
+    with step(f"{fleet.size.words}: waiting until they show the last counts"):
         settle(COUNTS_SECONDS + _SETTLE_SECONDS, quiet_seconds=COUNTS_SECONDS + 1)
     for words, lose, times in _WAYS:
-        with step(f"{fleet.size} pools: {words} of the leader, {times} times"):
+        with step(f"{fleet.size.words}: {words} of the leader, {times} times"):
             found = [_lose(installed, fleet, lose, next(tubes)) for _ in range(times)]
-        lines += _lines(f"{fleet.size} pools, {words}", found)
+        lines += _lines(f"{fleet.size.words}, {words}", found)
     return lines
 
 
@@ -72,7 +72,7 @@ def _lose(installed: Installation, fleet: Fleet, lose: Callable[[str], None], tu
         leads = time.monotonic()
         shown = max(pools.until_all(serving, shows(tube)).values())
     installed.operator.replace(pod)
-    settle(_SETTLE_SECONDS)
+    settle(COUNTS_SECONDS + _SETTLE_SECONDS, quiet_seconds=COUNTS_SECONDS + 1)  # counts may be written that late
     after = fleet.versions()
     others = set(fleet.size.names) - serving
     writes = sum(request.is_write and request.name in others for request in audit.requests())

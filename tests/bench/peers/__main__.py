@@ -5,7 +5,7 @@ from statistics import median, quantiles
 from typing import Final
 
 from tests.bench import report
-from tests.bench.machine import Usage, describe
+from tests.bench.machine import Usage, code, describe
 from tests.bench.peers import latency, promises, redis_server, speed
 from tests.bench.peers.running import PEERS
 from tests.support.project import ROOT
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _write_page(rounds: int) -> None:
-    before = Usage.now()
+    before, measured_code = Usage.now(), code()
     speeds, waits = speed.race(rounds), latency.put_to_begin()
     print(f"put to start: measured {latency.SAMPLES} times", flush=True)
     lines = []
@@ -52,9 +52,11 @@ def _write_page(rounds: int) -> None:
         lines.append([peer.versioned(), peer.runs_as, *speed.cells(speeds[peer], speeds[PEERS[0]]), *start])
     tables = f"{report.table(_HEAD, lines)}\n{promises.promises()}"
     after = Usage.now()
-    measured = f"{describe(after.others_since(before))} Redis {redis_server.version()}.\n\n{tables}"
+    described = describe(measured_code, after.others_since(before))
+    measured = f"{described} Redis {redis_server.version()}. {rounds} rounds.\n\n{tables}"
+    print(f"{measured}\nmeasured in {after.at - before.at:.0f} s")
     report.write(_PAGE, measured, "make bench-peers")
-    print(f"{measured}\nwritten to docs/{_PAGE.name}; measured in {after.at - before.at:.0f} s")
+    print(f"written to docs/{_PAGE.name}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """How long a job waits that is put while the worker has nothing to do.
 
-The workers of all contestants are up at once on all cores. In each round each gets a job, the next one some time after
-the other, and all jobs have begun before the next round. So each worker has been idle for half a second or more, and
-jobs come at no fixed distance from the time at which those workers that poll look at their queue.
+The workers of all contestants are up at once on all cores, but for one that spins while it is idle: that comes last,
+alone. In each round each gets a job, the next one some time after the other, and all jobs have begun before the next
+round. So each worker has been idle for half a second or more, and jobs come at no fixed distance from the time at which
+those workers that poll look at their queue.
 """
 
 import time
@@ -20,6 +21,12 @@ _MOST_SECONDS: Final = 0.08
 
 def put_to_begin(samples: int = SAMPLES, peers: Sequence[Peer] = PEERS) -> dict[Peer, list[float]]:
     """Return the milliseconds of each job, from before the put to the begin."""
+    together = [peer for peer in peers if not peer.spins]
+    alone = [[peer] for peer in peers if peer.spins]
+    return {peer: waits for group in (together, *alone) for peer, waits in _waits(samples, group).items()}
+
+
+def _waits(samples: int, peers: Sequence[Peer]) -> dict[Peer, list[float]]:
     chance = Random(1)  # noqa: S311 - no secret depends on it
     waits: dict[Peer, list[float]] = {peer: [] for peer in peers}
     with ExitStack() as stack:

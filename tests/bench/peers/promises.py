@@ -61,6 +61,8 @@ class _Trial:
         """When the job began anew, or that its broker has nothing of it."""
         self._kill = kill
         self._killed = 0.0
+        self._empty = 0
+        """How many looks in a row have found nothing in the broker."""
 
     def kill(self) -> None:
         """Kill what executes the job, and start the worker again if that was all of it."""
@@ -76,7 +78,10 @@ class _Trial:
         if self.contest.page.count > 1:
             self.outcome = f"after {self.contest.page.last - self._killed:.1f} s"
         elif not self.contest.producer.left():
-            self.outcome = "never"
+            self._empty += 1
+            self.outcome = "never" if self._empty > 1 else ""  # one look may miss a job that is moved
+        else:
+            self._empty = 0
         return bool(self.outcome)
 
     def _restart(self) -> None:

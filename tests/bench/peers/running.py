@@ -29,6 +29,8 @@ class Peer(NamedTuple):
     runs_as: str
     module: str
     mode: str = ""
+    spins: bool = False
+    """Whether its worker takes a core while it is idle."""
 
     @property
     def is_tubeherd(self) -> bool:
@@ -61,7 +63,7 @@ PEERS: Final = (
     Peer("RQ", "`Worker`, as it comes: a process for each job", "rq_peer", "Worker"),
     Peer("arq", "10 coroutines, as it comes", "arq_peer", "10"),
     Peer("arq", "10 coroutines, finds 5,000 jobs at a look", "arq_peer", "10 5000"),
-    Peer("arq", "1 coroutine, looks without a pause", "arq_peer", "1"),
+    Peer("arq", "1 coroutine, looks without a pause", "arq_peer", "1 1", spins=True),
 )
 
 
