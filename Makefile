@@ -41,19 +41,20 @@ $(TOOLS): requirements.lock operator/pyproject.toml
 	@touch $@
 
 $(VENV)/.pure: $(TOOLS) worker/pyproject.toml
+	@rm -f $(VENV)/.compiled $@  # first, so that no mark is left of a worker that is installed no longer
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e ./worker
-	@rm -f $(VENV)/.compiled; touch $@
+	@touch $@
 
 # A folder is newer than the build if a file of it was removed. The build is as old as its begin: an edit may come later.
 $(VENV)/.compiled: $(TOOLS) worker/pyproject.toml worker/hatch_build.py $(shell find worker/src -name __pycache__ -prune -o -print)
 	@if command -v cc >/dev/null && $(call HEADERS,$(BIN)/python); then \
-	  touch $@.begun; \
+	  rm -f $(VENV)/.pure $@; touch $@.begun; \
 	  echo 'compiling the worker (half a minute if the hot path has changed)'; \
 	  rm -rf worker/build/wheel; \
 	  said=$$(cd worker && HATCH_BUILD_HOOK_ENABLE_CUSTOM=true ../$(BIN)/python -m hatchling build -t wheel -d build/wheel 2>&1) \
 	    || { echo "$$said"; exit 1; }; \
-	  $(BIN)/python -m pip install -q --no-deps --force-reinstall worker/build/wheel/*.whl; \
-	  rm -f $(VENV)/.pure; mv $@.begun $@; \
+	  $(BIN)/python -m pip install -q --no-deps --force-reinstall worker/build/wheel/*-linux_*.whl; \
+	  mv $@.begun $@; \
 	else \
 	  echo "THE WORKER IS NOT COMPILED, so it is slower: there is no C compiler, or no Python.h of $(PYTHON)."; \
 	  echo "Install gcc, libc6-dev and python3-dev, or what your Python has instead, then run \`make setup\`."; \
@@ -114,7 +115,7 @@ pure: ## Run the unit and integration tests with a worker that is not compiled
 	$(MAKE) --no-print-directory PURE=1 unit integration
 
 compiled: $(READY)
-	@[ -f $(VENV)/.compiled ] || { echo 'the worker is not compiled, and is to be tested so too'; exit 1; }
+	@$(BIN)/python -c 'from tests.support.installed import is_compiled; raise SystemExit(not is_compiled())' || { echo 'the worker is not compiled, and is to be tested so too'; exit 1; }
 
 test: check compiled slow chaos-short cluster pure ## Run every test there is, the fast ones also with a worker that is not compiled
 

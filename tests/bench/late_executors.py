@@ -12,10 +12,10 @@ _kept: set[asyncio.Task[None]] = set()
 
 @executor("bench")
 async def work(work: Work) -> None:
-    """Take a few milliseconds; or, if the number is 2, start a task and go on for ever."""
+    """Take a millisecond; or, if the number is 2, start a task and go on for ever."""
     if work.number == 0:
         note()
     if work.number == 2:
         _kept.add(asyncio.create_task(asyncio.sleep(1000)))
         await asyncio.sleep(1000)
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.001)

@@ -16,7 +16,8 @@ _JOBS: Final = 16_000
 _ROUNDS: Final = 11
 _LANES: Final = 50
 _LATE_EACH: Final = 100
-_TIMEOUT: Final = "50ms"
+_TRIES: Final = 10
+_TIMEOUT: Final = "250ms"
 _LATE: Final = b'{"number": 2, "name": "abcdefgh"}'
 
 
@@ -38,9 +39,18 @@ def cost() -> list[list[str]]:
 
 
 def _spent(late: bool) -> Spent:
-    """Return what it takes until the last of the jobs begins."""
+    """Return what it takes until the last of the jobs begins, if no other jobs were late than those that should be."""
+    bodies = [_LATE if late and number % _LATE_EACH == 0 else SILENT for number in range(1, _JOBS)]
+    for _ in range(_TRIES):
+        spent, buried = _run(bodies)
+        if buried == bodies.count(_LATE):
+            return spent
+    raise RuntimeError(f"of jobs that take a millisecond some took {_TIMEOUT}: the machine is too busy")
+
+
+def _run(bodies: list[bytes]) -> tuple[Spent, int]:
+    """Return what these jobs take, with a noted one before and after them, and how many of them were late."""
     with beanstalkd() as broker:
-        bodies = [_LATE if late and number % _LATE_EACH == 0 else SILENT for number in range(1, _JOBS)]
         options = ("--async-concurrency", str(_LANES), "--retry-delays", "none", "--job-timeout", _TIMEOUT)
         with tubeherd_run(broker, *options, executors="tests.bench.late_executors") as worker:
             worker.wait_until_idle()
@@ -49,8 +59,5 @@ def _spent(late: bool) -> Spent:
                 before = worked(*worker.pids())
             first, last = worker.wait_for_notes(2, pause=0.05)
             spent = Spent(last.time - first.time, worked(*worker.pids()) - before)
-            buried = bodies.count(_LATE)
-            wait_for(
-                lambda: broker.done() == (_JOBS + 1 - buried, buried), "each job is deleted, or buried if it is late"
-            )
-            return spent
+            wait_for(lambda: sum(broker.done()) == len(bodies) + 2, "each job is deleted or buried")
+            return spent, broker.done()[1]

@@ -37,6 +37,17 @@ def counted(tally, jobs):
     return count
 
 
+def test_slot_may_have_no_tube_to_count(tally, fork):
+    """Its globs match none that has an executor yet."""
+
+    def reject():
+        tally.begin([])
+        tally.count_incident(Incident.REJECTED)
+
+    fork(reject)
+    assert (tally.read(), tally.names(), tally.incidents()[Incident.REJECTED]) == ({}, [], 1)
+
+
 def test_nothing_is_counted_before_the_slot_has_begun(tally, fork):
     assert tally.read() == {}
     fork(counted(tally, []))

@@ -89,6 +89,7 @@ class Tally:
         self._names = frozenset(tubes)
         self._rows = {key: _ROWS_AT + number * _ROW for number, key in enumerate(_keys(tubes))}
         size = _BYTES * (_ROWS_AT + len(self._rows) * _ROW)
+        os.ftruncate(self._file, size)  # without tubes, nothing is written behind the counts
         os.pwrite(self._file, "\n".join(tubes).encode(), size)
         with low_numbers_taken():  # the map has a descriptor of its own
             self._numbers = memoryview(mmap.mmap(self._file, size)).cast("Q")
