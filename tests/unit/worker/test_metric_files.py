@@ -84,7 +84,7 @@ def names(files):
 def test_counters_and_histograms_of_processes_that_have_ended_are_added_up_in_one_file_each(files):
     counter = Counter("pages", "Pages.", ["kind"], registry=None)
     histogram = Histogram("seconds", "Seconds.", buckets=[1], registry=None)
-    files.write_as("slot0")
+    files.begin_slot(0)
     counter.labels("a").inc()
 
     def count():
@@ -121,9 +121,28 @@ def test_gauges_are_folded_as_their_modes_say_and_those_of_one_process_go_with_i
     ]
 
 
+def test_gauges_that_tell_of_one_slot_go_with_it_and_the_next_slot_begins_anew(files):
+    modes = ("max", "sum", "all", "liveall", "livesum", "livemax", "livemin")
+    gauges = [
+        Gauge(f"gauge_{mode}", "A gauge.", ["of"], registry=None, multiprocess_mode=mode).labels for mode in modes
+    ]
+
+    def slot():
+        files.begin_slot(0)
+        for gauge in gauges:
+            gauge("a").inc(5)
+
+    in_fork(slot)
+    files.end_slot(0)
+    assert shown(files) == ['gauge_max{of="a"} 5.0', 'gauge_sum{of="a"} 5.0']
+    in_fork(slot)
+    assert 'gauge_livesum{of="a"} 5.0' in shown(files)
+    assert 'gauge_sum{of="a"} 10.0' in shown(files)
+
+
 def test_files_of_processes_that_live_are_left_alone_and_each_has_its_own(files):
     counter = Counter("pages", "Pages.", ["of"], registry=None).labels
-    files.write_as("slot1")
+    files.begin_slot(1)
 
     def parent():
         counter("a").inc()

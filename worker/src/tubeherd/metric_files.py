@@ -101,15 +101,23 @@ class MetricFiles:
         else:
             self._trouble = ""
 
+    def end_slot(self, place: int) -> None:
+        """Remove what tells of the slot alone that had this place: otherwise the next one would go on with it."""
+        end = f"_{_slot(place)}.db"
+        with suppress(OSError):
+            for path in self.folder.glob(f"*{end}"):
+                if path.name.removesuffix(end) not in _FOLDS:
+                    path.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Remove the files."""
         rmtree(self.folder, ignore_errors=True)
 
     # In a slot
 
-    def write_as(self, writer: str) -> None:
-        """Write into files of this name from now on. No other living process may use the name."""
-        self._writer, self._pid = writer, os.getpid()
+    def begin_slot(self, place: int) -> None:
+        """Write into files that are named after this place from now on. No other living slot may have it."""
+        self._writer, self._pid = _slot(place), os.getpid()
 
     # In every process
 
@@ -158,6 +166,10 @@ class MetricFiles:
         with suppress(OSError):
             path.unlink(missing_ok=True)
             self._added.discard(path.name)
+
+
+def _slot(place: int) -> str:
+    return f"slot{place}"
 
 
 def _has_ended(pid: int) -> bool:

@@ -140,12 +140,13 @@ class BurialWriter:
 
     def _keep_account(self, settled: Settled, record: int | str | None) -> Settled:
         """Count a record that was lost, and remember the id of one that was not; return what became of its job."""
-        if not isinstance(record, int):
-            self._lose(record)
-        elif settled is Settled.LEASE_GONE:
-            self._orphans.append(record)
-        else:
+        if settled is Settled.LEASE_GONE:  # nothing was buried
+            if isinstance(record, int):
+                self._orphans.append(record)
+        elif isinstance(record, int):
             self._own.append(record)
+        else:
+            self._lose(record)
         return settled
 
     def _tidy(self, connection: Connection, looks: bool) -> None:

@@ -129,7 +129,7 @@ class SlotProcess:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         os.register_at_fork(after_in_child=self._close_in_fork)
         if self._context.metrics:
-            self._context.metrics.files.write_as(f"slot{self._context.number}")
+            self._context.metrics.files.begin_slot(self._context.number)
 
     def _on_sigterm(self, _number: int, frame: FrameType | None) -> None:
         if self._slot is not None:

@@ -302,6 +302,7 @@ class Places:
         self._reactor.unregister(slot.control)
         if self._metrics and slot.tally:
             self._metrics.keep(slot.tally)
+            self._metrics.files.end_slot(place.number)
         slot.close()
         place.slot = None
 
