@@ -229,6 +229,17 @@ def test_record_goes_into_no_other_tube_and_the_job_is_buried_if_the_tube_of_rec
     assert (beanstalkd.count("mail"), count_records(beanstalkd)) == (NOTHING | {"buried": 3}, 1)
 
 
+def test_job_is_buried_though_the_connection_breaks_when_records_are_counted(beanstalkd, interceptor):
+    interceptor.others["stats-tube"] = lambda _: b"quit\r\n"
+    with QueueManager(interceptor.server, "mail") as queue:
+        job = queue.put("mail", {})
+        assert queue.bury(queue.get("30 seconds"), "no such address") is Settled.DONE
+        assert beanstalkd.stats_job(job)["state"] == "buried"
+        with pytest.raises(QueueUnavailable):
+            queue.get()
+    assert count_records(beanstalkd) == 1
+
+
 def test_connection_goes_on_after_a_lease_was_gone(beanstalkd, buried):
     (gone,) = buried.reserve()
     buried.connection.settle(gone, Delete())

@@ -81,7 +81,10 @@ class BurialWriter:
             buried = connection.bury(job_id, priority, record, RECORD_TTR, ask_reserve=ask_reserve)
             settled = self._keep_account(*buried)
         if not ask_reserve:
-            self._tidy(connection, looks)
+            try:
+                self._tidy(connection, looks)
+            except QueueUnavailable:  # the job is buried all the same, and the next command raises this again
+                connection.abandon()
         return settled
 
     def bury_all(self, connection: Connection, jobs: Iterable[Burying]) -> Iterator[Settled]:
