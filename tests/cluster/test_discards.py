@@ -26,7 +26,7 @@ def test_jobs_are_discarded_by_error_and_by_id_and_the_status_says_so(namespace,
     annotate(namespace, eventually, "discard=error/OSError")
     refusal = namespace.condition("mail", "DiscardAccepted")
     assert (refusal["status"], refusal["reason"]) == ("False", "BadDiscard")
-    assert "there are ValueError, KeyError, ConnectionRefusedError; nothing was deleted" in refusal["message"]
+    assert "known errors: ValueError, KeyError, ConnectionRefusedError; nothing was deleted" in refusal["message"]
     annotate(namespace, eventually, "discard=mail:error/ValueError")
     assert queue.count("mail") == (0, 0, 1, 3)
     last = namespace.status("mail")["lastDiscard"]

@@ -170,7 +170,7 @@ def test_jobs_are_kicked_by_error_and_by_id(namespace, queue, kick, eventually):
     namespace.make_pool("mail", ["fail"], replicas=0, retry={"delays": []})
     eventually(lambda: not namespace.find("pods", "tubeherd.io/pool=mail"), "nobody takes the jobs")
     kick("mail", "error/KeyError")
-    assert "there are RuntimeError" in namespace.condition("mail", "KickAccepted")["message"]
+    assert "known errors: RuntimeError" in namespace.condition("mail", "KickAccepted")["message"]
     kick("mail", "job/1")
     assert queue.count("fail") == (1, 0, 0, 1)
     kick("mail", "fail:error/RuntimeError")
