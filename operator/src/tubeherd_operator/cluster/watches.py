@@ -32,7 +32,6 @@ _AGAIN_SECONDS: Final = 1.0
 """How long to wait after kopf has ended, or after a listing has failed."""
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 """How long to wait after listings have failed again and again: an API server in trouble is not to be loaded more."""
-
 _REFUSED_SECONDS: Final = 300.0
 """After how long to list again if one of several namespaces could not be read: no watch may say when it can be."""
 
@@ -191,8 +190,9 @@ class Watches:
 
         Nobody who takes the operator's rights in one, or deletes it, is to stop the work for the others.
         """
-        refused = [error for namespace in self._namespaces or ("",) if (error := self._fill_namespace(namespace))]
-        if len(refused) == len(self._namespaces or ("",)):
+        scopes = self._namespaces or ("",)
+        refused = [error for namespace in scopes if (error := self._fill_namespace(namespace))]
+        if len(refused) == len(scopes):
             raise refused[0]
         return bool(refused)
 

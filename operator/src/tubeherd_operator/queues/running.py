@@ -162,6 +162,6 @@ def _no_such_error(others: list[str], unseen: int) -> str:
     if unseen:
         return f"{message} in the records that could be read; {unseen} are being read elsewhere: try again"
     named = [*others[:_NAMED], *(["others"] if len(others) > _NAMED else [])]
-    return (
-        f"{message}; known errors: {', '.join(named)}" if named else f"{message}, nor is any record of a burial there"
-    )
+    if not named:
+        return f"{message}, nor is any record of a burial there"
+    return f"{message}; known errors: {', '.join(named)}"
