@@ -117,10 +117,14 @@ class Watches:
         return self._session.present if self._session else None
 
     def _end_on_signals(self) -> None:
-        """End the process on a signal while kopf does not run, which has handlers of its own."""
+        """End the process on a signal while kopf does not run, which has handlers of its own.
+
+        The image blocks SIGTERM until now, so that one that comes earlier waits.
+        """
         if task := asyncio.current_task():
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
     async def _find_resource(self) -> None:
         """Return when the API server has WorkerPools; look every few seconds until then."""
