@@ -99,6 +99,12 @@ def test_settings_are_written_as_the_variables_that_are_read_as_the_same():
     }
 
 
+def test_delay_of_two_parts_in_a_list_stays_one():
+    variables = WorkerSettings.variables({"retry_delays": ["1m 30s", "10 minutes"]})
+    assert variables == {"TUBEHERD_RETRY_DELAYS": "1m30s,10 minutes"}
+    assert WorkerSettings.load(variables).retry_delays == (90, 600)
+
+
 def test_options_come_before_variables():
     assert WorkerSettings.load({"TUBEHERD_MAX_JOBS": "5"}, {"max_jobs": "9"}).max_jobs == 9
 

@@ -28,7 +28,7 @@ from tubeherd.logs import ErrorDetail, LogFormat, LogLevel
 from tubeherd.policy import DEFAULT_MAX_LOST_DELIVERIES, DEFAULT_RETRY_DELAYS, MAX_DELAY, Policy, RetrySchedule
 from tubeherd.queue.server import DEFAULT_SERVER, SERVER, SERVER_MEANING, parse_server
 
-_SPACED: Final = re.compile(r"[a-z]\s+\d")
+_SPACED: Final = re.compile(r"(?<=[a-z])\s+(?=\d)")
 _FILE: Final = TextFormat(name="file", pattern=r"^.+$", max_length=4096, examples="shop.pem")
 
 
@@ -78,7 +78,8 @@ def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value)) or "none"
+        # A pool's list may have 1m 30s, where no comma can be meant; as text it would seem to lack one.
+        return ",".join(_SPACED.sub("", str(part)) for part in value) or "none"
     if isinstance(value, dict):
         return "\n".join(f"{tube}={value[tube]}" for tube in sorted(value))
     return str(value)
