@@ -240,6 +240,21 @@ def test_job_is_buried_though_the_connection_breaks_when_records_are_counted(bea
     assert count_records(beanstalkd) == 1
 
 
+@pytest.mark.parametrize("options", [(), ("--ack-after-flush", "--batch-size", "2")], ids=["alone", "a job deferred"])
+def test_worker_lives_though_the_connection_of_a_dead_slot_breaks_when_records_are_counted(
+    beanstalkd, interceptor, run_worker, options
+):
+    interceptor.others["stats-tube"] = lambda _: b"quit\r\n"
+    _, killed = beanstalkd.put("poison"), beanstalkd.put("killed")
+    listener = "\nfrom tubeherd import events\n@events.flush.connect\ndef flush(reason, count): ...\n"
+    worker = run_worker(interceptor.server, FAILING + listener, *NONE, *options)
+    worker.wait_for_line("buried", job=killed)
+    worker.wait_for_line("deleted", job=beanstalkd.put("poison"))
+    assert worker.stop() == 0
+    assert (beanstalkd.count("killed"), beanstalkd.count("poison")) == (NOTHING | {"buried": 1}, NOTHING)
+    assert count_records(beanstalkd) == 1
+
+
 def test_connection_goes_on_after_a_lease_was_gone(beanstalkd, buried):
     (gone,) = buried.reserve()
     buried.connection.settle(gone, Delete())

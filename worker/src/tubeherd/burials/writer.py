@@ -84,7 +84,7 @@ class BurialWriter:
             try:
                 self._tidy(connection, looks)
             except QueueUnavailable:  # the job is buried all the same, and the next command raises this again
-                connection.abandon()
+                connection.break_off()  # not closed, because the caller still waits for it, or sets its timeout
         return settled
 
     def bury_all(self, connection: Connection, jobs: Iterable[Burying]) -> Iterator[Settled]:

@@ -128,6 +128,10 @@ class TubeConnection:
         """Close the connection in this process. If other processes share it, beanstalkd keeps its leases."""
         self._wire.close()
 
+    def break_off(self) -> None:
+        """End the connection for every process that shares it, but let this one find out by its next command."""
+        self._wire.break_off()
+
     def abandon(self) -> None:
         """Close the connection in every process that shares it; beanstalkd makes its reserved jobs ready again."""
         self._wire.shut_down()

@@ -99,10 +99,14 @@ class Wire:
         """Close the socket in this process only."""
         self.socket.close()
 
-    def shut_down(self) -> None:
-        """End the connection for every process that shares it, and close the socket."""
+    def break_off(self) -> None:
+        """End the connection for every process that shares it; the next command raises QueueUnavailable."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def shut_down(self) -> None:
+        """End the connection for every process that shares it, and close the socket."""
+        self.break_off()
         self.socket.close()
 
     def write(self, data: bytes) -> None:
