@@ -282,6 +282,7 @@ def test_budget_of_the_operator_has_one_of_the_two_numbers_or_there_is_none(budg
     made = render({"operator": {"podDisruptionBudget": budget}}).get(("PodDisruptionBudget", "herd-operator"))
     found = made and {name: value for name, value in made["spec"].items() if name in ("minAvailable", "maxUnavailable")}
     assert found == numbers
+    assert made is None or made["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 def test_beanstalkd_has_a_budget_only_if_a_number_is_given():
