@@ -271,7 +271,7 @@ def test_pod_has_what_its_values_say(part):
         ({"maxUnavailable": "50%"}, {"maxUnavailable": "50%"}),
         ({"minAvailable": 0}, {"minAvailable": 0}),
         ({"minAvailable": 1, "maxUnavailable": None}, {"minAvailable": 1}),
-        ({"unhealthyPodEvictionPolicy": "AlwaysAllow"}, {"maxUnavailable": 1}),
+        ({"unhealthyPodEvictionPolicy": "IfHealthyBudget"}, {"maxUnavailable": 1}),
         ({"maxUnavailable": None}, None),
         ({"maxUnavailable": None, "unhealthyPodEvictionPolicy": "AlwaysAllow"}, None),
         (None, None),
@@ -282,7 +282,8 @@ def test_budget_of_the_operator_has_one_of_the_two_numbers_or_there_is_none(budg
     made = render({"operator": {"podDisruptionBudget": budget}}).get(("PodDisruptionBudget", "herd-operator"))
     found = made and {name: value for name, value in made["spec"].items() if name in ("minAvailable", "maxUnavailable")}
     assert found == numbers
-    assert made is None or made["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    policy = (budget or {}).get("unhealthyPodEvictionPolicy", "AlwaysAllow")
+    assert made is None or made["spec"]["unhealthyPodEvictionPolicy"] == policy
 
 
 def test_beanstalkd_has_a_budget_only_if_a_number_is_given():

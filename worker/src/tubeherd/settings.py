@@ -78,7 +78,7 @@ def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        # A pool's list may have 1m 30s, where no comma can be meant; as text it would seem to lack one.
+        # A pool's delays may have 1m 30s, which would seem to lack a comma as text; no other list has spaces.
         return ",".join(_SPACED.sub("", str(part)) for part in value) or "none"
     if isinstance(value, dict):
         return "\n".join(f"{tube}={value[tube]}" for tube in sorted(value))
