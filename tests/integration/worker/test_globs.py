@@ -139,10 +139,14 @@ def test_slot_that_dies_with_a_job_of_such_a_tube_keeps_the_lease(beanstalkd, ru
     assert beanstalkd.stats_job(job)["timeouts"] == 0
     put(beanstalkd, "reports.b")
     worker.wait_for_notes("reports.b 1")
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
-        metrics = answer.read().decode()
+
+    def metrics() -> list[str]:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+            return answer.read().decode().splitlines()
+
     for verdict in ("deleted", "retried"):
-        assert f'tubeherd_job_seconds_count{{tube="reports.*",verdict="{verdict}"}} 1.0' in metrics
+        counted = f'tubeherd_job_seconds_count{{tube="reports.*",verdict="{verdict}"}} 1.0'
+        worker.wait_for(lambda counted=counted: counted in metrics(), counted)
     assert worker.stop() == 0
 
 
