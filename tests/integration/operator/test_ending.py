@@ -21,8 +21,6 @@ NOWHERE: Final = {
     "contexts": [{"name": "it", "context": {"cluster": "here", "user": "me"}}],
     "users": [{"name": "me", "user": {}}],
 }
-
-
 DOCKERFILE: Final = Path(__file__).parents[3] / "Dockerfile.operator"
 
 
@@ -67,8 +65,7 @@ def test_sigterm_before_the_operator_listens_is_heard_where_it_is_process_1(envi
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as started:
         try:
             outside = psutil.Process(started.pid)
-            wait_for(lambda: any(_runs_python(process) for process in outside.children()), lambda: "its own program")
-            (process_1,) = outside.children()
+            (process_1,) = wait_for(lambda: [*filter(_runs_python, outside.children())], "the operator's own program")
             process_1.send_signal(signal.SIGTERM)
             _, written = started.communicate(timeout=30)
         finally:

@@ -66,7 +66,8 @@ JOB_FAILURES: Final = Metric(
 LEASES_LOST: Final = Metric(
     "tubeherd_leases_lost_total",
     "counter",
-    "Reservations that had ended too early while the connection held: before job, verdict or death of the slot.",
+    "Reservations that had ended too early, though the connection held: before the job began, before its verdict, or "
+    "before its slot had died.",
 )
 RECONNECTS: Final = Metric(
     "tubeherd_reconnects_total", "counter", "Connections to beanstalkd that were opened in place of one that broke."
